@@ -1,0 +1,182 @@
+//! Time: the only place that reads a clock or sleeps.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::fs::FileId;
+use crate::sys;
+
+/// A point in time: microseconds since 1970, UTC, without leap seconds.
+///
+/// Kept within the years 1970 to 9999, so that every one has a name of the same width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Timestamp(i64);
+
+impl Timestamp {
+    /// 9999-12-31T23:59:59.999999Z.
+    pub(crate) const MAX: Self = Self(253_402_300_799_999_999);
+    pub(crate) const MIN: Self = Self(0);
+
+    /// The nearest time within the years 1970 to 9999.
+    pub(crate) fn from_micros(micros: i64) -> Self {
+        Self(micros).clamp(Self::MIN, Self::MAX)
+    }
+
+    pub(crate) fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// The next microsecond, or the last one there is.
+    pub(crate) fn next(self) -> Self {
+        Self::from_micros(self.0 + 1)
+    }
+
+    pub(crate) fn plus(self, span: Duration) -> Self {
+        Self::from_micros(self.0.saturating_add(micros(span)))
+    }
+
+    pub(crate) fn minus(self, span: Duration) -> Self {
+        Self::from_micros(self.0.saturating_sub(micros(span)))
+    }
+}
+
+/// A duration in whole microseconds, or the longest there is.
+pub(crate) fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        Self::from_micros(time.duration_since(UNIX_EPOCH).map_or(0, micros))
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        // Not negative, see `MIN`.
+        UNIX_EPOCH + Duration::from_micros(time.0.unsigned_abs())
+    }
+}
+
+/// Where a log takes its time from: the system, or a test that sets it by hand.
+#[derive(Debug, Clone, Default)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone, Default)]
+enum Source {
+    #[default]
+    System,
+    Manual(Arc<Manual>),
+}
+
+#[derive(Debug)]
+struct Manual {
+    now: AtomicI64,
+    /// When each file was made or first seen, in this clock's time: the file system's own birth
+    /// times come from another clock.
+    births: Mutex<HashMap<FileId, Timestamp>>,
+}
+
+impl Clock {
+    /// The system's clock, the default.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that stands still until it is [set](Clock::set), for tests of programs that depend on
+    /// when a log rotates. Clones are one clock.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::{Clock, Period, RotatingFileWriter};
+    /// use std::{io::Write, time::{Duration, SystemTime}};
+    /// # fn main() -> std::io::Result<()> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_014_400);
+    /// let clock = Clock::manual(noon);
+    /// let mut log = RotatingFileWriter::builder(dir.path().join("app.log"))
+    ///     .rotate_every(Period::Daily)
+    ///     .clock(clock.clone())
+    ///     .build()?;
+    /// writeln!(log, "today")?;
+    /// clock.set(noon + Duration::from_secs(24 * 3600));
+    /// writeln!(log, "tomorrow")?;
+    /// assert_eq!(log.stats().rotations, 1);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn manual(now: SystemTime) -> Self {
+        let now = AtomicI64::new(Timestamp::from(now).micros());
+        Self(Source::Manual(Arc::new(Manual { now, births: Mutex::default() })))
+    }
+
+    /// Sets a manual clock, forwards or backwards. The system's clock is not changed.
+    pub fn set(&self, now: SystemTime) {
+        if let Source::Manual(manual) = &self.0 {
+            manual.now.store(Timestamp::from(now).micros(), Ordering::SeqCst);
+        }
+    }
+
+    /// The exact time.
+    pub(crate) fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System => SystemTime::now().into(),
+            Source::Manual(manual) => Timestamp(manual.now.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// The time in microseconds since 1970, a few milliseconds stale, at the price of a few
+    /// nanoseconds.
+    #[inline]
+    pub(crate) fn coarse(&self) -> i64 {
+        match &self.0 {
+            Source::System => sys::coarse_micros(),
+            Source::Manual(manual) => manual.now.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Tells the clock that a file was made just now.
+    pub(crate) fn made(&self, file: FileId) {
+        if let Source::Manual(manual) = &self.0 {
+            manual.births.lock().insert(file, self.now());
+        }
+    }
+
+    /// When a file was made, in this clock's time. `born` is what the file system says.
+    pub(crate) fn birth(&self, file: FileId, born: Option<SystemTime>) -> Option<Timestamp> {
+        match &self.0 {
+            Source::System => born.map(Timestamp::from),
+            Source::Manual(manual) => {
+                Some(*manual.births.lock().entry(file).or_insert_with(|| self.now()))
+            }
+        }
+    }
+}
+
+/// A deadline on the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// The moment `span` from now; never, if that is further away than the clock can tell.
+    pub(crate) fn after(span: Duration) -> Self {
+        Self(Instant::now().checked_add(span))
+    }
+
+    /// What is left, `None` once it has passed.
+    pub(crate) fn left(self) -> Option<Duration> {
+        match self.0 {
+            None => Some(Duration::MAX),
+            Some(at) => at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()),
+        }
+    }
+}
+
+/// Lets other threads run for a while.
+pub(crate) fn sleep(span: Duration) {
+    std::thread::sleep(span);
+}

@@ -1,0 +1,204 @@
+//! The crate's one error type, and the only place that words messages.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What this crate's fallible functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, as a state of the world that a program can act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A setting, alone or with another, has a value that cannot work. Nothing was touched.
+    InvalidConfig,
+    /// The path names something other than a regular file: a directory, a device, a pipe.
+    NotAFile,
+    /// Another holder kept the lock past the deadline.
+    LockTimeout,
+    /// This very handle holds the lock already; waiting for it would never end.
+    AlreadyLocked,
+    /// The file system offers no file locks, so several processes cannot be kept apart.
+    LockUnsupported,
+    /// The file system refused the operation; [`Error::io_error`] says how.
+    Io,
+}
+
+impl ErrorKind {
+    /// Every kind, in the order in which [`Stats`](crate::Stats) counts them.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::InvalidConfig,
+        Self::NotAFile,
+        Self::LockTimeout,
+        Self::AlreadyLocked,
+        Self::LockUnsupported,
+        Self::Io,
+    ];
+
+    fn io_kind(self) -> io::ErrorKind {
+        match self {
+            Self::InvalidConfig | Self::NotAFile => io::ErrorKind::InvalidInput,
+            Self::LockTimeout => io::ErrorKind::TimedOut,
+            Self::AlreadyLocked => io::ErrorKind::WouldBlock,
+            Self::LockUnsupported => io::ErrorKind::Unsupported,
+            Self::Io => io::ErrorKind::Other,
+        }
+    }
+}
+
+/// A failure of this crate: its [kind](Error::kind), the [path](Error::path) concerned, and the
+/// [error of the operating system](Error::io_error) behind it.
+///
+/// The message reads ``failed to <verb> <what> `<path>`: <cause>``. It converts into an
+/// [`io::Error`] that keeps the operating system's [`io::ErrorKind`] and carries this error inside.
+///
+/// # Examples
+/// ```
+/// use logrotor::{ErrorKind, RotatingFileWriter};
+///
+/// let dir = std::env::temp_dir();
+/// let error = RotatingFileWriter::builder(&dir).build().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::NotAFile);
+/// assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::InvalidInput);
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    /// Verb and object, as in "rename" or "take exclusive lock".
+    action: Cow<'static, str>,
+    path: Option<PathBuf>,
+    cause: Cause,
+}
+
+enum Cause {
+    Io(io::Error),
+    Text(String),
+}
+
+impl Error {
+    /// What went wrong, to be acted on.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The file or directory concerned, if one is.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
+    /// The operating system's own error, if one is behind this.
+    #[must_use]
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match &self.0.cause {
+            Cause::Io(source) => Some(source),
+            Cause::Text(_) => None,
+        }
+    }
+
+    /// An operation on `path` that the operating system refused.
+    pub(crate) fn io(
+        action: impl Into<Cow<'static, str>>,
+        path: impl Into<PathBuf>,
+        source: io::Error,
+    ) -> Self {
+        Self::with(ErrorKind::Io, action, Some(path.into()), Cause::Io(source))
+    }
+
+    /// An operation on `path` that this crate refused, and why.
+    pub(crate) fn refused(
+        kind: ErrorKind,
+        action: impl Into<Cow<'static, str>>,
+        path: impl Into<PathBuf>,
+        why: impl Into<String>,
+    ) -> Self {
+        Self::with(kind, action, Some(path.into()), Cause::Text(why.into()))
+    }
+
+    /// A setting that cannot work: its name, its value, and what would be right.
+    pub(crate) fn config(setting: &str, value: impl fmt::Display, why: impl Into<String>) -> Self {
+        let action = format!("accept `{setting}` = {value}");
+        Self::with(ErrorKind::InvalidConfig, action, None, Cause::Text(why.into()))
+    }
+
+    fn with(
+        kind: ErrorKind,
+        action: impl Into<Cow<'static, str>>,
+        path: Option<PathBuf>,
+        cause: Cause,
+    ) -> Self {
+        Self(Box::new(Inner { kind, action: action.into(), path, cause }))
+    }
+
+    /// The kind that an [`io::Error`] made of this error has.
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        self.io_error().map_or_else(|| self.kind().io_kind(), io::Error::kind)
+    }
+
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.io_kind() == io::ErrorKind::NotFound
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {}", self.0.action)?;
+        if let Some(path) = &self.0.path {
+            write!(f, " `{}`", path.display())?;
+        }
+        match &self.0.cause {
+            Cause::Io(source) => write!(f, ": {source}"),
+            Cause::Text(why) => write!(f, ": {why}"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}, \"{self}\")", self.kind())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.io_error().map(|source| source as _)
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        io::Error::new(error.io_kind(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_names_verb_path_and_cause() {
+        let error = Error::io("rename", "a.log", io::Error::from(io::ErrorKind::NotFound));
+        assert_eq!(error.to_string(), "failed to rename `a.log`: entity not found");
+        assert_eq!(error.path(), Some(Path::new("a.log")));
+    }
+
+    #[test]
+    fn io_error_keeps_kind_and_carries_the_original() {
+        let error = Error::io("open", "a.log", io::Error::from(io::ErrorKind::PermissionDenied));
+        let io = io::Error::from(error);
+        assert_eq!(io.kind(), io::ErrorKind::PermissionDenied);
+        let inner = io.get_ref().and_then(|e| e.downcast_ref::<Error>()).unwrap();
+        assert_eq!(inner.kind(), ErrorKind::Io);
+    }
+
+    #[test]
+    fn refused_setting_says_value_and_what_would_be_right() {
+        let error = Error::config("max_size", 0, "use at least 1 byte");
+        assert_eq!(error.to_string(), "failed to accept `max_size` = 0: use at least 1 byte");
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    }
+}

@@ -1,0 +1,186 @@
+//! Every file operation this crate makes, one function each.
+//!
+//! Each attaches the verb and the path to the error, and passes the [fault hook](fault) first, so a
+//! test can stop, fail or kill any of them by number. [`append`] alone returns a bare
+//! [`io::Result`]: it is the hot path, and its caller answers in `io` terms.
+
+pub(crate) mod fault;
+mod temp;
+
+pub(crate) use crate::sys::{Access, Entry, EntryKind, FileId};
+pub(crate) use temp::{Temp, temp_target};
+
+use crate::error::{Error, Result};
+use crate::sys;
+use std::fs::{File, FileTimes};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Passes the fault hook, does `operation`, and names it in the error.
+fn run<T>(verb: &'static str, path: &Path, operation: impl FnOnce() -> io::Result<T>) -> Result<T> {
+    fault::step(verb).and_then(|()| operation()).map_err(|source| Error::io(verb, path, source))
+}
+
+/// `Ok(None)` where `result` says that there is no such file.
+fn found<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is at `path`, links not followed; `None` if nothing is.
+pub(crate) fn stat(path: &Path) -> Result<Option<Entry>> {
+    found(run("look at", path, || sys::stat(path)))
+}
+
+/// What is known of an open file. `path` is for the message.
+pub(crate) fn fstat(file: &File, path: &Path) -> Result<Entry> {
+    run("look at", path, || sys::fstat(file))
+}
+
+/// Opens an existing file for reading and appending; `None` if there is none.
+pub(crate) fn open_append(path: &Path) -> Result<Option<File>> {
+    found(run("open", path, || sys::open_append(path)))
+}
+
+/// Creates a file for reading and appending, where nothing may be yet.
+pub(crate) fn create_new(path: &Path, mode: u32) -> Result<File> {
+    run("create", path, || sys::create_new(path, mode))
+}
+
+/// Opens a file for reading; `None` if there is none. Links are followed.
+pub(crate) fn open_read(path: &Path) -> Result<Option<File>> {
+    found(run("open", path, || File::open(path)))
+}
+
+/// Opens a lock file, creating it if need be.
+pub(crate) fn open_lock(path: &Path, mode: u32) -> Result<File> {
+    run("open lock file", path, || sys::open_lock(path, mode))
+}
+
+/// What came of asking for a file that nobody may be appending to.
+pub(crate) enum Unleased {
+    /// Nobody else has it; it stays ours until the handle closes.
+    Ours(File),
+    /// A worker may still append to it, a reader reads it, or another worker has it in hand.
+    Leased,
+    Gone,
+}
+
+/// Takes a finished segment for this worker alone, if no worker can append to it any more.
+pub(crate) fn open_unleased(path: &Path) -> Result<Unleased> {
+    match found(run("open", path, || sys::open_unleased(path)))? {
+        Some(Some(file)) => Ok(Unleased::Ours(file)),
+        Some(None) => Ok(Unleased::Leased),
+        None => Ok(Unleased::Gone),
+    }
+}
+
+/// Marks an appending handle's file as in use until the handle closes; `false` if refused.
+pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
+    run("lease", path, || sys::try_lease(file))
+}
+
+/// Appends with one `write` call; may be short.
+#[inline]
+pub(crate) fn append(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+    let allowed = fault::write_step(bytes.len())?;
+    file.write(&bytes[..allowed])
+}
+
+/// The end of the handle's last append, other workers' appends before it included.
+#[inline]
+pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
+    sys::append_offset(file)
+}
+
+/// Reads up to a buffer's length; 0 at the end. `path` is for the message.
+pub(crate) fn read(mut file: &File, buffer: &mut [u8], path: &Path) -> Result<usize> {
+    run("read", path, || file.read(buffer))
+}
+
+/// Renames a file, replacing what is at `to`.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    run("rename", from, || std::fs::rename(from, to))
+}
+
+/// Renames a file where nothing may be at `to`.
+pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> Result<()> {
+    run("rename", from, || sys::rename_noreplace(from, to))
+}
+
+/// Removes a file; `false` if there was none.
+pub(crate) fn remove(path: &Path) -> Result<bool> {
+    Ok(found(run("remove", path, || std::fs::remove_file(path)))?.is_some())
+}
+
+/// The names in a directory, in no order; names that are not Unicode are left out.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
+    run("list", dir, || {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    })
+}
+
+/// Makes a file's content durable, without metadata that reading it back does not need.
+pub(crate) fn sync_data(file: &File, path: &Path) -> Result<()> {
+    run("sync", path, || file.sync_data())
+}
+
+/// Makes a file's content and metadata durable.
+pub(crate) fn sync_all(file: &File, path: &Path) -> Result<()> {
+    run("sync", path, || file.sync_all())
+}
+
+/// Makes a directory's names durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    run("sync directory", dir, || sys::sync_dir(dir))
+}
+
+/// Sets the permission bits exactly, whatever the umask.
+pub(crate) fn set_mode(file: &File, mode: u32, path: &Path) -> Result<()> {
+    run("set the mode of", path, || sys::set_mode(file, mode))
+}
+
+/// Gives a file its owner and group.
+pub(crate) fn set_owner(file: &File, access: Access, path: &Path) -> Result<()> {
+    run("set the owner of", path, || sys::set_owner(file, access))
+}
+
+/// Sets the time of the last change.
+pub(crate) fn set_modified(file: &File, time: SystemTime, path: &Path) -> Result<()> {
+    run("set the time of", path, || file.set_times(FileTimes::new().set_modified(time)))
+}
+
+/// Bytes free to this user on the file system that holds `dir`.
+pub(crate) fn free_space(dir: &Path) -> Result<u64> {
+    run("ask the free space of", dir, || fs4::available_space(dir))
+}
+
+/// Creates a directory and its parents.
+pub(crate) fn create_dirs(dir: &Path) -> Result<()> {
+    run("create directory", dir, || std::fs::create_dir_all(dir))
+}
+
+/// A directory's absolute path, free of links.
+pub(crate) fn canonical(dir: &Path) -> Result<PathBuf> {
+    run("resolve", dir, || std::fs::canonicalize(dir))
+}
+
+/// Where a link leads.
+pub(crate) fn read_link(link: &Path) -> Result<PathBuf> {
+    run("read link", link, || std::fs::read_link(link))
+}
+
+/// Whether this process may make and rename files in a directory.
+pub(crate) fn is_writable_dir(dir: &Path) -> bool {
+    sys::is_writable_dir(dir)
+}

@@ -1,0 +1,157 @@
+//! Temporaries: files that are written beside their target and take its name when they are whole.
+//!
+//! A temporary of `T` is named `.T.<12 letters or digits>.tmp`. It is leased from the start, so that
+//! whoever clears up after a crash can tell one that is being written from one left behind.
+
+use crate::error::{Error, Result};
+use crate::fs;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use tempfile::TempPath;
+
+const RANDOM: usize = 12;
+const SUFFIX: &str = ".tmp";
+
+/// A temporary beside its target; removed on drop unless it was [persisted](Temp::persist).
+pub(crate) struct Temp {
+    file: File,
+    path: TempPath,
+}
+
+impl Temp {
+    /// Creates a leased, empty temporary for `target`, open for reading and appending.
+    ///
+    /// `mode` is what others may do with it from the first instant, less the umask.
+    pub(crate) fn beside(target: &Path, mode: u32) -> Result<Self> {
+        // A clean-up may take a new temporary for a dead one in the instant before it is leased.
+        // The next attempt has another name.
+        loop {
+            let temp = Self::create(target, mode)?;
+            if fs::try_lease(&temp.file, &temp.path)? && temp.is_in_place()? {
+                return Ok(temp);
+            }
+        }
+    }
+
+    fn create(target: &Path, mode: u32) -> Result<Self> {
+        let bad_name = || Error::io("create", target, io::ErrorKind::InvalidInput.into());
+        let (Some(dir), Some(name)) = (target.parent(), target.file_name()) else {
+            return Err(bad_name());
+        };
+        let mut prefix = std::ffi::OsString::from(".");
+        prefix.push(name);
+        prefix.push(".");
+        let mut failure = None;
+        let made = tempfile::Builder::new()
+            .prefix(&prefix)
+            .suffix(SUFFIX)
+            .rand_bytes(RANDOM)
+            .make_in(dir, |path| {
+                fs::create_new(path, mode).map_err(|error| {
+                    let kind = error.io_kind();
+                    failure = Some(error);
+                    io::Error::from(kind)
+                })
+            });
+        match made {
+            Ok(made) => {
+                let (file, path) = made.into_parts();
+                Ok(Self { file, path })
+            }
+            Err(error) => Err(failure.unwrap_or_else(|| Error::io("create", target, error))),
+        }
+    }
+
+    fn is_in_place(&self) -> Result<bool> {
+        let ours = fs::fstat(&self.file, &self.path)?.id;
+        Ok(fs::stat(&self.path)?.is_some_and(|there| there.id == ours))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file its final name in one step, and returns the open handle with its lease.
+    ///
+    /// With [`Replace::No`] anything already at `target` makes it fail with `AlreadyExists`. On
+    /// failure the temporary is removed.
+    pub(crate) fn persist(mut self, target: &Path, replace: Replace) -> Result<File> {
+        match replace {
+            Replace::Yes => fs::rename(&self.path, target)?,
+            Replace::No => fs::rename_noreplace(&self.path, target)?,
+        }
+        // The name is gone from the directory, so nothing is left for the drop to remove.
+        self.path.disable_cleanup(true);
+        Ok(self.file)
+    }
+}
+
+/// Whether giving a file its name may replace another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replace {
+    Yes,
+    No,
+}
+
+/// The target's file name, if `name` is that of a temporary: the inverse of what `Temp` builds.
+pub(crate) fn temp_target(name: &str) -> Option<&str> {
+    let inner = name.strip_prefix('.')?.strip_suffix(SUFFIX)?;
+    let (target, random) = inner.rsplit_once('.')?;
+    let is_random = random.len() == RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric());
+    (is_random && !target.is_empty()).then_some(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys;
+
+    #[test]
+    fn temporary_is_named_after_its_target_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let temp = Temp::beside(&dir.path().join("a.log"), 0o600).unwrap();
+        let name = temp.path().file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(temp_target(&name), Some("a.log"));
+        drop(temp);
+        assert_eq!(fs::names(dir.path()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_our_form_is_a_temporary() {
+        for name in ["a.log", ".a.log.tmp", "a.log.abcdefghijkl.tmp", ".a.log.abcdefghijk.tmp"] {
+            assert_eq!(temp_target(name), None, "{name}");
+        }
+        assert_eq!(temp_target("..abcdefghijkl.tmp"), None);
+        assert_eq!(temp_target(".a.log.abcdefghijkl.tmp"), Some("a.log"));
+    }
+
+    #[test]
+    fn live_temporary_is_leased_until_it_closes() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.log");
+        let temp = Temp::beside(&target, 0o600).unwrap();
+        let open = || sys::open_unleased(temp.path()).unwrap();
+        assert!(open().is_none());
+        let path = temp.path().to_owned();
+        let file = temp.persist(&target, Replace::No).unwrap();
+        assert!(!path.exists());
+        assert!(sys::open_unleased(&target).unwrap().is_none());
+        drop(file);
+        assert!(sys::open_unleased(&target).unwrap().is_some());
+    }
+
+    #[test]
+    fn refusal_to_replace_removes_the_temporary() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.log");
+        std::fs::write(&target, "old").unwrap();
+        let error = Temp::beside(&target, 0o600).unwrap().persist(&target, Replace::No);
+        assert_eq!(error.unwrap_err().io_kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::names(dir.path()).unwrap(), ["a.log"]);
+    }
+}

@@ -1,0 +1,10 @@
+//! A rotating log file that many threads and many processes share, and that loses no line.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod clock;
+mod error;
+mod fs;
+mod sys;
+
+pub use clock::Clock;
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,71 @@
+//! What differs between operating systems: the same functions in [`unix`] and [`windows`].
+//!
+//! This is the only place with `cfg(unix)` or `cfg(windows)`. The contracts:
+//!
+//! - `stat(path)` / `fstat(file)`: an [`Entry`]; `stat` does not follow a link in the last component.
+//! - `open_append(path)`: opens for reading and appending, does not create, does not follow a link
+//!   in the last component, does not wait (a FIFO), is not inherited by child programs.
+//! - `create_new(path, mode)`: as `open_append`, but creates, and fails if anything is there. The
+//!   mode is subject to the umask.
+//! - `open_lock(path, mode)`: opens or creates a lock file, following no link in the last component.
+//! - `append_offset(file)`: the end of the handle's last append, other processes' included.
+//! - `try_lease(file)`: marks the file behind an appending handle as in use until the handle closes;
+//!   `false` if someone holds it through `open_unleased`.
+//! - `open_unleased(path)`: opens for reading and takes the file for this handle alone; `None` if
+//!   any appending handle of this crate is open on it, in this process or another. Follows no link.
+//! - `rename_noreplace(from, to)`: fails with `AlreadyExists` rather than replace. On file systems
+//!   without an atomic form the check comes just before the rename.
+//! - `set_mode`, `set_owner`: permissions and ownership of an open file; no-ops where there are none.
+//! - `sync_dir(path)`: makes the directory's entries durable, where that is a separate act.
+//! - `coarse_micros()`: the wall clock in microseconds since 1970, cheap, a few milliseconds stale.
+//! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are reused.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub(crate) use unix::*;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(crate) use windows::*;
+
+use std::time::SystemTime;
+
+/// Which file it is, whatever its name: equal for two handles or paths of one file while either
+/// handle is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FileId {
+    pub(crate) volume: u64,
+    pub(crate) index: u64,
+}
+
+/// What is known of a file or directory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) id: FileId,
+    pub(crate) kind: EntryKind,
+    pub(crate) len: u64,
+    /// Names that the file has; 0 once it was deleted.
+    pub(crate) links: u64,
+    pub(crate) modified: SystemTime,
+    /// When the file was made, where the file system knows it.
+    pub(crate) born: Option<SystemTime>,
+    pub(crate) access: Access,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    File,
+    Directory,
+    Link,
+    Other,
+}
+
+/// Who may do what with a file. All zero where the system has no such thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}

@@ -1,0 +1,157 @@
+//! Unix. Leases are shared `flock`s on the log's own handle. Contracts: see the parent module.
+
+use super::{Access, Entry, EntryKind, FileId};
+use rustix::fs::{AtFlags, Gid, OFlags, Uid};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// Follow no link in the last component, and do not wait for the other end of a FIFO.
+const CAREFUL: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).bits() as i32;
+
+pub(crate) fn stat(path: &Path) -> io::Result<Entry> {
+    Ok(entry(&std::fs::symlink_metadata(path)?))
+}
+
+pub(crate) fn fstat(file: &File) -> io::Result<Entry> {
+    Ok(entry(&file.metadata()?))
+}
+
+fn entry(meta: &Metadata) -> Entry {
+    Entry {
+        id: FileId { volume: meta.dev(), index: meta.ino() },
+        kind: kind(meta),
+        len: meta.len(),
+        links: meta.nlink(),
+        modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        born: meta.created().ok(),
+        access: Access { mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid() },
+    }
+}
+
+fn kind(meta: &Metadata) -> EntryKind {
+    let kind = meta.file_type();
+    if kind.is_file() {
+        EntryKind::File
+    } else if kind.is_dir() {
+        EntryKind::Directory
+    } else if kind.is_symlink() {
+        EntryKind::Link
+    } else {
+        debug_assert!(
+            kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device()
+        );
+        EntryKind::Other
+    }
+}
+
+pub(crate) fn open_append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).append(true).custom_flags(CAREFUL).open(path)
+}
+
+pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create_new(true).mode(mode).custom_flags(CAREFUL).open(path)
+}
+
+pub(crate) fn open_lock(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(mode).custom_flags(CAREFUL);
+    options.open(path)
+}
+
+pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)?;
+    match fs4::FileExt::try_lock(&file) {
+        Ok(()) => Ok(Some(file)),
+        Err(fs4::TryLockError::WouldBlock) => Ok(None),
+        Err(fs4::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+pub(crate) fn try_lease(file: &File) -> io::Result<bool> {
+    match fs4::FileExt::try_lock_shared(file) {
+        Ok(()) => Ok(true),
+        Err(fs4::TryLockError::WouldBlock) => Ok(false),
+        Err(fs4::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
+    Ok(rustix::fs::tell(file)?)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // What kernels and file systems without the flag answer.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => check_then_rename(from, to),
+        done => Ok(done?),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+pub(crate) use check_then_rename as rename_noreplace;
+
+pub(crate) fn check_then_rename(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(to) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::rename(from, to),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
+}
+
+pub(crate) fn set_owner(file: &File, access: Access) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(access.uid), Gid::from_raw(access.gid));
+    Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
+}
+
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    match File::open(path)?.sync_all() {
+        // Some file systems cannot sync a directory, and say so with EINVAL.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        done => done,
+    }
+}
+
+pub(crate) fn coarse_micros() -> i64 {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::RealtimeCoarse;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Realtime;
+    let now = rustix::time::clock_gettime(CLOCK);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+}
+
+pub(crate) fn process_runs(pid: u32) -> Option<bool> {
+    use rustix::io::Errno;
+    use rustix::process::{Pid, test_kill_process};
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    match test_kill_process(pid) {
+        Ok(()) | Err(Errno::PERM) => Some(true),
+        Err(Errno::SRCH) => Some(false),
+        Err(_) => None,
+    }
+}
+
+/// Whether this process may write into the directory, as the kernel decides it.
+pub(crate) fn is_writable_dir(path: &Path) -> bool {
+    use rustix::fs::{Access as May, CWD, accessat};
+    accessat(CWD, path, May::WRITE_OK | May::EXEC_OK, AtFlags::EACCESS).is_ok()
+}
+
+/// Ends this process at once, as `kill -9` does.
+#[cfg(feature = "fault")]
+pub(crate) fn kill_self() -> ! {
+    use rustix::process::{Signal, getpid, kill_process};
+    let _ = kill_process(getpid(), Signal::KILL);
+    std::process::abort();
+}
