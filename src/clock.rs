@@ -157,7 +157,7 @@ impl Clock {
     }
 }
 
-/// A deadline on the monotonic clock.
+/// A deadline on the monotonic clock, or none.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(Option<Instant>);
 
@@ -167,12 +167,43 @@ impl Deadline {
         Self(Instant::now().checked_add(span))
     }
 
+    /// No deadline.
+    pub(crate) fn never() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn is_never(self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The earlier of the two.
+    pub(crate) fn min(self, other: Self) -> Self {
+        match (self.0, other.0) {
+            (Some(a), Some(b)) => Self(Some(a.min(b))),
+            (a, b) => Self(a.or(b)),
+        }
+    }
+
     /// What is left, `None` once it has passed.
     pub(crate) fn left(self) -> Option<Duration> {
         match self.0 {
             None => Some(Duration::MAX),
             Some(at) => at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()),
         }
+    }
+}
+
+/// Measures how long something takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
     }
 }
 

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::sys::{EntryKind, LockKind};
 
 /// What this crate's fallible functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -20,6 +23,9 @@ pub enum ErrorKind {
     LockTimeout,
     /// This very handle holds the lock already; waiting for it would never end.
     AlreadyLocked,
+    /// Someone removed or replaced the lock file while the lock was held, so others may have held it
+    /// at the same time.
+    LockLost,
     /// The file system offers no file locks, so several processes cannot be kept apart.
     LockUnsupported,
     /// The file system refused the operation; [`Error::io_error`] says how.
@@ -28,11 +34,12 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order in which [`Stats`](crate::Stats) counts them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::InvalidConfig,
         Self::NotAFile,
         Self::LockTimeout,
         Self::AlreadyLocked,
+        Self::LockLost,
         Self::LockUnsupported,
         Self::Io,
     ];
@@ -43,7 +50,7 @@ impl ErrorKind {
             Self::LockTimeout => io::ErrorKind::TimedOut,
             Self::AlreadyLocked => io::ErrorKind::WouldBlock,
             Self::LockUnsupported => io::ErrorKind::Unsupported,
-            Self::Io => io::ErrorKind::Other,
+            Self::LockLost | Self::Io => io::ErrorKind::Other,
         }
     }
 }
@@ -125,6 +132,55 @@ impl Error {
         Self::with(ErrorKind::InvalidConfig, action, None, Cause::Text(why.into()))
     }
 
+    /// A lock that somebody else kept; `waited` is `None` if there was to be no wait.
+    pub(crate) fn lock_timeout(
+        kind: LockKind,
+        path: &Path,
+        waited: Option<Duration>,
+        owner: Option<OwnerHint>,
+    ) -> Self {
+        let why = waited.map_or_else(
+            || "somebody else holds it".to_owned(),
+            |waited| format!("timed out after {}", Seconds(waited)),
+        );
+        let owner = owner.map_or_else(String::new, |owner| format!(" (last owner: {owner})"));
+        Self::refused(ErrorKind::LockTimeout, lock_action(kind), path, why + &owner)
+    }
+
+    /// A lock that this very value holds.
+    pub(crate) fn already_locked(kind: LockKind, path: &Path) -> Self {
+        let why = "the same `FileLock` value holds it, or waits for it in another thread";
+        Self::refused(ErrorKind::AlreadyLocked, lock_action(kind), path, why)
+    }
+
+    /// A lock whose file is not the one at its path any more.
+    pub(crate) fn lock_lost(path: &Path) -> Self {
+        let why = "its file was removed or replaced meanwhile, so others may have held it too";
+        Self::refused(ErrorKind::LockLost, "keep lock", path, why)
+    }
+
+    /// A file system that cannot lock.
+    pub(crate) fn lock_unsupported(kind: LockKind, path: &Path, source: io::Error) -> Self {
+        let path = Some(path.to_owned());
+        Self::with(ErrorKind::LockUnsupported, lock_action(kind), path, Cause::Io(source))
+    }
+
+    /// A path that names something other than a regular file.
+    pub(crate) fn not_a_file(action: &'static str, path: &Path, kind: EntryKind) -> Self {
+        let why = match kind {
+            EntryKind::Directory => "it is a directory",
+            EntryKind::Link => "it is a symbolic link",
+            EntryKind::File | EntryKind::Other => "it is not a regular file",
+        };
+        Self::refused(ErrorKind::NotAFile, action, path, why)
+    }
+
+    /// A file that cannot be made because its directory is missing.
+    pub(crate) fn no_directory(action: &'static str, path: &Path, dir: &Path) -> Self {
+        let why = format!("there is no directory `{}`", dir.display());
+        Self::io(action, path, io::Error::new(io::ErrorKind::NotFound, why))
+    }
+
     fn with(
         kind: ErrorKind,
         action: impl Into<Cow<'static, str>>,
@@ -136,11 +192,54 @@ impl Error {
 
     /// The kind that an [`io::Error`] made of this error has.
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
-        self.io_error().map_or_else(|| self.kind().io_kind(), io::Error::kind)
+        match (self.kind(), self.io_error()) {
+            (ErrorKind::Io, Some(source)) => source.kind(),
+            (kind, _) => kind.io_kind(),
+        }
     }
 
     pub(crate) fn is_not_found(&self) -> bool {
         self.io_kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// The verb and object for taking a lock.
+pub(crate) fn lock_action(kind: LockKind) -> &'static str {
+    match kind {
+        LockKind::Shared => "take shared lock",
+        LockKind::Exclusive => "take exclusive lock",
+    }
+}
+
+/// Who held a lock last, as far as can be told. Pids are reused: for messages only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnerHint {
+    pub(crate) pid: u32,
+    /// Whether it runs, if that can be known.
+    pub(crate) runs: Option<bool>,
+}
+
+impl fmt::Display for OwnerHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {}", self.pid)?;
+        match self.runs {
+            _ if self.pid == std::process::id() => write!(f, ", this process"),
+            Some(true) => write!(f, ", running"),
+            Some(false) => write!(f, ", not running"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A duration with a unit that suits it.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_millis() {
+            millis @ 0..1000 => write!(f, "{millis} ms"),
+            _ => write!(f, "{:.1} s", self.0.as_secs_f64()),
+        }
     }
 }
 
@@ -193,6 +292,39 @@ mod tests {
         assert_eq!(io.kind(), io::ErrorKind::PermissionDenied);
         let inner = io.get_ref().and_then(|e| e.downcast_ref::<Error>()).unwrap();
         assert_eq!(inner.kind(), ErrorKind::Io);
+    }
+
+    #[test]
+    fn timeout_says_how_long_and_who_as_a_hint() {
+        let (path, kind) = (Path::new("app.log.lock"), LockKind::Exclusive);
+        let owner = |runs| Some(OwnerHint { pid: u32::MAX, runs });
+        let say = |waited, owner| Error::lock_timeout(kind, path, waited, owner).to_string();
+        assert_eq!(
+            say(Some(Duration::from_secs(2)), owner(Some(false))),
+            "failed to take exclusive lock `app.log.lock`: timed out after 2.0 s \
+             (last owner: pid 4294967295, not running)"
+        );
+        assert_eq!(
+            say(Some(Duration::from_millis(15)), owner(None)),
+            "failed to take exclusive lock `app.log.lock`: timed out after 15 ms \
+             (last owner: pid 4294967295)"
+        );
+        assert_eq!(
+            say(None, None),
+            "failed to take exclusive lock `app.log.lock`: somebody else holds it"
+        );
+    }
+
+    #[test]
+    fn lock_errors_have_fitting_io_kinds() {
+        let path = Path::new("a.lock");
+        let source = io::Error::from_raw_os_error(37);
+        let unsupported = Error::lock_unsupported(LockKind::Shared, path, source);
+        assert_eq!(io::Error::from(unsupported).kind(), io::ErrorKind::Unsupported);
+        let held = Error::already_locked(LockKind::Shared, path);
+        assert_eq!(io::Error::from(held).kind(), io::ErrorKind::WouldBlock);
+        let timeout = Error::lock_timeout(LockKind::Shared, path, None, None);
+        assert_eq!(io::Error::from(timeout).kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

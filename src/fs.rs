@@ -7,10 +7,10 @@
 pub(crate) mod fault;
 mod temp;
 
-pub(crate) use crate::sys::{Access, Entry, EntryKind, FileId};
+pub(crate) use crate::sys::{Access, Entry, EntryKind, FileId, LockKind};
 pub(crate) use temp::{Temp, temp_target};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, lock_action};
 use crate::sys;
 use std::fs::{File, FileTimes};
 use std::io::{self, Read, Write};
@@ -61,6 +61,62 @@ pub(crate) fn open_lock(path: &Path, mode: u32) -> Result<File> {
     run("open lock file", path, || sys::open_lock(path, mode))
 }
 
+/// Opens an existing lock file, to lock it or to read what is in it; `None` if there is none.
+pub(crate) fn open_lock_read(path: &Path) -> Result<Option<File>> {
+    found(run("open lock file", path, || sys::open_lock_read(path)))
+}
+
+/// Locks a file if nobody stands in the way; `false` if somebody does. Belongs to the open file, not
+/// to this process: see the [lock module](crate::lock).
+pub(crate) fn try_lock(file: &File, kind: LockKind, path: &Path) -> Result<bool> {
+    run_lock(kind, path, || {
+        let tried = match kind {
+            LockKind::Shared => fs4::FileExt::try_lock_shared(file),
+            LockKind::Exclusive => fs4::FileExt::try_lock(file),
+        };
+        match tried {
+            Ok(()) => Ok(true),
+            Err(fs4::TryLockError::WouldBlock) => Ok(false),
+            Err(fs4::TryLockError::Error(error)) => Err(error),
+        }
+    })
+}
+
+/// Locks a file, waiting in the kernel for as long as it takes.
+pub(crate) fn lock(file: &File, kind: LockKind, path: &Path) -> Result<()> {
+    run_lock(kind, path, || {
+        loop {
+            let locked = match kind {
+                LockKind::Shared => fs4::FileExt::lock_shared(file),
+                LockKind::Exclusive => fs4::FileExt::lock(file),
+            };
+            match locked {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    })
+}
+
+/// As [`run`], and tells a file system without locks apart.
+fn run_lock<T>(
+    kind: LockKind,
+    path: &Path,
+    operation: impl FnOnce() -> io::Result<T>,
+) -> Result<T> {
+    fault::step(lock_action(kind)).and_then(|()| operation()).map_err(|source| {
+        if sys::is_lock_unsupported(&source) {
+            return Error::lock_unsupported(kind, path, source);
+        }
+        Error::io(lock_action(kind), path, source)
+    })
+}
+
+/// Unlocks a file, for every handle on the same open file: copies in forked processes as well.
+pub(crate) fn unlock(file: &File, path: &Path) -> Result<()> {
+    run("unlock", path, || fs4::FileExt::unlock(file))
+}
+
 /// What came of asking for a file that nobody may be appending to.
 pub(crate) enum Unleased {
     /// Nobody else has it; it stays ours until the handle closes.
@@ -100,6 +156,17 @@ pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
 /// Reads up to a buffer's length; 0 at the end. `path` is for the message.
 pub(crate) fn read(mut file: &File, buffer: &mut [u8], path: &Path) -> Result<usize> {
     run("read", path, || file.read(buffer))
+}
+
+/// Reads from a file's start up to a buffer's length. `path` is for the message.
+pub(crate) fn read_start(file: &File, buffer: &mut [u8], path: &Path) -> Result<usize> {
+    run("read", path, || sys::read_start(file, buffer))
+}
+
+/// Writes over a file's start with one call; may be short. `path` is for the message.
+pub(crate) fn write_start(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
+    let write = || sys::write_start(file, &bytes[..fault::write_step(bytes.len())?]);
+    write().map_err(|source| Error::io("write", path, source))
 }
 
 /// Renames a file, replacing what is at `to`.

@@ -4,7 +4,9 @@
 mod clock;
 mod error;
 mod fs;
+pub mod lock;
 mod sys;
 
 pub use clock::Clock;
 pub use error::{Error, ErrorKind, Result};
+pub use lock::{FileLock, Guard, LockKind, Wait};

@@ -8,6 +8,11 @@
 //! - `create_new(path, mode)`: as `open_append`, but creates, and fails if anything is there. The
 //!   mode is subject to the umask.
 //! - `open_lock(path, mode)`: opens or creates a lock file, following no link in the last component.
+//!   Where this process may only read an existing one, the handle can lock but not write.
+//! - `open_lock_read(path)`: as `open_lock`, for reading, without creating.
+//! - `is_lock_unsupported(error)`: whether locking failed because the file system has no locks.
+//! - `read_start(file, buffer)` / `write_start(file, bytes)`: one read or write at offset 0, not on an
+//!   appending handle.
 //! - `append_offset(file)`: the end of the handle's last append, other processes' included.
 //! - `try_lease(file)`: marks the file behind an appending handle as in use until the handle closes;
 //!   `false` if someone holds it through `open_unleased`.
@@ -19,6 +24,7 @@
 //! - `sync_dir(path)`: makes the directory's entries durable, where that is a separate act.
 //! - `coarse_micros()`: the wall clock in microseconds since 1970, cheap, a few milliseconds stale.
 //! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are reused.
+//! - `process_start(pid)`: a number that tells processes of one pid apart, if there is one.
 
 #[cfg(unix)]
 mod unix;
@@ -38,6 +44,15 @@ use std::time::SystemTime;
 pub(crate) struct FileId {
     pub(crate) volume: u64,
     pub(crate) index: u64,
+}
+
+/// Whom a file lock keeps out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LockKind {
+    /// Exclusive holders only: any number of shared holders at a time.
+    Shared,
+    /// Everybody else.
+    Exclusive,
 }
 
 /// What is known of a file or directory.

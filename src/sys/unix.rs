@@ -4,7 +4,7 @@ use super::{Access, Entry, EntryKind, FileId};
 use rustix::fs::{AtFlags, Gid, OFlags, Uid};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -56,14 +56,47 @@ pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     options.read(true).append(true).create_new(true).mode(mode).custom_flags(CAREFUL).open(path)
 }
 
+/// How often `open_lock` looks again at another user's file that comes and goes.
+const LOOKS: usize = 16;
+
 pub(crate) fn open_lock(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(mode).custom_flags(CAREFUL);
+    for _ in 0..LOOKS {
+        match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            done => return done,
+        }
+        match open_others_lock(path) {
+            // It has just been removed, or there is none and we may not make one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
     options.open(path)
 }
 
+/// Opens the lock file of another user. In a sticky directory the kernel may refuse to open it with
+/// the *permission* to create it (`fs.protected_regular`), so that permission is not asked for.
+fn open_others_lock(path: &Path) -> io::Result<File> {
+    match OpenOptions::new().read(true).write(true).custom_flags(CAREFUL).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open_lock_read(path),
+        done => done,
+    }
+}
+
+pub(crate) fn open_lock_read(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)
+}
+
+pub(crate) fn is_lock_unsupported(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let unsupported = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOSYS];
+    Errno::from_io_error(error).is_some_and(|errno| unsupported.contains(&errno))
+}
+
 pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)?;
+    let file = open_lock_read(path)?;
     match fs4::FileExt::try_lock(&file) {
         Ok(()) => Ok(Some(file)),
         Err(fs4::TryLockError::WouldBlock) => Ok(None),
@@ -77,6 +110,14 @@ pub(crate) fn try_lease(file: &File) -> io::Result<bool> {
         Err(fs4::TryLockError::WouldBlock) => Ok(false),
         Err(fs4::TryLockError::Error(error)) => Err(error),
     }
+}
+
+pub(crate) fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    file.read_at(buffer, 0)
+}
+
+pub(crate) fn write_start(file: &File, bytes: &[u8]) -> io::Result<usize> {
+    file.write_at(bytes, 0)
 }
 
 pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
@@ -140,6 +181,19 @@ pub(crate) fn process_runs(pid: u32) -> Option<bool> {
         Err(Errno::SRCH) => Some(false),
         Err(_) => None,
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn process_start(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Field 22, in clock ticks since boot. Field 2 is the program's name in parentheses, and may
+    // itself hold spaces and parentheses, so count from its end.
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn process_start(_pid: u32) -> Option<u64> {
+    None
 }
 
 /// Whether this process may write into the directory, as the kernel decides it.

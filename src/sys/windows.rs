@@ -7,7 +7,7 @@
 use super::{Access, Entry, EntryKind, FileId};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::windows::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::windows::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,8 @@ const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
 const FILE_READ_ATTRIBUTES: u32 = 0x80;
 const ERROR_SHARING_VIOLATION: i32 = 32;
+const ERROR_INVALID_FUNCTION: i32 = 1;
+const ERROR_NOT_SUPPORTED: i32 = 50;
 
 pub(crate) fn stat(path: &Path) -> io::Result<Entry> {
     let file = OpenOptions::new()
@@ -70,6 +72,14 @@ pub(crate) fn open_lock(path: &Path, _mode: u32) -> io::Result<File> {
     options.custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)
 }
 
+pub(crate) fn open_lock_read(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)
+}
+
+pub(crate) fn is_lock_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(ERROR_INVALID_FUNCTION | ERROR_NOT_SUPPORTED))
+}
+
 pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
     options.read(true).share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE);
@@ -82,6 +92,14 @@ pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
 
 pub(crate) fn try_lease(_file: &File) -> io::Result<bool> {
     Ok(true)
+}
+
+pub(crate) fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    file.seek_read(buffer, 0)
+}
+
+pub(crate) fn write_start(file: &File, bytes: &[u8]) -> io::Result<usize> {
+    file.seek_write(bytes, 0)
 }
 
 pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
@@ -115,6 +133,10 @@ pub(crate) fn coarse_micros() -> i64 {
 }
 
 pub(crate) fn process_runs(_pid: u32) -> Option<bool> {
+    None
+}
+
+pub(crate) fn process_start(_pid: u32) -> Option<u64> {
     None
 }
 

@@ -1,0 +1,187 @@
+//! The mechanism: a kernel lock on a file that comes and goes.
+//!
+//! A holder removes the file just before it unlocks, so whoever opened it earlier may get the lock of a
+//! file that has no name any more, while a third makes and locks a new one. Hence the rule that every
+//! acquisition here ends with: **the lock counts only if the path names the file that was locked.**
+//! A file that passed cannot lose its name while it is locked, except by the hand of someone who takes
+//! no lock; its holder finds that out at release.
+
+use super::backoff::poll;
+use super::owner::{Owner, RECORD_LEN};
+use crate::clock::Deadline;
+use crate::error::{Error, Result};
+use crate::fs::{self, Entry, EntryKind, FileId, LockKind};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where a lock file is and how it is made and left.
+#[derive(Debug, Clone)]
+pub(crate) struct LockFile {
+    pub(crate) path: PathBuf,
+    pub(crate) mode: u32,
+    /// Whether the directories above it are made as well.
+    pub(crate) make_dirs: bool,
+    /// Whether it stays after a release.
+    pub(crate) keep: bool,
+}
+
+/// A lock that this process has; given back by [`LockFile::release`], or by dropping it, which leaves
+/// the file.
+#[derive(Debug)]
+pub(crate) struct Held {
+    file: File,
+    id: FileId,
+    kind: LockKind,
+    /// It holds our record or nothing. A file with anything else in it is never written or removed.
+    is_ours: bool,
+}
+
+impl LockFile {
+    /// Waits for the lock until the deadline; `None` if somebody else kept it.
+    pub(crate) fn take(&self, kind: LockKind, until: Deadline) -> Result<Option<Held>> {
+        if until.is_never() {
+            return self.wait(kind).map(Some);
+        }
+        poll(until, || self.attempt(kind))
+    }
+
+    /// Asks for the lock once; `None` if somebody else has it.
+    fn attempt(&self, kind: LockKind) -> Result<Option<Held>> {
+        loop {
+            let file = self.open()?;
+            if !fs::try_lock(&file, kind, &self.path)? {
+                return Ok(None);
+            }
+            if let Some(held) = self.confirm(file, kind)? {
+                return Ok(Some(held));
+            }
+        }
+    }
+
+    /// Waits for the lock in the kernel's queue.
+    fn wait(&self, kind: LockKind) -> Result<Held> {
+        loop {
+            let file = self.open()?;
+            fs::lock(&file, kind, &self.path)?;
+            if let Some(held) = self.confirm(file, kind)? {
+                return Ok(held);
+            }
+        }
+    }
+
+    fn open(&self) -> Result<File> {
+        let open = || fs::open_lock(&self.path, self.mode);
+        match open() {
+            Err(error) if error.is_not_found() && self.make_dirs => {
+                fs::create_dirs(parent(&self.path))?;
+                open()
+            }
+            opened => opened,
+        }
+        .map_err(|error| explain(&self.path, error))
+    }
+
+    /// Applies the rule to a file just locked; `None` if the lock does not count.
+    fn confirm(&self, file: File, kind: LockKind) -> Result<Option<Held>> {
+        let locked = fs::fstat(&file, &self.path)?;
+        if locked.kind != EntryKind::File {
+            return Err(Error::not_a_file("open lock file", &self.path, locked.kind));
+        }
+        if !is_named(&self.path, locked.id)? {
+            return Ok(None);
+        }
+        let is_ours = locked.len == 0 || read_owner(&file, &self.path).is_some();
+        let held = Held { file, id: locked.id, kind, is_ours };
+        held.sign(&self.path);
+        Ok(Some(held))
+    }
+
+    /// Fails if someone took the file away from under its holder.
+    pub(crate) fn verify(&self, held: &Held) -> Result<()> {
+        if is_named(&self.path, held.id)? { Ok(()) } else { Err(Error::lock_lost(&self.path)) }
+    }
+
+    /// Gives the lock back, and removes the file if nobody else uses it.
+    pub(crate) fn release(&self, held: &Held) -> Result<()> {
+        let intact = self.verify(held);
+        let tidy = intact.is_ok() && held.is_ours && !self.keep;
+        let removed = match held.kind {
+            // While it is still locked: afterwards it may be somebody else's.
+            LockKind::Exclusive if tidy => remove(&self.path).map(drop),
+            _ => Ok(()),
+        };
+        let unlocked = fs::unlock(&held.file, &self.path);
+        let left = match held.kind {
+            LockKind::Shared if tidy => remove_unheld(&held.file, held.id, &self.path).map(drop),
+            _ => Ok(()),
+        };
+        intact.and(removed).and(unlocked).and(left)
+    }
+
+    /// Who took the lock last, if that can be read.
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        let file = fs::open_lock_read(&self.path).ok()??;
+        read_owner(&file, &self.path)
+    }
+}
+
+impl Held {
+    /// Leaves this process's record. It helps whoever waits to say for whom; a lock is as good without
+    /// one, so a full disk or a file that we may only read is no failure.
+    fn sign(&self, path: &Path) {
+        if self.is_ours {
+            let _ = fs::write_start(&self.file, Owner::this().record().as_bytes(), path);
+        }
+    }
+}
+
+/// Removes a lock file through a handle on it, if nobody holds it; `false` if somebody does.
+///
+/// Decided by the kernel's lock and the rule above. The lock is not held afterwards.
+pub(crate) fn remove_unheld(file: &File, id: FileId, path: &Path) -> Result<bool> {
+    if !fs::try_lock(file, LockKind::Exclusive, path)? {
+        return Ok(false);
+    }
+    let removed = is_named(path, id).and_then(|named| Ok(named && remove(path)?));
+    fs::unlock(file, path).and(removed)
+}
+
+/// Removes a lock file that we hold; `false` if we may not, or Windows will not just now.
+fn remove(path: &Path) -> Result<bool> {
+    match fs::remove(path) {
+        Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        done => done,
+    }
+}
+
+fn is_named(path: &Path, id: FileId) -> Result<bool> {
+    Ok(fs::stat(path)?.is_some_and(|there| there.id == id))
+}
+
+/// The record in a lock file; `None` if there is none, or not ours, or it cannot be read (on Windows
+/// an exclusive lock keeps readers out).
+pub(crate) fn read_owner(file: &File, path: &Path) -> Option<Owner> {
+    let mut content = [0; RECORD_LEN + 1];
+    let len = fs::read_start(file, &mut content, path).ok()?;
+    Owner::parse(&content[..len])
+}
+
+/// Says what stands in the way, where the system's own error does not.
+fn explain(path: &Path, error: Error) -> Error {
+    match fs::stat(path) {
+        Ok(Some(Entry { kind, .. })) if kind != EntryKind::File => {
+            Error::not_a_file("open lock file", path, kind)
+        }
+        _ if error.is_not_found() => Error::no_directory("open lock file", path, parent(path)),
+        _ => error,
+    }
+}
+
+/// The directory that a path is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,62 @@
+//! Fairness: an exclusive acquirer that has waited a while goes ahead of later shared ones.
+//!
+//! The kernel grants shared locks as long as somebody holds one, so readers that overlap could keep a
+//! writer out for ever. Therefore a writer that has lost its patience holds the *gate*, a second lock
+//! file, while it waits, and readers pass the gate before they ask for the lock:
+//!
+//! | | gate | lock |
+//! |---|---|---|
+//! | reader | waits while a writer holds it, does not hold it | then takes it shared |
+//! | writer, first | | asks for [`PATIENCE`] |
+//! | writer, then | holds it exclusively | until it has this |
+//!
+//! The gate decides who goes first, never who may: without it (no right to make the file, say)
+//! exclusion is the same. It is free as soon as its holder dies, like every lock here.
+//!
+//! Source: the turnstile of Allen B. Downey, "The Little Book of Semaphores", section 4.2.
+
+use super::backoff::poll;
+use super::file::{Held, LockFile};
+use crate::clock::Deadline;
+use crate::error::Result;
+use crate::fs::{self, LockKind};
+use std::time::Duration;
+
+/// How long a writer asks before it closes the gate: far longer than a rotation holds its lock, so
+/// rotations make no gate.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(10);
+
+/// What is appended to the lock file's name.
+pub(crate) const SUFFIX: &str = ".gate";
+
+/// The gate of a lock file.
+pub(crate) struct Gate(LockFile);
+
+impl Gate {
+    pub(crate) fn of(lock: &LockFile) -> Self {
+        let mut path = lock.path.clone().into_os_string();
+        path.push(SUFFIX);
+        Self(LockFile { path: path.into(), keep: false, ..lock.clone() })
+    }
+
+    /// Keeps later readers out until the gate is [opened](Gate::open); `None` if other writers had it
+    /// till the deadline.
+    pub(crate) fn close(&self, until: Deadline) -> Result<Option<Held>> {
+        self.0.take(LockKind::Exclusive, until)
+    }
+
+    pub(crate) fn open(&self, closed: &Held) -> Result<()> {
+        self.0.release(closed)
+    }
+
+    /// Waits until no writer keeps readers out; `false` if one still does at the deadline.
+    pub(crate) fn pass(&self, until: Deadline) -> Result<bool> {
+        let path = &self.0.path;
+        let Some(file) = fs::open_lock_read(path)? else { return Ok(true) };
+        if until.is_never() {
+            return fs::lock(&file, LockKind::Shared, path).map(|()| true);
+        }
+        let ask = || Ok(fs::try_lock(&file, LockKind::Shared, path)?.then_some(()));
+        Ok(poll(until, ask)?.is_some())
+    }
+}

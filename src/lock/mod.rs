@@ -1,0 +1,590 @@
+//! Locks between processes, for state files of your own as well as for the log.
+//!
+//! # Which of these do I need?
+//!
+//! | you want to | use |
+//! |---|---|
+//! | replace a file that others only read | [`atomic_write`](crate::atomic::atomic_write), no lock at all |
+//! | change a file that others change too | [`atomic::update`](crate::atomic::update), which locks for you |
+//! | do something on a path alone, or while nobody else changes it | [`with_write_lock`], [`with_read_lock`] |
+//! | the same, but wait only so long, or keep the lock in a struct's method | [`FileLock::beside`] |
+//! | lock something that is not a file, or whose directory you may not write | [`FileLock::open`], [`FileLock::in_dir`] |
+//! | be the only running instance of a program | [`FileLock::open`] in the runtime directory, [`Wait::Never`], guard kept in `main` |
+//! | tidy a lock directory after crashes | [`clean_stale_locks`] |
+//! | keep threads of one process apart and nothing else | a `Mutex` |
+//!
+//! ```
+//! use logrotor::{FileLock, Wait};
+//! use std::time::Duration;
+//! # fn main() -> logrotor::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! let lock = FileLock::beside(dir.path().join("jobs.db"))?;
+//! {
+//!     let _guard = lock.exclusive(Wait::AtMost(Duration::from_secs(2)))?;
+//!     // No other process has `jobs.db` in hand.
+//! }
+//! let guard = lock.shared(Wait::Forever)?;
+//! guard.unlock()?;
+//! # Ok(()) }
+//! ```
+//!
+//! # What is promised
+//!
+//! - While a guard is exclusive there is no other guard on that lock file, in any process; while it is
+//!   shared, there are only shared ones. Two [`FileLock`] values exclude each other in the same way
+//!   when they are in one process.
+//! - A lock is free as soon as its holder drops the guard, panics, exits, or is killed. Pids and ages of
+//!   files decide nothing.
+//! - A shared acquirer never waits for a shared holder, except behind a waiting exclusive one.
+//! - An exclusive acquirer that waits longer than 10 ms is not overtaken by shared ones that
+//!   come later, so readers that come and go cannot starve it: it waits for those that were in
+//!   before. (Hence a thread that holds a shared lock and asks for another on the same path may wait for
+//!   itself, once a writer stands between.) Exclusive acquirers among themselves, and readers against a
+//!   stream of writers, are served in no promised order.
+//!
+//! # The lock file
+//!
+//! It is made by the first holder, empty or with one line naming the last owner, and removed by the
+//! last one to leave, unless [`FileLock::keep_file`] says otherwise. It stays when a process is killed
+//! (unlocked, harmless, used again by the next), when this process may not remove it (another user's
+//! in a sticky directory), or when Windows refuses just then. A file with other content is locked as
+//! any other, but never written or removed. While an exclusive acquirer waits long there is also
+//! `<lock file>.gate`.
+//!
+//! Do not remove it by hand while programs run. No lock on a removable file survives that: the next
+//! acquirer makes a new file and gets in beside the holder. It is noticed, though: of any two that
+//! overlap the earlier gets [`ErrorKind::LockLost`](crate::ErrorKind::LockLost) from
+//! [`Guard::unlock`]. [`clean_stale_locks`] removes without that danger, at any time.
+//!
+//! # Limits
+//!
+//! - **Advisory**: programs that do not ask are not kept out (on Windows, of the lock file only).
+//! - **One machine**: use local file systems. Over NFS and SMB a lock may be granted twice after a
+//!   network failure, and often is not seen by other clients at all. A file system that has no locks
+//!   gives [`ErrorKind::LockUnsupported`](crate::ErrorKind::LockUnsupported).
+//! - **One name**: two lock files are two locks. [`FileLock::beside`] does not follow links to the file
+//!   it protects; [`atomic::update`](crate::atomic::update) does.
+//! - **Not recursive**: a value that holds the lock answers
+//!   [`ErrorKind::AlreadyLocked`](crate::ErrorKind::AlreadyLocked); a second value waits for the first.
+//! - **fork**: the lock stays with the process that took it. A forked child's copy of the guard
+//!   unlocks and removes nothing, and the child may not act on it; its [`FileLock`] can be used once that copy is dropped.
+//!   But if the parent *dies* holding the lock, it is not free until the child has dropped or closed
+//!   its copy. Programs started with `exec` (`std::process::Command`) inherit nothing.
+
+mod backoff;
+mod file;
+mod gate;
+mod owner;
+mod stale;
+
+pub use crate::sys::LockKind;
+pub use stale::clean_stale_locks;
+
+use crate::clock::{Deadline, Stopwatch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs;
+use file::{Held, LockFile};
+use gate::Gate;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What is appended to a file's name to name its lock.
+const SUFFIX: &str = ".lock";
+
+/// Only the owner may open the lock file.
+const DEFAULT_MODE: u32 = 0o600;
+
+/// How long to wait for a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wait {
+    /// Ask once.
+    Never,
+    /// Ask at growing intervals, from 20 µs to 50 ms (62 ms with the random variation), and a last time
+    /// at the end of this span. The call returns as soon after that as the system lets the thread run.
+    AtMost(Duration),
+    /// Wait in the kernel's queue, using no time. Exclusive acquirers ask at intervals for their first
+    /// 10 ms.
+    Forever,
+}
+
+impl Wait {
+    fn deadline(self) -> Deadline {
+        match self {
+            Self::Never => Deadline::after(Duration::ZERO),
+            Self::AtMost(span) => Deadline::after(span),
+            Self::Forever => Deadline::never(),
+        }
+    }
+}
+
+/// A lock shared by all processes that name the same lock file; see the [module](self) for which to
+/// use when, what is promised, and the limits.
+///
+/// Making one touches no file; taking the lock does. One value holds the lock at most once. It may be
+/// shared by threads, but to make threads wait for each other give each its own value.
+#[derive(Debug)]
+pub struct FileLock {
+    file: LockFile,
+    /// A guard of this value is out, or a thread is about to get one.
+    in_use: AtomicBool,
+}
+
+impl FileLock {
+    /// A lock whose lock file is `path` itself; nothing is created before the first acquisition.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAFile`] if the path ends in no file name (`/`, `..`).
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        file_name(&path)?;
+        let file = LockFile { path, mode: DEFAULT_MODE, make_dirs: false, keep: false };
+        Ok(Self { file, in_use: AtomicBool::new(false) })
+    }
+
+    /// A lock for the file at `path`, with the lock file `<path>.lock` beside it.
+    ///
+    /// # Errors
+    /// As [`open`](FileLock::open).
+    pub fn beside(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut name = file_name(path)?.to_owned();
+        name.push(SUFFIX);
+        Self::open(path.with_file_name(name))
+    }
+
+    /// A lock for the file at `path`, with its lock file in a directory for lock files.
+    ///
+    /// The directory and its parents are created at the first acquisition. The lock file's name is the
+    /// file's, a number made of the absolute path of the file's directory, and `.lock`, so that files of one
+    /// name in different directories have different locks.
+    ///
+    /// # Errors
+    /// As [`open`](FileLock::open), and [`ErrorKind::Io`] if the directory of `path` (not the lock
+    /// directory) does not exist.
+    pub fn in_dir(lock_dir: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut name = file_name(path)?.to_owned();
+        let dir = fs::canonical(file::parent(path))?;
+        name.push(format!(".{:016x}{SUFFIX}", fnv1a(dir.as_os_str().as_encoded_bytes())));
+        let mut lock = Self::open(lock_dir.as_ref().join(name))?;
+        lock.file.make_dirs = true;
+        Ok(lock)
+    }
+
+    /// The permissions of the lock file when it is created, less the umask; 0o600 by default.
+    ///
+    /// Users who share a lock need read permission at least. No effect on Windows.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.file.mode = mode;
+        self
+    }
+
+    /// Whether the lock file stays after a release; removed by default.
+    ///
+    /// Keeping it saves a file creation and removal per acquisition, and lets a directory that is
+    /// read-only to this process hold it.
+    #[must_use]
+    pub fn keep_file(mut self, keep: bool) -> Self {
+        self.file.keep = keep;
+        self
+    }
+
+    /// Where the lock file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// Takes the lock, waiting as `wait` says. Dropping the guard unlocks.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::LockTimeout`] if another holder kept it; the message says how long was waited and, as
+    ///   a hint, the last owner's pid and whether that process runs.
+    /// - [`ErrorKind::AlreadyLocked`] at once if this value holds it or is waiting for it in another thread.
+    /// - [`ErrorKind::LockUnsupported`] if the file system has no locks.
+    /// - [`ErrorKind::NotAFile`] if the path names a link, a directory or a device.
+    /// - [`ErrorKind::Io`] for any other failure, at once: a missing directory, no permission.
+    pub fn lock(&self, kind: LockKind, wait: Wait) -> Result<Guard<'_>> {
+        let claim = self.claim(kind)?;
+        let waited = Stopwatch::start();
+        let until = wait.deadline();
+        let held = match kind {
+            LockKind::Shared => self.take_shared(until)?,
+            LockKind::Exclusive => self.take_exclusive(until)?,
+        };
+        match held {
+            Some(held) => Ok(Guard { held: Some(held), taker: std::process::id(), claim }),
+            None => Err(self.timed_out(kind, wait, waited)),
+        }
+    }
+
+    /// Takes the lock for this holder alone: [`lock`](FileLock::lock) with [`LockKind::Exclusive`].
+    ///
+    /// # Errors
+    /// As [`lock`](FileLock::lock).
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::{ErrorKind, FileLock, Wait};
+    /// use std::time::Duration;
+    /// # fn main() -> logrotor::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("app.lock");
+    /// let (mine, other) = (FileLock::open(&path)?, FileLock::open(&path)?);
+    /// let guard = mine.exclusive(Wait::Never)?;
+    /// let refused = other.exclusive(Wait::AtMost(Duration::from_millis(20))).unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::LockTimeout);
+    /// guard.unlock()?;
+    /// assert!(!path.exists());
+    /// # Ok(()) }
+    /// ```
+    pub fn exclusive(&self, wait: Wait) -> Result<Guard<'_>> {
+        self.lock(LockKind::Exclusive, wait)
+    }
+
+    /// Takes the lock together with other shared holders: [`lock`](FileLock::lock) with
+    /// [`LockKind::Shared`].
+    ///
+    /// # Errors
+    /// As [`lock`](FileLock::lock).
+    pub fn shared(&self, wait: Wait) -> Result<Guard<'_>> {
+        self.lock(LockKind::Shared, wait)
+    }
+
+    fn claim(&self, kind: LockKind) -> Result<Claim<'_>> {
+        if self.in_use.swap(true, Ordering::Acquire) {
+            return Err(Error::already_locked(kind, &self.file.path));
+        }
+        Ok(Claim(self))
+    }
+
+    fn take_shared(&self, until: Deadline) -> Result<Option<Held>> {
+        // A gate that cannot be opened or locked is left out: it decides who goes first, not who may.
+        if !Gate::of(&self.file).pass(until).unwrap_or(true) {
+            return Ok(None);
+        }
+        self.file.take(LockKind::Shared, until)
+    }
+
+    fn take_exclusive(&self, until: Deadline) -> Result<Option<Held>> {
+        let soon = Deadline::after(gate::PATIENCE).min(until);
+        let held = self.file.take(LockKind::Exclusive, soon)?;
+        if held.is_some() || until.left().is_none() {
+            return Ok(held);
+        }
+        self.take_behind_gate(until)
+    }
+
+    fn take_behind_gate(&self, until: Deadline) -> Result<Option<Held>> {
+        let gate = Gate::of(&self.file);
+        // As for shared ones: without a gate there is less fairness, but the same exclusion.
+        let closed = match gate.close(until) {
+            Ok(None) => return Ok(None),
+            closed => closed.ok().flatten(),
+        };
+        let held = self.file.take(LockKind::Exclusive, until);
+        if let Some(closed) = closed {
+            // If it fails the gate is open all the same, as its handle closes.
+            let _ = gate.open(&closed);
+        }
+        held
+    }
+
+    fn timed_out(&self, kind: LockKind, wait: Wait, waited: Stopwatch) -> Error {
+        let waited = (wait != Wait::Never).then(|| waited.elapsed());
+        let owner = self.file.owner().map(owner::Owner::hint);
+        Error::lock_timeout(kind, &self.file.path, waited, owner)
+    }
+}
+
+/// Marks a [`FileLock`] value as in use.
+#[derive(Debug)]
+struct Claim<'a>(&'a FileLock);
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.in_use.store(false, Ordering::Release);
+    }
+}
+
+/// A lock that is held; dropping it unlocks, on panic as well.
+#[derive(Debug)]
+#[must_use = "the lock is released as soon as the guard is dropped"]
+pub struct Guard<'a> {
+    /// `None` once it has been given back.
+    held: Option<Held>,
+    /// The process that took it, which a forked child is not.
+    taker: u32,
+    // Dropped after `Drop::drop` has run, so the value is free when the lock is.
+    claim: Claim<'a>,
+}
+
+impl Guard<'_> {
+    /// Gives the lock back, and says what drop must swallow.
+    ///
+    /// The lock is released whatever the outcome.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::LockLost`] if someone removed or replaced the lock file meanwhile, so that others
+    ///   may have held the lock too.
+    /// - [`ErrorKind::Io`] if unlocking or removing the file failed. Lack of permission to remove it is
+    ///   no error; it stays.
+    pub fn unlock(mut self) -> Result<()> {
+        self.release()
+    }
+
+    /// Fails with [`ErrorKind::LockLost`] if someone has taken the lock file away.
+    pub(crate) fn verify(&self) -> Result<()> {
+        self.held.as_ref().map_or(Ok(()), |held| self.claim.0.file.verify(held))
+    }
+
+    fn release(&mut self) -> Result<()> {
+        match self.held.take() {
+            Some(held) if self.taker == std::process::id() => self.claim.0.file.release(&held),
+            // In a forked child the lock is the parent's, to keep and to tidy up; closing our copy of
+            // the handle does not unlock it.
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // Nobody to tell: `unlock` is for those who want to know. The handle closes in any case.
+        let _ = self.release();
+    }
+}
+
+/// Calls `read` while no other process changes the file at `path`, that is, under a shared lock beside it.
+///
+/// Waits for ever; returns what `read` returns. A `read` that returns a [`Result`] gives a result in a result,
+/// so that its own errors are told apart.
+///
+/// # Errors
+/// As [`FileLock::lock`]. Then `read` was not called.
+///
+/// # Examples
+/// ```
+/// use logrotor::lock::{with_read_lock, with_write_lock};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("settings.toml");
+/// with_write_lock(&path, || std::fs::write(&path, "a = 1"))??;
+/// let text = with_read_lock(&path, || std::fs::read_to_string(&path))??;
+/// assert_eq!(text, "a = 1");
+/// # Ok(()) }
+/// ```
+pub fn with_read_lock<T>(path: impl AsRef<Path>, read: impl FnOnce() -> T) -> Result<T> {
+    with_lock(path.as_ref(), LockKind::Shared, read)
+}
+
+/// Calls `change` while no other process reads or changes the file at `path`, that is, under an
+/// exclusive lock beside it.
+///
+/// Otherwise as [`with_read_lock`].
+///
+/// # Errors
+/// As [`FileLock::lock`]. Then `change` was not called.
+pub fn with_write_lock<T>(path: impl AsRef<Path>, change: impl FnOnce() -> T) -> Result<T> {
+    with_lock(path.as_ref(), LockKind::Exclusive, change)
+}
+
+fn with_lock<T>(path: &Path, kind: LockKind, work: impl FnOnce() -> T) -> Result<T> {
+    let lock = FileLock::beside(path)?;
+    // Released by drop: what the closure returned must not be lost to a failing release.
+    let _guard = lock.lock(kind, Wait::Forever)?;
+    Ok(work())
+}
+
+fn file_name(path: &Path) -> Result<&OsStr> {
+    let why = "it does not end in a file name";
+    path.file_name().ok_or_else(|| Error::refused(ErrorKind::NotAFile, "lock", path, why))
+}
+
+/// Source: the 64-bit FNV-1a hash, by Fowler, Noll and Vo (public domain).
+fn fnv1a(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const SOON: Wait = Wait::AtMost(Duration::from_millis(30));
+
+    fn lock_in(dir: &tempfile::TempDir) -> FileLock {
+        FileLock::open(dir.path().join("a.lock")).unwrap()
+    }
+
+    fn names(dir: &tempfile::TempDir) -> Vec<String> {
+        fs::names(dir.path()).unwrap()
+    }
+
+    #[test]
+    fn lock_file_is_made_by_the_first_holder_and_removed_by_the_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = lock_in(&dir);
+        assert_eq!(names(&dir), Vec::<String>::new());
+        let guard = lock.exclusive(Wait::Never).unwrap();
+        assert_eq!(names(&dir), ["a.lock"]);
+        drop(guard);
+        assert_eq!(names(&dir), Vec::<String>::new());
+    }
+
+    #[test]
+    fn same_value_asked_again_is_an_error_and_free_after_release() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = lock_in(&dir);
+        for kind in [LockKind::Shared, LockKind::Exclusive] {
+            let guard = lock.lock(kind, Wait::Forever).unwrap();
+            let again = lock.lock(kind, Wait::Forever).unwrap_err();
+            assert_eq!(again.kind(), ErrorKind::AlreadyLocked);
+            guard.unlock().unwrap();
+            lock.lock(kind, Wait::Never).unwrap().unlock().unwrap();
+        }
+    }
+
+    #[test]
+    fn failed_acquisition_leaves_the_value_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mine, other) = (lock_in(&dir), lock_in(&dir));
+        let guard = other.exclusive(Wait::Never).unwrap();
+        assert_eq!(mine.exclusive(SOON).unwrap_err().kind(), ErrorKind::LockTimeout);
+        drop(guard);
+        mine.exclusive(Wait::Never).unwrap().unlock().unwrap();
+    }
+
+    #[test]
+    fn two_values_in_one_process_exclude_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mine, other) = (lock_in(&dir), lock_in(&dir));
+        let guard = mine.exclusive(Wait::Never).unwrap();
+        for kind in [LockKind::Shared, LockKind::Exclusive] {
+            for wait in [Wait::Never, SOON] {
+                let error = other.lock(kind, wait).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::LockTimeout);
+                assert!(error.to_string().contains(", this process)"), "{error}");
+            }
+        }
+        guard.unlock().unwrap();
+        other.exclusive(Wait::Never).unwrap().unlock().unwrap();
+    }
+
+    #[test]
+    fn shared_holders_share_and_the_last_one_out_removes_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b, writer) = (lock_in(&dir), lock_in(&dir), lock_in(&dir));
+        let (first, last) = (a.shared(Wait::Never).unwrap(), b.shared(Wait::Never).unwrap());
+        assert_eq!(writer.exclusive(Wait::Never).unwrap_err().kind(), ErrorKind::LockTimeout);
+        first.unlock().unwrap();
+        assert_eq!(names(&dir), ["a.lock"]);
+        assert_eq!(writer.exclusive(Wait::Never).unwrap_err().kind(), ErrorKind::LockTimeout);
+        last.unlock().unwrap();
+        assert_eq!(names(&dir), Vec::<String>::new());
+    }
+
+    #[test]
+    fn kept_file_stays_and_names_the_last_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = lock_in(&dir).keep_file(true);
+        for _ in 0..3 {
+            lock.exclusive(Wait::Never).unwrap().unlock().unwrap();
+        }
+        assert_eq!(names(&dir), ["a.lock"]);
+        assert_eq!(lock.file.owner(), Some(owner::Owner::this()));
+    }
+
+    #[test]
+    fn lock_released_by_a_panic_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Arc::new(lock_in(&dir));
+        let panicking = Arc::clone(&lock);
+        let thread = std::thread::spawn(move || {
+            let _guard = panicking.exclusive(Wait::Never).unwrap();
+            panic!("expected by this test");
+        });
+        assert!(thread.join().is_err());
+        lock.exclusive(Wait::Never).unwrap().unlock().unwrap();
+    }
+
+    #[test]
+    fn file_removed_by_hand_is_told_at_unlock_and_the_new_holders_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mine, other) = (lock_in(&dir), lock_in(&dir));
+        for kind in [LockKind::Shared, LockKind::Exclusive] {
+            let guard = mine.lock(kind, Wait::Never).unwrap();
+            std::fs::remove_file(mine.path()).unwrap();
+            assert_eq!(guard.verify().unwrap_err().kind(), ErrorKind::LockLost);
+            let second = other.exclusive(Wait::Never).unwrap();
+            assert_eq!(guard.unlock().unwrap_err().kind(), ErrorKind::LockLost);
+            assert_eq!(names(&dir), ["a.lock"]);
+            second.unlock().unwrap();
+        }
+    }
+
+    #[test]
+    fn file_with_other_content_is_locked_but_never_written_or_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (lock, other) = (lock_in(&dir), lock_in(&dir));
+        std::fs::write(lock.path(), "precious").unwrap();
+        for kind in [LockKind::Shared, LockKind::Exclusive] {
+            let guard = lock.lock(kind, Wait::Never).unwrap();
+            assert!(other.exclusive(Wait::Never).is_err());
+            guard.unlock().unwrap();
+            assert_eq!(std::fs::read(lock.path()).unwrap(), b"precious");
+        }
+    }
+
+    #[test]
+    fn missing_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none").join("a.lock");
+        let error = FileLock::open(&path).unwrap().exclusive(Wait::Forever).unwrap_err();
+        assert!(error.is_not_found());
+        let missing = dir.path().join("none");
+        let expected = format!("there is no directory `{}`", missing.display());
+        assert!(error.to_string().ends_with(&expected), "{error}");
+    }
+
+    #[test]
+    fn path_that_is_a_directory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = FileLock::open(dir.path()).unwrap().exclusive(Wait::Never).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotAFile);
+        assert!(error.to_string().ends_with("it is a directory"), "{error}");
+        assert_eq!(FileLock::open("..").unwrap_err().kind(), ErrorKind::NotAFile);
+    }
+
+    #[test]
+    fn sidecar_and_lock_directory_name_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let sidecar = FileLock::beside(dir.path().join("a.db")).unwrap();
+        assert_eq!(sidecar.path(), dir.path().join("a.db.lock"));
+
+        let locks = dir.path().join("run").join("locks");
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::create_dir(&a).unwrap();
+        std::fs::create_dir(&b).unwrap();
+        let of = |dir: &Path| FileLock::in_dir(&locks, dir.join("x.db")).unwrap();
+        assert_ne!(of(&a).path(), of(&b).path());
+        assert_eq!(of(&a).path(), of(&a.join("..").join("a")).path());
+        assert!(!locks.exists());
+        let lock = of(&a);
+        let guard = lock.exclusive(Wait::Never).unwrap();
+        assert!(of(&a).exclusive(Wait::Never).is_err());
+        of(&b).exclusive(Wait::Never).unwrap().unlock().unwrap();
+        guard.unlock().unwrap();
+        assert_eq!(fs::names(&locks).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn hash_is_fnv1a() {
+        assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a(b"foobar"), 0x85944171f73967e8);
+    }
+}

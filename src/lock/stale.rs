@@ -1,0 +1,81 @@
+//! Lock files that a crash left behind.
+
+use super::file::{read_owner, remove_unheld};
+use super::gate;
+use crate::error::Result;
+use crate::fs::{self, EntryKind};
+use std::io;
+use std::path::Path;
+
+/// Removes the lock files in a directory that nobody holds, and says how many there were.
+///
+/// A process that dies leaves its lock free at once, but the file stays until the next holder removes
+/// it. This is for locks that have no next holder. It looks at files named `*.lock` and `*.lock.gate`
+/// that carry this crate's owner record: other programs' lock files (`Cargo.lock`, git's `index.lock`,
+/// empty ones) stay, and so do those that this process may not open or remove.
+///
+/// Whether a file is held is asked of the kernel, never of the pid in it, and it is removed while it
+/// is locked: a held lock is never broken, and a process that is just acquiring one starts again on
+/// a new file. For that instant the lock counts as held, so an attempt with
+/// [`Wait::Never`](super::Wait::Never) may be refused.
+///
+/// # Errors
+/// [`ErrorKind::Io`](crate::ErrorKind::Io) if the directory cannot be read, or a file in it cannot
+/// be examined for another reason than lack of permission. Files before it have been removed.
+///
+/// # Examples
+/// ```
+/// # fn main() -> logrotor::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let dir = dir.path();
+/// std::fs::write(dir.join("Cargo.lock"), "version = 4\n").unwrap();
+/// assert_eq!(logrotor::lock::clean_stale_locks(dir)?, 0);
+/// # Ok(()) }
+/// ```
+pub fn clean_stale_locks(dir: impl AsRef<Path>) -> Result<usize> {
+    let dir = dir.as_ref();
+    let mut removed = 0;
+    for name in fs::names(dir)?.iter().filter(|name| is_lock_name(name)) {
+        match clean(&dir.join(name)) {
+            Ok(true) => removed += 1,
+            Ok(false) => {}
+            Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(removed)
+}
+
+fn is_lock_name(name: &str) -> bool {
+    name.strip_suffix(gate::SUFFIX).unwrap_or(name).ends_with(super::SUFFIX)
+}
+
+/// Removes one file if it is ours and nobody holds it.
+fn clean(path: &Path) -> Result<bool> {
+    // Not opened before it is known to be a file: opening a device can have effects.
+    if !fs::stat(path)?.is_some_and(|there| there.kind == EntryKind::File) {
+        return Ok(false);
+    }
+    let Some(file) = fs::open_lock_read(path)? else { return Ok(false) };
+    // Read before locking, which would stand in the way of the program that a foreign file belongs to.
+    if read_owner(&file, path).is_none() {
+        return Ok(false);
+    }
+    let id = fs::fstat(&file, path)?.id;
+    remove_unheld(&file, id, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_names_are_those_that_this_crate_gives() {
+        for name in ["a.lock", "a.log.lock", "a.lock.gate", ".lock"] {
+            assert!(is_lock_name(name), "{name}");
+        }
+        for name in ["a", "a.gate", "lock", "a.lock.old", "a.lock.gate.gate"] {
+            assert!(!is_lock_name(name), "{name}");
+        }
+    }
+}
