@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sys::{EntryKind, LockKind};
@@ -60,6 +61,7 @@ impl ErrorKind {
 ///
 /// The message reads ``failed to <verb> <what> `<path>`: <cause>``. It converts into an
 /// [`io::Error`] that keeps the operating system's [`io::ErrorKind`] and carries this error inside.
+/// Clones are cheap and share one cause.
 ///
 /// # Examples
 /// ```
@@ -70,7 +72,8 @@ impl ErrorKind {
 /// assert_eq!(error.kind(), ErrorKind::NotAFile);
 /// assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::InvalidInput);
 /// ```
-pub struct Error(Box<Inner>);
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
 
 struct Inner {
     kind: ErrorKind,
@@ -175,6 +178,15 @@ impl Error {
         Self::refused(ErrorKind::NotAFile, action, path, why)
     }
 
+    /// A log in whose directory no file can be made or renamed.
+    pub(crate) fn unwritable_directory(path: &Path, dir: &Path) -> Self {
+        let why = format!(
+            "its directory `{}` is not writable for this process, which must create and rename files there",
+            dir.display()
+        );
+        Self::io("use as a log", path, io::Error::new(io::ErrorKind::PermissionDenied, why))
+    }
+
     /// A file that cannot be made because its directory is missing.
     pub(crate) fn no_directory(action: &'static str, path: &Path, dir: &Path) -> Self {
         let why = format!("there is no directory `{}`", dir.display());
@@ -187,7 +199,7 @@ impl Error {
         path: Option<PathBuf>,
         cause: Cause,
     ) -> Self {
-        Self(Box::new(Inner { kind, action: action.into(), path, cause }))
+        Self(Arc::new(Inner { kind, action: action.into(), path, cause }))
     }
 
     /// The kind that an [`io::Error`] made of this error has.

@@ -8,7 +8,7 @@ pub(crate) mod fault;
 mod temp;
 
 pub(crate) use crate::sys::{Access, Entry, EntryKind, FileId, LockKind};
-pub(crate) use temp::{Temp, temp_target};
+pub(crate) use temp::{Replace, Temp, temp_target};
 
 use crate::error::{Error, Result, lock_action};
 use crate::sys;
@@ -137,7 +137,7 @@ pub(crate) fn open_unleased(path: &Path) -> Result<Unleased> {
 
 /// Marks an appending handle's file as in use until the handle closes; `false` if refused.
 pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
-    run("lease", path, || sys::try_lease(file))
+    run_lock(LockKind::Shared, path, || sys::try_lease(file))
 }
 
 /// Appends with one `write` call; may be short.
@@ -145,6 +145,19 @@ pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
 pub(crate) fn append(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
     let allowed = fault::write_step(bytes.len())?;
     file.write(&bytes[..allowed])
+}
+
+/// Appends all of `bytes`, in as many `write` calls as it takes.
+pub(crate) fn append_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<()> {
+    while !bytes.is_empty() {
+        match append(file, bytes) {
+            Ok(0) => return Err(Error::io("write", path, io::ErrorKind::WriteZero.into())),
+            Ok(taken) => bytes = &bytes[taken..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("write", path, error)),
+        }
+    }
+    Ok(())
 }
 
 /// The end of the handle's last append, other workers' appends before it included.

@@ -2,11 +2,26 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;
+mod config;
 mod error;
 mod fs;
 pub mod lock;
+mod maintenance;
+mod rotation;
+mod segment;
+mod stats;
 mod sys;
+#[cfg(feature = "tracing")]
+mod tracing;
+mod writer;
 
 pub use clock::Clock;
+pub use config::{Builder, Config};
 pub use error::{Error, ErrorKind, Result};
 pub use lock::{FileLock, Guard, LockKind, Wait};
+pub use maintenance::{Compression, Maintenance};
+pub use rotation::{Period, Zone};
+pub use segment::Segment;
+pub use segment::name::{Naming, Packing};
+pub use stats::{Event, Stats};
+pub use writer::{LineRecords, RotatingFileWriter};

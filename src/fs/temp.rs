@@ -4,7 +4,7 @@
 //! whoever clears up after a crash can tell one that is being written from one left behind.
 
 use crate::error::{Error, Result};
-use crate::fs;
+use crate::fs::{self, Access};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -74,6 +74,20 @@ impl Temp {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Gives the file the owner and group of the one it follows, or the group alone, as far as the
+    /// process may. If it may not, the file stays its own: no reason not to make it.
+    pub(crate) fn keep_owner(&self, like: Access) {
+        let Ok(made) = fs::fstat(&self.file, &self.path) else { return };
+        let group_alone = Access { uid: made.access.uid, ..like };
+        for wanted in [like, group_alone] {
+            if (made.access.uid, made.access.gid) == (wanted.uid, wanted.gid)
+                || fs::set_owner(&self.file, wanted, &self.path).is_ok()
+            {
+                break;
+            }
+        }
     }
 
     /// Gives the file its final name in one step, and returns the open handle with its lease.

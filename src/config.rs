@@ -1,0 +1,278 @@
+//! Settings: what they mean, their defaults, and which are refused.
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::maintenance::{Codec, Compression, Maintenance, Retention};
+use crate::rotation::{Header, Period, Zone};
+use crate::segment::name::Naming;
+use crate::stats::{Event, Observer};
+use crate::writer::RotatingFileWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The settings of a log as plain data.
+///
+/// All workers of a log should have the same. Where they differ, the stricter limit wins: a log is
+/// rotated by whichever worker thinks it due, and a backup is removed by whichever thinks it surplus.
+///
+/// # Examples
+/// ```
+/// use logrotor::{Config, RotatingFileWriter};
+/// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+/// let mut config = Config::default();
+/// config.max_size = 1024 * 1024;
+/// config.max_backups = Some(7);
+/// let log = RotatingFileWriter::from_config(dir.path().join("app.log"), config)?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The size in bytes that a segment does not exceed. A record that would make it larger goes to a
+    /// new segment; only a record that is itself larger makes a segment larger. Default: 64 MiB.
+    ///
+    /// With N workers a segment may grow beyond it by about one record per other worker.
+    pub max_size: u64,
+    /// The age at which a segment is rotated, counted from its creation. Default: none.
+    pub max_age: Option<Duration>,
+    /// The calendar period at whose end a segment is rotated. Default: none.
+    pub rotate_every: Option<Period>,
+    /// Whose calendar that is. Default: UTC.
+    pub zone: Zone,
+    /// Whether opening the log rotates it, if there is a record in it. Default: no.
+    pub rotate_on_open: bool,
+    /// How many backups are kept; 0 keeps none. Default: all.
+    pub max_backups: Option<usize>,
+    /// How many bytes the log may take up on disk: backups, temporaries, and the active segment, which
+    /// counts with the `max_size` that it may grow to. The oldest backups go first. Default: no limit.
+    pub max_total_size: Option<u64>,
+    /// How long a backup is kept after its rotation. Default: for ever.
+    pub max_backup_age: Option<Duration>,
+    /// How many bytes are left free on the file system, if removing backups can do it. Default: 0.
+    pub min_free_space: Option<u64>,
+    /// What backups are compressed with. Default: nothing.
+    pub compression: Compression,
+    /// How hard it tries. Default: the codec's own.
+    pub compression_level: Option<u32>,
+    /// How backups are named. Default: by time.
+    pub naming: Naming,
+    /// The permission bits of all the log's files, such as `0o640`, whatever the umask. Default: a
+    /// first segment has those of the umask, and each later one those of the one before.
+    ///
+    /// # Platform
+    /// Ignored on Windows.
+    pub mode: Option<u32>,
+    /// How long a log call may wait for another worker that is rotating. After that the record goes to
+    /// the segment there is, and rotation is tried again later. Default: 1 s.
+    pub lock_timeout: Duration,
+    /// How often the log's path is compared with the open file, to notice a rotation by another worker
+    /// before this one's segment is full, or a foreign program's deed. Default: 1 s.
+    pub check_interval: Duration,
+    /// Where backups are looked after. Default: on a thread.
+    pub maintenance: Maintenance,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_size: 64 * 1024 * 1024,
+            max_age: None,
+            rotate_every: None,
+            zone: Zone::Utc,
+            rotate_on_open: false,
+            max_backups: None,
+            max_total_size: None,
+            max_backup_age: None,
+            min_free_space: None,
+            compression: Compression::None,
+            compression_level: None,
+            naming: Naming::Timestamp,
+            mode: None,
+            lock_timeout: Duration::from_secs(1),
+            check_interval: Duration::from_secs(1),
+            maintenance: Maintenance::Thread,
+        }
+    }
+}
+
+impl Config {
+    /// Checks every setting by itself and with the others.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for the first that cannot work:
+    /// its name, its value, and what would be right.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |setting, value: &dyn std::fmt::Display, why: &str| {
+            Err(Error::config(setting, value, why))
+        };
+        if self.max_size == 0 {
+            return refuse("max_size", &0, "a segment must have room for a record; use 1 or more");
+        }
+        for (setting, span) in [("max_age", self.max_age), ("max_backup_age", self.max_backup_age)]
+        {
+            if span.is_some_and(|span| span < Duration::from_millis(1)) {
+                let value = format!("{:?}", span.unwrap_or_default());
+                return refuse(setting, &value, "use 1 ms or more, or leave it out");
+            }
+        }
+        if let Some(total) = self.max_total_size.filter(|total| *total < self.max_size) {
+            let why = format!(
+                "the active segment alone may take up `max_size` = {}; use at least that",
+                self.max_size
+            );
+            return refuse("max_total_size", &total, &why);
+        }
+        if let Some(mode) = self.mode.filter(|mode| mode & !0o777 != 0 || mode & 0o600 != 0o600) {
+            let why = "use permission bits between 0o600 and 0o777; the owner must be able to read \
+                       and write";
+            return refuse("mode", &format!("{mode:#o}"), why);
+        }
+        self.codec().map(|_| ())
+    }
+
+    pub(crate) fn codec(&self) -> Result<Option<Codec>> {
+        Codec::choose(self.compression, self.compression_level)
+    }
+
+    pub(crate) fn retention(&self) -> Retention {
+        Retention {
+            max_backups: self.max_backups,
+            max_total_size: self.max_total_size,
+            max_backup_age: self.max_backup_age,
+            min_free_space: self.min_free_space,
+        }
+    }
+}
+
+/// Sets up a [`RotatingFileWriter`]; see [`Config`] for what each setting means and its default.
+#[derive(Clone)]
+#[must_use = "nothing is opened before `build`"]
+pub struct Builder {
+    path: PathBuf,
+    config: Config,
+    pub(crate) callbacks: Callbacks,
+}
+
+/// What of a log's settings is code.
+#[derive(Clone, Default)]
+pub(crate) struct Callbacks {
+    pub(crate) header: Option<Header>,
+    pub(crate) observer: Option<Observer>,
+    pub(crate) clock: Clock,
+}
+
+/// One builder method per plain setting.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty => $field:ident = $value:expr;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.config.$field = $value;
+            self
+        }
+    )*};
+}
+
+impl Builder {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self::with_config(path, Config::default())
+    }
+
+    pub(crate) fn with_config(path: impl Into<PathBuf>, config: Config) -> Self {
+        Self { path: path.into(), config, callbacks: Callbacks::default() }
+    }
+
+    setters! {
+        /// Sets [`Config::max_size`], in bytes.
+        max_size: u64 => max_size = max_size;
+        /// Sets [`Config::max_age`].
+        max_age: Duration => max_age = Some(max_age);
+        /// Sets [`Config::rotate_every`].
+        rotate_every: Period => rotate_every = Some(rotate_every);
+        /// Sets [`Config::zone`].
+        zone: Zone => zone = zone;
+        /// Sets [`Config::rotate_on_open`].
+        rotate_on_open: bool => rotate_on_open = rotate_on_open;
+        /// Sets [`Config::max_backups`].
+        max_backups: usize => max_backups = Some(max_backups);
+        /// Sets [`Config::max_total_size`], in bytes.
+        max_total_size: u64 => max_total_size = Some(max_total_size);
+        /// Sets [`Config::max_backup_age`].
+        max_backup_age: Duration => max_backup_age = Some(max_backup_age);
+        /// Sets [`Config::min_free_space`], in bytes.
+        min_free_space: u64 => min_free_space = Some(min_free_space);
+        /// Sets [`Config::compression`].
+        compression: Compression => compression = compression;
+        /// Sets [`Config::compression_level`].
+        compression_level: u32 => compression_level = Some(compression_level);
+        /// Sets [`Config::naming`].
+        naming: Naming => naming = naming;
+        /// Sets [`Config::mode`].
+        mode: u32 => mode = Some(mode);
+        /// Sets [`Config::lock_timeout`].
+        lock_timeout: Duration => lock_timeout = lock_timeout;
+        /// Sets [`Config::check_interval`].
+        check_interval: Duration => check_interval = check_interval;
+        /// Sets [`Config::maintenance`].
+        maintenance: Maintenance => maintenance = maintenance;
+    }
+
+    /// Gives every new segment these first bytes, such as the column names of a CSV file. They count
+    /// as part of its size; a segment that holds nothing else counts as empty. Called once per new
+    /// segment, and when one is opened, to know how long its header is.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logrotor::RotatingFileWriter;
+    /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("app.csv");
+    /// let log = RotatingFileWriter::builder(&path).header(|| b"time,level\n".to_vec()).build()?;
+    /// assert_eq!(std::fs::read(&path).unwrap(), b"time,level\n");
+    /// # Ok(()) }
+    /// ```
+    pub fn header(mut self, header: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.callbacks.header = Some(Arc::new(header));
+        self
+    }
+
+    /// Has every [`Event`] told to `observer`: by the thread that caused it, outside of every lock, so
+    /// that it may write to the log itself. A panic of it is caught and ignored.
+    pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.callbacks.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Takes the time from `clock` rather than the system, for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.callbacks.clock = clock;
+        self
+    }
+
+    /// Opens the log, creating it and its directory if need be.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig): see [`Config::validate`]; also
+    ///   a header that leaves a segment no room, and an unwritable directory.
+    /// - [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile): the path is no file name, or names a
+    ///   directory, a device or a pipe.
+    /// - [`ErrorKind::LockUnsupported`](crate::ErrorKind::LockUnsupported): the file system has no
+    ///   file locks.
+    /// - [`ErrorKind::LockTimeout`](crate::ErrorKind::LockTimeout): another worker kept the rotation
+    ///   lock for longer than `lock_timeout` while the log was to be created.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): whatever else the file system refuses.
+    pub fn build(self) -> Result<RotatingFileWriter> {
+        self.config.validate()?;
+        let header = self.callbacks.header.as_ref().map_or(0, |header| header().len() as u64);
+        if header >= self.config.max_size {
+            let why = format!("the header of {header} bytes fills it; use more than that");
+            return Err(Error::config("max_size", self.config.max_size, why));
+        }
+        RotatingFileWriter::open(&self.path, &self.config, self.callbacks)
+    }
+
+    /// The path as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

@@ -1,0 +1,381 @@
+//! What happens to backups: what a crash left is cleared up, then they are pruned and compressed.
+//!
+//! All of it is done by any worker for all of them, and can be stopped at every step: a temporary is
+//! removed once nobody leases it; of a backup that is there both plain and packed the packed one is
+//! whole, for it got its name by `rename`, so the plain one is removed.
+//!
+//! A backup is touched only while it is held exclusively, which no worker's lease allows; so nobody
+//! can append to what is compressed or removed. With [`Naming::Number`] a backup may get another name
+//! at any time: its name is looked up by its identity, and used, under the rotation lock.
+
+mod compress;
+mod prune;
+mod signal;
+
+pub(crate) use compress::Codec;
+pub use compress::Compression;
+pub(crate) use prune::Retention;
+pub(crate) use signal::Signal;
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Error, Result};
+use crate::fs::{self, Replace, Temp, Unleased};
+use crate::lock::Wait;
+use crate::rotation::{Retry, rotation_lock, without_twins};
+use crate::segment::name::{Key, Name, Naming, Packing};
+use crate::segment::{Backup, Listing, Location, backup_names};
+use crate::stats::{Event, Journal};
+use parking_lot::Mutex;
+use prune::{Facts, Surroundings};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When and where maintenance is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Maintenance {
+    /// On a thread of the log's own, so that no log call waits for it. The default.
+    #[default]
+    Thread,
+    /// Within the log call that rotated, for programs that must not have threads. That call takes as
+    /// long as compressing the backup does. Backups that another worker still has open are looked at
+    /// again at later calls, once per `check_interval`.
+    Inline,
+}
+
+/// What of a log's settings concerns its backups.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) naming: Naming,
+    pub(crate) codec: Option<Codec>,
+    pub(crate) retention: Retention,
+    /// What the active segment may grow to.
+    pub(crate) max_size: u64,
+    pub(crate) lock_mode: Option<u32>,
+    pub(crate) lock_timeout: Duration,
+}
+
+/// Looks after the backups of one log.
+pub(crate) struct Keeper {
+    settings: Settings,
+    clock: Clock,
+    journal: Arc<Journal>,
+    /// Held during a pass, so that the thread and `close` do not both work.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether backups were left for later because someone has them open.
+    deferred: bool,
+    retry: Retry,
+    /// When the oldest backup will be too old.
+    next_expiry: Option<Timestamp>,
+}
+
+/// What a pass found out.
+pub(crate) struct Found {
+    /// The newest backup's time, at the moment of the listing.
+    pub(crate) newest: Option<Timestamp>,
+}
+
+impl Keeper {
+    pub(crate) fn new(settings: Settings, clock: Clock, journal: Arc<Journal>) -> Self {
+        Self { settings, clock, journal, state: Mutex::default() }
+    }
+
+    /// Whether to make a pass now. `raised` says that there may be new backups; without them, there is
+    /// work if some was deferred or has failed, a backup is too old by now, or the disk is too full.
+    pub(crate) fn is_due(&self, location: &Location, raised: bool) -> bool {
+        let mut state = self.state.lock();
+        if !state.retry.is_due() {
+            state.deferred |= raised;
+            return false;
+        }
+        let expired = || state.next_expiry.is_some_and(|expiry| expiry <= self.clock.now());
+        let lacks_space = || {
+            let min = self.settings.retention.min_free_space;
+            min.is_some_and(|min| fs::free_space(location.dir()).is_ok_and(|free| free < min))
+        };
+        raised || state.deferred || state.retry.is_failing() || expired() || lacks_space()
+    }
+
+    /// Does all the work that can be done now. `go_on` is asked between steps.
+    ///
+    /// # Errors
+    /// The first failure; what does not depend on it is done all the same.
+    pub(crate) fn pass(&self, location: &Location, go_on: &dyn Fn() -> bool) -> Result<Found> {
+        let mut state = self.state.lock();
+        let mut pass = Pass { keeper: self, location, go_on, deferred: false, failure: None };
+        let listing = pass.run();
+        let failure = pass.failure.take();
+        state.deferred = pass.deferred;
+        state.next_expiry = self.next_expiry(listing.as_ref());
+        match failure {
+            None => {
+                state.retry.succeeded();
+                Ok(Found { newest: listing.and_then(|listing| listing.newest()) })
+            }
+            Some(error) => {
+                state.retry.failed();
+                Err(error)
+            }
+        }
+    }
+
+    fn next_expiry(&self, listing: Option<&Listing>) -> Option<Timestamp> {
+        let age = self.settings.retention.max_backup_age?;
+        let expiry = listing?.backups.iter().map(|backup| backup.finished().plus(age)).min()?;
+        // What is too old already and still there is deferred; it needs no alarm.
+        (expiry > self.clock.now()).then_some(expiry)
+    }
+
+    /// Runs `work` while no backup changes its name: with [`Naming::Number`] under the rotation lock.
+    fn with_stable_names<T>(
+        &self,
+        location: &Location,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if self.settings.naming == Naming::Timestamp {
+            return work();
+        }
+        // A lock object of its own: that of the writer may be in use by a log call of this process.
+        let lock = rotation_lock(location, self.settings.lock_mode)?;
+        let guard = lock.exclusive(Wait::AtMost(self.settings.lock_timeout))?;
+        let done = work();
+        if let Err(error) = guard.unlock() {
+            self.journal.failed(error);
+        }
+        done
+    }
+}
+
+/// One pass over a log's backups.
+struct Pass<'a> {
+    keeper: &'a Keeper,
+    location: &'a Location,
+    go_on: &'a dyn Fn() -> bool,
+    deferred: bool,
+    failure: Option<Error>,
+}
+
+/// Whether a backup was dealt with.
+enum Step {
+    Done,
+    /// Someone has it open.
+    Deferred,
+    /// It has another name by now, or is gone.
+    Moved,
+}
+
+impl Pass<'_> {
+    /// Returns the last listing made, if one could be.
+    fn run(&mut self) -> Option<Listing> {
+        let listed = self.list();
+        let mut listing = self.check(listed)?;
+        self.clear_temporaries(&listing);
+        if listing.backups.windows(2).any(|pair| pair[0].name.key == pair[1].name.key) {
+            let removed = self.remove_twins();
+            self.check(removed)?;
+        }
+        listing = self.prune()?;
+        if self.compress(&listing) {
+            listing = self.prune()?;
+        }
+        Some(listing)
+    }
+
+    fn list(&self) -> Result<Listing> {
+        Listing::read(self.location, self.naming())
+    }
+
+    fn naming(&self) -> Naming {
+        self.keeper.settings.naming
+    }
+
+    /// Keeps a failure, and goes on.
+    fn check<T>(&mut self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.keeper.journal.failed(error.clone());
+                self.failure.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    fn defer(&mut self) {
+        self.deferred = true;
+        self.keeper.journal.counters.deferrals.increment();
+    }
+
+    /// Removes plain backups whose packed form is whole.
+    fn remove_twins(&self) -> Result<()> {
+        self.keeper.with_stable_names(self.location, || {
+            without_twins(self.location, &backup_names(self.location, self.naming())?).map(|_| ())
+        })
+    }
+
+    /// Removes what no live process is writing any more.
+    fn clear_temporaries(&mut self, listing: &Listing) {
+        for (path, _) in &listing.temporaries {
+            let removed = remove_if_unleased(path);
+            self.check(removed);
+        }
+    }
+
+    /// Lists the backups, and removes those that the limits leave no room for.
+    fn prune(&mut self) -> Option<Listing> {
+        let (keeper, location) = (self.keeper, self.location);
+        let pruned = keeper.with_stable_names(location, || {
+            let mut listing = self.list()?;
+            let surplus = self.surplus(&listing)?;
+            let mut gone = vec![false; listing.backups.len()];
+            for at in 0..surplus {
+                gone[at] = (self.go_on)() && self.prune_one(&listing.backups[at]);
+            }
+            let mut gone = gone.into_iter();
+            listing.backups.retain(|_| !gone.next().unwrap_or(false));
+            Ok(listing)
+        });
+        self.check(pruned)
+    }
+
+    fn surplus(&self, listing: &Listing) -> Result<usize> {
+        let settings = &self.keeper.settings;
+        let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
+        let temporaries: u64 = listing.temporaries.iter().map(|(_, bytes)| bytes).sum();
+        let free = match settings.retention.min_free_space {
+            Some(_) => fs::free_space(self.location.dir())?,
+            None => u64::MAX,
+        };
+        let around = Surroundings {
+            now: self.keeper.clock.now(),
+            other_bytes: temporaries.saturating_add(active.max(settings.max_size)),
+            free,
+        };
+        let facts = |backup: &Backup| Facts { bytes: backup.len, finished: backup.finished() };
+        let facts: Vec<_> = listing.backups.iter().map(facts).collect();
+        Ok(settings.retention.surplus(&facts, around))
+    }
+
+    /// Removes a backup that nobody has open; `true` if it is gone.
+    fn prune_one(&mut self, backup: &Backup) -> bool {
+        let removed = remove(&backup.path);
+        match self.check(removed) {
+            Some(Step::Done) => {
+                let (path, bytes) = (backup.path.clone(), backup.len);
+                self.keeper.journal.counters.pruned.increment();
+                self.keeper.journal.note(Event::Pruned { path, bytes });
+                true
+            }
+            Some(Step::Moved) => true,
+            Some(Step::Deferred) => {
+                self.defer();
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Packs every plain backup that nobody has open; `true` if there was one.
+    fn compress(&mut self, listing: &Listing) -> bool {
+        let Some(codec) = self.keeper.settings.codec else { return false };
+        let mut any = false;
+        for backup in listing.backups.iter().filter(|backup| backup.name.packing == Packing::Plain)
+        {
+            if !(self.go_on)() {
+                break;
+            }
+            let step = self.compress_one(backup, codec);
+            match self.check(step) {
+                Some(Step::Done) => any = true,
+                Some(Step::Deferred) => self.defer(),
+                Some(Step::Moved) | None => {}
+            }
+        }
+        any
+    }
+
+    fn compress_one(&self, backup: &Backup, codec: Codec) -> Result<Step> {
+        let plain = match fs::open_unleased(&backup.path)? {
+            Unleased::Ours(file) => file,
+            Unleased::Leased => return Ok(Step::Deferred),
+            Unleased::Gone => return Ok(Step::Moved),
+        };
+        if fs::fstat(&plain, &backup.path)?.id != backup.id {
+            return Ok(Step::Moved);
+        }
+        let target = self.location.backup_path(packed(backup.name, codec));
+        let packing = compress::pack(&plain, &backup.path, &target, codec, self.go_on)?;
+        let Some(temp) = packing else { return Ok(Step::Deferred) };
+        self.replace_by(backup, codec, temp)
+    }
+
+    /// Puts a packed backup in the place of the plain one, which is held exclusively.
+    fn replace_by(&self, backup: &Backup, codec: Codec, temp: Temp) -> Result<Step> {
+        let after = fs::fstat(temp.file(), temp.path())?.len;
+        let done = self.keeper.with_stable_names(self.location, || {
+            let Some((name, from)) = self.present_name(backup)? else { return Ok(None) };
+            let to = self.location.backup_path(packed(name, codec));
+            temp.persist(&to, Replace::No)?;
+            fs::sync_dir(self.location.dir())?;
+            fs::remove(&from)?;
+            Ok(Some((from, to)))
+        })?;
+        let Some((from, to)) = done else { return Ok(Step::Moved) };
+        self.keeper.journal.counters.compressions.increment();
+        self.keeper.journal.note(Event::Compressed {
+            from,
+            to,
+            bytes_before: backup.len,
+            bytes_after: after,
+        });
+        Ok(Step::Done)
+    }
+
+    /// What the file listed as `backup` is named now; `None` if it is gone. The caller has made sure
+    /// that the answer stays true.
+    fn present_name(&self, backup: &Backup) -> Result<Option<(Name, PathBuf)>> {
+        let is_it = |path: &Path| Ok(fs::stat(path)?.is_some_and(|there| there.id == backup.id));
+        if is_it(&backup.path)? {
+            return Ok(Some((backup.name, backup.path.clone())));
+        }
+        let Key::Number(listed) = backup.name.key else { return Ok(None) };
+        for name in backup_names(self.location, Naming::Number)? {
+            let path = self.location.backup_path(name);
+            // Rotations only ever move a backup to higher numbers.
+            let is_candidate =
+                name.packing == backup.name.packing && name.key < Key::Number(listed);
+            if is_candidate && is_it(&path)? {
+                return Ok(Some((name, path)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn packed(name: Name, codec: Codec) -> Name {
+    Name { packing: codec.packing(), ..name }
+}
+
+/// Removes a backup that nobody has open. The caller has made sure that it keeps its name.
+fn remove(path: &Path) -> Result<Step> {
+    match fs::open_unleased(path)? {
+        Unleased::Ours(_held) => Ok(if fs::remove(path)? { Step::Done } else { Step::Moved }),
+        Unleased::Leased => Ok(Step::Deferred),
+        Unleased::Gone => Ok(Step::Moved),
+    }
+}
+
+/// Removes a temporary unless some process is writing it.
+fn remove_if_unleased(path: &Path) -> Result<()> {
+    let Unleased::Ours(held) = fs::open_unleased(path)? else { return Ok(()) };
+    let ours = fs::fstat(&held, path)?.id;
+    // Since it was opened it may have been finished, and be a segment now.
+    if fs::stat(path)?.is_some_and(|there| there.id == ours) {
+        fs::remove(path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! How maintenance is woken and ended.
+
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Says that there may be work, or that it is over.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    raised: AtomicBool,
+    over: AtomicBool,
+    gate: Mutex<()>,
+    bell: Condvar,
+}
+
+impl Signal {
+    /// Says that there may be work.
+    pub(crate) fn raise(&self) {
+        self.raised.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// Whether there may be work, without taking note of it.
+    #[inline]
+    pub(crate) fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Relaxed)
+    }
+
+    /// Whether there may be work; lowers the signal.
+    pub(crate) fn take(&self) -> bool {
+        self.raised.swap(false, Ordering::Acquire)
+    }
+
+    /// Says that the log is being closed, and nothing is to be begun or gone on with.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Waits until it is raised or over, at most for `span`.
+    pub(crate) fn wait(&self, span: Duration) {
+        let mut gate = self.gate.lock();
+        if !self.is_raised() && !self.is_over() {
+            self.bell.wait_for(&mut gate, span);
+        }
+    }
+
+    fn ring(&self) {
+        // Taken so that no waiter is between its look and its sleep.
+        drop(self.gate.lock());
+        self.bell.notify_all();
+    }
+}

@@ -1,0 +1,428 @@
+//! The rotation protocol: how workers agree on the active segment without talking to each other.
+//!
+//! A segment is made, and a finished one renamed, only under the rotation lock `<log>.lock`; whoever
+//! gets the lock looks again before acting, for another worker may have been first. The steps, each
+//! of which may be a worker's last:
+//!
+//! | step | if the worker dies after it |
+//! |---|---|
+//! | take the lock | the kernel frees it; the file left behind is harmless |
+//! | look again: gone → create; another file → follow; not due → leave | nothing was changed |
+//! | make the next segment under a temporary name | maintenance removes it |
+//! | rename the active segment to its backup name | the path is missing: the next worker creates it |
+//! | give the next segment the log's path | done |
+//! | remove the lock file, unlock | done |
+//!
+//! The next segment is made before the old one is renamed, so that a full disk or a missing right
+//! shows while there is nothing to undo; it has its mode, owner and header before anyone sees it.
+
+mod period;
+mod retry;
+pub(crate) mod trigger;
+
+pub use period::{Period, Zone};
+pub(crate) use retry::Retry;
+use trigger::started;
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{self, Access, EntryKind, Temp};
+use crate::lock::{FileLock, Guard, Wait};
+use crate::segment::lease::Lease;
+use crate::segment::name::{Key, Name, Naming, Packing};
+use crate::segment::{Listing, Location, backup_names};
+use crate::stats::Journal;
+use std::io::ErrorKind::AlreadyExists;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The active segment as one worker has it open.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) lease: Lease,
+    /// Its size when last learned; other workers may have appended since.
+    pub(crate) size: u64,
+    /// How many of its first bytes are the header.
+    pub(crate) header: u64,
+    pub(crate) started: Timestamp,
+    /// The newest backup's time when this segment became active, if that is known.
+    pub(crate) newest_backup: Newest,
+}
+
+/// What a worker knows of the newest backup's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Newest {
+    Unknown,
+    /// There is none, or it is this one.
+    Known(Option<Timestamp>),
+}
+
+impl Active {
+    /// Whether any record was written to it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.size <= self.header
+    }
+}
+
+/// What a rotation came to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// This worker rotated: the backup, and its size.
+    Rotated { backup: PathBuf, bytes: u64 },
+    /// Another worker was first, and its segment was adopted.
+    Followed,
+    /// Nobody rotated, and there is no need to any more.
+    NotDue,
+    /// The path was gone, and was made again.
+    Created,
+}
+
+/// A header for every new segment.
+pub(crate) type Header = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
+
+/// What of a log's settings concerns its segments.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) naming: Naming,
+    /// The mode of new segments and of the lock file; by default that of the segment before.
+    pub(crate) mode: Option<u32>,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) header: Option<Header>,
+}
+
+/// Opens, follows and rotates one log.
+pub(crate) struct Rotator {
+    given: PathBuf,
+    location: Arc<Location>,
+    lock: FileLock,
+    settings: Settings,
+    clock: Clock,
+    journal: Arc<Journal>,
+}
+
+/// The mode of a first segment and of the lock file, less the umask, where none is configured.
+const DEFAULT_MODE: u32 = 0o666;
+
+/// The lock that all workers of a log take to rotate it.
+pub(crate) fn rotation_lock(location: &Location, mode: Option<u32>) -> Result<FileLock> {
+    Ok(FileLock::open(location.lock_path())?.mode(mode.unwrap_or(DEFAULT_MODE)))
+}
+
+impl Rotator {
+    pub(crate) fn new(
+        given: PathBuf,
+        settings: Settings,
+        clock: Clock,
+        journal: Arc<Journal>,
+    ) -> Result<Self> {
+        let location = Arc::new(Location::resolve(&given)?);
+        if !fs::is_writable_dir(location.dir()) {
+            return Err(Error::unwritable_directory(location.path(), location.dir()));
+        }
+        let lock = rotation_lock(&location, settings.mode)?;
+        Ok(Self { given, location, lock, settings, clock, journal })
+    }
+
+    pub(crate) fn location(&self) -> &Arc<Location> {
+        &self.location
+    }
+
+    /// Opens the active segment, or creates it, with the owner and mode that `like` says.
+    pub(crate) fn open(&mut self, like: Option<Access>) -> Result<(Active, Outcome)> {
+        self.follow_link()?;
+        // If another worker creates the log first, the second round finds it.
+        loop {
+            if let Some(active) = self.adopt()? {
+                return Ok((active, Outcome::Followed));
+            }
+            self.location.ensure_dir()?;
+            let guard = self.take_lock(self.settings.lock_timeout)?;
+            let created = self.create_if_missing(like);
+            self.release(guard);
+            if let Some(active) = created? {
+                return Ok((active, Outcome::Created));
+            }
+        }
+    }
+
+    /// Makes the active segment whatever the log's path names now, creating it if that is nothing.
+    pub(crate) fn follow(&mut self, active: &mut Active) -> Result<Outcome> {
+        let (found, outcome) = self.open(Some(active.lease.entry.access))?;
+        *active = found;
+        Ok(outcome)
+    }
+
+    /// Whether the log's path names another file than the active segment, or none.
+    pub(crate) fn has_moved(&self, active: &Active) -> Result<bool> {
+        let there = fs::stat(self.location.path())?;
+        Ok(there.is_none_or(|there| there.id != active.lease.id()))
+    }
+
+    /// Ends the active segment and starts the next, unless another worker has, or `due` says of the
+    /// segment as it is now that there is no need. Waits at most `patience` for the rotation lock.
+    ///
+    /// On failure the active segment stays what it was, and can be written to.
+    pub(crate) fn rotate(
+        &mut self,
+        active: &mut Active,
+        patience: Duration,
+        due: impl Fn(&Active) -> bool,
+    ) -> Result<Outcome> {
+        // Most workers that come late can see it without the lock.
+        if self.has_moved(active)? {
+            return self.follow(active);
+        }
+        let guard = self.take_lock(patience)?;
+        let outcome = self.rotate_locked(active, due);
+        self.release(guard);
+        outcome
+    }
+
+    fn rotate_locked(&self, active: &mut Active, due: impl Fn(&Active) -> bool) -> Result<Outcome> {
+        // Another worker may have rotated while we waited. Renaming without this second look would
+        // archive that worker's fresh segment as ours.
+        if self.has_moved(active)? {
+            return self.follow_locked(active);
+        }
+        active.size = fs::fstat(&active.lease.file, self.location.path())?.len;
+        if active.is_empty() || !due(active) {
+            return Ok(Outcome::NotDue);
+        }
+        self.replace(active)
+    }
+
+    fn follow_locked(&self, active: &mut Active) -> Result<Outcome> {
+        if let Some(found) = self.adopt()? {
+            *active = found;
+            return Ok(Outcome::Followed);
+        }
+        if let Some(created) = self.create_if_missing(Some(active.lease.entry.access))? {
+            *active = created;
+        }
+        Ok(Outcome::Created)
+    }
+
+    /// Renames the active segment to a backup and puts a new one in its place.
+    fn replace(&self, active: &mut Active) -> Result<Outcome> {
+        let next = self.prepare(Some(active.lease.entry.access))?;
+        let (backup, time) = self.rename_to_backup(active)?;
+        match self.put_in_place(next, Newest::Known(Some(time))) {
+            Ok(fresh) => {
+                let finished = std::mem::replace(active, fresh);
+                Ok(Outcome::Rotated { backup, bytes: finished.size })
+            }
+            Err(error) => {
+                // Undone, so that readers and other workers find the log where it was. If that fails
+                // too, the path is missing, and whoever looks next creates it.
+                if let Err(undo) = fs::rename_noreplace(&backup, self.location.path()) {
+                    self.journal.failed(undo);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// If a link was put at the log's path, goes where it leads, as a worker that starts now would.
+    fn follow_link(&mut self) -> Result<()> {
+        let there = fs::stat(self.location.path())?;
+        if there.is_some_and(|there| there.kind == EntryKind::Link) {
+            self.location = Arc::new(Location::resolve(&self.given)?);
+            self.lock = rotation_lock(&self.location, self.settings.mode)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the active segment if there is one.
+    fn adopt(&self) -> Result<Option<Active>> {
+        let Some(lease) = Lease::active(&self.location, self.settings.lock_timeout)? else {
+            return Ok(None);
+        };
+        let entry = lease.entry;
+        let birth = self.clock.birth(entry.id, entry.born);
+        let newest = match birth {
+            Some(_) => None,
+            None => Listing::read(&self.location, self.settings.naming)?.newest(),
+        };
+        Ok(Some(Active {
+            size: entry.len,
+            header: self.header().len() as u64,
+            started: started(birth, newest, entry.modified.into(), self.clock.now()),
+            newest_backup: Newest::Unknown,
+            lease,
+        }))
+    }
+
+    /// Creates the active segment if there is none. The caller holds the lock.
+    fn create_if_missing(&self, like: Option<Access>) -> Result<Option<Active>> {
+        if fs::stat(self.location.path())?.is_some() {
+            return Ok(None);
+        }
+        self.put_in_place(self.prepare(like)?, Newest::Unknown).map(Some)
+    }
+
+    /// Makes a new segment, whole but for its name: owner, mode and header come first.
+    fn prepare(&self, like: Option<Access>) -> Result<(Temp, u64)> {
+        let mode = self.settings.mode.or(like.map(|access| access.mode));
+        let temp = Temp::beside(self.location.path(), mode.unwrap_or(DEFAULT_MODE))?;
+        if let Some(like) = like {
+            temp.keep_owner(like);
+        }
+        // After the owner, whose change may clear bits of the mode.
+        if let Some(mode) = mode {
+            fs::set_mode(temp.file(), mode, temp.path())?;
+        }
+        let header = self.header();
+        fs::append_all(temp.file(), &header, temp.path())?;
+        Ok((temp, header.len() as u64))
+    }
+
+    fn put_in_place(&self, (temp, header): (Temp, u64), newest: Newest) -> Result<Active> {
+        let lease = Lease::fresh(temp, &self.location)?;
+        self.clock.made(lease.id());
+        let now = Timestamp::from_micros(self.clock.coarse());
+        // A worker whose clock is ahead of the file system's counts from its own: else the boundary
+        // that called for this segment would call for another at once.
+        let started = self.clock.birth(lease.id(), lease.entry.born).map_or(now, |at| at.max(now));
+        Ok(Active { lease, size: header, header, started, newest_backup: newest })
+    }
+
+    fn header(&self) -> Vec<u8> {
+        self.settings.header.as_ref().map(|header| header()).unwrap_or_default()
+    }
+
+    /// Renames the active segment to a name that no backup has. Returns that, and its time.
+    fn rename_to_backup(&self, active: &Active) -> Result<(PathBuf, Timestamp)> {
+        match self.settings.naming {
+            Naming::Timestamp => self.rename_to_time(active),
+            Naming::Number => {
+                self.make_room()?;
+                let backup = self.location.backup_path(Name::plain(Key::Number(1)));
+                fs::rename_noreplace(self.location.path(), &backup)?;
+                Ok((backup, self.clock.now()))
+            }
+        }
+    }
+
+    fn rename_to_time(&self, active: &Active) -> Result<(PathBuf, Timestamp)> {
+        let newest = match active.newest_backup {
+            Newest::Known(newest) => newest,
+            Newest::Unknown => newest_time(&backup_names(&self.location, Naming::Timestamp)?),
+        };
+        let now = self.clock.now();
+        let mut time = newest.map_or(now, |newest| now.max(newest.next()));
+        loop {
+            let backup = self.location.backup_path(Name::plain(Key::Time(time)));
+            match fs::rename_noreplace(self.location.path(), &backup) {
+                // A foreign file of that very name; the next microsecond does as well.
+                Err(error) if error.io_kind() == AlreadyExists && time < Timestamp::MAX => {
+                    time = time.next();
+                }
+                done => return done.map(|()| (backup, time)),
+            }
+        }
+    }
+
+    /// Frees number 1 by renaming 1 to 2, 2 to 3 and so on, up to the first gap. A crash on the way
+    /// leaves a gap, and the next rotation renames only up to that.
+    fn make_room(&self) -> Result<()> {
+        let names = without_twins(&self.location, &backup_names(&self.location, Naming::Number)?)?;
+        for (from, to) in shifts(&names) {
+            let (from, to) = (self.location.backup_path(from), self.location.backup_path(to));
+            fs::rename_noreplace(&from, &to)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the rotation lock, waiting at most `patience`.
+    fn take_lock(&self, patience: Duration) -> Result<Guard<'_>> {
+        match self.lock.exclusive(Wait::Never) {
+            Err(error) if error.kind() == ErrorKind::LockTimeout && !patience.is_zero() => {
+                self.journal.counters.lock_waits.increment();
+                self.lock.exclusive(Wait::AtMost(patience))
+            }
+            taken => taken,
+        }
+    }
+
+    /// Gives the rotation lock back. What was done under it stands, whatever comes of that.
+    fn release(&self, guard: Guard<'_>) {
+        if let Err(error) = guard.unlock() {
+            self.journal.failed(error);
+        }
+    }
+}
+
+fn newest_time(names: &[Name]) -> Option<Timestamp> {
+    match names.last()?.key {
+        Key::Time(time) => Some(time),
+        Key::Number(_) => None,
+    }
+}
+
+/// Removes each plain backup that has a packed twin, and returns the names that are left.
+///
+/// A packed backup got its name when it was whole, and only after no worker could append to the plain
+/// one any more; a crash came before that was removed.
+pub(crate) fn without_twins(location: &Location, names: &[Name]) -> Result<Vec<Name>> {
+    // In order of age, and of one backup the plain one first: twins are neighbours.
+    let has_twin = |at: usize| {
+        names[at].packing == Packing::Plain
+            && names.get(at + 1).is_some_and(|next| next.key == names[at].key)
+    };
+    let (twins, rest): (Vec<_>, Vec<_>) = (0..names.len()).partition(|at| has_twin(*at));
+    for at in twins {
+        fs::remove(&location.backup_path(names[at]))?;
+    }
+    Ok(rest.into_iter().map(|at| names[at]).collect())
+}
+
+/// The renames, in order, that free number 1. `names` come oldest first.
+fn shifts(names: &[Name]) -> Vec<(Name, Name)> {
+    let mut last = 0;
+    let chain = names.iter().rev().map_while(|name| match name.key {
+        Key::Number(number) if number <= last + 1 && number < u32::MAX => {
+            last = number;
+            Some((*name, Name { key: Key::Number(number + 1), ..*name }))
+        }
+        _ => None,
+    });
+    let mut chain: Vec<_> = chain.collect();
+    chain.reverse();
+    chain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(names: &[&str]) -> Vec<Name> {
+        let mut names: Vec<_> =
+            names.iter().map(|name| Name::parse("a", &format!("a.{name}")).unwrap()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn shifting_renames_from_the_oldest_to_the_newest_up_to_the_first_gap() {
+        let names = numbers(&["1", "2.gz", "3.zst", "5"]);
+        let shown: Vec<_> = shifts(&names)
+            .into_iter()
+            .map(|(from, to)| format!("{} {}", from.format("a"), to.format("a")))
+            .collect();
+        assert_eq!(shown, ["a.3.zst a.4.zst", "a.2.gz a.3.gz", "a.1 a.2"]);
+        assert_eq!(shifts(&numbers(&["2", "3"])), []);
+    }
+
+    #[test]
+    fn plain_backup_with_a_packed_twin_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::resolve(&dir.path().join("a")).unwrap();
+        for name in ["a.1", "a.2", "a.2.gz"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let left = without_twins(&location, &backup_names(&location, Naming::Number).unwrap());
+        assert_eq!(left.unwrap(), numbers(&["1", "2.gz"]));
+        assert!(!dir.path().join("a.2").exists());
+    }
+}

@@ -1,0 +1,185 @@
+//! Calendar periods: where one ends and the next begins, in UTC or local time.
+//!
+//! The arithmetic is total: for every instant there is a next boundary, and it is later, whatever
+//! a time zone does to its clocks.
+
+use crate::clock::Timestamp;
+use chrono::{
+    DateTime, Datelike, Days, Local, MappedLocalTime, NaiveDate, NaiveTime, Offset, TimeDelta,
+    TimeZone, Utc,
+};
+use std::time::Duration;
+
+/// How often a log is rotated by the calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Period {
+    /// At every full minute.
+    Minutely,
+    /// At every full hour.
+    Hourly,
+    /// At midnight.
+    Daily,
+    /// At midnight before Monday.
+    Weekly,
+}
+
+impl Period {
+    /// The usual length; a local day may have an hour more or less.
+    pub(crate) fn length(self) -> Duration {
+        const MINUTE: u64 = 60;
+        Duration::from_secs(match self {
+            Self::Minutely => MINUTE,
+            Self::Hourly => 60 * MINUTE,
+            Self::Daily => 24 * 60 * MINUTE,
+            Self::Weekly => 7 * 24 * 60 * MINUTE,
+        })
+    }
+}
+
+/// Whose calendar a [`Period`] follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Zone {
+    /// Universal time. The default: its days all have 24 hours.
+    #[default]
+    Utc,
+    /// The time zone of the process (`TZ`, or the system's setting). All workers should have the same.
+    Local,
+}
+
+impl Zone {
+    /// The first boundary after `time`.
+    pub(crate) fn boundary_after(self, period: Period, time: Timestamp) -> Timestamp {
+        match self {
+            Self::Utc => boundary_after(&Utc, period, time),
+            Self::Local => boundary_after(&Local, period, time),
+        }
+    }
+}
+
+fn boundary_after<Z: TimeZone>(zone: &Z, period: Period, time: Timestamp) -> Timestamp {
+    let fallback = time.plus(period.length());
+    let Some(utc) = DateTime::from_timestamp_micros(time.micros()) else {
+        return fallback;
+    };
+    let local = utc.with_timezone(zone);
+    let next = match period {
+        Period::Minutely | Period::Hourly => Some(next_multiple(&local, period.length())),
+        Period::Daily => local
+            .date_naive()
+            .checked_add_days(Days::new(1))
+            .and_then(|day| midnight(zone, day, utc)),
+        Period::Weekly => {
+            let days = 7 - u64::from(local.weekday().num_days_from_monday());
+            local
+                .date_naive()
+                .checked_add_days(Days::new(days))
+                .and_then(|day| midnight(zone, day, utc))
+        }
+    };
+    next.map_or(fallback, |next| Timestamp::from_micros(next.timestamp_micros()))
+}
+
+/// The next instant at which the local clock, if it were not changed meanwhile, reads a multiple of
+/// `length`. So an hour that is repeated at the end of daylight saving time is a period of its own.
+fn next_multiple<Z: TimeZone>(local: &DateTime<Z>, length: Duration) -> DateTime<Utc> {
+    let length = i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+    let reading = local.timestamp() + i64::from(local.offset().fix().local_minus_utc());
+    let wait = length - reading.rem_euclid(length);
+    let second = local.timestamp() + wait;
+    DateTime::from_timestamp(second, 0).unwrap_or_default()
+}
+
+/// The first instant of a local day that lies after `after`. Where the day begins with a gap (clocks
+/// that go forward at midnight, a day that is left out), it is the gap's end.
+fn midnight<Z: TimeZone>(zone: &Z, day: NaiveDate, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    const STEP: TimeDelta = TimeDelta::minutes(1);
+    const LONGEST_GAP_MINUTES: usize = 25 * 60;
+    let midnight = day.and_time(NaiveTime::MIN);
+    let readings =
+        std::iter::successors(Some(midnight), |reading| reading.checked_add_signed(STEP));
+    readings
+        .take(LONGEST_GAP_MINUTES)
+        .find_map(|reading| match zone.from_local_datetime(&reading) {
+            MappedLocalTime::None => None,
+            MappedLocalTime::Single(instant) => Some([instant.clone(), instant]),
+            MappedLocalTime::Ambiguous(first, second) => Some([first, second]),
+        })?
+        .into_iter()
+        .map(|instant| instant.with_timezone(&Utc))
+        .find(|instant| *instant > after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono_tz::Tz;
+    use proptest::prelude::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::from_micros(text.parse::<DateTime<Utc>>().unwrap().timestamp_micros())
+    }
+
+    fn after(zone: Tz, period: Period, time: &str) -> String {
+        let next = boundary_after(&zone, period, at(time));
+        DateTime::from_timestamp_micros(next.micros()).unwrap().to_rfc3339()
+    }
+
+    #[test]
+    fn utc_boundaries() {
+        let time = "2026-11-20T23:57:01.5Z";
+        for (period, next) in [
+            (Period::Minutely, "2026-11-20T23:58:00+00:00"),
+            (Period::Hourly, "2026-11-21T00:00:00+00:00"),
+            (Period::Daily, "2026-11-21T00:00:00+00:00"),
+            (Period::Weekly, "2026-11-23T00:00:00+00:00"),
+        ] {
+            assert_eq!(after(Tz::UTC, period, time), next);
+        }
+        assert_eq!(
+            after(Tz::UTC, Period::Daily, "2026-11-21T00:00:00Z"),
+            "2026-11-22T00:00:00+00:00"
+        );
+    }
+
+    #[test]
+    fn repeated_hour_is_a_period_of_its_own() {
+        let zone = Tz::America__New_York;
+        // 01:30 daylight time; the clock goes back to 01:00 at 06:00 UTC.
+        assert_eq!(
+            after(zone, Period::Hourly, "2026-11-01T05:30:00Z"),
+            "2026-11-01T06:00:00+00:00"
+        );
+        assert_eq!(
+            after(zone, Period::Hourly, "2026-11-01T06:00:00Z"),
+            "2026-11-01T07:00:00+00:00"
+        );
+        assert_eq!(after(zone, Period::Daily, "2026-11-01T05:30:00Z"), "2026-11-02T05:00:00+00:00");
+    }
+
+    #[test]
+    fn day_that_begins_with_a_gap_begins_after_it() {
+        // Beirut goes from 00:00 to 01:00; the first instant of the day is 22:00 UTC of the day before.
+        let next = after(Tz::Asia__Beirut, Period::Daily, "2026-03-28T12:00:00Z");
+        assert_eq!(next, "2026-03-28T22:00:00+00:00");
+        // Samoa had no 30 December 2011.
+        let next = after(Tz::Pacific__Apia, Period::Daily, "2011-12-30T09:00:00Z");
+        assert_eq!(next, "2011-12-30T10:00:00+00:00");
+    }
+
+    proptest! {
+        #[test]
+        fn boundary_is_later_and_near_in_every_zone(
+            zone in prop::sample::select(chrono_tz::TZ_VARIANTS.to_vec()),
+            period in prop::sample::select(vec![
+                Period::Minutely, Period::Hourly, Period::Daily, Period::Weekly,
+            ]),
+            micros in 0..=Timestamp::MAX.micros() - 40 * 24 * 3600 * 1_000_000,
+        ) {
+            let time = Timestamp::from_micros(micros);
+            let next = boundary_after(&zone, period, time);
+            prop_assert!(next > time);
+            // A day may be 24 h longer, where a zone changes sides of the date line.
+            prop_assert!(next <= time.plus(period.length() + Duration::from_secs(25 * 3600)));
+        }
+    }
+}

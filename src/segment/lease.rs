@@ -1,0 +1,140 @@
+//! The segment lease: an open segment that nobody may compress or remove while this handle lives.
+//!
+//! A worker leases the segment it writes to; maintenance takes a finished segment exclusively, and
+//! is refused while any worker may still append to it. So a worker that was not told of a rotation
+//! can go on writing to what is now a backup, and the record is found there.
+
+use super::Location;
+use crate::clock::{Deadline, sleep};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{self, Entry, EntryKind, FileId, Temp};
+use std::fs::File;
+use std::time::Duration;
+
+/// A segment open for appending, leased until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) file: File,
+    /// As it was when it was opened; only `id`, `born` and `access` stay true.
+    pub(crate) entry: Entry,
+}
+
+impl Lease {
+    pub(crate) fn id(&self) -> FileId {
+        self.entry.id
+    }
+
+    /// Opens and leases the active segment; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAFile`] if something else has the log's path, [`ErrorKind::LockUnsupported`]
+    /// where the file system has no locks, [`ErrorKind::LockTimeout`] if another program keeps the
+    /// file locked for longer than `timeout`.
+    pub(crate) fn active(location: &Location, timeout: Duration) -> Result<Option<Self>> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            match Self::attempt(location)? {
+                Attempt::Leased(lease) => return Ok(Some(lease)),
+                Attempt::Missing => return Ok(None),
+                // It was rotated away between `open` and now; the next attempt finds its successor.
+                Attempt::Moved if deadline.left().is_some() => sleep(RETRY),
+                Attempt::Moved => return Err(refused(location)),
+            }
+        }
+    }
+
+    fn attempt(location: &Location) -> Result<Attempt> {
+        let path = location.path();
+        match fs::stat(path)? {
+            None => return Ok(Attempt::Missing),
+            Some(entry) if entry.kind != EntryKind::File => {
+                return Err(Error::not_a_file("use as a log", path, entry.kind));
+            }
+            Some(_) => {}
+        }
+        let Some(file) = fs::open_append(path)? else {
+            return Ok(Attempt::Missing);
+        };
+        if !fs::try_lease(&file, path)? {
+            return Ok(Attempt::Moved);
+        }
+        // Invariant: a lease taken while the path still named the file holds for all its life as a
+        // backup. Taken later, it may be on a file that maintenance has already packed and removed.
+        let entry = fs::fstat(&file, path)?;
+        let there = fs::stat(path)?;
+        if there.is_none_or(|there| there.id != entry.id) {
+            return Ok(Attempt::Moved);
+        }
+        Ok(Attempt::Leased(Self { file, entry }))
+    }
+
+    /// A new segment that was leased from the start and has just got its name.
+    pub(crate) fn fresh(temp: Temp, location: &Location) -> Result<Self> {
+        let entry = fs::fstat(temp.file(), temp.path())?;
+        let file = temp.persist(location.path(), fs::Replace::No)?;
+        Ok(Self { file, entry })
+    }
+}
+
+enum Attempt {
+    Leased(Lease),
+    Missing,
+    Moved,
+}
+
+const RETRY: Duration = Duration::from_micros(200);
+
+fn refused(location: &Location) -> Error {
+    let why = "another program keeps an exclusive lock on it";
+    Error::refused(ErrorKind::LockTimeout, "lease", location.path(), why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Unleased;
+
+    fn log(dir: &tempfile::TempDir) -> Location {
+        let location = Location::resolve(&dir.path().join("app.log")).unwrap();
+        std::fs::write(location.path(), "line\n").unwrap();
+        location
+    }
+
+    #[test]
+    fn leased_segment_cannot_be_taken_until_every_lease_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = log(&dir);
+        let leases = [0, 1].map(|_| Lease::active(&location, Duration::ZERO).unwrap().unwrap());
+        let backup = dir.path().join("app.log.1");
+        std::fs::rename(location.path(), &backup).unwrap();
+        for lease in leases {
+            assert!(matches!(fs::open_unleased(&backup).unwrap(), Unleased::Leased));
+            drop(lease);
+        }
+        assert!(matches!(fs::open_unleased(&backup).unwrap(), Unleased::Ours(_)));
+    }
+
+    #[test]
+    fn missing_log_is_none_and_a_directory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::resolve(&dir.path().join("app.log")).unwrap();
+        assert!(Lease::active(&location, Duration::ZERO).unwrap().is_none());
+        std::fs::create_dir(location.path()).unwrap();
+        let error = Lease::active(&location, Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotAFile);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn segment_that_maintenance_holds_is_not_leased() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = log(&dir);
+        let Unleased::Ours(taken) = fs::open_unleased(location.path()).unwrap() else {
+            unreachable!("nobody else has it")
+        };
+        let error = Lease::active(&location, Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LockTimeout);
+        drop(taken);
+        assert!(Lease::active(&location, Duration::ZERO).unwrap().is_some());
+    }
+}

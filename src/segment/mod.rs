@@ -1,0 +1,224 @@
+//! The files of a log: where they are, which there are, in what order.
+
+pub(crate) mod lease;
+pub(crate) mod name;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{self, EntryKind, FileId};
+use name::{Key, Name, Naming, Packing};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Where a log is, all links resolved and absolute, so that no later change of the working directory
+/// matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Location {
+    dir: PathBuf,
+    name: String,
+    path: PathBuf,
+}
+
+impl Location {
+    /// Finds where the log named by the user is, and creates its directory if need be.
+    ///
+    /// A link at `given` is followed, so that the backups live beside its target.
+    pub(crate) fn resolve(given: &Path) -> Result<Self> {
+        let target = follow_links(given)?;
+        let refuse =
+            |why: &str| Err(Error::refused(ErrorKind::NotAFile, "use as a log", given, why));
+        let ends_in_separator = target.as_os_str().as_encoded_bytes().last();
+        if ends_in_separator.is_some_and(|&b| std::path::is_separator(char::from(b))) {
+            return refuse("it names a directory; add a file name");
+        }
+        let Some(name) = target.file_name() else {
+            return refuse("it has no file name; use one such as `app.log`");
+        };
+        let Some(name) = name.to_str() else {
+            return refuse("its file name is not Unicode; use one that is");
+        };
+        if name.len() > name::MAX_LOG_NAME {
+            let why = format!(
+                "its file name has {} bytes; use at most {}, so that the names of its backups fit",
+                name.len(),
+                name::MAX_LOG_NAME
+            );
+            return refuse(&why);
+        }
+        let parent = match target.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dirs(parent)?;
+        let dir = fs::canonical(parent)?;
+        Ok(Self { path: dir.join(name), name: name.to_owned(), dir })
+    }
+
+    /// The log's own path, that of the active segment.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.dir.join(name::lock_file(&self.name))
+    }
+
+    pub(crate) fn backup_path(&self, name: Name) -> PathBuf {
+        self.dir.join(name.format(&self.name))
+    }
+
+    /// Makes the log's directory again, if someone has removed it.
+    pub(crate) fn ensure_dir(&self) -> Result<()> {
+        fs::create_dirs(&self.dir)
+    }
+
+    fn parse(&self, file_name: &str, naming: Naming) -> Option<Name> {
+        Name::parse(&self.name, file_name).filter(|name| name.key.naming() == naming)
+    }
+}
+
+/// As many links as Linux follows in one path.
+const MAX_LINKS: usize = 40;
+
+/// The path that a chain of links ends at; what is there need not exist.
+fn follow_links(given: &Path) -> Result<PathBuf> {
+    let mut path = given.to_owned();
+    for _ in 0..MAX_LINKS {
+        if !fs::stat(&path)?.is_some_and(|entry| entry.kind == EntryKind::Link) {
+            return Ok(path);
+        }
+        let target = fs::read_link(&path)?;
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    let why = "its links lead in a circle or are too many";
+    Err(Error::refused(ErrorKind::NotAFile, "use as a log", given, why))
+}
+
+/// A backup as it was found in the directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Backup {
+    pub(crate) name: Name,
+    pub(crate) path: PathBuf,
+    pub(crate) id: FileId,
+    pub(crate) len: u64,
+    pub(crate) modified: SystemTime,
+}
+
+impl Backup {
+    /// When it was rotated away; with [`Naming::Number`], when it was last written to.
+    pub(crate) fn finished(&self) -> Timestamp {
+        match self.name.key {
+            Key::Time(time) => time,
+            Key::Number(_) => self.modified.into(),
+        }
+    }
+}
+
+/// What a log's directory held at some moment, apart from the active segment.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Oldest first; of one backup in two packings, plain comes first.
+    pub(crate) backups: Vec<Backup>,
+    /// Temporaries of this log's files, with their sizes.
+    pub(crate) temporaries: Vec<(PathBuf, u64)>,
+}
+
+impl Listing {
+    /// Lists the backups with names of one kind, and the log's temporaries.
+    pub(crate) fn read(location: &Location, naming: Naming) -> Result<Self> {
+        let mut listing = Self::default();
+        for file_name in fs::names(location.dir())? {
+            listing.note(location, naming, &file_name)?;
+        }
+        listing.backups.sort_by_key(|backup| backup.name);
+        Ok(listing)
+    }
+
+    fn note(&mut self, location: &Location, naming: Naming, file_name: &str) -> Result<()> {
+        let backup = location.parse(file_name, naming);
+        let is_temporary = fs::temp_target(file_name)
+            .is_some_and(|of| of == location.name || location.parse(of, naming).is_some());
+        if backup.is_none() && !is_temporary {
+            return Ok(());
+        }
+        let path = location.dir().join(file_name);
+        // Gone since it was listed, or a link or a directory that someone put there: not ours.
+        let Some(entry) = fs::stat(&path)?.filter(|entry| entry.kind == EntryKind::File) else {
+            return Ok(());
+        };
+        match backup {
+            None => self.temporaries.push((path, entry.len)),
+            Some(name) => self.backups.push(Backup {
+                name,
+                path,
+                id: entry.id,
+                len: entry.len,
+                modified: entry.modified,
+            }),
+        }
+        Ok(())
+    }
+
+    /// The newest backup's time.
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
+        self.backups.last().map(Backup::finished)
+    }
+}
+
+/// The names of the backups, oldest first, without a look at the files.
+pub(crate) fn backup_names(location: &Location, naming: Naming) -> Result<Vec<Name>> {
+    let names = fs::names(location.dir())?;
+    let mut names: Vec<_> = names.iter().filter_map(|name| location.parse(name, naming)).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// One file of a log, as [`RotatingFileWriter::segments`](crate::RotatingFileWriter::segments)
+/// reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Segment {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size on disk in bytes, packed or not.
+    pub bytes: u64,
+    /// When it was rotated away (with [`Naming::Number`]: last written to); `None` for the active
+    /// segment.
+    pub finished: Option<SystemTime>,
+    /// What its content is packed with.
+    pub packing: Packing,
+}
+
+impl Segment {
+    /// All segments of a log, oldest first, the active one last.
+    ///
+    /// A backup that is found both plain and packed, as a crash may leave it, is listed once: packed.
+    pub(crate) fn list(location: &Location, naming: Naming) -> Result<Vec<Self>> {
+        let mut segments: Vec<Self> = Vec::new();
+        let mut last = None;
+        for backup in Listing::read(location, naming)?.backups {
+            if last.replace(backup.name.key) == Some(backup.name.key) {
+                segments.pop();
+            }
+            segments.push(Self {
+                bytes: backup.len,
+                finished: Some(backup.finished().into()),
+                packing: backup.name.packing,
+                path: backup.path,
+            });
+        }
+        if let Some(active) = fs::stat(location.path())? {
+            segments.push(Self {
+                path: location.path().to_owned(),
+                bytes: active.len,
+                finished: None,
+                packing: Packing::Plain,
+            });
+        }
+        Ok(segments)
+    }
+}

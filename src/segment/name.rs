@@ -1,0 +1,249 @@
+//! The names of a log's files: formatting and parsing are exact inverses.
+//!
+//! | file | name |
+//! |---|---|
+//! | active segment | `app.log` |
+//! | backup, [`Naming::Timestamp`] | `app.log.2026-11-20T23-57-01.123456Z`, then `.gz` or `.zst` |
+//! | backup, [`Naming::Number`] | `app.log.1`, then `.gz` or `.zst` |
+//! | lock file | `app.log.lock` |
+//!
+//! What does not parse is not ours, and is never touched.
+
+use crate::clock::Timestamp;
+use chrono::{DateTime, NaiveDate, Timelike};
+use std::cmp::Ordering;
+use std::fmt;
+
+/// How backups are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Naming {
+    /// By the time of their rotation, in UTC and microseconds: `app.log.2026-11-20T23-57-01.123456Z`.
+    /// The names sort by age, and a backup keeps its name for good. The default.
+    ///
+    /// A clock that is set back does not break the order: a name is always later than the newest
+    /// backup's.
+    #[default]
+    Timestamp,
+    /// By their place: `app.log.1` is the newest, and every rotation renames all the others.
+    Number,
+}
+
+/// What a backup's content is packed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Packing {
+    /// The records as they were written.
+    Plain,
+    /// gzip, `.gz`.
+    Gzip,
+    /// Zstandard, `.zst`.
+    Zstd,
+}
+
+impl Packing {
+    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Gzip, Self::Zstd];
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Gzip => ".gz",
+            Self::Zstd => ".zst",
+        }
+    }
+}
+
+/// Which backup it is, however packed. Ordered by age: the older one is less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Time(Timestamp),
+    /// 1 or more; 1 is the newest.
+    Number(u32),
+}
+
+impl Key {
+    pub(crate) fn naming(self) -> Naming {
+        match self {
+            Self::Time(_) => Naming::Timestamp,
+            Self::Number(_) => Naming::Number,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        parse_number(text).map(Self::Number).or_else(|| parse_time(text).map(Self::Time))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Time(a), Self::Time(b)) => a.cmp(b),
+            (Self::Number(a), Self::Number(b)) => b.cmp(a),
+            // Kept apart by every caller; any total order will do.
+            (Self::Time(_), Self::Number(_)) => Ordering::Less,
+            (Self::Number(_), Self::Time(_)) => Ordering::Greater,
+        }
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(time) => f.write_str(&format_time(*time)),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// A backup's name, apart from the log's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    pub(crate) key: Key,
+    pub(crate) packing: Packing,
+}
+
+impl Name {
+    pub(crate) fn plain(key: Key) -> Self {
+        Self { key, packing: Packing::Plain }
+    }
+
+    /// The file name of this backup of the log named `log`.
+    pub(crate) fn format(self, log: &str) -> String {
+        format!("{log}.{}{}", self.key, self.packing.suffix())
+    }
+
+    /// Which backup of the log named `log` the file `text` is, if it is one.
+    pub(crate) fn parse(log: &str, text: &str) -> Option<Self> {
+        let rest = text.strip_prefix(log)?.strip_prefix('.')?;
+        // Plain comes last: its suffix is empty and fits every name.
+        let [plain, packed @ ..] = Packing::ALL;
+        packed.into_iter().chain([plain]).find_map(|packing| {
+            let key = Key::parse(rest.strip_suffix(packing.suffix())?)?;
+            Some(Self { key, packing })
+        })
+    }
+}
+
+/// The name of a log's rotation lock file.
+pub(crate) fn lock_file(log: &str) -> String {
+    format!("{log}.lock")
+}
+
+/// The longest log name with which no file of the log has a name over 255 bytes: a temporary of a
+/// backup adds `.` before, and `.2026-11-20T23-57-01.123456Z`, `.zst`, `.` 12 characters `.tmp` after.
+pub(crate) const MAX_LOG_NAME: usize = 255 - (1 + 28 + 4 + 17);
+
+fn parse_number(text: &str) -> Option<u32> {
+    let canonical = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
+    canonical.then(|| text.parse().ok()).flatten()
+}
+
+fn format_time(time: Timestamp) -> String {
+    let time = DateTime::from_timestamp_micros(time.micros()).unwrap_or_default();
+    time.format("%Y-%m-%dT%H-%M-%S.%6fZ").to_string()
+}
+
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let digits = |range: std::ops::Range<usize>| {
+        let part = text.get(range)?;
+        part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse::<u32>().ok()).flatten()
+    };
+    let date =
+        NaiveDate::from_ymd_opt(digits(0..4)?.try_into().ok()?, digits(5..7)?, digits(8..10)?)?;
+    let time = date
+        .and_hms_opt(digits(11..13)?, digits(14..16)?, digits(17..19)?)?
+        .with_nanosecond(digits(20..26)? * 1_000)?;
+    let time = Timestamp::from_micros(time.and_utc().timestamp_micros());
+    // The separators, and years before 1970, are settled by writing it again.
+    (format_time(time) == text).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keys() -> impl Strategy<Value = Key> {
+        prop_oneof![
+            (0..=Timestamp::MAX.micros()).prop_map(|t| Key::Time(Timestamp::from_micros(t))),
+            (1..=u32::MAX).prop_map(Key::Number),
+        ]
+    }
+
+    fn names() -> impl Strategy<Value = Name> {
+        (keys(), prop::sample::select(Packing::ALL.to_vec()))
+            .prop_map(|(key, packing)| Name { key, packing })
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_undoes_formatting(log in "[ -~]{1,40}", name in names()) {
+            prop_assert_eq!(Name::parse(&log, &name.format(&log)), Some(name));
+        }
+
+        #[test]
+        fn formatting_undoes_parsing(text in "app\\.log\\.([0-9]{1,11}|[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(-[0-9]{2}){2}\\.[0-9]{6}Z)(\\.gz|\\.zst)?") {
+            if let Some(name) = Name::parse("app.log", &text) {
+                prop_assert_eq!(name.format("app.log"), text);
+            }
+        }
+
+        #[test]
+        fn no_text_panics(log in "\\PC{0,8}", text in "\\PC{0,40}") {
+            let _ = Name::parse(&log, &text);
+        }
+
+        #[test]
+        fn time_names_sort_by_age(a in keys(), b in keys()) {
+            if let (Key::Time(_), Key::Time(_)) = (a, b) {
+                prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+            }
+        }
+
+        #[test]
+        fn every_file_name_fits(name in names()) {
+            let backup = name.format(&"x".repeat(MAX_LOG_NAME));
+            let temporary = format!(".{backup}.abcdefghijkl.tmp");
+            prop_assert!(temporary.len() <= 255);
+        }
+    }
+
+    #[test]
+    fn strangers_are_not_ours() {
+        for text in [
+            "app.log",
+            "app.log.",
+            "app.log.old",
+            "app.log.bak.gz",
+            "app.log.1.txt",
+            "app.error.log.1",
+            "app.log.0",
+            "app.log.01",
+            "app.log.+1",
+            "app.log.1.gz.gz",
+            "app.log.4294967296",
+            "app.log.gz",
+            "app.log.lock",
+            "app.log.2026-11-20",
+            "app.log.2026-11-20T23-57-01Z",
+            "app.log.2026-02-30T23-57-01.123456Z",
+            "app.log.2026-11-20T24-57-01.123456Z",
+            "app.log.2026-11-20T23-57-60.123456Z",
+            "app.log.2026-11-20T23:57:01.123456Z",
+            "app.log.1969-11-20T23-57-01.123456Z",
+            "app.log.2026-11-20T23-57-01.123456Z.bz2",
+            "xapp.log.1",
+        ] {
+            assert_eq!(Name::parse("app.log", text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_order_with_the_newest_last() {
+        assert!(Key::Number(2) < Key::Number(1));
+    }
+}

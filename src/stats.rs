@@ -1,0 +1,244 @@
+//! Counters and events: what a log tells about itself.
+
+use crate::error::{Error, ErrorKind};
+use parking_lot::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// One counter.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    pub(crate) fn increment(&self) {
+        self.add(1);
+    }
+
+    /// As [`add`](Self::add), for a counter that only the holder of the write mutex changes: without
+    /// the bus lock of an atomic addition.
+    #[inline]
+    pub(crate) fn add_alone(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The counters of one log in one process, shared by all that work on it.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) records: Counter,
+    pub(crate) bytes: Counter,
+    pub(crate) rotations: Counter,
+    pub(crate) skips: Counter,
+    pub(crate) follows: Counter,
+    pub(crate) recreations: Counter,
+    pub(crate) truncations: Counter,
+    pub(crate) lock_waits: Counter,
+    pub(crate) compressions: Counter,
+    pub(crate) deferrals: Counter,
+    pub(crate) pruned: Counter,
+    pub(crate) torn: Counter,
+    failures: [Counter; ErrorKind::ALL.len()],
+    last_error: Mutex<Option<Error>>,
+}
+
+impl Counters {
+    fn failed(&self, error: &Error) {
+        for (kind, counter) in ErrorKind::ALL.iter().zip(&self.failures) {
+            if *kind == error.kind() {
+                counter.increment();
+            }
+        }
+        *self.last_error.lock() = Some(error.clone());
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        Stats {
+            records: self.records.get(),
+            bytes: self.bytes.get(),
+            rotations: self.rotations.get(),
+            skips: self.skips.get(),
+            follows: self.follows.get(),
+            recreations: self.recreations.get(),
+            truncations: self.truncations.get(),
+            lock_waits: self.lock_waits.get(),
+            compressions: self.compressions.get(),
+            deferrals: self.deferrals.get(),
+            pruned: self.pruned.get(),
+            torn: self.torn.get(),
+            failures: std::array::from_fn(|at| self.failures[at].get()),
+            last_error: self.last_error.lock().clone(),
+        }
+    }
+}
+
+/// Counts what happens, and keeps the events until they can be told outside of every lock.
+pub(crate) struct Journal {
+    pub(crate) counters: Counters,
+    observer: Option<Observer>,
+    untold: Mutex<Vec<Event>>,
+    /// Whether there are any, so that a record need not take the mutex to see that there are none.
+    any_untold: AtomicBool,
+}
+
+impl Journal {
+    pub(crate) fn new(observer: Option<Observer>) -> Self {
+        let counters = Counters::default();
+        Self { counters, observer, untold: Mutex::default(), any_untold: AtomicBool::new(false) }
+    }
+
+    /// Keeps an event for the observer, if there is one.
+    pub(crate) fn note(&self, event: Event) {
+        if self.observer.is_some() {
+            self.untold.lock().push(event);
+            self.any_untold.store(true, Relaxed);
+        }
+    }
+
+    /// Counts a failure, keeps it as the last one, and notes it for the observer.
+    pub(crate) fn failed(&self, error: Error) {
+        self.counters.failed(&error);
+        self.note(Event::Failed { error });
+    }
+
+    /// Tells the observer what was noted. The caller holds no lock of the log.
+    ///
+    /// A panic of the observer is its own affair: it ends neither a log call nor maintenance.
+    #[inline]
+    pub(crate) fn tell(&self) {
+        if self.any_untold.load(Relaxed) {
+            self.tell_all();
+        }
+    }
+
+    #[cold]
+    fn tell_all(&self) {
+        let events = {
+            let mut untold = self.untold.lock();
+            self.any_untold.store(false, Relaxed);
+            std::mem::take(&mut *untold)
+        };
+        for (event, observer) in
+            events.iter().flat_map(|event| Some((event, self.observer.as_ref()?)))
+        {
+            let _ = catch_unwind(AssertUnwindSafe(|| observer(event)));
+        }
+    }
+}
+
+/// What one process did to a log since it opened it: a snapshot, each figure exact by itself.
+///
+/// # Examples
+/// ```
+/// use logrotor::{ErrorKind, RotatingFileWriter};
+/// use std::io::Write;
+/// # fn main() -> std::io::Result<()> { let dir = tempfile::tempdir()?;
+/// let mut log = RotatingFileWriter::builder(dir.path().join("app.log")).max_size(100).build()?;
+/// for _ in 0..3 {
+///     log.write_all(&[b'x'; 60])?;
+/// }
+/// let stats = log.stats();
+/// assert_eq!((stats.records, stats.bytes, stats.rotations), (3, 180, 2));
+/// assert_eq!(stats.failures(ErrorKind::Io), 0);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Records written.
+    pub records: u64,
+    /// Bytes of these records; headers are not counted.
+    pub bytes: u64,
+    /// Rotations this process made.
+    pub rotations: u64,
+    /// Rotations that were due and that another worker had made first.
+    pub skips: u64,
+    /// Times the log's path was found to name another file, which was then adopted: another worker's
+    /// new segment, or a foreign program's.
+    pub follows: u64,
+    /// Times the log's path was found missing and the log was created again.
+    pub recreations: u64,
+    /// Times the active segment was found cut short by a foreign program.
+    pub truncations: u64,
+    /// Times the rotation lock was held by another worker and had to be waited for. Waits in vain are
+    /// [failures](Stats::failures) of kind [`ErrorKind::LockTimeout`].
+    pub lock_waits: u64,
+    /// Backups compressed.
+    pub compressions: u64,
+    /// Times a backup was left for later because a worker or a reader still had it open.
+    pub deferrals: u64,
+    /// Backups removed.
+    pub pruned: u64,
+    /// Records of which only a part could be written; the caller had an error.
+    pub torn: u64,
+    failures: [u64; ErrorKind::ALL.len()],
+    /// The last failure after the log was opened, other than those that a call returned.
+    pub last_error: Option<Error>,
+}
+
+impl Stats {
+    /// How many failures of one kind there were since the log was opened, in rotation and maintenance.
+    #[must_use]
+    pub fn failures(&self, kind: ErrorKind) -> u64 {
+        let of_kind = ErrorKind::ALL.iter().zip(self.failures).find(|(k, _)| **k == kind);
+        of_kind.map_or(0, |(_, count)| count)
+    }
+
+    /// How many failures there were in all.
+    #[must_use]
+    pub fn all_failures(&self) -> u64 {
+        self.failures.iter().sum()
+    }
+}
+
+/// Something that happened to a log, told to its observer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// This process ended a segment and began the next.
+    #[non_exhaustive]
+    Rotated {
+        /// The finished segment.
+        backup: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A backup was compressed and the plain file removed.
+    #[non_exhaustive]
+    Compressed {
+        /// The plain file, now gone.
+        from: PathBuf,
+        /// The packed file.
+        to: PathBuf,
+        /// Size before.
+        bytes_before: u64,
+        /// Size after.
+        bytes_after: u64,
+    },
+    /// A backup was removed.
+    #[non_exhaustive]
+    Pruned {
+        /// The file removed.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Something failed. No record was lost by it, and it will be tried again.
+    #[non_exhaustive]
+    Failed {
+        /// What failed.
+        error: Error,
+    },
+}
+
+/// Whom events are told.
+pub(crate) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;

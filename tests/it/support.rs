@@ -1,0 +1,375 @@
+//! Helpers: a log in a directory of its own, workers as real processes, and the checker that reads
+//! everything back.
+
+use logrotor::{Builder, Compression, Naming, RotatingFileWriter};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// A temporary directory with a log `app.log` in it.
+pub struct Dir(tempfile::TempDir);
+
+impl Dir {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.path().join("app.log")
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    pub fn writer(&self) -> Builder {
+        RotatingFileWriter::builder(self.log())
+    }
+
+    /// All names in the directory, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// The names of the backups, oldest first.
+    pub fn backups(&self) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .names()
+            .into_iter()
+            .filter_map(|name| {
+                let rest = name.strip_prefix("app.log.")?;
+                let key = rest.trim_end_matches(".gz").trim_end_matches(".zst").to_owned();
+                key.starts_with(|c: char| c.is_ascii_digit()).then_some((key, name))
+            })
+            .collect();
+        // Numbers count down to the newest.
+        names.sort_by_key(|(key, _)| match key.parse::<i64>() {
+            Ok(number) => (-number, String::new()),
+            Err(_) => (0, key.clone()),
+        });
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        unpack(&self.file(name))
+    }
+
+    /// The records of the active segment.
+    pub fn active_lines(&self) -> Vec<String> {
+        lines(&self.read("app.log"))
+    }
+
+    /// All records, oldest segment first.
+    pub fn all_lines(&self) -> Vec<String> {
+        let names = self.backups().into_iter().chain(["app.log".to_owned()]);
+        names.flat_map(|name| lines(&self.read(&name))).collect()
+    }
+}
+
+fn lines(bytes: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect()
+}
+
+/// A file's content, decompressed as its name says; empty if there is none.
+pub fn unpack(path: &Path) -> Vec<u8> {
+    let Ok(raw) = std::fs::read(path) else { return Vec::new() };
+    let mut plain = Vec::new();
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => {
+            let mut decoder = flate2::read::GzDecoder::new(&raw[..]);
+            decoder.read_to_end(&mut plain).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        }
+        #[cfg(feature = "zstd")]
+        Some("zst") => plain = zstd::decode_all(&raw[..]).unwrap(),
+        _ => plain = raw,
+    }
+    plain
+}
+
+/// The record number `seq` of a worker: as text that no other record has, and of a length that varies,
+/// so that a torn or mixed one shows.
+pub fn record(worker: usize, seq: usize) -> String {
+    let len = 20 + (worker * 31 + seq * 17) % 90;
+    let letter = char::from(b'a' + u8::try_from((worker + seq) % 26).unwrap());
+    let padding: String = std::iter::repeat_n(letter, len).collect();
+    format!("w{worker:03} {seq:08} {padding}\n")
+}
+
+/// What became of the records of `expected` workers, each of which wrote records 0 to its number.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub found: usize,
+    pub lost: usize,
+    pub doubled: usize,
+    /// Lines that are no record.
+    pub torn: usize,
+    /// Records that come after a later one of the same worker.
+    pub disordered: usize,
+    /// Whole records beyond those expected: written but not acknowledged.
+    pub extra: usize,
+}
+
+impl Verdict {
+    pub fn is_clean(&self) -> bool {
+        (self.lost, self.doubled, self.torn, self.disordered) == (0, 0, 0, 0)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// Compares the lines read back with what each worker wrote.
+pub fn check(lines: &[String], expected: &BTreeMap<usize, usize>) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut seen: BTreeMap<usize, Vec<u8>> =
+        expected.iter().map(|(worker, count)| (*worker, vec![0; *count])).collect();
+    let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+    for line in lines {
+        let Some((worker, seq)) = parse(line) else {
+            verdict.torn += 1;
+            continue;
+        };
+        if last.get(&worker).is_some_and(|last| *last > seq) {
+            verdict.disordered += 1;
+        }
+        last.insert(worker, seq);
+        match seen.get_mut(&worker).and_then(|seen| seen.get_mut(seq)) {
+            Some(times) => *times = times.saturating_add(1),
+            None => verdict.extra += 1,
+        }
+    }
+    let times = || seen.values().flatten();
+    verdict.found = times().filter(|times| **times > 0).count();
+    verdict.lost = times().filter(|times| **times == 0).count();
+    verdict.doubled = times().filter(|times| **times > 1).count();
+    verdict
+}
+
+fn parse(line: &str) -> Option<(usize, usize)> {
+    let mut parts = line.strip_prefix('w')?.split(' ');
+    let worker = parts.next()?.parse().ok()?;
+    let seq = parts.next()?.parse().ok()?;
+    (record(worker, seq).trim_end() == line).then_some((worker, seq))
+}
+
+/// A worker's orders, as they cross the process boundary.
+#[derive(Debug, Clone, Default)]
+pub struct Job(BTreeMap<String, String>);
+
+impl Job {
+    /// `task` is one that [`child`] knows.
+    pub fn new(task: &str, log: &Path) -> Self {
+        Self::default().with("task", task).with("log", log.display())
+    }
+
+    pub fn with(mut self, key: &str, value: impl fmt::Display) -> Self {
+        self.0.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    pub fn text(&self, key: &str) -> &str {
+        self.0.get(key).unwrap_or_else(|| panic!("the job has no `{key}`"))
+    }
+
+    pub fn number(&self, key: &str) -> usize {
+        self.text(key).parse().unwrap()
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// Starts a process that does this, by running this test binary again.
+    pub fn spawn(&self) -> Worker {
+        let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "support::child", "--nocapture", "--include-ignored"])
+            .env(ORDERS, orders)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
+    }
+
+    fn received() -> Option<Self> {
+        let orders = std::env::var(ORDERS).ok()?;
+        let pairs = orders.lines().filter_map(|line| line.split_once('='));
+        Some(Self(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()))
+    }
+
+    /// The log as this job says it is set up.
+    pub fn builder(&self) -> Builder {
+        let mut builder = RotatingFileWriter::builder(self.text("log"));
+        if self.has("max_size") {
+            builder = builder.max_size(self.number("max_size") as u64);
+        }
+        if self.has("gzip") {
+            builder = builder.compression(Compression::Gzip).compression_level(1);
+        }
+        if self.has("numbered") {
+            builder = builder.naming(Naming::Number);
+        }
+        if self.has("max_backups") {
+            builder = builder.max_backups(self.number("max_backups"));
+        }
+        if self.has("check_ms") {
+            builder = builder.check_interval(millis(self.number("check_ms")));
+        }
+        if self.has("lock_ms") {
+            builder = builder.lock_timeout(millis(self.number("lock_ms")));
+        }
+        builder
+    }
+}
+
+fn millis(count: usize) -> std::time::Duration {
+    std::time::Duration::from_millis(count as u64)
+}
+
+const ORDERS: &str = "LOGROTOR_TEST_ORDERS";
+/// What a line that a worker says begins with, to tell it from what the test harness prints.
+const SAYS: &str = "@";
+
+/// A worker process, seen from its parent.
+pub struct Worker {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// Sends a line.
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits for what it says next; `None` once it has ended.
+    pub fn hear(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            if self.stdout.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            // The harness may have printed the test's name before it on the same line.
+            if let Some((_, said)) = line.split_once(SAYS) {
+                return Some(said.trim_end().to_owned());
+            }
+        }
+    }
+
+    /// Waits until it says exactly this.
+    pub fn expect(&mut self, said: &str) {
+        assert_eq!(self.hear().as_deref(), Some(said));
+    }
+
+    /// Sends a line and waits for the answer.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.tell(line);
+        self.hear().expect("the worker has died")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`, and waits until it is dead.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Closes its input and waits until it ends well.
+    pub fn finish(mut self) {
+        drop(self.stdin.take());
+        while self.hear().is_some() {}
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // A stopped or a waiting worker must not outlive a failed test.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the worker says to its parent.
+pub fn say(line: impl fmt::Display) {
+    println!("{SAYS}{line}");
+}
+
+/// The next line from the parent; `None` once it has closed the pipe.
+pub fn listen() -> Option<String> {
+    let mut line = String::new();
+    let len = std::io::stdin().read_line(&mut line).unwrap();
+    (len > 0).then(|| line.trim_end().to_owned())
+}
+
+/// Not a test: what worker processes run.
+#[test]
+#[ignore = "run by worker processes only"]
+fn child() {
+    let Some(job) = Job::received() else { return };
+    match job.text("task") {
+        "write" => write_on_command(&job),
+        "obey" => obey(&job),
+        other => panic!("no such task: {other}"),
+    }
+}
+
+/// Opens the log, says `ready`, waits for a line, writes `count` records, and closes.
+fn write_on_command(job: &Job) {
+    let mut log = job.builder().build().unwrap();
+    say("ready");
+    listen();
+    let worker = job.number("worker");
+    for seq in 0..job.number("count") {
+        log.write_all(record(worker, seq).as_bytes()).unwrap();
+    }
+    let stats = log.stats();
+    log.close().unwrap();
+    say(format!("{} {}", stats.rotations, stats.skips));
+}
+
+/// Does what each line says, and answers with one.
+fn obey(job: &Job) {
+    let mut log = job.builder().build().unwrap();
+    say("ready");
+    while let Some(line) = listen() {
+        let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        match verb {
+            "write" => say(answer(log.write_all(format!("{rest}\n").as_bytes()))),
+            "rotate" => say(answer(log.rotate())),
+            "stats" => say(format!("{:?}", log.stats())),
+            other => panic!("no such verb: {other}"),
+        }
+    }
+}
+
+fn answer<T: fmt::Debug, E: fmt::Display>(result: Result<T, E>) -> String {
+    match result {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => format!("error: {error}"),
+    }
+}
