@@ -240,6 +240,16 @@ pub(crate) fn set_modified(file: &File, time: SystemTime, path: &Path) -> Result
     run("set the time of", path, || file.set_times(FileTimes::new().set_modified(time)))
 }
 
+/// Tells the system that a file's content need not be kept in memory. Only advice; cannot fail.
+pub(crate) fn drop_from_cache(file: &File) {
+    sys::drop_from_cache(file);
+}
+
+/// Lets all other threads have the processors and the disk before this one, as far as may be.
+pub(crate) fn be_modest() {
+    sys::be_modest();
+}
+
 /// Bytes free to this user on the file system that holds `dir`.
 pub(crate) fn free_space(dir: &Path) -> Result<u64> {
     run("ask the free space of", dir, || fs4::available_space(dir))

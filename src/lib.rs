@@ -24,4 +24,4 @@ pub use rotation::{Period, Zone};
 pub use segment::Segment;
 pub use segment::name::{Naming, Packing};
 pub use stats::{Event, Stats};
-pub use writer::{LineRecords, RotatingFileWriter};
+pub use writer::{Delivery, Durability, LineRecords, Overflow, RotatingFileWriter};
