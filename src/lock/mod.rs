@@ -166,7 +166,7 @@ impl FileLock {
     pub fn in_dir(lock_dir: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut name = file_name(path)?.to_owned();
-        let dir = fs::canonical(file::parent(path))?;
+        let dir = fs::canonical(fs::parent(path))?;
         name.push(format!(".{:016x}{SUFFIX}", fnv1a(dir.as_os_str().as_encoded_bytes())));
         let mut lock = Self::open(lock_dir.as_ref().join(name))?;
         lock.file.make_dirs = true;
