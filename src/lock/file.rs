@@ -47,7 +47,7 @@ impl LockFile {
     }
 
     /// Asks for the lock once; `None` if somebody else has it.
-    fn attempt(&self, kind: LockKind) -> Result<Option<Held>> {
+    pub(crate) fn attempt(&self, kind: LockKind) -> Result<Option<Held>> {
         loop {
             let file = self.open()?;
             if !fs::try_lock(&file, kind, &self.path)? {
@@ -60,7 +60,7 @@ impl LockFile {
     }
 
     /// Waits for the lock in the kernel's queue.
-    fn wait(&self, kind: LockKind) -> Result<Held> {
+    pub(crate) fn wait(&self, kind: LockKind) -> Result<Held> {
         loop {
             let file = self.open()?;
             fs::lock(&file, kind, &self.path)?;
