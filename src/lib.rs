@@ -1,6 +1,7 @@
 //! A rotating log file that many threads and many processes share, and that loses no line.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod atomic;
 mod clock;
 mod config;
 mod error;
