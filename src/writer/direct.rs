@@ -56,11 +56,12 @@ impl Direct {
         signal: Arc<Signal>,
     ) -> Result<Self> {
         let (active, _) = rotator.open(None)?;
-        let mut direct = Self {
+        Ok(Self {
             rotator,
             window: trigger.window(active.started),
             active,
             trigger,
+            // The first record looks first: the segment that was found may be past its time.
             calm: (0, 0),
             check_interval: patience.check_interval,
             lock_timeout: patience.lock_timeout,
@@ -71,9 +72,7 @@ impl Direct {
             clock,
             journal,
             signal,
-        };
-        direct.rest();
-        Ok(direct)
+        })
     }
 
     pub(crate) fn location(&self) -> &Arc<Location> {
