@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, unreachable_pub, missing_docs)]
 
 mod direct;
+mod names;
 mod processes;
 mod support;
+mod triggers;

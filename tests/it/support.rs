@@ -440,6 +440,7 @@ fn child() {
     match job.text("task") {
         "hold" => hold(&job),
         "acknowledge" => acknowledge(&job),
+        "calendar" => crate::triggers::calendar(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
         other => panic!("no such task: {other}"),
