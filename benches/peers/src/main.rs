@@ -2,8 +2,11 @@
 
 mod check;
 mod contestants;
+mod job;
 mod line;
 mod measure;
 mod scenarios;
+mod supervise;
+mod worker;
 
 fn main() {}
