@@ -24,8 +24,6 @@ pub struct Job {
     pub threads: u32,
     /// Records that each thread logs.
     pub records: u64,
-    /// Records that the first thread logs before the clock starts.
-    pub prepare: u64,
     /// Rounds of [`think`](crate::measure::think) before each record.
     pub think: u32,
     /// A thread that has logged for so long stops where it is.

@@ -109,8 +109,8 @@ pub struct Case {
     pub threads: u32,
     /// Records that the clock runs for, of all threads of all processes.
     pub records: u64,
-    /// Records logged before that, each of which makes a backup.
-    pub prepare: u64,
+    /// Backups that are there beforehand.
+    pub backups: u64,
     pub think: Duration,
     pub segment_bytes: u64,
     pub gzip: bool,
@@ -120,18 +120,18 @@ pub struct Case {
 
 impl Case {
     fn new(scenario: Scenario, spread: (u32, u32, u64), scale: Scale) -> Self {
-        let (processes, threads, prepare) = spread;
+        let (processes, threads, backups) = spread;
         Self {
             scenario,
             place: if scenario == Scenario::Memory { Place::Memory } else { Place::Disk },
             processes,
             threads,
             records: scale.records(scenario),
-            prepare,
+            backups,
             think: if scenario == Scenario::Think { THINK } else { Duration::ZERO },
             segment_bytes: segment_bytes(scenario),
             gzip: scenario == Scenario::Gzip,
-            limit: scale.limit(),
+            limit: scale.limit(scenario),
         }
     }
 
@@ -139,7 +139,7 @@ impl Case {
     pub fn title(&self) -> String {
         match self.scenario {
             Scenario::Processes => format!("{} processes", self.processes),
-            Scenario::Rotation => format!("{} backups there beforehand", self.prepare),
+            Scenario::Rotation => format!("{} backups there beforehand", self.backups),
             _ if self.threads == 1 => "1 thread".to_owned(),
             _ => format!("{} threads", self.threads),
         }
@@ -152,8 +152,8 @@ impl Case {
     /// Backups to keep: as many as are made if each process rotates for all records, so that
     /// retention takes none away.
     pub fn keep(&self) -> usize {
-        let bytes = (self.records + self.prepare) * LINE_BYTES as u64;
-        (u64::from(self.processes) * bytes / self.segment_bytes + 16) as usize
+        let bytes = self.records * LINE_BYTES as u64;
+        (self.backups + u64::from(self.processes) * bytes / self.segment_bytes + 16) as usize
     }
 }
 
@@ -179,8 +179,12 @@ impl Scale {
         if self == Self::Quick { quick } else { full }
     }
 
-    fn limit(self) -> Duration {
-        Duration::from_secs(if self == Self::Quick { 1 } else { 4 })
+    fn limit(self, scenario: Scenario) -> Duration {
+        Duration::from_secs(match (self, scenario) {
+            (Self::Quick, _) | (_, Scenario::Rotation) => 1,
+            (Self::Full, Scenario::Sync) => 2,
+            (Self::Full, _) => 4,
+        })
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Figures {
     pub p99: f64,
     pub p9999: f64,
     pub max: f64,
+    /// Records logged while the clock ran.
+    pub timed: f64,
     /// Files that held the log, active one included.
     pub segments: f64,
     pub written: u64,
@@ -112,6 +114,7 @@ impl Rounds {
             p99: middle(|o| o.p99),
             p9999: middle(|o| o.p9999),
             max: middle(|o| o.max),
+            timed: middle(|o| o.timed as f64),
             segments: middle(|o| o.tally.segments as f64),
             written: count(|o| o.tally.written),
             lost: count(|o| o.tally.lost),
@@ -167,7 +170,7 @@ pub const NULL_SINK: &str = "null sink";
 
 /// A rotation per record is asked for; who makes fewer has its cost spread over more records.
 fn rotations(case: &Case, figures: &Figures) -> Option<String> {
-    let due = (case.records + case.prepare) as f64;
-    let fewer = case.scenario == Scenario::Rotation && figures.segments < 0.9 * due;
-    fewer.then(|| format!("made {} segments of {due} records", figures.segments))
+    let made = figures.segments - case.backups as f64;
+    let fewer = case.scenario == Scenario::Rotation && made < 0.9 * figures.timed;
+    fewer.then(|| format!("made {made} segments of {} records", figures.timed))
 }

@@ -6,6 +6,7 @@
 use crate::check::{Tally, check};
 use crate::contestants::{Entry, Launch, Setup};
 use crate::job::{Fault, Job, READY, RESULT, Report};
+use crate::line::Line;
 use crate::measure::Calls;
 use crate::scenarios::Case;
 use anyhow::{Context, Result, anyhow, bail};
@@ -60,6 +61,7 @@ pub fn run(entry: &Entry, case: &Case, ground: &Ground) -> Result<Outcome> {
     let scratch = TempDir::with_prefix_in("run-", &ground.dir)?;
     let log_dir = scratch.path().join("log");
     fs::create_dir(&log_dir)?;
+    plant(entry, case, &log_dir)?;
     let mut crew = Crew::new(case.limit);
     for worker in 0..case.processes {
         let job = job(entry, case, ground, &log_dir, worker);
@@ -74,6 +76,22 @@ pub fn run(entry: &Entry, case: &Case, ground: &Ground) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Puts the backups there that the case begins with, and onto the disk, so that writing them back is
+/// not part of what follows. Each holds a record that nobody will ask for.
+fn plant(entry: &Entry, case: &Case, log_dir: &Path) -> Result<()> {
+    let record = Line::new(STRANGER, 0);
+    for number in 1..=case.backups {
+        fs::write(log_dir.join((entry.backup_name)(number)), record.bytes())?;
+    }
+    if case.backups > 0 {
+        File::open(log_dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// The worker in records that no worker logs.
+const STRANGER: u32 = 9999;
+
 fn job(entry: &Entry, case: &Case, ground: &Ground, log_dir: &Path, worker: u32) -> Job {
     Job {
         contestant: entry.name.to_owned(),
@@ -86,7 +104,6 @@ fn job(entry: &Entry, case: &Case, ground: &Ground, log_dir: &Path, worker: u32)
         worker,
         threads: case.threads,
         records: case.records_per_thread(),
-        prepare: case.prepare,
         think: if case.think.is_zero() { 0 } else { ground.think },
         limit: case.limit,
     }

@@ -8,7 +8,6 @@ use crate::measure::{Calls, cpu_time, monotonic_nanos, think};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{self, stdin};
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Barrier;
@@ -26,17 +25,9 @@ pub fn main(json: &str) -> Result<()> {
 
 fn work(job: &Job) -> Result<Report> {
     let mut contestant = open(job)?;
-    let prepared = match prepare(job, &*contestant) {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            // It may have work for minutes to finish: do not wait for that.
-            std::mem::forget(contestant);
-            return Err(error);
-        }
-    };
     await_start()?;
     let cpu_before = cpu_time();
-    let threads = log(job, &*contestant, prepared);
+    let threads = log(job, &*contestant);
     let drained = caught(|| contestant.drain());
     let mut report = report(threads, Instant::now());
     report.faults.extend(drained.err());
@@ -89,32 +80,17 @@ fn open(job: &Job) -> Result<Box<dyn Contestant>> {
     }
 }
 
-/// Makes the backups that are to be there beforehand; returns how many records that took.
-fn prepare(job: &Job, contestant: &dyn Contestant) -> Result<u64> {
-    let mut thread = Thread::new(job, 0, 0..job.prepare);
-    thread.limit *= 2;
-    thread.run(&mut *contestant.handle(), 0);
-    match thread.fault {
-        Some(fault) => bail!("preparing: {fault}"),
-        None if thread.timed < job.prepare => {
-            bail!("made {} of {} backups in {:?}", thread.timed, job.prepare, thread.limit)
-        }
-        None => Ok(job.prepare),
-    }
-}
-
 fn await_start() -> Result<()> {
     println!("\n{READY}");
     stdin().read_line(&mut String::new()).context("nobody said to start")?;
     Ok(())
 }
 
-/// Logs in all threads at once; the first goes on after its `prepared` records.
-fn log(job: &Job, contestant: &dyn Contestant, prepared: u64) -> Vec<Thread> {
+/// Logs in all threads at once.
+fn log(job: &Job, contestant: &dyn Contestant) -> Vec<Thread> {
     let barrier = Barrier::new(job.threads as usize);
     let run = &|number: u32| {
-        let first = if number == 0 { prepared } else { 0 };
-        let mut thread = Thread::new(job, number, first..first + job.records);
+        let mut thread = Thread::new(job, number);
         let mut handle = contestant.handle();
         barrier.wait();
         thread.run(&mut *handle, job.think);
@@ -133,7 +109,7 @@ fn log(job: &Job, contestant: &dyn Contestant, prepared: u64) -> Vec<Thread> {
 /// What one thread logs, and what came of it.
 struct Thread {
     line: Line,
-    records: Range<u64>,
+    records: u64,
     limit: Duration,
     calls: Calls,
     started: Instant,
@@ -144,11 +120,11 @@ struct Thread {
 }
 
 impl Thread {
-    fn new(job: &Job, number: u32, records: Range<u64>) -> Self {
+    fn new(job: &Job, number: u32) -> Self {
         Self {
             line: Line::new(job.worker, number),
-            written: Written { count: records.start, refused: Vec::new() },
-            records,
+            written: Written::default(),
+            records: job.records,
             limit: job.limit,
             calls: Calls::new(),
             started: Instant::now(),
@@ -169,8 +145,7 @@ impl Thread {
     }
 
     fn log_all(&mut self, handle: &mut dyn Handle, think_rounds: u32) {
-        self.line.set(self.records.start);
-        for seq in self.records.clone() {
+        for seq in 0..self.records {
             think(think_rounds);
             let before = Instant::now();
             let result = handle.log(&self.line);

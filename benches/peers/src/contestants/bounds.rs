@@ -1,6 +1,6 @@
 //! The bounds: what the harness and the system cost without any rotating writer.
 
-use super::{Contestant, Entry, Handle, Launch, Locked, NO_SYNC, Open, Setup, Standing};
+use super::{Contestant, Entry, Handle, Launch, Locked, NO_SYNC, Open, Setup, Standing, numbered};
 use crate::line::Line;
 use crate::scenarios::{Need, Scenario};
 use anyhow::Result;
@@ -18,6 +18,7 @@ pub fn entries() -> Vec<Entry> {
         package: None,
         standing: Standing::Bound,
         launch: Launch::Native(open),
+        backup_name: numbered,
         scenarios,
         cannot: &[],
         note: None,
@@ -111,7 +112,7 @@ struct Bare {
 impl Bare {
     fn rotate(&mut self) -> io::Result<()> {
         self.backups += 1;
-        let backup: PathBuf = self.setup.path.with_extension(format!("log.{}", self.backups));
+        let backup: PathBuf = self.setup.path.with_extension(format!("log.new-{}", self.backups));
         fs::rename(&self.setup.path, backup)?;
         self.file = append(&self.setup)?;
         self.position = 0;

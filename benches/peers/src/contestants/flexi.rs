@@ -10,7 +10,10 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 pub fn entries() -> Vec<Entry> {
-    let mode = |name, open: Open| rival(name, "flexi_logger", open);
+    let mode = |name, open: Open| Entry {
+        backup_name: |number| format!("app_r{:05}.log", number - 1),
+        ..rival(name, "flexi_logger", open)
+    };
     vec![
         mode("flexi_logger direct", |setup| open(setup, WriteMode::Direct)),
         mode("flexi_logger buffered", |setup| {

@@ -14,6 +14,8 @@ use std::{fmt, io};
 
 pub fn entry() -> Entry {
     Entry {
+        // It counts from 0.
+        backup_name: |number| super::numbered(number - 1),
         note: Some("with its feature `background_rotation`"),
         ..rival("log4rs", "log4rs", open)
     }

@@ -84,6 +84,8 @@ pub struct Entry {
     pub package: Option<&'static str>,
     pub standing: Standing,
     pub launch: Launch,
+    /// The name of a backup of `app.log`, as it would have made it itself; 1 is the first.
+    pub backup_name: fn(u64) -> String,
     /// The scenarios it is part of; the others do not list it.
     pub scenarios: &'static [Scenario],
     /// What it cannot do, and why: the scenarios that need it show a dash.
@@ -143,10 +145,16 @@ fn rival(name: &'static str, package: &'static str, open: Open) -> Entry {
         package: Some(package),
         standing: Standing::Rival,
         launch: Launch::Native(open),
+        backup_name: numbered,
         scenarios: &Scenario::ALL,
         cannot: &[NO_SYNC],
         note: None,
     }
+}
+
+/// The name that most of them give to a backup.
+fn numbered(number: u64) -> String {
+    format!("app.log.{number}")
 }
 
 type Open = fn(&Setup) -> Result<Box<dyn Contestant>>;

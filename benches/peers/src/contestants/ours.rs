@@ -21,6 +21,8 @@ fn ours(name: &'static str, open: Open) -> Entry {
         package: Some("logrotor"),
         standing: Standing::Ours,
         launch: Launch::Native(open),
+        // Long ago, a microsecond after the other.
+        backup_name: |number| format!("app.log.2020-01-01T00-00-00.{number:06}Z"),
         scenarios: &Scenario::ALL,
         cannot: &[(Need::Sync, "does so with `Durability::EveryRecord`")],
         note: None,

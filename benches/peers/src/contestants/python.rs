@@ -1,6 +1,6 @@
 //! Python's concurrent-log-handler: the widely used writer that does allow several processes.
 
-use super::{Entry, Launch, NO_SYNC, Standing};
+use super::{Entry, Launch, NO_SYNC, Standing, numbered};
 use crate::scenarios::Scenario;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ pub fn entry() -> Entry {
         package: None,
         standing: Standing::Rival,
         launch: Launch::Python,
+        backup_name: numbered,
         scenarios: &[Scenario::Processes],
         cannot: &[NO_SYNC],
         note: None,

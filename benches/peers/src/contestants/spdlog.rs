@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 pub fn entry() -> Entry {
     Entry {
+        backup_name: |number| format!("app_{number}.log"),
         cannot: &[NO_GZIP, NO_SYNC],
         note: Some("buffers by itself, 64 KiB here; its log calls report no errors"),
         ..rival("spdlog-rs", "spdlog-rs", open)
