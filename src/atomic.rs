@@ -448,7 +448,8 @@ impl AtomicFile {
         match (self.options.mode, self.access) {
             (Some(mode), _) => fs::set_mode(file, mode, path),
             (None, Some(wanted)) => {
-                fs::set_mode(file, kept_mode(wanted, fs::fstat(file, path)?.access), path)
+                let given = fs::fstat(file, path)?.access;
+                fs::set_mode(file, kept_mode(wanted, given), path)
             }
             (None, None) => Ok(()),
         }

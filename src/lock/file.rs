@@ -7,12 +7,12 @@
 //! no lock; its holder finds that out at release.
 
 use super::backoff::poll;
-use super::owner::{Owner, RECORD_LEN};
+use super::owner::{self, Owner, RECORD_LEN};
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::fs::{self, Entry, EntryKind, FileId, LockKind};
+use crate::sys;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where a lock file is and how it is made and left.
@@ -91,7 +91,7 @@ impl LockFile {
         if !is_named(&self.path, locked.id)? {
             return Ok(None);
         }
-        let is_ours = locked.len == 0 || read_owner(&file, &self.path).is_some();
+        let is_ours = locked.len == 0 || is_ours(&file, &self.path);
         let held = Held { file, id: locked.id, kind, is_ours };
         held.sign(&self.path);
         Ok(Some(held))
@@ -122,7 +122,7 @@ impl LockFile {
     /// Who took the lock last, if that can be read.
     pub(crate) fn owner(&self) -> Option<Owner> {
         let file = fs::open_lock_read(&self.path).ok()??;
-        read_owner(&file, &self.path)
+        Owner::parse(&read_record(&file, &self.path)?)
     }
 }
 
@@ -150,7 +150,7 @@ pub(crate) fn remove_unheld(file: &File, id: FileId, path: &Path) -> Result<bool
 /// Removes a lock file that we hold; `false` if we may not, or Windows will not just now.
 fn remove(path: &Path) -> Result<bool> {
     match fs::remove(path) {
-        Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err(error) if error.io_error().is_some_and(sys::is_removal_refused) => Ok(false),
         done => done,
     }
 }
@@ -159,12 +159,18 @@ fn is_named(path: &Path, id: FileId) -> Result<bool> {
     Ok(fs::stat(path)?.is_some_and(|there| there.id == id))
 }
 
-/// The record in a lock file; `None` if there is none, or not ours, or it cannot be read (on Windows
-/// an exclusive lock keeps readers out).
-pub(crate) fn read_owner(file: &File, path: &Path) -> Option<Owner> {
-    let mut content = [0; RECORD_LEN + 1];
+/// Whether a lock file has a record of ours, as far as it can be read.
+pub(crate) fn is_ours(file: &File, path: &Path) -> bool {
+    read_record(file, path).is_some_and(|content| owner::is_ours(&content))
+}
+
+/// The content of a lock file, and a byte more than a record has; `None` if it cannot be read (on
+/// Windows an exclusive lock keeps readers out).
+fn read_record(file: &File, path: &Path) -> Option<Vec<u8>> {
+    let mut content = vec![0; RECORD_LEN + 1];
     let len = fs::read_start(file, &mut content, path).ok()?;
-    Owner::parse(&content[..len])
+    content.truncate(len);
+    Some(content)
 }
 
 /// Says what stands in the way, where the system's own error does not.

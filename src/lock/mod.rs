@@ -100,7 +100,7 @@ const DEFAULT_MODE: u32 = 0o600;
 /// How long to wait for a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wait {
-    /// Ask once.
+    /// Ask once. Somebody who is just leaving, or cleaning up stale locks, counts as a holder.
     Never,
     /// Ask at growing intervals, from 20 µs to 50 ms (62 ms with the random variation), and a last time
     /// at the end of this span. The call returns as soon after that as the system lets the thread run.
@@ -134,6 +134,9 @@ pub struct FileLock {
 
 impl FileLock {
     /// A lock whose lock file is `path` itself; nothing is created before the first acquisition.
+    ///
+    /// A relative path is looked up at every step, so do not change the working directory while the lock
+    /// is held.
     ///
     /// # Errors
     /// [`ErrorKind::NotAFile`] if the path ends in no file name (`/`, `..`).
@@ -185,8 +188,8 @@ impl FileLock {
 
     /// Whether the lock file stays after a release; removed by default.
     ///
-    /// Keeping it saves a file creation and removal per acquisition, and lets a directory that is
-    /// read-only to this process hold it.
+    /// Keeping it saves a file creation and removal per acquisition (about nine tenths of the time that an
+    /// uncontended one takes), and serves processes that may not create files in its directory.
     #[must_use]
     pub fn keep_file(mut self, keep: bool) -> Self {
         self.file.keep = keep;
