@@ -1,10 +1,10 @@
 //! The mechanism: a kernel lock on a file that comes and goes.
 //!
-//! A holder removes the file just before it unlocks, so whoever opened it earlier may get the lock of a
-//! file that has no name any more, while a third makes and locks a new one. Hence the rule that every
-//! acquisition here ends with: **the lock counts only if the path names the file that was locked.**
-//! A file that passed cannot lose its name while it is locked, except by the hand of someone who takes
-//! no lock; its holder finds that out at release.
+//! A holder removes the file just before it unlocks, so whoever opened it earlier may get the lock
+//! of a file that has no name any more, while a third makes and locks a new one. Hence the rule
+//! that every acquisition here ends with: **the lock counts only if the path names the file that
+//! was locked.** A file that passed cannot lose its name while it is locked, except by the hand of
+//! someone who takes no lock; its holder finds that out at release.
 
 use super::backoff::poll;
 use super::owner::{self, Owner, RECORD_LEN};
@@ -26,8 +26,8 @@ pub(crate) struct LockFile {
     pub(crate) keep: bool,
 }
 
-/// A lock that this process has; given back by [`LockFile::release`], or by dropping it, which leaves
-/// the file.
+/// A lock that this process has; given back by [`LockFile::release`], or by dropping it, which
+/// leaves the file.
 #[derive(Debug)]
 pub(crate) struct Held {
     file: File,
@@ -127,8 +127,8 @@ impl LockFile {
 }
 
 impl Held {
-    /// Leaves this process's record. It helps whoever waits to say for whom; a lock is as good without
-    /// one, so a full disk or a file that we may only read is no failure.
+    /// Leaves this process's record. It helps whoever waits to say for whom; a lock is as good
+    /// without one, so a full disk or a file that we may only read is no failure.
     fn sign(&self, path: &Path) {
         if self.is_ours {
             let _ = fs::write_start(&self.file, Owner::this().record().as_bytes(), path);

@@ -1,4 +1,5 @@
-//! Who holds a lock: a record in the lock file, for messages and for telling our files from others'.
+//! Who holds a lock: a record in the lock file, for messages and for telling our files from
+//! others'.
 
 use crate::error::OwnerHint;
 use crate::sys;
@@ -11,7 +12,8 @@ pub(crate) const RECORD_LEN: usize =
 /// What every record begins with.
 const MAGIC: &str = "logrotor lock ";
 
-/// Whether a lock file's content is ours: a record, or the beginning of one on a disk that was full.
+/// Whether a lock file's content is ours: a record, or the beginning of one on a disk that was
+/// full.
 pub(crate) fn is_ours(content: &[u8]) -> bool {
     content.len() <= RECORD_LEN && content.starts_with(MAGIC.as_bytes())
 }

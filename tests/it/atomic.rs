@@ -155,8 +155,8 @@ fn write_at(args: &mut Args) {
 mod fault {
     use super::*;
 
-    /// Operations of a replacement: look; create, lease, look, look; write; look, look, set mode; sync,
-    /// rename, sync directory.
+    /// Operations of a replacement: look; create, lease, look, look; write; look, look, set mode;
+    /// sync, rename, sync directory.
     const STEPS: usize = 12;
     const RENAME: usize = 11;
 
