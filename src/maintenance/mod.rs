@@ -172,14 +172,7 @@ enum Step {
 impl Pass<'_> {
     /// Returns the last listing made, if one could be.
     fn run(&mut self) -> Option<Listing> {
-        let listed = self.list();
-        let mut listing = self.check(listed)?;
-        self.clear_temporaries(&listing);
-        if listing.backups.windows(2).any(|pair| pair[0].name.key == pair[1].name.key) {
-            let removed = self.remove_twins();
-            self.check(removed)?;
-        }
-        listing = self.prune()?;
+        let mut listing = self.prune()?;
         if self.compress(&listing) {
             listing = self.prune()?;
         }
@@ -211,33 +204,36 @@ impl Pass<'_> {
         self.keeper.journal.counters.deferrals.increment();
     }
 
-    /// Removes plain backups whose packed form is whole.
-    fn remove_twins(&self) -> Result<()> {
-        self.keeper.with_stable_names(self.location, || {
-            without_twins(self.location, &backup_names(self.location, self.naming())?).map(|_| ())
-        })
+    /// Lists the log's files, clears up what a crash left, and removes what the limits leave no room for.
+    fn prune(&mut self) -> Option<Listing> {
+        let listed = self.list();
+        let mut listing = self.check(listed)?;
+        self.clear_temporaries(&mut listing);
+        let surplus = self.surplus(&listing);
+        if self.check(surplus)? == 0 && !listing.has_twins() {
+            return Some(listing);
+        }
+        let (keeper, location) = (self.keeper, self.location);
+        let pruned = keeper.with_stable_names(location, || self.prune_stable(listing));
+        self.check(pruned)
+    }
+
+    fn prune_stable(&mut self, mut listing: Listing) -> Result<Listing> {
+        let names = backup_names(self.location, self.naming())?;
+        without_twins(self.location, &names)?;
+        listing.backups = self.list()?.backups;
+        let kept = listing.backups.split_off(self.surplus(&listing)?);
+        listing.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
+        listing.backups.extend(kept);
+        Ok(listing)
     }
 
     /// Removes what no live process is writing any more.
-    fn clear_temporaries(&mut self, listing: &Listing) {
-        for (path, _) in &listing.temporaries {
+    fn clear_temporaries(&mut self, listing: &mut Listing) {
+        listing.temporaries.retain(|(path, _)| {
             let removed = remove_if_unleased(path);
-            self.check(removed);
-        }
-    }
-
-    /// Lists the backups, and removes those that the limits leave no room for.
-    fn prune(&mut self) -> Option<Listing> {
-        let (keeper, location) = (self.keeper, self.location);
-        let pruned = keeper.with_stable_names(location, || {
-            let mut listing = self.list()?;
-            let surplus = self.surplus(&listing)?;
-            let kept = listing.backups.split_off(surplus);
-            listing.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
-            listing.backups.extend(kept);
-            Ok(listing)
+            self.check(removed) != Some(true)
         });
-        self.check(pruned)
     }
 
     fn surplus(&self, listing: &Listing) -> Result<usize> {
@@ -366,13 +362,18 @@ fn remove(path: &Path) -> Result<Step> {
     }
 }
 
-/// Removes a temporary unless some process is writing it.
-fn remove_if_unleased(path: &Path) -> Result<()> {
-    let Unleased::Ours(held) = fs::open_unleased(path)? else { return Ok(()) };
-    let ours = fs::fstat(&held, path)?.id;
-    // Since it was opened it may have been finished, and be a segment now.
-    if fs::stat(path)?.is_some_and(|there| there.id == ours) {
-        fs::remove(path)?;
+/// Removes a temporary unless some process is writing it; `true` if it is gone.
+fn remove_if_unleased(path: &Path) -> Result<bool> {
+    match fs::open_unleased(path)? {
+        Unleased::Ours(held) => {
+            let ours = fs::fstat(&held, path)?.id;
+            // Since it was opened it may have been finished, and be a segment now.
+            if fs::stat(path)?.is_some_and(|there| there.id == ours) {
+                fs::remove(path)?;
+            }
+            Ok(true)
+        }
+        Unleased::Leased => Ok(false),
+        Unleased::Gone => Ok(true),
     }
-    Ok(())
 }

@@ -163,6 +163,11 @@ impl Listing {
         Ok(())
     }
 
+    /// Whether a backup is there both plain and packed.
+    pub(crate) fn has_twins(&self) -> bool {
+        self.backups.windows(2).any(|pair| pair[0].name.key == pair[1].name.key)
+    }
+
     /// The newest backup's time.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
         self.backups.last().map(Backup::finished)

@@ -107,6 +107,10 @@ pub(crate) fn write_start(file: &File, bytes: &[u8]) -> io::Result<usize> {
     file.seek_write(bytes, 0)
 }
 
+pub(crate) fn append(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+    std::io::Write::write(&mut file, bytes)
+}
+
 pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
     Ok(file.metadata()?.len())
 }
