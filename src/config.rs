@@ -2,11 +2,12 @@
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::maintenance::{Codec, Compression, Maintenance, Retention};
+use crate::maintenance::{Codec, Compression, Keeping, Maintenance, Retention};
+use crate::rotation::trigger::Trigger;
 use crate::rotation::{Header, Period, Zone};
 use crate::segment::name::Naming;
 use crate::stats::{Event, Observer};
-use crate::writer::RotatingFileWriter;
+use crate::writer::{Delivery, Durability, RotatingFileWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,10 @@ pub struct Config {
     pub check_interval: Duration,
     /// Where backups are looked after. Default: on a thread.
     pub maintenance: Maintenance,
+    /// When a record reaches the kernel. Default: before its log call returns.
+    pub delivery: Delivery,
+    /// What survives a power cut. Default: nothing in particular.
+    pub durability: Durability,
 }
 
 impl Default for Config {
@@ -92,6 +97,8 @@ impl Default for Config {
             lock_timeout: Duration::from_secs(1),
             check_interval: Duration::from_secs(1),
             maintenance: Maintenance::Thread,
+            delivery: Delivery::Direct,
+            durability: Durability::None,
         }
     }
 }
@@ -128,20 +135,48 @@ impl Config {
                        and write";
             return refuse("mode", &format!("{mode:#o}"), why);
         }
-        self.codec().map(|_| ())
-    }
-
-    pub(crate) fn codec(&self) -> Result<Option<Codec>> {
-        Codec::choose(self.compression, self.compression_level)
-    }
-
-    pub(crate) fn retention(&self) -> Retention {
-        Retention {
-            max_backups: self.max_backups,
-            max_total_size: self.max_total_size,
-            max_backup_age: self.max_backup_age,
-            min_free_space: self.min_free_space,
+        if let Delivery::Buffered { capacity, .. } = self.delivery {
+            if capacity == 0 {
+                return refuse(
+                    "capacity",
+                    &0,
+                    "a buffer must have room for a record; use 1 MiB or so",
+                );
+            }
+            if self.durability == Durability::EveryRecord {
+                let why = "a buffered record is not even in the kernel when its log call returns; use \
+                           direct delivery, or another durability";
+                return refuse("durability", &"EveryRecord", why);
+            }
         }
+        Codec::choose(self.compression, self.compression_level).map(|_| ())
+    }
+
+    /// What of the settings says when a segment has had its time.
+    pub(crate) fn trigger(&self) -> Trigger {
+        Trigger {
+            max_size: self.max_size,
+            max_age: self.max_age,
+            rotate_every: self.rotate_every,
+            zone: self.zone,
+        }
+    }
+
+    /// What of the settings concerns backups.
+    pub(crate) fn keeping(&self) -> Result<Keeping> {
+        Ok(Keeping {
+            naming: self.naming,
+            codec: Codec::choose(self.compression, self.compression_level)?,
+            retention: Retention {
+                max_backups: self.max_backups,
+                max_total_size: self.max_total_size,
+                max_backup_age: self.max_backup_age,
+                min_free_space: self.min_free_space,
+            },
+            max_size: self.max_size,
+            lock_mode: self.mode,
+            lock_timeout: self.lock_timeout,
+        })
     }
 }
 
@@ -215,6 +250,10 @@ impl Builder {
         check_interval: Duration => check_interval = check_interval;
         /// Sets [`Config::maintenance`].
         maintenance: Maintenance => maintenance = maintenance;
+        /// Sets [`Config::delivery`].
+        delivery: Delivery => delivery = delivery;
+        /// Sets [`Config::durability`].
+        durability: Durability => durability = durability;
     }
 
     /// Gives every new segment these first bytes, such as the column names of a CSV file. They count

@@ -193,6 +193,16 @@ impl Error {
         Self::io(action, path, io::Error::new(io::ErrorKind::NotFound, why))
     }
 
+    /// Links that lead in a circle.
+    pub(crate) fn too_many_links(action: &'static str, path: &Path) -> Self {
+        Self::refused(ErrorKind::NotAFile, action, path, "its symbolic links do not end")
+    }
+
+    /// The same failure, told as that of a larger step.
+    pub(crate) fn during(self, action: &'static str, path: &Path) -> Self {
+        Self::with(self.kind(), action, Some(path.to_owned()), self.0.cause)
+    }
+
     fn with(
         kind: ErrorKind,
         action: impl Into<Cow<'static, str>>,

@@ -8,7 +8,8 @@ pub(crate) mod fault;
 mod temp;
 
 pub(crate) use crate::sys::{Access, Entry, EntryKind, FileId, LockKind};
-pub(crate) use temp::{Replace, Temp, temp_target};
+pub use temp::Replace;
+pub(crate) use temp::{Temp, temp_target};
 
 use crate::error::{Error, Result, lock_action};
 use crate::sys;
@@ -171,6 +172,11 @@ pub(crate) fn read(mut file: &File, buffer: &mut [u8], path: &Path) -> Result<us
     run("read", path, || file.read(buffer))
 }
 
+/// All of a file; `None` if there is none. Links are followed.
+pub(crate) fn read_whole(path: &Path) -> Result<Option<Vec<u8>>> {
+    found(run("read", path, || std::fs::read(path)))
+}
+
 /// Reads from a file's start up to a buffer's length. `path` is for the message.
 pub(crate) fn read_start(file: &File, buffer: &mut [u8], path: &Path) -> Result<usize> {
     run("read", path, || sys::read_start(file, buffer))
@@ -240,6 +246,16 @@ pub(crate) fn set_modified(file: &File, time: SystemTime, path: &Path) -> Result
     run("set the time of", path, || file.set_times(FileTimes::new().set_modified(time)))
 }
 
+/// Tells the system that a file's content need not be kept in memory. Only advice; cannot fail.
+pub(crate) fn drop_from_cache(file: &File) {
+    sys::drop_from_cache(file);
+}
+
+/// Lets all other threads have the processors and the disk before this one, as far as may be.
+pub(crate) fn be_modest() {
+    sys::be_modest();
+}
+
 /// Bytes free to this user on the file system that holds `dir`.
 pub(crate) fn free_space(dir: &Path) -> Result<u64> {
     run("ask the free space of", dir, || fs4::available_space(dir))
@@ -248,6 +264,14 @@ pub(crate) fn free_space(dir: &Path) -> Result<u64> {
 /// Creates a directory and its parents.
 pub(crate) fn create_dirs(dir: &Path) -> Result<()> {
     run("create directory", dir, || std::fs::create_dir_all(dir))
+}
+
+/// The directory that a path is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    }
 }
 
 /// A directory's absolute path, free of links.

@@ -1,6 +1,7 @@
 //! A rotating log file that many threads and many processes share, and that loses no line.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod atomic;
 mod clock;
 mod config;
 mod error;
@@ -24,4 +25,4 @@ pub use rotation::{Period, Zone};
 pub use segment::Segment;
 pub use segment::name::{Naming, Packing};
 pub use stats::{Event, Stats};
-pub use writer::{LineRecords, RotatingFileWriter};
+pub use writer::{Delivery, Durability, LineRecords, Overflow, RotatingFileWriter};

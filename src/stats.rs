@@ -61,7 +61,8 @@ impl Counters {
         *self.last_error.lock() = Some(error.clone());
     }
 
-    pub(crate) fn snapshot(&self) -> Stats {
+    /// The counters as they are now; `dropped` is counted elsewhere.
+    pub(crate) fn snapshot(&self, dropped: u64) -> Stats {
         Stats {
             records: self.records.get(),
             bytes: self.bytes.get(),
@@ -75,6 +76,7 @@ impl Counters {
             deferrals: self.deferrals.get(),
             pruned: self.pruned.get(),
             torn: self.torn.get(),
+            dropped,
             failures: std::array::from_fn(|at| self.failures[at].get()),
             last_error: self.last_error.lock().clone(),
         }
@@ -180,6 +182,8 @@ pub struct Stats {
     pub pruned: u64,
     /// Records of which only a part could be written; the caller had an error.
     pub torn: u64,
+    /// Records dropped because the buffer was full, or because the kernel refused them to the last.
+    pub dropped: u64,
     failures: [u64; ErrorKind::ALL.len()],
     /// The last failure after the log was opened, other than those that a call returned.
     pub last_error: Option<Error>,

@@ -14,6 +14,7 @@
 //! `LOGROTOR_FAULT_COUNT=FILE` appends each operation's number and verb to FILE.
 //! Without the feature the functions are empty and are compiled away.
 
+#[cfg(not(feature = "fault"))]
 use std::io;
 
 /// Counts an operation that is about to happen, and injects the fault if it is the one.

@@ -14,6 +14,7 @@ const RANDOM: usize = 12;
 const SUFFIX: &str = ".tmp";
 
 /// A temporary beside its target; removed on drop unless it was [persisted](Temp::persist).
+#[derive(Debug)]
 pub(crate) struct Temp {
     file: File,
     path: TempPath,
@@ -106,9 +107,11 @@ impl Temp {
 }
 
 /// Whether giving a file its name may replace another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Replace {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Replace {
+    /// A file of that name is replaced.
     Yes,
+    /// A file of that name stays, and the attempt fails with [`std::io::ErrorKind::AlreadyExists`].
     No,
 }
 

@@ -47,7 +47,7 @@ impl LockFile {
     }
 
     /// Asks for the lock once; `None` if somebody else has it.
-    fn attempt(&self, kind: LockKind) -> Result<Option<Held>> {
+    pub(crate) fn attempt(&self, kind: LockKind) -> Result<Option<Held>> {
         loop {
             let file = self.open()?;
             if !fs::try_lock(&file, kind, &self.path)? {
@@ -60,7 +60,7 @@ impl LockFile {
     }
 
     /// Waits for the lock in the kernel's queue.
-    fn wait(&self, kind: LockKind) -> Result<Held> {
+    pub(crate) fn wait(&self, kind: LockKind) -> Result<Held> {
         loop {
             let file = self.open()?;
             fs::lock(&file, kind, &self.path)?;
@@ -74,7 +74,7 @@ impl LockFile {
         let open = || fs::open_lock(&self.path, self.mode);
         match open() {
             Err(error) if error.is_not_found() && self.make_dirs => {
-                fs::create_dirs(parent(&self.path))?;
+                fs::create_dirs(fs::parent(&self.path))?;
                 open()
             }
             opened => opened,
@@ -173,15 +173,7 @@ fn explain(path: &Path, error: Error) -> Error {
         Ok(Some(Entry { kind, .. })) if kind != EntryKind::File => {
             Error::not_a_file("open lock file", path, kind)
         }
-        _ if error.is_not_found() => Error::no_directory("open lock file", path, parent(path)),
+        _ if error.is_not_found() => Error::no_directory("open lock file", path, fs::parent(path)),
         _ => error,
-    }
-}
-
-/// The directory that a path is in.
-pub(crate) fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(dir) if dir != Path::new("") => dir,
-        _ => Path::new("."),
     }
 }

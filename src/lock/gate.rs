@@ -39,10 +39,14 @@ impl Gate {
         Self(LockFile { path: path.into(), keep: false, ..lock.clone() })
     }
 
-    /// Keeps later readers out until the gate is [opened](Gate::open); `None` if other writers had it
-    /// till the deadline.
-    pub(crate) fn close(&self, until: Deadline) -> Result<Option<Held>> {
-        self.0.take(LockKind::Exclusive, until)
+    /// Keeps later readers out until the gate is [opened](Gate::open); waits for other writers.
+    pub(crate) fn close(&self) -> Result<Held> {
+        self.0.wait(LockKind::Exclusive)
+    }
+
+    /// As [`close`](Gate::close), without waiting; `None` if another writer has closed it.
+    pub(crate) fn try_close(&self) -> Result<Option<Held>> {
+        self.0.attempt(LockKind::Exclusive)
     }
 
     pub(crate) fn open(&self, closed: &Held) -> Result<()> {
@@ -54,9 +58,14 @@ impl Gate {
         let path = &self.0.path;
         let Some(file) = fs::open_lock_read(path)? else { return Ok(true) };
         if until.is_never() {
-            return fs::lock(&file, LockKind::Shared, path).map(|()| true);
+            fs::lock(&file, LockKind::Shared, path)?;
+        } else {
+            let ask = || Ok(fs::try_lock(&file, LockKind::Shared, path)?.then_some(()));
+            if poll(until, ask)?.is_none() {
+                return Ok(false);
+            }
         }
-        let ask = || Ok(fs::try_lock(&file, LockKind::Shared, path)?.then_some(()));
-        Ok(poll(until, ask)?.is_some())
+        // Not by closing alone: a child forked meanwhile would keep it locked.
+        fs::unlock(&file, path).map(|()| true)
     }
 }

@@ -38,8 +38,9 @@
 //! - A shared acquirer never waits for a shared holder, except behind a waiting exclusive one.
 //! - An exclusive acquirer that waits longer than 10 ms is not overtaken by shared ones that
 //!   come later, so readers that come and go cannot starve it: it waits for those that were in
-//!   before. (Hence a thread that holds a shared lock and asks for another on the same path may wait for
-//!   itself, once a writer stands between.) Exclusive acquirers among themselves, and readers against a
+//!   before. Hence a thread that holds a shared lock and asks for another on the same path may wait for
+//!   itself, once a writer stands between; and a writer that is *stopped* while it waits keeps readers
+//!   waiting, as a stopped holder does. Exclusive acquirers among themselves, and readers against a
 //!   stream of writers, are served in no promised order.
 //!
 //! # The lock file
@@ -53,7 +54,7 @@
 //!
 //! Do not remove it by hand while programs run. No lock on a removable file survives that: the next
 //! acquirer makes a new file and gets in beside the holder. It is noticed, though: of any two that
-//! overlap the earlier gets [`ErrorKind::LockLost`](crate::ErrorKind::LockLost) from
+//! overlap the earlier gets [`ErrorKind::LockLost`] from
 //! [`Guard::unlock`]. [`clean_stale_locks`] removes without that danger, at any time.
 //!
 //! # Limits
@@ -61,11 +62,11 @@
 //! - **Advisory**: programs that do not ask are not kept out (on Windows, of the lock file only).
 //! - **One machine**: use local file systems. Over NFS and SMB a lock may be granted twice after a
 //!   network failure, and often is not seen by other clients at all. A file system that has no locks
-//!   gives [`ErrorKind::LockUnsupported`](crate::ErrorKind::LockUnsupported).
+//!   gives [`ErrorKind::LockUnsupported`].
 //! - **One name**: two lock files are two locks. [`FileLock::beside`] does not follow links to the file
 //!   it protects; [`atomic::update`](crate::atomic::update) does.
 //! - **Not recursive**: a value that holds the lock answers
-//!   [`ErrorKind::AlreadyLocked`](crate::ErrorKind::AlreadyLocked); a second value waits for the first.
+//!   [`ErrorKind::AlreadyLocked`]; a second value waits for the first.
 //! - **fork**: the lock stays with the process that took it. A forked child's copy of the guard
 //!   unlocks and removes nothing, and the child may not act on it; its [`FileLock`] can be used once that copy is dropped.
 //!   But if the parent *dies* holding the lock, it is not free until the child has dropped or closed
@@ -166,7 +167,7 @@ impl FileLock {
     pub fn in_dir(lock_dir: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut name = file_name(path)?.to_owned();
-        let dir = fs::canonical(file::parent(path))?;
+        let dir = fs::canonical(fs::parent(path))?;
         name.push(format!(".{:016x}{SUFFIX}", fnv1a(dir.as_os_str().as_encoded_bytes())));
         let mut lock = Self::open(lock_dir.as_ref().join(name))?;
         lock.file.make_dirs = true;
@@ -280,12 +281,17 @@ impl FileLock {
 
     fn take_behind_gate(&self, until: Deadline) -> Result<Option<Held>> {
         let gate = Gate::of(&self.file);
+        let mut closed = None;
         // As for shared ones: without a gate there is less fairness, but the same exclusion.
-        let closed = match gate.close(until) {
-            Ok(None) => return Ok(None),
-            closed => closed.ok().flatten(),
+        let held = if until.is_never() {
+            closed = gate.close().ok();
+            self.file.wait(LockKind::Exclusive).map(Some)
+        } else {
+            backoff::poll(until, || {
+                closed = closed.take().or_else(|| gate.try_close().unwrap_or(None));
+                self.file.attempt(LockKind::Exclusive)
+            })
         };
-        let held = self.file.take(LockKind::Exclusive, until);
         if let Some(closed) = closed {
             // If it fails the gate is open all the same, as its handle closes.
             let _ = gate.open(&closed);

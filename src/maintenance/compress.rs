@@ -26,7 +26,7 @@ pub enum Compression {
 pub(crate) enum Codec {
     Gzip(u32),
     #[cfg(feature = "zstd")]
-    Zstd(i32),
+    Zstd(u32),
 }
 
 impl Codec {
@@ -50,7 +50,7 @@ impl Codec {
             },
             Compression::Gzip => Self::Gzip(check(6, 9)?),
             #[cfg(feature = "zstd")]
-            Compression::Zstd => Self::Zstd(check(3, 22)?.cast_signed()),
+            Compression::Zstd => Self::Zstd(check(3, 22)?),
         }))
     }
 
@@ -85,6 +85,9 @@ pub(crate) fn pack(
     fs::set_mode(temp.file(), entry.access.mode, temp.path())?;
     fs::set_modified(temp.file(), entry.modified, temp.path())?;
     fs::sync_all(temp.file(), temp.path())?;
+    // Neither is likely to be read soon; what the log's readers and writers need should stay.
+    fs::drop_from_cache(plain);
+    fs::drop_from_cache(temp.file());
     Ok(Some(temp))
 }
 
@@ -101,6 +104,7 @@ fn encode(plain: &File, from: &Path, temp: &Temp, codec: Codec, go_on: GoOn<'_>)
         }
         #[cfg(feature = "zstd")]
         Codec::Zstd(level) => {
+            let level = i32::try_from(level).unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
             let encoder = zstd::Encoder::new(sink, level);
             let mut encoder = encoder.map_err(|error| compressing(temp, error))?;
             let whole = copy(plain, from, &mut encoder, temp, go_on)?;

@@ -45,7 +45,7 @@ pub enum Maintenance {
 
 /// What of a log's settings concerns its backups.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Settings {
+pub(crate) struct Keeping {
     pub(crate) naming: Naming,
     pub(crate) codec: Option<Codec>,
     pub(crate) retention: Retention,
@@ -57,7 +57,7 @@ pub(crate) struct Settings {
 
 /// Looks after the backups of one log.
 pub(crate) struct Keeper {
-    settings: Settings,
+    settings: Keeping,
     clock: Clock,
     journal: Arc<Journal>,
     /// Held during a pass, so that the thread and `close` do not both work.
@@ -80,7 +80,7 @@ pub(crate) struct Found {
 }
 
 impl Keeper {
-    pub(crate) fn new(settings: Settings, clock: Clock, journal: Arc<Journal>) -> Self {
+    pub(crate) fn new(settings: Keeping, clock: Clock, journal: Arc<Journal>) -> Self {
         Self { settings, clock, journal, state: Mutex::default() }
     }
 
@@ -231,12 +231,9 @@ impl Pass<'_> {
         let pruned = keeper.with_stable_names(location, || {
             let mut listing = self.list()?;
             let surplus = self.surplus(&listing)?;
-            let mut gone = vec![false; listing.backups.len()];
-            for at in 0..surplus {
-                gone[at] = (self.go_on)() && self.prune_one(&listing.backups[at]);
-            }
-            let mut gone = gone.into_iter();
-            listing.backups.retain(|_| !gone.next().unwrap_or(false));
+            let kept = listing.backups.split_off(surplus);
+            listing.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
+            listing.backups.extend(kept);
             Ok(listing)
         });
         self.check(pruned)

@@ -9,12 +9,14 @@ use crate::clock::{Deadline, sleep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId, Temp};
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A segment open for appending, leased until it is dropped.
-#[derive(Debug)]
+/// A segment open for appending, leased until this and all clones are dropped.
+#[derive(Debug, Clone)]
 pub(crate) struct Lease {
-    pub(crate) file: File,
+    /// Shared with whoever syncs it; the lease lasts as long as any of them.
+    pub(crate) file: Arc<File>,
     /// As it was when it was opened; only `id`, `born` and `access` stay true.
     pub(crate) entry: Entry,
 }
@@ -65,14 +67,14 @@ impl Lease {
         if there.is_none_or(|there| there.id != entry.id) {
             return Ok(Attempt::Moved);
         }
-        Ok(Attempt::Leased(Self { file, entry }))
+        Ok(Attempt::Leased(Self { file: Arc::new(file), entry }))
     }
 
     /// A new segment that was leased from the start and has just got its name.
     pub(crate) fn fresh(temp: Temp, location: &Location) -> Result<Self> {
         let entry = fs::fstat(temp.file(), temp.path())?;
         let file = temp.persist(location.path(), fs::Replace::No)?;
-        Ok(Self { file, entry })
+        Ok(Self { file: Arc::new(file), entry })
     }
 }
 

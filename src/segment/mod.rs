@@ -177,6 +177,25 @@ pub(crate) fn backup_names(location: &Location, naming: Naming) -> Result<Vec<Na
     Ok(names)
 }
 
+/// Makes the plain backups durable, and the names of all.
+pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
+    for name in backup_names(location, naming)? {
+        let path = location.backup_path(name);
+        if name.packing != Packing::Plain || !is_file(&path)? {
+            continue;
+        }
+        // Gone if it was packed meanwhile, which has synced it.
+        if let Some(file) = fs::open_append(&path)? {
+            fs::sync_data(&file, &path)?;
+        }
+    }
+    fs::sync_dir(location.dir())
+}
+
+fn is_file(path: &Path) -> Result<bool> {
+    Ok(fs::stat(path)?.is_some_and(|entry| entry.kind == EntryKind::File))
+}
+
 /// One file of a log, as [`RotatingFileWriter::segments`](crate::RotatingFileWriter::segments)
 /// reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,6 +22,9 @@
 //!   without an atomic form the check comes just before the rename.
 //! - `set_mode`, `set_owner`: permissions and ownership of an open file; no-ops where there are none.
 //! - `sync_dir(path)`: makes the directory's entries durable, where that is a separate act.
+//! - `drop_from_cache(file)`: advises that the content need not be kept in memory.
+//! - `be_modest()`: lowers this thread's priority, and with it that of its I/O where the system derives
+//!   the one from the other.
 //! - `coarse_micros()`: the wall clock in microseconds since 1970, cheap, a few milliseconds stale.
 //! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are reused.
 //! - `process_start(pid)`: a number that tells processes of one pid apart, if there is one.

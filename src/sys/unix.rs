@@ -163,6 +163,26 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     }
 }
 
+pub(crate) fn drop_from_cache(_file: &File) {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    {
+        // Advice: it is as good to be without.
+        let _ = rustix::fs::fadvise(_file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+}
+
+pub(crate) fn be_modest() {
+    // On Linux this is the calling thread's own, and its disk accesses get the best-effort level that
+    // goes with it (ioprio_set(2)). Not the idle class: on a busy disk that may get nothing for ever, and
+    // then backups pile up. Elsewhere it would be the whole process's.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        const NICE: i32 = 10;
+        // Where it may not be lowered, the priority stays what it was.
+        let _ = rustix::process::setpriority_process(None, NICE);
+    }
+}
+
 pub(crate) fn coarse_micros() -> i64 {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const CLOCK: rustix::time::ClockId = rustix::time::ClockId::RealtimeCoarse;

@@ -1,5 +1,7 @@
 //! Direct delivery: every record is in the kernel when its call returns.
 
+use super::buffered::Batch;
+use super::durability::Custody;
 use crate::clock::{Clock, Deadline, Timestamp, micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, EntryKind};
@@ -7,7 +9,9 @@ use crate::maintenance::Signal;
 use crate::rotation::trigger::{Trigger, Window};
 use crate::rotation::{Active, Outcome, Retry, Rotator};
 use crate::segment::Location;
+use crate::segment::lease::Lease;
 use crate::stats::{Event, Journal};
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,20 +27,17 @@ pub(crate) struct Direct {
     /// From when until when nothing but the size of a record calls for anything: microseconds of the
     /// coarse clock. Outside of it, also after the clock was set back, the log is looked after.
     calm: (i64, i64),
-    check_interval: Duration,
-    lock_timeout: Duration,
+    patience: Patience,
     /// When a rotation, or a look at the path, that failed may be tried again.
     retry: Retry,
     /// Whether the active segment has lost its last name, and what is written to it would be lost.
     nameless: bool,
     /// Whether the last record was torn, so that the next must begin a new line.
     mid_line: bool,
-    /// Where a record is joined to the line break that goes before it.
-    joined: Vec<u8>,
-    clock: Clock,
-    journal: Arc<Journal>,
-    /// Tells maintenance of new backups.
-    signal: Arc<Signal>,
+    /// Records written so far.
+    records: u64,
+    census: Census,
+    parts: Parts,
 }
 
 /// How often and how long the writer looks beyond its own handle.
@@ -46,14 +47,22 @@ pub(crate) struct Patience {
     pub(crate) lock_timeout: Duration,
 }
 
+/// What a writer shares with the rest of its log.
+pub(crate) struct Parts {
+    pub(crate) clock: Clock,
+    pub(crate) journal: Arc<Journal>,
+    /// Takes care of the segments that are left.
+    pub(crate) custody: Arc<Custody>,
+    /// Tells maintenance of new backups.
+    pub(crate) signal: Arc<Signal>,
+}
+
 impl Direct {
     pub(crate) fn open(
         mut rotator: Rotator,
         trigger: Trigger,
         patience: Patience,
-        clock: Clock,
-        journal: Arc<Journal>,
-        signal: Arc<Signal>,
+        parts: Parts,
     ) -> Result<Self> {
         let (active, _) = rotator.open(None)?;
         let mut direct = Self {
@@ -62,18 +71,22 @@ impl Direct {
             active,
             trigger,
             calm: (0, 0),
-            check_interval: patience.check_interval,
-            lock_timeout: patience.lock_timeout,
+            patience,
             retry: Retry::default(),
             nameless: false,
             mid_line: false,
-            joined: Vec::new(),
-            clock,
-            journal,
-            signal,
+            records: 0,
+            census: Census::default(),
+            parts,
         };
         direct.rest();
         Ok(direct)
+    }
+
+    /// How many records were written so far.
+    #[inline]
+    pub(crate) fn records(&self) -> u64 {
+        self.records
     }
 
     pub(crate) fn location(&self) -> &Arc<Location> {
@@ -87,21 +100,79 @@ impl Direct {
     /// Appends one record. Rotation goes first where it is due and can be had.
     #[inline]
     pub(crate) fn append(&mut self, record: &[u8]) -> io::Result<()> {
-        let now = self.clock.coarse();
+        self.prepare(record.len());
+        self.put(record).map_err(|stopped| {
+            if stopped.written > 0 {
+                self.tore();
+            }
+            stopped.error
+        })?;
+        self.count(1, record.len());
+        Ok(())
+    }
+
+    /// Appends many records in few calls, and takes those out of `batch` that were written.
+    pub(crate) fn append_batch(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let (mut done, mut start) = (0, 0);
+        let mut result = Ok(());
+        while let Some(&first_end) = batch.ends.get(done) {
+            self.prepare(first_end - start);
+            let run = self.run(&batch.ends[done..], start);
+            let end = batch.ends[done + run - 1];
+            if let Err(stopped) = self.put(&batch.bytes[start..end]) {
+                let stop = start + stopped.written;
+                let whole = batch.ends[done..].partition_point(|end| *end <= stop);
+                done += whole;
+                let whole_end = done.checked_sub(1).map_or(0, |last| batch.ends[last]);
+                self.count(whole, whole_end - start);
+                if stop > whole_end {
+                    self.tore();
+                }
+                result = Err(stopped.error);
+                break;
+            }
+            self.count(run, end - start);
+            (done, start) = (done + run, end);
+        }
+        batch.forget(done);
+        result
+    }
+
+    /// How many of the records that end at `ends` go into one call: as many as the segment has room for.
+    fn run(&self, ends: &[usize], start: usize) -> usize {
+        // Long enough that the price of a call does not matter, short enough that other workers'
+        // records do not wait long for the file.
+        const LONGEST: u64 = 128 * 1024;
+        let room = self.trigger.max_size.saturating_sub(self.active.size);
+        // Without room, rotation was refused, and the segment takes what comes.
+        let len = if room == 0 { LONGEST } else { room.min(LONGEST) };
+        ends.partition_point(|end| (end - start) as u64 <= len).max(1)
+    }
+
+    /// Does what is to be done before a record of `len` bytes: looks after the log from time to time, and
+    /// rotates if the record has no room.
+    #[inline]
+    fn prepare(&mut self, len: usize) {
+        let now = self.parts.clock.coarse();
         if now < self.calm.0 || now >= self.calm.1 {
             self.look_after();
         }
-        if self.trigger.overflows(self.active.size, self.active.header, record.len()) {
-            self.make_room(record.len());
+        if self.trigger.overflows(self.active.size, self.active.header, len) {
+            self.make_room(len);
         }
-        if self.mid_line || self.nameless {
-            self.put_after_trouble(record)?;
-        } else {
-            self.put(record)?;
-        }
-        self.journal.counters.records.add_alone(1);
-        self.journal.counters.bytes.add_alone(record.len() as u64);
-        Ok(())
+    }
+
+    #[inline]
+    fn count(&mut self, records: usize, bytes: usize) {
+        self.records += records as u64;
+        self.parts.journal.counters.records.add_alone(records as u64);
+        self.parts.journal.counters.bytes.add_alone(bytes as u64);
+    }
+
+    /// Notes that the segment ends in a part of a record.
+    fn tore(&mut self) {
+        self.mid_line = true;
+        self.parts.journal.counters.torn.increment();
     }
 
     /// Follows whatever became of the log's path, and rotates if the time for it has come.
@@ -121,26 +192,30 @@ impl Direct {
     /// Rotates whether due or not, unless there is no record in the active segment or another worker
     /// rotates first. Returns the backup if this call made one.
     pub(crate) fn rotate(&mut self) -> Result<Option<PathBuf>> {
-        let outcome = self.rotator.rotate(&mut self.active, self.lock_timeout, |_| true)?;
-        Ok(self.settle(outcome))
+        let left = self.active.lease.clone();
+        let outcome =
+            self.rotator.rotate(&mut self.active, self.patience.lock_timeout, |_| true)?;
+        Ok(self.settle(outcome, left))
     }
 
     /// Opens the log's path anew, whatever it names now.
     pub(crate) fn reopen(&mut self) -> Result<()> {
+        let left = self.active.lease.clone();
         self.rotator.follow(&mut self.active)?;
-        self.arrived();
+        self.arrived(left);
         Ok(())
     }
 
-    /// Makes the records so far survive a power cut.
-    pub(crate) fn sync(&self) -> Result<()> {
-        fs::sync_data(&self.active.lease.file, self.location().path())
+    /// The number of records written so far, and the file that the last of them are in, to be synced
+    /// without the write mutex.
+    pub(crate) fn position(&self) -> (u64, Arc<File>) {
+        (self.records, Arc::clone(&self.active.lease.file))
     }
 
     /// Takes up its calm until the next check, or until the segment's time is over.
     fn rest(&mut self) {
-        let now = self.clock.coarse();
-        let check = now.saturating_add(micros(self.check_interval));
+        let now = self.parts.clock.coarse();
+        let check = now.saturating_add(micros(self.patience.check_interval));
         let end = self.window.until().micros();
         // A segment past its time could not be rotated; it is looked at again at the next check.
         self.calm = (now, if end > now { check.min(end) } else { check });
@@ -160,19 +235,20 @@ impl Direct {
             }
             _ => {}
         }
-        let counters = &self.journal.counters;
+        let left = self.active.lease.clone();
+        let counters = &self.parts.journal.counters;
         match self.rotator.follow(&mut self.active)? {
             Outcome::Created => counters.recreations.increment(),
             _ => counters.follows.increment(),
         }
-        self.arrived();
+        self.arrived(left);
         Ok(())
     }
 
     /// Rotates if the segment is past its time. One without a record is not rotated, but starts
     /// anew: its time counts from now for the workers that have it open.
     fn check_time(&mut self) {
-        let now = Timestamp::from_micros(self.clock.coarse());
+        let now = Timestamp::from_micros(self.parts.clock.coarse());
         if self.window.contains(now) {
             return;
         }
@@ -200,14 +276,16 @@ impl Direct {
     /// Rotates while `due`: the segment of a worker that was first may be full again.
     fn rotate_for(&mut self, due: impl Fn(&Active) -> bool) {
         // A holder that has let us wait in vain is not waited for again before it lets go.
-        let patience = if self.retry.is_failing() { Duration::ZERO } else { self.lock_timeout };
+        let patience =
+            if self.retry.is_failing() { Duration::ZERO } else { self.patience.lock_timeout };
         let deadline = Deadline::after(patience);
         loop {
-            let left = deadline.left().unwrap_or_default();
-            match self.rotator.rotate(&mut self.active, left.min(patience), &due) {
+            let patience = deadline.left().unwrap_or_default().min(patience);
+            let left = self.active.lease.clone();
+            match self.rotator.rotate(&mut self.active, patience, &due) {
                 Ok(outcome) => {
                     let followed = matches!(outcome, Outcome::Followed);
-                    self.settle(outcome);
+                    self.settle(outcome, left);
                     if !followed || !self.is_due_again(&due) {
                         return;
                     }
@@ -223,8 +301,8 @@ impl Direct {
     }
 
     /// Takes note of what a rotation came to.
-    fn settle(&mut self, outcome: Outcome) -> Option<PathBuf> {
-        let counters = &self.journal.counters;
+    fn settle(&mut self, outcome: Outcome, left: Lease) -> Option<PathBuf> {
+        let counters = &self.parts.journal.counters;
         self.retry.succeeded();
         match &outcome {
             Outcome::NotDue => {
@@ -235,20 +313,22 @@ impl Direct {
             Outcome::Created => counters.recreations.increment(),
             Outcome::Rotated { .. } => counters.rotations.increment(),
         }
-        self.arrived();
+        self.arrived(left);
         let Outcome::Rotated { backup, bytes } = outcome else { return None };
-        self.journal.note(Event::Rotated { backup: backup.clone(), bytes });
+        self.parts.journal.note(Event::Rotated { backup: backup.clone(), bytes });
         Some(backup)
     }
 
-    /// Begins with another active segment.
-    fn arrived(&mut self) {
+    /// Begins with another active segment, having left the one before.
+    fn arrived(&mut self, left: Lease) {
+        self.parts.custody.leave(left, self.records, self.location());
+        self.census.ask_at = 0;
         self.nameless = false;
         self.mid_line = false;
         self.retry.succeeded();
         self.window = self.trigger.window(self.active.started);
         self.rest();
-        self.signal.raise();
+        self.parts.signal.raise();
     }
 
     /// Goes on with the segment it has, and tries again later.
@@ -256,82 +336,122 @@ impl Direct {
         self.retry.failed();
         let entry = fs::fstat(&self.active.lease.file, self.location().path());
         self.nameless = entry.is_ok_and(|entry| entry.links == 0);
-        self.journal.failed(error);
+        self.parts.journal.failed(error);
     }
 
+    /// Appends bytes that belong together, in one call if the kernel takes them so.
     #[inline]
-    fn put(&mut self, record: &[u8]) -> io::Result<()> {
-        let file = &self.active.lease.file;
-        let mut taken = fs::append(file, record);
-        if !matches!(taken, Ok(taken) if taken == record.len()) {
-            taken = self.complete(record, taken);
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+        if self.mid_line || self.nameless {
+            return self.put_after_trouble(bytes);
         }
-        let taken = taken?;
-        self.learn_size(taken);
-        Ok(())
+        match fs::append(&self.active.lease.file, bytes) {
+            Ok(taken) if taken == bytes.len() => {
+                self.learn_size(taken);
+                Ok(())
+            }
+            taken => self.complete(bytes, taken),
+        }
     }
 
-    /// Writes the rest of a record that the kernel took only a part of, at once. If that cannot be,
-    /// the record is torn: its part stands, and the caller has the error.
+    /// Writes at once what the kernel has not taken with the first call. If it takes no more, what it took
+    /// stands.
     #[cold]
-    fn complete(&mut self, record: &[u8], first: io::Result<usize>) -> io::Result<usize> {
-        let mut done = 0;
+    fn complete(&mut self, bytes: &[u8], first: io::Result<usize>) -> Result<(), Stopped> {
+        let mut written = 0;
         let mut taken = first;
         loop {
             match taken {
-                Ok(more) if more > 0 => done += more,
+                Ok(more) if more > 0 => written += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 stopped => {
-                    if done > 0 {
-                        self.mid_line = true;
-                        self.journal.counters.torn.increment();
-                        self.learn_size(done);
+                    let error = stopped.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+                    if written > 0 {
+                        self.learn_size(written);
                     }
-                    return Err(stopped.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into()));
+                    return Err(Stopped { written, error });
                 }
             }
-            if done == record.len() {
-                return Ok(done);
+            if written == bytes.len() {
+                self.learn_size(written);
+                return Ok(());
             }
-            taken = fs::append(&self.active.lease.file, &record[done..]);
+            taken = fs::append(&self.active.lease.file, &bytes[written..]);
         }
     }
 
     /// Learns the end of file after `written` bytes of our own, other workers' records included.
     #[inline]
     fn learn_size(&mut self, written: usize) {
-        let at_least = self.active.size + written as u64;
-        let end = fs::append_offset(&self.active.lease.file).unwrap_or(at_least);
-        if end < at_least {
-            // Cut short by another program; the header went with the rest.
-            self.active.header = 0;
-            self.journal.counters.truncations.increment();
+        self.active.size += written as u64;
+        if self.active.size >= self.census.ask_at {
+            self.ask_size();
         }
-        self.active.size = end;
     }
 
-    /// Appends a record after something went wrong: never to a file that has lost its last name, nor
-    /// to the end of a torn record.
+    fn ask_size(&mut self) {
+        let counted = self.active.size;
+        let end = fs::append_offset(&self.active.lease.file).unwrap_or(counted);
+        if end < counted {
+            // Cut short by another program; the header went with the rest.
+            self.active.header = 0;
+            self.parts.journal.counters.truncations.increment();
+        }
+        self.active.size = end;
+        self.census.note(end == counted, end, self.trigger.max_size);
+    }
+
+    /// Appends after something went wrong: never to a file that has lost its last name, nor to the end
+    /// of a torn record.
     #[cold]
-    fn put_after_trouble(&mut self, record: &[u8]) -> io::Result<()> {
+    fn put_after_trouble(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
         if self.nameless {
             self.look_after();
         }
         if self.nameless {
             let why = "it was removed and cannot be created again";
-            let path = self.location().path();
-            return Err(Error::refused(ErrorKind::Io, "write to", path, why).into());
+            let error = Error::refused(ErrorKind::Io, "write to", self.location().path(), why);
+            return Err(Stopped { written: 0, error: error.into() });
         }
-        if !self.mid_line {
-            return self.put(record);
+        if !std::mem::take(&mut self.mid_line) {
+            return self.put(bytes);
         }
-        let mut joined = std::mem::take(&mut self.joined);
-        joined.clear();
-        joined.push(b'\n');
-        joined.extend_from_slice(record);
-        let done = self.put(&joined);
-        self.mid_line = done.is_err();
-        self.joined = joined;
-        done
+        let joined = [b"\n", bytes].concat();
+        self.put(&joined).map_err(|stopped| {
+            // Without the line break, the next record needs one still.
+            self.mid_line = true;
+            Stopped { written: stopped.written.saturating_sub(1), ..stopped }
+        })
+    }
+}
+
+/// A write that the kernel did not take whole.
+struct Stopped {
+    /// Bytes that it took.
+    written: usize,
+    error: io::Error,
+}
+
+/// How often the kernel is asked for the size: after every call, unless our own count has been right for
+/// so long that nobody else seems to write.
+#[derive(Debug, Default)]
+struct Census {
+    /// How often in a row our count was right.
+    agreed: u32,
+    /// The counted size at which to ask again; 0 is at once.
+    ask_at: u64,
+}
+
+impl Census {
+    /// When nobody else seems to write.
+    const TRUSTED: u32 = 1024;
+    /// How many bytes may then go unasked. By as much again a segment may grow beyond its limit when
+    /// another worker begins to write.
+    const MOST_UNASKED: u64 = 4096;
+
+    fn note(&mut self, agrees: bool, size: u64, max_size: u64) {
+        self.agreed = if agrees { self.agreed.saturating_add(1) } else { 0 };
+        let unasked = Self::MOST_UNASKED.min(max_size / 16);
+        self.ask_at = if self.agreed >= Self::TRUSTED { size + unasked } else { 0 };
     }
 }

@@ -1,19 +1,24 @@
 //! The writer: the handle that users write records to.
 
+mod buffered;
 mod direct;
+mod durability;
 mod lines;
 
+pub use buffered::{Delivery, Overflow};
+pub use durability::Durability;
 pub use lines::LineRecords;
 
-use crate::clock::Clock;
 use crate::config::{Builder, Callbacks, Config};
 use crate::error::{Error, Result};
-use crate::maintenance::{self, Keeper, Maintenance, Signal};
-use crate::rotation::trigger::Trigger;
+use crate::fs;
+use crate::maintenance::{Keeper, Maintenance, Signal};
 use crate::rotation::{self, Newest, Rotator};
-use crate::segment::Segment;
+use crate::segment::{self, Segment};
 use crate::stats::{Journal, Stats};
-use direct::{Direct, Patience};
+use buffered::Buffer;
+use direct::{Direct, Parts, Patience};
+use durability::Custody;
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::fmt;
@@ -55,15 +60,21 @@ pub struct RotatingFileWriter {
     handle: Arc<Handle>,
 }
 
-/// What all clones share. Dropping it ends the log's thread.
+/// What all clones share. Dropping it ends the log's threads.
 struct Handle {
     core: Arc<Core>,
-    thread: Option<JoinHandle<()>>,
+    /// Writes what is in the buffer, with buffered delivery.
+    deliverer: Option<JoinHandle<()>>,
+    /// Looks after the backups, unless that is done inline.
+    keeper: Option<JoinHandle<()>>,
 }
 
-/// One log in one process: what log calls and the log's thread work on.
+/// One log in one process: what log calls and the log's threads work on.
 struct Core {
     direct: Mutex<Direct>,
+    /// With buffered delivery.
+    buffer: Option<Buffer>,
+    custody: Arc<Custody>,
     keeper: Keeper,
     signal: Arc<Signal>,
     journal: Arc<Journal>,
@@ -86,14 +97,15 @@ impl RotatingFileWriter {
 
     pub(crate) fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
         let core = Arc::new(Core::open(path, config, callbacks)?);
-        let thread = match config.maintenance {
-            Maintenance::Thread => Some(spawn(&core)?),
-            Maintenance::Inline => {
-                core.work_off_signal();
-                None
-            }
-        };
-        Ok(Self { handle: Arc::new(Handle { core, thread }) })
+        let mut handle = Handle { core, deliverer: None, keeper: None };
+        if handle.core.buffer.is_some() {
+            handle.deliverer = Some(handle.spawn("logrotor-write", Core::deliver)?);
+        }
+        match config.maintenance {
+            Maintenance::Thread => handle.keeper = Some(handle.spawn("logrotor-keep", Core::keep)?),
+            Maintenance::Inline => handle.core.work_off_signal(),
+        }
+        Ok(Self { handle: Arc::new(handle) })
     }
 
     fn core(&self) -> &Core {
@@ -113,9 +125,18 @@ impl RotatingFileWriter {
             return Ok(());
         }
         let core = self.core();
-        let done = core.direct.lock().append(record);
+        if let Some(buffer) = &core.buffer {
+            return buffer.push(record);
+        }
+        let (done, number) = {
+            let mut direct = core.direct.lock();
+            (direct.append(record), direct.records())
+        };
         core.after_call();
-        done
+        match core.custody.commit() {
+            Some(commit) if done.is_ok() => Ok(commit.wait_for(number, || core.commit())?),
+            _ => done,
+        }
     }
 
     /// An `io::Write` that holds back the beginning of a line until the rest has come, for programs
@@ -133,6 +154,7 @@ impl RotatingFileWriter {
     /// longer than `lock_timeout`; [`ErrorKind::Io`](crate::ErrorKind::Io) if the file system refuses.
     /// The log goes on with the segment it has.
     pub fn rotate(&self) -> Result<Option<PathBuf>> {
+        self.drain()?;
         self.call(Direct::rotate)
     }
 
@@ -142,21 +164,34 @@ impl RotatingFileWriter {
     /// # Errors
     /// If the path cannot be opened; the log goes on with the file it has.
     pub fn reopen(&self) -> Result<()> {
+        self.drain()?;
         self.call(Direct::reopen)
     }
 
-    /// Waits until all records so far are on the disk itself, and survive a power cut.
+    /// Waits until all records so far are on the disk itself, and survive a power cut: those in the
+    /// active segment, and in all backups that are not compressed (packing one syncs it).
     ///
     /// # Errors
-    /// What `fdatasync(2)` says; then some of them may be lost at a power cut.
+    /// What `fdatasync(2)` says first; then some of them may be lost at a power cut.
     pub fn sync(&self) -> Result<()> {
-        self.call(|direct| direct.sync())
+        self.drain()?;
+        let core = self.core();
+        let (active, location) = {
+            let direct = core.direct.lock();
+            (direct.position().1, Arc::clone(direct.location()))
+        };
+        let active = fs::sync_data(&active, location.path());
+        let backups = segment::sync_backups(&location, core.config.naming);
+        core.after_call();
+        active.and(backups)
     }
 
     /// What this process did to the log since it was opened. Cheap, and waits for nobody.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.core().journal.counters.snapshot()
+        let core = self.core();
+        let dropped = core.buffer.as_ref().map_or(0, Buffer::dropped);
+        core.journal.counters.snapshot(dropped)
     }
 
     /// The log's files as they are now, oldest first, the active segment last.
@@ -174,17 +209,42 @@ impl RotatingFileWriter {
         self.core().direct.lock().location().path().to_owned()
     }
 
-    /// Finishes the work on backups that can be done now, then gives up this handle. The log itself
-    /// ends with its last handle; others can go on writing.
+    /// Writes what is in the buffer, finishes the work on backups that can be done now, and gives up this
+    /// handle. The log itself ends with its last handle; others can go on writing.
     ///
     /// Backups that other workers still have open are left to them.
     ///
     /// # Errors
     /// The first failure of that work.
     pub fn close(self) -> Result<()> {
-        let done = self.core().maintain(&|| true);
-        self.core().journal.tell();
-        done
+        let core = self.core();
+        let drained = self.drain();
+        let synced = core.custody.sync_left(&core.journal);
+        let maintained = core.maintain(&|| true);
+        core.journal.tell();
+        drained.and(synced).and(maintained)
+    }
+
+    /// Has a panic anywhere in the process wait until the records in the buffer are written, after the
+    /// hook that is installed now has run; at most for 5 s. For [`Delivery::Buffered`] in programs that
+    /// abort on panic; others drain when the log is dropped.
+    ///
+    /// It does not keep the log open.
+    pub fn flush_on_panic(&self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let log = Arc::downgrade(&self.handle);
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            before(panic);
+            if let Some(handle) = log.upgrade() {
+                // A panic has nobody to tell; what could not be written is counted.
+                let _ = handle.core.drain(Some(PATIENCE));
+            }
+        }));
+    }
+
+    fn drain(&self) -> Result<()> {
+        self.core().drain(None)
     }
 
     fn call<T>(&self, work: impl FnOnce(&mut Direct) -> Result<T>) -> Result<T> {
@@ -200,6 +260,7 @@ impl Core {
         let Callbacks { header, observer, clock } = callbacks;
         let journal = Arc::new(Journal::new(observer));
         let signal = Arc::new(Signal::default());
+        let custody = Arc::new(Custody::new(config.durability));
         let rotator = Rotator::new(
             path.to_owned(),
             rotation::Settings {
@@ -211,14 +272,71 @@ impl Core {
             clock.clone(),
             Arc::clone(&journal),
         )?;
-        let direct = open_direct(rotator, config, &clock, &journal, &signal)?;
+        let patience =
+            Patience { check_interval: config.check_interval, lock_timeout: config.lock_timeout };
+        let parts = Parts {
+            clock: clock.clone(),
+            journal: Arc::clone(&journal),
+            custody: Arc::clone(&custody),
+            signal: Arc::clone(&signal),
+        };
+        let mut direct = Direct::open(rotator, config.trigger(), patience, parts)?;
+        if config.durability != Durability::None {
+            fs::sync_dir(direct.location().dir())?;
+        }
+        if config.rotate_on_open {
+            direct.rotate()?;
+        }
         Ok(Self {
             direct: Mutex::new(direct),
-            keeper: keeper(config, clock, &journal)?,
+            buffer: buffer(config.delivery),
+            custody,
+            keeper: Keeper::new(config.keeping()?, clock, Arc::clone(&journal)),
             signal,
             journal,
             config: config.clone(),
         })
+    }
+
+    /// The thread that writes what is in the buffer.
+    fn deliver(&self) {
+        let Some(buffer) = &self.buffer else { return };
+        buffer.deliver(|batch| {
+            let done = self.direct.lock().append_batch(batch);
+            self.after_call();
+            done
+        });
+    }
+
+    /// The thread that looks after the backups, and the log while nobody writes.
+    fn keep(&self) {
+        fs::be_modest();
+        while !self.signal.is_over() {
+            self.direct.lock().look_after();
+            self.journal.tell();
+            self.work_off_signal();
+            self.signal.wait(TICK);
+        }
+        // Counted and noted where it happened.
+        let _ = self.custody.sync_left(&self.journal);
+    }
+
+    /// Waits until the records taken so far are in the kernel.
+    fn drain(&self, patience: Option<Duration>) -> Result<()> {
+        let Some(buffer) = &self.buffer else { return Ok(()) };
+        buffer.flush(patience).map_err(|error| {
+            Error::io("write the records held for", self.direct.lock().location().path(), error)
+        })
+    }
+
+    /// What syncs the records written so far, and the number of the last of them.
+    fn commit(&self) -> (u64, impl FnOnce() -> Result<()>) {
+        let (records, active, location) = {
+            let direct = self.direct.lock();
+            let (records, active) = direct.position();
+            (records, active, Arc::clone(direct.location()))
+        };
+        (records, move || fs::sync_data(&active, location.path()))
     }
 
     /// What a log call does once it has let go of the write mutex.
@@ -230,17 +348,13 @@ impl Core {
         }
     }
 
-    /// What the log's thread does when it is woken, and once a second.
-    fn tick(&self) {
-        self.direct.lock().look_after();
-        self.journal.tell();
-        self.work_off_signal();
-    }
-
     #[cold]
     fn work_off_signal(&self) {
+        let raised = self.signal.take();
+        // Before the pass: what is not synced yet is leased. Counted and noted where it happens.
+        let _ = self.custody.sync_left(&self.journal);
         let location = Arc::clone(self.direct.lock().location());
-        if self.keeper.is_due(&location, self.signal.take()) {
+        if self.keeper.is_due(&location, raised) {
             // Counted and noted where it happened, and tried again later.
             let _ = self.maintain(&|| !self.signal.is_over());
         }
@@ -264,72 +378,46 @@ impl Core {
     }
 }
 
-fn open_direct(
-    rotator: Rotator,
-    config: &Config,
-    clock: &Clock,
-    journal: &Arc<Journal>,
-    signal: &Arc<Signal>,
-) -> Result<Direct> {
-    let trigger = Trigger {
-        max_size: config.max_size,
-        max_age: config.max_age,
-        rotate_every: config.rotate_every,
-        zone: config.zone,
-    };
-    let patience =
-        Patience { check_interval: config.check_interval, lock_timeout: config.lock_timeout };
-    let mut direct = Direct::open(
-        rotator,
-        trigger,
-        patience,
-        clock.clone(),
-        Arc::clone(journal),
-        Arc::clone(signal),
-    )?;
-    if config.rotate_on_open {
-        direct.rotate()?;
+fn buffer(delivery: Delivery) -> Option<Buffer> {
+    match delivery {
+        Delivery::Direct => None,
+        Delivery::Buffered { capacity, flush_interval, overflow } => {
+            Some(Buffer::new(capacity, flush_interval, overflow))
+        }
     }
-    Ok(direct)
-}
-
-fn keeper(config: &Config, clock: Clock, journal: &Arc<Journal>) -> Result<Keeper> {
-    let settings = maintenance::Settings {
-        naming: config.naming,
-        codec: config.codec()?,
-        retention: config.retention(),
-        max_size: config.max_size,
-        lock_mode: config.mode,
-        lock_timeout: config.lock_timeout,
-    };
-    Ok(Keeper::new(settings, clock, Arc::clone(journal)))
 }
 
 /// How often the log's thread looks after an idle log.
 const TICK: Duration = Duration::from_secs(1);
 
-fn spawn(core: &Arc<Core>) -> Result<JoinHandle<()>> {
-    let ours = Arc::clone(core);
-    let work = move || {
-        while !ours.signal.is_over() {
-            ours.tick();
-            ours.signal.wait(TICK);
-        }
-    };
-    std::thread::Builder::new().name("logrotor".to_owned()).spawn(work).map_err(|error| {
-        Error::io("start a thread for", core.direct.lock().location().path(), error)
-    })
+impl Handle {
+    fn spawn(&self, name: &str, work: fn(&Core)) -> Result<JoinHandle<()>> {
+        let core = Arc::clone(&self.core);
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        thread.spawn(move || work(&core)).map_err(|error| {
+            Error::io("start a thread for", self.core.direct.lock().location().path(), error)
+        })
+    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.core.signal.end();
-        let Some(thread) = self.thread.take() else { return };
-        // The observer may hold the last handle; then this is that thread, and it ends by itself.
-        if thread.thread().id() != std::thread::current().id() {
-            // It catches what observers throw, and has no panic of its own to pass on.
-            let _ = thread.join();
+        if let Some(buffer) = &self.core.buffer {
+            buffer.end();
         }
+        join(self.deliverer.take());
+        self.core.signal.end();
+        join(self.keeper.take());
+    }
+}
+
+/// Waits for a thread of the log to end.
+fn join(thread: Option<JoinHandle<()>>) {
+    // The observer may drop the last handle; then this is the thread itself, and ends by itself.
+    let other = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
+    if let Some(thread) = other {
+        // It catches what observers throw, and has no panic of its own to pass on.
+        let _ = thread.join();
     }
 }
 
@@ -392,9 +480,9 @@ impl io::Write for &RotatingFileWriter {
         }
     }
 
-    /// Does nothing: with direct delivery, every record is in the kernel when its call returns.
+    /// Waits until the records taken so far are in the kernel. With direct delivery they are already.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        Ok(self.drain()?)
     }
 }
 

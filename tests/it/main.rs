@@ -1,5 +1,17 @@
 //! Behaviour of the crate as a user sees it. One binary, one file per subject.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, unreachable_pub, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests fail by panicking, and say what they drew at random"
+)]
 
+mod atomic;
+mod buffered;
+mod lock;
 mod processes;
 mod support;
+mod support_lock;

@@ -237,6 +237,15 @@ impl Job {
     }
 }
 
+/// Waits until something is so; fails after a time that only a hang takes.
+pub fn eventually(mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed().as_secs() < 60, "it has not come about in 60 s");
+        std::thread::sleep(millis(1));
+    }
+}
+
 fn millis(count: usize) -> std::time::Duration {
     std::time::Duration::from_millis(count as u64)
 }

@@ -1,0 +1,322 @@
+//! Buffered delivery: log calls copy into a buffer, and a thread writes it out.
+//!
+//! Two buffers take turns. Log calls append to one under a mutex that is held for a copy only; the
+//! thread swaps it for the other, empty one, and writes it out in few large calls, each of which takes
+//! whole records and ends where the segment is full.
+
+use crate::clock::Deadline;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a record reaches the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// Before its log call returns, so that it survives the process. The default.
+    #[default]
+    Direct,
+    /// Some time after its log call has returned, by a thread of the log's own. Log calls are several
+    /// times faster; what is still in the buffer when the process is killed is lost.
+    /// [`flush`](std::io::Write::flush), dropping the last handle, and
+    /// [`close`](crate::RotatingFileWriter::close) wait until the buffer is written.
+    Buffered {
+        /// How many bytes of records are held at most; twice that is allocated. A larger record is
+        /// taken when nothing else is held.
+        capacity: usize,
+        /// How long a record waits at most before it is written, if the buffer does not fill up first.
+        flush_interval: Duration,
+        /// What happens to a record for which there is no room.
+        overflow: Overflow,
+    },
+}
+
+impl Delivery {
+    /// Buffered, with 1 MiB, 100 ms, and [`Overflow::Block`].
+    #[must_use]
+    pub fn buffered() -> Self {
+        Self::Buffered {
+            capacity: 1024 * 1024,
+            flush_interval: Duration::from_millis(100),
+            overflow: Overflow::Block,
+        }
+    }
+}
+
+/// What happens to a record for which the buffer has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// Its log call waits for room, so that none is lost. While the kernel refuses to take records
+    /// (a full disk), it fails with the kernel's error instead. The default.
+    #[default]
+    Block,
+    /// It is dropped, its log call succeeds at once, and `stats().dropped` counts it. When there is room
+    /// again, a line in the log tells how many are missing there.
+    DropNewest,
+    /// As `DropNewest`, without that line.
+    DropNewestSilently,
+}
+
+/// Records one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) bytes: Vec<u8>,
+    /// Where each record ends.
+    pub(crate) ends: Vec<usize>,
+}
+
+impl Batch {
+    fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Empties it, and gives back what a record far beyond the usual size made it take.
+    fn clear(&mut self, capacity: usize) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.bytes.shrink_to(capacity);
+    }
+
+    /// Forgets the first `count` records.
+    pub(crate) fn forget(&mut self, count: usize) {
+        let Some(last) = count.checked_sub(1) else { return };
+        let bytes = self.ends[last];
+        self.bytes.drain(..bytes);
+        self.ends.drain(..count);
+        self.ends.iter_mut().for_each(|end| *end -= bytes);
+    }
+}
+
+/// The buffer between log calls and the thread that writes.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    capacity: usize,
+    flush_interval: Duration,
+    overflow: Overflow,
+    state: Mutex<State>,
+    /// The thread waits for records.
+    filled: Condvar,
+    /// Log calls wait for room, or for all to be written.
+    emptied: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    batch: Batch,
+    spare: Batch,
+    /// Records taken since the log was opened.
+    taken: u64,
+    /// Of these, written, or given up at the end.
+    written: u64,
+    /// Records dropped that no line has told of yet.
+    untold: u64,
+    dropped: u64,
+    /// Whether the thread sleeps until there is a first record.
+    idle: bool,
+    /// Whether somebody waits for what is there to be written now.
+    urgent: bool,
+    over: bool,
+    /// What the kernel refuses records with, until it takes them again; and how often it has.
+    failure: Option<Arc<io::Error>>,
+    failures: u64,
+}
+
+impl Buffer {
+    pub(crate) fn new(capacity: usize, flush_interval: Duration, overflow: Overflow) -> Self {
+        let batch = || Batch {
+            bytes: Vec::with_capacity(capacity),
+            // Enough for records of the usual size; it grows once for smaller ones.
+            ends: Vec::with_capacity(capacity / 64),
+        };
+        let state = State { batch: batch(), spare: batch(), ..State::default() };
+        Self {
+            capacity,
+            flush_interval,
+            overflow,
+            state: Mutex::new(state),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+        }
+    }
+
+    /// Takes a record, or does with it what [`Overflow`] says.
+    #[inline]
+    pub(crate) fn push(&self, record: &[u8]) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if !self.has_room(&state, record.len()) && !self.make_room(&mut state, record.len())? {
+            return Ok(());
+        }
+        state.batch.push(record);
+        state.taken += 1;
+        let len = state.batch.bytes.len();
+        // Once per sleep, and once per half a buffer, not once per record.
+        let wake = state.idle || (len >= self.half() && len - record.len() < self.half());
+        state.idle = false;
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    fn half(&self) -> usize {
+        self.capacity / 2
+    }
+
+    #[inline]
+    fn has_room(&self, state: &State, len: usize) -> bool {
+        state.batch.is_empty() || state.batch.bytes.len() + len <= self.capacity
+    }
+
+    /// Waits for room; `false` if the record is dropped instead.
+    #[cold]
+    fn make_room(&self, state: &mut MutexGuard<'_, State>, len: usize) -> io::Result<bool> {
+        if self.overflow != Overflow::Block {
+            state.dropped += 1;
+            state.untold += 1;
+            return Ok(false);
+        }
+        while !self.has_room(state, len) {
+            if let Some(failure) = &state.failure {
+                return Err(io::Error::new(failure.kind(), Arc::clone(failure)));
+            }
+            state.urgent = true;
+            self.filled.notify_one();
+            self.emptied.wait(state);
+        }
+        Ok(true)
+    }
+
+    /// Waits until all that was taken before is in the kernel, at most for `patience`.
+    ///
+    /// # Errors
+    /// What the kernel refuses it with; it stays in the buffer, and is tried again. `TimedOut` if the
+    /// patience is at an end first.
+    pub(crate) fn flush(&self, patience: Option<Duration>) -> io::Result<()> {
+        let deadline = patience.map_or(Deadline::never(), Deadline::after);
+        let mut state = self.state.lock();
+        let (all, failures) = (state.taken, state.failures);
+        while state.written < all {
+            if let Some(failure) = state.failure.as_ref().filter(|_| state.failures > failures) {
+                return Err(io::Error::new(failure.kind(), Arc::clone(failure)));
+            }
+            let Some(left) = deadline.left() else { return Err(io::ErrorKind::TimedOut.into()) };
+            state.urgent = true;
+            self.filled.notify_one();
+            self.emptied.wait_for(&mut state, left.min(LONG));
+        }
+        Ok(())
+    }
+
+    /// How many records were dropped.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.state.lock().dropped
+    }
+
+    /// Has the thread write what there is, once, and end.
+    pub(crate) fn end(&self) {
+        self.state.lock().over = true;
+        self.filled.notify_one();
+    }
+
+    /// The thread: passes batches to `write`, which takes out of one what it could write, until
+    /// [`end`](Self::end).
+    pub(crate) fn deliver(&self, mut write: impl FnMut(&mut Batch) -> io::Result<()>) {
+        loop {
+            let (mut batch, last) = self.next();
+            let mut delay = FIRST_DELAY;
+            while !batch.is_empty() {
+                let before = batch.ends.len();
+                let done = write(&mut batch);
+                let refused = done.is_err();
+                self.settle(before - batch.ends.len(), done);
+                if refused && !self.pause(delay) {
+                    return self.give_up(batch.ends.len());
+                }
+                delay = LONGEST_DELAY.min(2 * delay);
+            }
+            if last {
+                return;
+            }
+            self.give_back(batch);
+        }
+    }
+
+    /// Waits before the kernel is asked again; `false` once the log is being closed.
+    fn pause(&self, delay: Duration) -> bool {
+        let deadline = Deadline::after(delay);
+        let mut state = self.state.lock();
+        while let Some(left) = deadline.left().filter(|_| !state.over) {
+            self.filled.wait_for(&mut state, left);
+        }
+        !state.over
+    }
+
+    /// Waits for records, and takes them all; and whether these are the last.
+    fn next(&self) -> (Batch, bool) {
+        let mut state = self.state.lock();
+        while state.batch.is_empty() && !state.over {
+            state.idle = true;
+            self.filled.wait(&mut state);
+        }
+        state.idle = false;
+        let deadline = Deadline::after(self.flush_interval);
+        while !state.over && !state.urgent && state.batch.bytes.len() < self.half() {
+            let Some(left) = deadline.left() else { break };
+            self.filled.wait_for(&mut state, left.min(LONG));
+        }
+        state.urgent = false;
+        let spare = std::mem::take(&mut state.spare);
+        let mut batch = std::mem::replace(&mut state.batch, spare);
+        let untold = std::mem::take(&mut state.untold);
+        if untold > 0 && self.overflow == Overflow::DropNewest {
+            batch.push(
+                format!("[logrotor] {untold} records dropped here: the buffer was full\n")
+                    .as_bytes(),
+            );
+            state.taken += 1;
+        }
+        self.emptied.notify_all();
+        (batch, state.over)
+    }
+
+    /// Notes that `count` more records are in the kernel, and whether it takes the next.
+    fn settle(&self, count: usize, done: io::Result<()>) {
+        let mut state = self.state.lock();
+        state.written += count as u64;
+        match done {
+            Ok(()) => state.failure = None,
+            Err(error) => {
+                state.failure = Some(Arc::new(error));
+                state.failures += 1;
+            }
+        }
+        self.emptied.notify_all();
+    }
+
+    fn give_back(&self, mut batch: Batch) {
+        batch.clear(self.capacity);
+        self.state.lock().spare = batch;
+    }
+
+    /// Counts records as dropped that the kernel refuses while the log is being closed.
+    fn give_up(&self, count: usize) {
+        let mut state = self.state.lock();
+        let rest = count as u64 + state.batch.ends.len() as u64;
+        state.dropped += rest;
+        state.written += rest;
+        self.emptied.notify_all();
+    }
+}
+
+/// How soon the kernel is asked again after it has refused records, at first and at most.
+const FIRST_DELAY: Duration = Duration::from_millis(10);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// Longer than anybody waits, and short enough for every clock.
+const LONG: Duration = Duration::from_secs(3600);

@@ -1,0 +1,414 @@
+//! Whole-file replacement, with real processes.
+
+use crate::support_lock::{Args, Child, Random, listen, names, rounds, tell};
+use logrotor::atomic::{AtomicFile, Links, SyncLevel, atomic_write, update};
+use logrotor::{ErrorKind, Wait};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The jobs of child processes.
+pub(crate) fn do_job(job: &str, args: &mut Args) -> bool {
+    match job {
+        "add" => add(args),
+        "replace" => replace(args),
+        "write-once" => write_once(args),
+        #[cfg(unix)]
+        "give-away" => give_away(args),
+        _ => return false,
+    }
+    true
+}
+
+/// A name as [`logrotor::atomic`] gives to what a killed process may leave.
+fn is_temporary(name: &str, of: &str) -> bool {
+    name.strip_prefix(&format!(".{of}.")).is_some_and(|rest| rest.ends_with(".tmp"))
+}
+
+// ---------------------------------------------------------------- many writers
+
+/// Adds a line of its own in every round, when told to.
+fn add(args: &mut Args) {
+    let (path, process) = (args.path(), args.text());
+    while let Some(round) = listen() {
+        let line = format!("{process} {round}\n");
+        let options = AtomicFile::options().sync(SyncLevel::None);
+        let new = |old: Option<&[u8]>| [old.unwrap_or_default(), line.as_bytes()].concat();
+        options.update(&path, Wait::Forever, new).unwrap();
+        tell("added");
+    }
+}
+
+#[test]
+fn entries_that_ten_processes_add_in_a_hundred_rounds_are_all_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shared");
+    let rounds = rounds(100, 1000);
+    let start = |process: usize| Child::start("add", &[&path, &process.to_string()]);
+    let mut children: Vec<_> = (0..10).map(start).collect();
+    for round in 0..rounds {
+        children.iter_mut().for_each(|child| child.say(&round.to_string()));
+        children.iter_mut().for_each(|child| child.expect("added"));
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.lines().filter(|line| line.ends_with(&format!(" {round}"))).count();
+        assert_eq!(lines, 10, "in round {round}");
+    }
+    children.into_iter().for_each(Child::finish);
+    let text = fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len() as u64, 10 * rounds);
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len() as u64, 10 * rounds, "none twice");
+    assert_eq!(names(dir.path()), ["shared"]);
+}
+
+// ---------------------------------------------------------------- readers and death
+
+/// Content that shows whether it is whole: its length, then as many bytes of one kind.
+fn content(random: &mut Random) -> String {
+    let len = random.below(100_000) as usize;
+    let letter = char::from(b'a' + random.below(26) as u8);
+    format!("{len}\n{}", letter.to_string().repeat(len))
+}
+
+fn check(text: &str) {
+    let (len, body) = text.split_once('\n').unwrap_or_else(|| panic!("torn: {} bytes", text.len()));
+    assert_eq!(body.len(), len.parse::<usize>().unwrap());
+    let first = body.bytes().next();
+    assert!(body.bytes().all(|byte| Some(byte) == first), "mixed");
+}
+
+fn replace(args: &mut Args) {
+    let (path, mut random) = (args.path(), Random::seeded(args.number()));
+    let sync = if args.text() == "sync" { SyncLevel::FileAndDirectory } else { SyncLevel::None };
+    let mut started = false;
+    loop {
+        let text = content(&mut random);
+        // In pieces, so that a temporary is torn most of the time.
+        let mut file = AtomicFile::options().sync(sync).open(&path).unwrap();
+        for piece in text.as_bytes().chunks(4096) {
+            file.write_all(piece).unwrap();
+        }
+        file.commit().unwrap();
+        if !std::mem::replace(&mut started, true) {
+            tell("started");
+        }
+    }
+}
+
+#[test]
+fn reader_never_sees_a_torn_file_while_writers_are_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut random = Random::new("killed writers");
+    atomic_write(&path, content(&mut random)).unwrap();
+    let done = AtomicBool::new(false);
+    let reads = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0_u64;
+            while !done.load(Ordering::Relaxed) {
+                check(&fs::read_to_string(&path).unwrap());
+                reads += 1;
+            }
+            reads
+        });
+        for kill in 0..rounds(40, 2000) {
+            let sync = if kill % 4 == 0 { "sync" } else { "no sync" };
+            let seed = random.next().to_string();
+            let mut writer = Child::start("replace", &[&path, &seed, &sync]);
+            writer.expect("started");
+            // Any instant will do; a little later each is another one.
+            std::thread::sleep(std::time::Duration::from_micros(random.below(5000)));
+            writer.kill();
+        }
+        done.store(true, Ordering::Relaxed);
+        reader.join().unwrap()
+    });
+    let left = names(dir.path());
+    assert!(left.iter().all(|name| name == "state" || is_temporary(name, "state")), "{left:?}");
+    eprintln!("{reads} whole reads, {} temporaries left by the dead", left.len() - 1);
+}
+
+/// Replaces a file by `new`, and tells how it went.
+fn write_once(args: &mut Args) {
+    match atomic_write(args.path(), "new") {
+        Ok(()) => tell("ok"),
+        Err(error) => tell(&format!("{:?} {error}", error.kind())),
+    }
+}
+
+#[cfg(feature = "fault")]
+mod fault {
+    use super::*;
+
+    /// Operations of a replacement: look; create, lease, look, look; write; look, look, set mode; sync,
+    /// rename, sync directory.
+    const STEPS: usize = 12;
+    const RENAME: usize = 11;
+
+    fn scenario(plan: &str) -> (tempfile::TempDir, Child) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "old").unwrap();
+        let plan = |command: &mut std::process::Command| {
+            command.env("LOGROTOR_FAULT", plan);
+        };
+        let child = Child::start_with("write-once", &[&path], plan);
+        (dir, child)
+    }
+
+    #[test]
+    fn full_disk_and_broken_disk_leave_the_old_content_and_no_temporary() {
+        for errno in [28, 5] {
+            for step in 1..=STEPS {
+                let (dir, mut child) = scenario(&format!("{step}:errno={errno}"));
+                let said = child.hear().unwrap();
+                assert!(said.starts_with("Io failed to "), "step {step}: {said}");
+                let dir_or_file = dir.path().to_str().unwrap();
+                assert!(said.contains(dir_or_file), "step {step} names no path: {said}");
+                child.finish();
+                let expected = if step <= RENAME { "old" } else { "new" };
+                assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), expected);
+                assert_eq!(names(dir.path()), ["a"], "step {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_write_is_completed() {
+        for step in 1..=STEPS {
+            let (dir, mut child) = scenario(&format!("{step}:short"));
+            child.expect("ok");
+            assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), "new");
+        }
+    }
+
+    #[test]
+    fn death_at_any_step_leaves_the_old_content_or_the_new() {
+        for step in 1..=STEPS {
+            let (dir, child) = scenario(&format!("{step}:kill"));
+            assert!(!child.end().success(), "step {step} was never reached");
+            let expected = if step <= RENAME { "old" } else { "new" };
+            assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), expected);
+            let left = names(dir.path());
+            assert!(left.iter().all(|name| name == "a" || is_temporary(name, "a")), "{left:?}");
+        }
+    }
+}
+
+// ---------------------------------------------------------------- what is at the path
+
+#[test]
+fn directory_as_the_target_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    fs::create_dir(&path).unwrap();
+    let error = atomic_write(&path, "x").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotAFile);
+    assert_eq!(
+        error.to_string(),
+        format!("failed to replace `{}`: it is a directory", path.display())
+    );
+    assert_eq!(names(dir.path()), ["d"]);
+
+    // One that comes while the file is written is noticed as well.
+    let path = dir.path().join("late");
+    let file = AtomicFile::create(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let error = file.commit().unwrap_err();
+    assert_eq!((error.kind(), error.path()), (ErrorKind::Io, Some(path.as_path())));
+    assert_eq!(names(dir.path()), ["d", "late"]);
+}
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use crate::support_lock::{is_root, without_rights};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn link_is_followed_to_its_target_unless_told_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("sub")).unwrap();
+        fs::write(at("sub/target"), "old").unwrap();
+        symlink("sub/second", at("first")).unwrap();
+        symlink("target", at("sub/second")).unwrap();
+        atomic_write(at("first"), "new").unwrap();
+        update(at("first"), Wait::Never, |old| [old.unwrap(), b"er"].concat()).unwrap();
+        assert_eq!(fs::read_to_string(at("sub/target")).unwrap(), "newer");
+        assert!(at("first").is_symlink() && at("sub/second").is_symlink());
+
+        symlink("sub/made", at("dangling")).unwrap();
+        atomic_write(at("dangling"), "made").unwrap();
+        assert_eq!(fs::read_to_string(at("sub/made")).unwrap(), "made");
+
+        AtomicFile::options().links(Links::Replace).write(at("first"), "file").unwrap();
+        assert!(!at("first").is_symlink());
+        assert_eq!(fs::read_to_string(at("first")).unwrap(), "file");
+        assert_eq!(fs::read_to_string(at("sub/target")).unwrap(), "newer");
+        assert_eq!(names(&at("sub")), ["made", "second", "target"]);
+
+        symlink("circle", at("circle")).unwrap();
+        let error = atomic_write(at("circle"), "x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotAFile);
+    }
+
+    #[test]
+    fn pipe_is_refused_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        for error in [
+            atomic_write(&path, "x").unwrap_err(),
+            update(&path, Wait::Never, |_| "x").unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::NotAFile);
+        }
+        assert_eq!(names(dir.path()), ["pipe"]);
+    }
+
+    #[test]
+    fn mode_and_time_are_kept_or_given_exactly() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "").unwrap();
+        for kept in [0o600, 0o640, 0o666, 0o755] {
+            chmod(&path, kept);
+            atomic_write(&path, "x").unwrap();
+            assert_eq!(mode(&path), kept);
+        }
+        // 0o666 is more than any usual umask lets through.
+        let time = UNIX_EPOCH + Duration::from_secs(1_234_567_890);
+        AtomicFile::options().mode(0o666).modified(time).write(&path, "y").unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.mode() & 0o7777, meta.modified().unwrap()), (0o666, time));
+    }
+
+    #[test]
+    fn new_file_has_the_mode_that_any_new_file_has() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("usual"), "").unwrap();
+        atomic_write(dir.path().join("a"), "x").unwrap();
+        assert_eq!(mode(&dir.path().join("a")), mode(&dir.path().join("usual")));
+    }
+
+    #[test]
+    fn nobody_else_can_read_a_private_file_while_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let new = AtomicFile::options().mode(0o640).open(&path).unwrap();
+        let temporary = |n: usize| dir.path().join(&names(dir.path())[n]);
+        assert_eq!(mode(&temporary(0)), 0o600);
+        new.commit().unwrap();
+        let _second = AtomicFile::create(&path).unwrap();
+        assert_eq!(mode(&temporary(0)), 0o600);
+    }
+
+    #[test]
+    fn directory_that_may_not_be_written_is_a_clear_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "old").unwrap();
+        chmod(dir.path(), 0o555);
+        let mut child = Child::start_with("write-once", &[&path], without_rights);
+        let said = child.hear().unwrap();
+        let start = format!("Io failed to create a temporary file beside `{}`: ", path.display());
+        assert!(said.starts_with(&start) && said.contains("ermission denied"), "{said}");
+        chmod(dir.path(), 0o755);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(dir.path()), ["a"]);
+    }
+
+    #[test]
+    fn owner_and_group_are_kept_where_the_process_may() {
+        if !is_root() {
+            return; // Only root may give files away.
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "").unwrap();
+        chown(&path, Some(12), Some(34)).unwrap();
+        chmod(&path, 0o6750);
+        atomic_write(&path, "x").unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (12, 34, 0o6750));
+        AtomicFile::options().owner(56, 78).write(&path, "y").unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (56, 78));
+    }
+
+    #[test]
+    fn group_that_cannot_be_kept_leaves_nobody_more_rights() {
+        if !is_root() {
+            return; // Only root can be two users.
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        chmod(dir.path(), 0o777);
+        fs::write(&path, "old").unwrap();
+        chmod(&path, 0o4664);
+        let mut child = Child::start_with("write-once", &[&path], without_rights);
+        child.expect("ok");
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (65534, 65534, 0o644));
+    }
+
+    #[test]
+    fn owner_that_may_not_be_given_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        chmod(dir.path(), 0o777);
+        let path = dir.path().join("a");
+        let mut child = Child::start_with("give-away", &[&path], without_rights);
+        let said = child.hear().unwrap();
+        assert!(said.starts_with("failed to set the owner of"), "{said}");
+        assert_eq!(names(dir.path()), [""; 0]);
+    }
+
+    #[test]
+    fn directory_that_gives_its_group_gives_it_to_the_new_file() {
+        if !is_root() {
+            return; // Needs a second group.
+        }
+        let dir = tempfile::tempdir().unwrap();
+        chown(dir.path(), None, Some(34)).unwrap();
+        chmod(dir.path(), 0o2775);
+        let path = dir.path().join("a");
+        for _ in 0..2 {
+            atomic_write(&path, "x").unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().gid(), 34);
+        }
+    }
+
+    #[test]
+    fn lock_of_an_update_is_open_to_those_who_may_open_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "").unwrap();
+        chmod(&path, 0o644);
+        update(&path, Wait::Never, |_| {
+            assert_eq!(mode(&dir.path().join("a.lock")), 0o644);
+            "x"
+        })
+        .unwrap();
+        assert_eq!(names(dir.path()), ["a"]);
+    }
+}
+
+/// Replaces a file by one that belongs to root.
+#[cfg(unix)]
+fn give_away(args: &mut Args) {
+    let given = AtomicFile::options().owner(0, 0).write(args.path(), "x");
+    tell(&given.map_or_else(|error| error.to_string(), |()| "ok".to_owned()));
+}

@@ -1,0 +1,208 @@
+//! Child processes for the tests of locks and atomic files: this test binary, run again with a job.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const JOB: &str = "LOGROTOR_TEST_JOB";
+const ARGS: &str = "LOGROTOR_TEST_ARGS";
+
+/// Longer than anything takes on a busy machine; reached only by a test that fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that does a job of [`do_job`]; killed when dropped.
+pub(crate) struct Child {
+    process: std::process::Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Child {
+    pub(crate) fn start(job: &str, args: &[&dyn AsRef<OsStr>]) -> Self {
+        Self::start_with(job, args, |_| {})
+    }
+
+    /// As [`start`](Child::start), with more environment or another user.
+    pub(crate) fn start_with(
+        job: &str,
+        args: &[&dyn AsRef<OsStr>],
+        more: impl FnOnce(&mut Command),
+    ) -> Self {
+        let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
+        // On Linux by a name that works whoever may enter the build directory.
+        let linux = cfg!(target_os = "linux").then(|| PathBuf::from("/proc/self/exe"));
+        let mut command = Command::new(linux.unwrap_or_else(|| std::env::current_exe().unwrap()));
+        command.args(["--exact", "support_lock::child", "--ignored", "--nocapture"]);
+        command.env(JOB, job).env(ARGS, args.join(OsStr::new("\n")));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        more(&mut command);
+        let mut process = command.spawn().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { input: process.stdin.take(), output, process }
+    }
+
+    /// What the job tells next; `None` when it has ended.
+    pub(crate) fn hear(&mut self) -> Option<String> {
+        let mut lines = self.output.by_ref().map(Result::unwrap);
+        lines.find_map(|line| line.strip_prefix('@').map(str::to_owned))
+    }
+
+    /// Waits until the job tells just this.
+    pub(crate) fn expect(&mut self, word: &str) {
+        assert_eq!(self.hear().as_deref(), Some(word));
+    }
+
+    /// Ends the job's wait in [`listen`].
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub(crate) fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Lets the job come to its end, which must be a good one.
+    pub(crate) fn finish(self) {
+        let status = self.end();
+        assert!(status.success(), "{status}");
+    }
+
+    /// Lets the job come to its end, whatever that is.
+    pub(crate) fn end(mut self) -> ExitStatus {
+        self.input = None;
+        while self.hear().is_some() {}
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The job's side: says a line to the parent.
+pub(crate) fn tell(line: &str) {
+    // The harness may have begun a line of its own.
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("\n@{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+/// The job's side: waits for a line from the parent; `None` when it is gone.
+pub(crate) fn listen() -> Option<String> {
+    std::io::stdin().lines().next().map(Result::unwrap)
+}
+
+/// The job's side: works until the parent says something or is gone.
+pub(crate) fn until_told(mut work: impl FnMut()) {
+    let told = std::thread::spawn(listen);
+    while !told.is_finished() {
+        work();
+    }
+}
+
+/// A job's arguments.
+pub(crate) struct Args(std::vec::IntoIter<String>);
+
+impl Args {
+    pub(crate) fn text(&mut self) -> String {
+        self.0.next().unwrap()
+    }
+
+    pub(crate) fn path(&mut self) -> PathBuf {
+        self.text().into()
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        self.text().parse().unwrap()
+    }
+}
+
+#[test]
+#[ignore = "runs in child processes only"]
+fn child() {
+    let Ok(job) = std::env::var(JOB) else { return };
+    let args: Vec<_> = std::env::var(ARGS).unwrap().split('\n').map(str::to_owned).collect();
+    let mut args = Args(args.into_iter());
+    if !super::lock::do_job(&job, &mut args) && !super::atomic::do_job(&job, &mut args) {
+        panic!("no such job: {job}");
+    }
+}
+
+/// Waits for something that another process brings about.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "{what}: still not so");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Random numbers. Source: splitmix64, by Sebastiano Vigna (public domain).
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// From `LOGROTOR_SEED`, or else from the clock; says which, so that a failure can be repeated.
+    pub(crate) fn new(test: &str) -> Self {
+        let given = std::env::var("LOGROTOR_SEED").ok().map(|seed| seed.parse().unwrap());
+        let clock = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+        let seed = given.unwrap_or(u64::from(clock));
+        eprintln!("{test}: LOGROTOR_SEED={seed}");
+        Self(seed)
+    }
+
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}
+
+/// `short`, or `long` when `LOGROTOR_LONG` is set.
+pub(crate) fn rounds(short: u64, long: u64) -> u64 {
+    if std::env::var_os("LOGROTOR_LONG").is_some() { long } else { short }
+}
+
+/// The names in a directory, sorted.
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Runs a child as a user without rights, if this process may; else it is one itself, most likely.
+#[cfg(unix)]
+pub(crate) fn without_rights(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+}
+
+#[cfg(unix)]
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
