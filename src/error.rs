@@ -80,7 +80,8 @@ struct Inner {
     /// Verb and object, as in "rename" or "take exclusive lock".
     action: Cow<'static, str>,
     path: Option<PathBuf>,
-    cause: Cause,
+    /// Shared with the same failure told as another step's.
+    cause: Arc<Cause>,
 }
 
 enum Cause {
@@ -104,7 +105,7 @@ impl Error {
     /// The operating system's own error, if one is behind this.
     #[must_use]
     pub fn io_error(&self) -> Option<&io::Error> {
-        match &self.0.cause {
+        match &*self.0.cause {
             Cause::Io(source) => Some(source),
             Cause::Text(_) => None,
         }
@@ -200,16 +201,16 @@ impl Error {
 
     /// The same failure, told as that of a larger step.
     pub(crate) fn during(self, action: &'static str, path: &Path) -> Self {
-        Self::with(self.kind(), action, Some(path.to_owned()), self.0.cause)
+        Self::with(self.kind(), action, Some(path.to_owned()), Arc::clone(&self.0.cause))
     }
 
     fn with(
         kind: ErrorKind,
         action: impl Into<Cow<'static, str>>,
         path: Option<PathBuf>,
-        cause: Cause,
+        cause: impl Into<Arc<Cause>>,
     ) -> Self {
-        Self(Arc::new(Inner { kind, action: action.into(), path, cause }))
+        Self(Arc::new(Inner { kind, action: action.into(), path, cause: cause.into() }))
     }
 
     /// The kind that an [`io::Error`] made of this error has.
@@ -271,7 +272,7 @@ impl fmt::Display for Error {
         if let Some(path) = &self.0.path {
             write!(f, " `{}`", path.display())?;
         }
-        match &self.0.cause {
+        match &*self.0.cause {
             Cause::Io(source) => write!(f, ": {source}"),
             Cause::Text(why) => write!(f, ": {why}"),
         }

@@ -365,16 +365,27 @@ fn newest_time(names: &[Name]) -> Option<Timestamp> {
 /// A packed backup got its name when it was whole, and only after no worker could append to the plain
 /// one any more; a crash came before that was removed.
 pub(crate) fn without_twins(location: &Location, names: &[Name]) -> Result<Vec<Name>> {
-    // In order of age, and of one backup the plain one first: twins are neighbours.
-    let has_twin = |at: usize| {
-        names[at].packing == Packing::Plain
-            && names.get(at + 1).is_some_and(|next| next.key == names[at].key)
-    };
-    let (twins, rest): (Vec<_>, Vec<_>) = (0..names.len()).partition(|at| has_twin(*at));
-    for at in twins {
-        fs::remove(&location.backup_path(names[at]))?;
+    let mut left = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        if has_twin(location, *name, names.get(at + 1))? {
+            fs::remove(&location.backup_path(*name))?;
+        } else {
+            left.push(*name);
+        }
     }
-    Ok(rest.into_iter().map(|at| names[at]).collect())
+    Ok(left)
+}
+
+/// Whether the same backup is there packed as well. `next` is the name after it in order of age, and
+/// of one backup the plain one first.
+fn has_twin(location: &Location, name: Name, next: Option<&Name>) -> Result<bool> {
+    let Some(next) = next.filter(|next| next.key == name.key) else { return Ok(false) };
+    if name.packing != Packing::Plain {
+        return Ok(false);
+    }
+    // A directory or a link that somebody gave such a name holds no records of ours.
+    let there = fs::stat(&location.backup_path(*next))?;
+    Ok(there.is_some_and(|there| there.kind == EntryKind::File))
 }
 
 /// The renames, in order, that free number 1. `names` come oldest first.

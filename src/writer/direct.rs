@@ -65,11 +65,12 @@ impl Direct {
         parts: Parts,
     ) -> Result<Self> {
         let (active, _) = rotator.open(None)?;
-        let mut direct = Self {
+        Ok(Self {
             rotator,
             window: trigger.window(active.started),
             active,
             trigger,
+            // The first record looks first: the segment that was found may be past its time.
             calm: (0, 0),
             patience,
             retry: Retry::default(),
@@ -78,9 +79,7 @@ impl Direct {
             records: 0,
             census: Census::default(),
             parts,
-        };
-        direct.rest();
-        Ok(direct)
+        })
     }
 
     /// How many records were written so far.

@@ -451,6 +451,17 @@ fn with_pieces<T>(
     done
 }
 
+/// Takes formatted text. `io::Write for Vec` would do, but its `write_fmt` panics where a value's
+/// own formatting fails.
+struct Text<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
 impl io::Write for &RotatingFileWriter {
     #[inline]
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
@@ -474,7 +485,7 @@ impl io::Write for &RotatingFileWriter {
         match arguments.as_str() {
             Some(text) => self.write_record(text.as_bytes()),
             None => with_pieces(
-                |pieces| io::Write::write_fmt(pieces, arguments),
+                |pieces| fmt::write(&mut Text(pieces), arguments).map_err(io::Error::other),
                 |record| self.write_record(record),
             ),
         }

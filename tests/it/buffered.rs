@@ -68,7 +68,9 @@ fn flush_interval_passes_and_the_record_is_there() {
     let mut log = dir.writer().delivery(delivery(1 << 20, Overflow::Block)).build().unwrap();
     for text in ["first", "after a pause"] {
         writeln!(log, "{text}").unwrap();
-        crate::support::eventually(|| dir.active_lines().last().is_some_and(|last| last == text));
+        crate::support::eventually(text, || {
+            dir.active_lines().last().is_some_and(|last| last == text)
+        });
     }
 }
 

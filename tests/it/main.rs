@@ -11,7 +11,10 @@
 
 mod atomic;
 mod buffered;
+mod direct;
 mod lock;
+mod names;
 mod processes;
 mod support;
 mod support_lock;
+mod triggers;

@@ -1,12 +1,15 @@
 //! Helpers: a log in a directory of its own, workers as real processes, and the checker that reads
 //! everything back.
 
-use logrotor::{Builder, Compression, Naming, RotatingFileWriter};
+use logrotor::{
+    Builder, Compression, ErrorKind, FileLock, Maintenance, Naming, RotatingFileWriter, Stats, Wait,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A temporary directory with a log `app.log` in it.
 pub struct Dir(tempfile::TempDir);
@@ -64,6 +67,11 @@ impl Dir {
         unpack(&self.file(name))
     }
 
+    /// The records of one file.
+    pub fn lines_of(&self, name: &str) -> Vec<String> {
+        lines(&self.read(name))
+    }
+
     /// The records of the active segment.
     pub fn active_lines(&self) -> Vec<String> {
         lines(&self.read("app.log"))
@@ -76,7 +84,48 @@ impl Dir {
     }
 }
 
-fn lines(bytes: &[u8]) -> Vec<String> {
+/// Waits until `done`, for as long as the slowest machine may need.
+#[track_caller]
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether the long forms of the tests are asked for.
+pub fn is_long() -> bool {
+    std::env::var_os("LOGROTOR_LONG").is_some()
+}
+
+/// A random number that is printed, so that a failure can be repeated with `LOGROTOR_SEED`.
+pub fn seed() -> u64 {
+    let given = std::env::var("LOGROTOR_SEED").ok().map(|seed| seed.parse().unwrap());
+    let random = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+    let seed = given.unwrap_or_else(random);
+    println!("LOGROTOR_SEED={seed}");
+    seed
+}
+
+/// A sequence of random numbers (splitmix64, by Sebastiano Vigna, public domain).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap()
+    }
+}
+
+pub fn lines(bytes: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect()
 }
 
@@ -192,6 +241,11 @@ impl Job {
         self.0.contains_key(key)
     }
 
+    /// Sets an environment variable of the process.
+    pub fn env(self, key: &str, value: impl fmt::Display) -> Self {
+        self.with(&format!("{ENV}{key}"), value)
+    }
+
     /// Starts a process that does this, by running this test binary again.
     pub fn spawn(&self) -> Worker {
         let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
@@ -201,6 +255,17 @@ impl Job {
             .env(ORDERS, orders)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        for (key, value) in &self.0 {
+            if let Some(variable) = key.strip_prefix(ENV) {
+                command.env(variable, value);
+            }
+        }
+        #[cfg(unix)]
+        if self.has("uid") {
+            let id = u32::try_from(self.number("uid")).unwrap();
+            std::os::unix::process::CommandExt::gid(&mut command, id);
+            std::os::unix::process::CommandExt::uid(&mut command, id);
+        }
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
@@ -224,6 +289,12 @@ impl Job {
         if self.has("numbered") {
             builder = builder.naming(Naming::Number);
         }
+        if self.has("inline") {
+            builder = builder.maintenance(Maintenance::Inline);
+        }
+        if self.has("mode") {
+            builder = builder.mode(u32::from_str_radix(self.text("mode"), 8).unwrap());
+        }
         if self.has("max_backups") {
             builder = builder.max_backups(self.number("max_backups"));
         }
@@ -237,19 +308,12 @@ impl Job {
     }
 }
 
-/// Waits until something is so; fails after a time that only a hang takes.
-pub fn eventually(mut is_so: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !is_so() {
-        assert!(start.elapsed().as_secs() < 60, "it has not come about in 60 s");
-        std::thread::sleep(millis(1));
-    }
+fn millis(count: usize) -> Duration {
+    Duration::from_millis(count as u64)
 }
 
-fn millis(count: usize) -> std::time::Duration {
-    std::time::Duration::from_millis(count as u64)
-}
-
+/// What the keys of environment variables begin with.
+const ENV: &str = "env.";
 const ORDERS: &str = "LOGROTOR_TEST_ORDERS";
 /// What a line that a worker says begins with, to tell it from what the test harness prints.
 const SAYS: &str = "@";
@@ -286,6 +350,16 @@ impl Worker {
         assert_eq!(self.hear().as_deref(), Some(said));
     }
 
+    /// Has it write one line.
+    pub fn write(&mut self, line: &str) {
+        assert_eq!(self.ask(&format!("write {line}")), "ok");
+    }
+
+    /// One of its counters, by the name of the field of `Stats`.
+    pub fn count(&mut self, counter: &str) -> u64 {
+        self.ask(&format!("count {counter}")).parse().unwrap()
+    }
+
     /// Sends a line and waits for the answer.
     pub fn ask(&mut self, line: &str) -> String {
         self.tell(line);
@@ -312,6 +386,24 @@ impl Worker {
         drop(self.stdin.take());
         while self.hear().is_some() {}
         assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Waits until the kernel says that it is stopped.
+    pub fn stop(&self) {
+        self.signal("-STOP");
+        let stat = format!("/proc/{}/stat", self.pid());
+        eventually("the process is stopped", || {
+            std::fs::read_to_string(&stat).unwrap().contains(") T ")
+        });
+    }
+
+    pub fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    /// Whether it has ended already, however it did.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 }
 
@@ -340,7 +432,15 @@ pub fn listen() -> Option<String> {
 #[ignore = "run by worker processes only"]
 fn child() {
     let Some(job) = Job::received() else { return };
+    #[cfg(unix)]
+    if job.has("umask") {
+        let mask = u32::from_str_radix(job.text("umask"), 8).unwrap();
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+    }
     match job.text("task") {
+        "hold" => hold(&job),
+        "acknowledge" => acknowledge(&job),
+        "calendar" => crate::triggers::calendar(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
         other => panic!("no such task: {other}"),
@@ -361,6 +461,32 @@ fn write_on_command(job: &Job) {
     say(format!("{} {}", stats.rotations, stats.skips));
 }
 
+/// Holds the lock at the path `lock` from `ready` on until it hears a line.
+fn hold(job: &Job) {
+    let lock = FileLock::open(job.text("lock")).unwrap();
+    let guard = lock.exclusive(Wait::Forever).unwrap();
+    say("ready");
+    listen();
+    // The lock file may have been taken away.
+    let _ = guard.unlock();
+}
+
+/// Writes records until it is killed or has written `count`; puts the number of those that are written
+/// into the file `acknowledged`, after each.
+fn acknowledge(job: &Job) {
+    use std::io::{Seek, SeekFrom};
+    let mut acknowledged = std::fs::File::create(job.text("acknowledged")).unwrap();
+    let mut log = job.builder().build().unwrap();
+    let worker = job.number("worker");
+    say("ready");
+    for seq in 0..job.number("count") {
+        log.write_all(record(worker, seq).as_bytes()).unwrap();
+        acknowledged.seek(SeekFrom::Start(0)).unwrap();
+        acknowledged.write_all(&(seq as u64 + 1).to_le_bytes()).unwrap();
+    }
+    log.close().unwrap();
+}
+
 /// Does what each line says, and answers with one.
 fn obey(job: &Job) {
     let mut log = job.builder().build().unwrap();
@@ -370,9 +496,30 @@ fn obey(job: &Job) {
         match verb {
             "write" => say(answer(log.write_all(format!("{rest}\n").as_bytes()))),
             "rotate" => say(answer(log.rotate())),
-            "stats" => say(format!("{:?}", log.stats())),
+            "reopen" => say(answer(log.reopen())),
+            "count" => say(counter(&log.stats(), rest)),
+            "last" => say(log.stats().last_error.map(|e| e.to_string()).unwrap_or_default()),
+            "close" => say(answer(log.clone().close())),
             other => panic!("no such verb: {other}"),
         }
+    }
+}
+
+fn counter(stats: &Stats, name: &str) -> u64 {
+    match name {
+        "records" => stats.records,
+        "rotations" => stats.rotations,
+        "skips" => stats.skips,
+        "follows" => stats.follows,
+        "recreations" => stats.recreations,
+        "truncations" => stats.truncations,
+        "lock_waits" => stats.lock_waits,
+        "compressions" => stats.compressions,
+        "deferrals" => stats.deferrals,
+        "pruned" => stats.pruned,
+        "timeouts" => stats.failures(ErrorKind::LockTimeout),
+        "failures" => stats.all_failures(),
+        other => panic!("no such counter: {other}"),
     }
 }
 

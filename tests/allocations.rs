@@ -1,0 +1,79 @@
+//! A record costs no heap allocation, once its log is under way. A binary of its own: it replaces the
+//! global allocator, which then counts what each thread allocates.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use logrotor::RotatingFileWriter;
+use std::io::{IoSlice, Write};
+
+const RECORDS: u64 = 10_000;
+
+/// Has a log far from its limits take records, and returns how many allocations that made.
+fn allocations_of(write: impl Fn(&RotatingFileWriter)) -> u64 {
+    let dir = tempfile::tempdir().unwrap();
+    let log = RotatingFileWriter::builder(dir.path().join("app.log")).build().unwrap();
+    // The first records make what the later ones use again.
+    (0..10).for_each(|_| write(&log));
+    let counted = allocation_counter::measure(|| (0..RECORDS).for_each(|_| write(&log)));
+    assert_eq!(log.stats().records, RECORDS + 10);
+    counted.count_total
+}
+
+#[test]
+fn allocations_are_counted() {
+    let counted = allocation_counter::measure(|| drop(std::hint::black_box(vec![0_u8; 64])));
+    assert_eq!(counted.count_total, 1);
+}
+
+#[test]
+fn write_all_allocates_nothing() {
+    assert_eq!(allocations_of(|mut log| log.write_all(b"a whole record\n").unwrap()), 0);
+}
+
+#[test]
+fn writeln_allocates_nothing() {
+    let write = |mut log: &RotatingFileWriter| writeln!(log, "{} of {:?}", 7, "seven").unwrap();
+    assert_eq!(allocations_of(write), 0);
+}
+
+#[test]
+fn write_vectored_allocates_nothing() {
+    let write = |mut log: &RotatingFileWriter| {
+        let slices = [b"a record ".as_slice(), b"in pieces\n"].map(IoSlice::new);
+        assert_eq!(log.write_vectored(&slices).unwrap(), 19);
+    };
+    assert_eq!(allocations_of(write), 0);
+}
+
+#[test]
+fn look_at_the_path_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = RotatingFileWriter::builder(dir.path().join("app.log"));
+    // Every record makes one.
+    let mut log = builder.check_interval(std::time::Duration::ZERO).build().unwrap();
+    log.write_all(b"first\n").unwrap();
+    let counted = allocation_counter::measure(|| log.write_all(b"second\n").unwrap());
+    assert_eq!(counted.count_total, 0);
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn make_writer_allocates_nothing() {
+    use tracing_subscriber::fmt::MakeWriter;
+    let write = |log: &RotatingFileWriter| log.make_writer().write_all(b"event\n").unwrap();
+    assert_eq!(allocations_of(write), 0);
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn tracing_event_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = RotatingFileWriter::builder(dir.path().join("app.log")).build().unwrap();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+    let event = || tracing::info!(port = 80, host = "here", "listening");
+    tracing::subscriber::with_default(subscriber, || {
+        (0..10).for_each(|_| event());
+        let counted = allocation_counter::measure(|| (0..RECORDS).for_each(|_| event()));
+        assert_eq!(counted.count_total, 0);
+    });
+    assert_eq!(log.stats().records, RECORDS + 10);
+}

@@ -1,0 +1,355 @@
+//! Direct delivery: one call is one record, whole and in order, wherever the segment ends.
+
+use crate::support::{Dir, check, record};
+use logrotor::{Clock, Maintenance, RotatingFileWriter};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{IoSlice, Write};
+use std::path::PathBuf;
+use std::sync::Barrier;
+use std::time::{Duration, SystemTime};
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// A log that looks beyond its own handle only when the test's clock says so.
+fn quiet(dir: &Dir) -> logrotor::Builder {
+    dir.writer().check_interval(LONG).maintenance(Maintenance::Inline)
+}
+
+#[test]
+fn acknowledged_record_is_in_the_file_at_once() {
+    let dir = Dir::new();
+    let mut log = dir.writer().build().unwrap();
+    log.write_all(b"one\n").unwrap();
+    assert_eq!(dir.active_lines(), ["one"]);
+    log.flush().unwrap();
+    log.sync().unwrap();
+    assert_eq!(log.path().file_name().unwrap(), "app.log");
+}
+
+#[test]
+fn existing_log_is_appended_to() {
+    let dir = Dir::new();
+    std::fs::write(dir.log(), "before\n").unwrap();
+    let mut log = dir.writer().build().unwrap();
+    log.write_all(b"after\n").unwrap();
+    assert_eq!(dir.active_lines(), ["before", "after"]);
+}
+
+#[test]
+fn missing_directories_are_made() {
+    let dir = Dir::new();
+    let path = dir.path().join("a/b/app.log");
+    let mut log = RotatingFileWriter::builder(&path).build().unwrap();
+    log.write_all(b"one\n").unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), b"one\n");
+}
+
+#[test]
+fn empty_write_is_no_record_and_never_rotates() {
+    let dir = Dir::new();
+    let mut log = dir.writer().max_size(4).build().unwrap();
+    log.write_all(b"full").unwrap();
+    assert_eq!(log.write(b"").unwrap(), 0);
+    log.write_all(b"").unwrap();
+    write!(log, "").unwrap();
+    assert_eq!(log.write_vectored(&[]).unwrap(), 0);
+    let stats = log.stats();
+    assert_eq!((stats.records, stats.bytes, stats.rotations), (1, 4, 0));
+}
+
+#[test]
+fn vectored_write_is_one_record_and_is_never_split_over_two_segments() {
+    let dir = Dir::new();
+    let mut log = dir.writer().max_size(10).build().unwrap();
+    log.write_all(b"1234567\n").unwrap();
+    let slices = [b"ab".as_slice(), b"", b"cd", b"\n"].map(IoSlice::new);
+    assert_eq!(log.write_vectored(&slices).unwrap(), 5);
+    assert_eq!(dir.active_lines(), ["abcd"]);
+    let stats = log.stats();
+    assert_eq!((stats.records, stats.bytes, stats.rotations), (2, 13, 1));
+}
+
+#[test]
+fn formatted_write_is_one_record_and_is_never_split_over_two_segments() {
+    let dir = Dir::new();
+    let mut log = dir.writer().max_size(10).build().unwrap();
+    log.write_all(b"1234567\n").unwrap();
+    writeln!(log, "{}-{}", 11, 22).unwrap();
+    assert_eq!(dir.active_lines(), ["11-22"]);
+    let stats = log.stats();
+    assert_eq!((stats.records, stats.bytes, stats.rotations), (2, 14, 1));
+}
+
+/// A value that writes to the log while it is formatted for it.
+struct Logs<'a>(&'a RotatingFileWriter);
+
+impl fmt::Display for Logs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut log = self.0;
+        writeln!(log, "inner {}", 1).map_err(|_| fmt::Error)?;
+        f.write_str("value")
+    }
+}
+
+#[test]
+fn value_that_logs_while_it_is_formatted_gets_a_record_of_its_own() {
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    writeln!(&log, "outer {} end", Logs(&log)).unwrap();
+    assert_eq!(dir.active_lines(), ["inner 1", "outer value end"]);
+}
+
+/// Fails in the middle of being formatted.
+struct Fails;
+
+impl fmt::Display for Fails {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Err(fmt::Error)
+    }
+}
+
+// `std::io::Write::write_fmt`, to which formatting was left, panics when a value's own formatting fails
+// while the stream does not; so a faulty `Display` brought down a thread that only wanted to log.
+#[test]
+fn regression_value_that_cannot_be_formatted_is_an_error_and_leaves_no_half_record() {
+    let dir = Dir::new();
+    let mut log = dir.writer().build().unwrap();
+    writeln!(log, "half {Fails}").unwrap_err();
+    writeln!(log, "whole {}", 1).unwrap();
+    assert_eq!(dir.active_lines(), ["whole 1"]);
+}
+
+/// Has each thread write its records through `write`, and checks that all are there, whole, in order.
+fn threads_write(write: impl Fn(&RotatingFileWriter, &str) + Sync) {
+    const THREADS: usize = 8;
+    const COUNT: usize = 1_000;
+    let dir = Dir::new();
+    let log = dir.writer().max_size(5 * 1024).build().unwrap();
+    std::thread::scope(|scope| {
+        for worker in 0..THREADS {
+            let (log, write) = (log.clone(), &write);
+            scope.spawn(move || (0..COUNT).for_each(|seq| write(&log, &record(worker, seq))));
+        }
+    });
+    let verdict = check(&dir.all_lines(), &(0..THREADS).map(|id| (id, COUNT)).collect());
+    assert!(verdict.is_clean(), "{verdict}");
+    assert_eq!(log.stats().records, (THREADS * COUNT) as u64);
+}
+
+#[test]
+fn records_of_threads_are_whole_and_in_order_by_write_all() {
+    threads_write(|mut log, record| log.write_all(record.as_bytes()).unwrap());
+}
+
+#[test]
+fn records_of_threads_are_whole_and_in_order_by_writeln() {
+    threads_write(|mut log, record| {
+        let (head, tail) = record.trim_end().split_at(9);
+        writeln!(log, "{head}{tail}").unwrap();
+    });
+}
+
+#[test]
+fn records_of_threads_are_whole_and_in_order_by_write_vectored() {
+    threads_write(|mut log, record| {
+        let (head, tail) = record.split_at(9);
+        let slices = [head, tail].map(|part| IoSlice::new(part.as_bytes()));
+        assert_eq!(log.write_vectored(&slices).unwrap(), record.len());
+    });
+}
+
+#[test]
+fn records_of_threads_are_whole_and_in_order_by_lines_written_in_pieces() {
+    threads_write(|log, record| {
+        let mut lines = log.lines();
+        record.as_bytes().chunks(7).for_each(|piece| lines.write_all(piece).unwrap());
+    });
+}
+
+#[test]
+fn handle_can_be_cloned_and_sent_and_shared() {
+    fn is_handle<T: Clone + Send + Sync + 'static>() {}
+    fn writes<T: Write>() {}
+    is_handle::<RotatingFileWriter>();
+    writes::<RotatingFileWriter>();
+    writes::<&RotatingFileWriter>();
+    writes::<logrotor::LineRecords>();
+}
+
+#[test]
+fn lines_are_held_back_until_the_line_break_also_by_flush() {
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    let mut lines = log.lines();
+    lines.write_all(b"one\ntwo\nthr").unwrap();
+    lines.flush().unwrap();
+    assert_eq!(dir.active_lines(), ["one", "two"]);
+    lines.write_all(b"ee\n").unwrap();
+    assert_eq!(dir.active_lines(), ["one", "two", "three"]);
+    assert_eq!(log.stats().records, 2);
+}
+
+#[test]
+fn line_without_a_break_is_passed_on_at_drop() {
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    let mut lines = log.lines();
+    lines.write_all(b"rest").unwrap();
+    assert_eq!(dir.read("app.log"), b"");
+    drop(lines);
+    assert_eq!(dir.read("app.log"), b"rest");
+}
+
+#[test]
+fn line_of_many_megabytes_is_passed_on_in_pieces_of_about_one() {
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    let mut lines = log.lines();
+    for _ in 0..40 {
+        lines.write_all(&[b'x'; 100_000]).unwrap();
+    }
+    lines.write_all(b"\n").unwrap();
+    assert_eq!(dir.read("app.log").len(), 4_000_001);
+    assert_eq!(log.stats().records, 4);
+}
+
+#[test]
+fn worker_learns_from_its_own_append_that_another_has_filled_the_segment() {
+    let dir = Dir::new();
+    let [mut a, mut b] = [0, 1].map(|_| quiet(&dir).max_size(100).build().unwrap());
+    a.write_all(&[b'a'; 60]).unwrap();
+    b.write_all(&[b'b'; 30]).unwrap();
+    // Only 60 of these 90 bytes are its own, and nothing but its handle told it of the others.
+    b.write_all(&[b'b'; 30]).unwrap();
+    assert_eq!(b.stats().rotations, 1);
+    assert_eq!(dir.read("app.log"), [b'b'; 30]);
+}
+
+#[test]
+fn worker_that_comes_late_to_a_full_segment_skips_and_follows() {
+    let dir = Dir::new();
+    let [mut a, mut b] = [0, 1].map(|_| quiet(&dir).max_size(100).build().unwrap());
+    a.write_all(&[b'a'; 60]).unwrap();
+    b.write_all(&[b'b'; 40]).unwrap();
+    a.write_all(&[b'a'; 60]).unwrap();
+    b.write_all(&[b'b'; 40]).unwrap();
+    let (a, b) = (a.stats(), b.stats());
+    assert_eq!((a.rotations, a.skips, b.rotations, b.skips), (1, 0, 0, 1));
+    assert_eq!(dir.read("app.log").len(), 100);
+}
+
+#[test]
+fn path_is_looked_at_once_per_check_interval_and_not_before() {
+    let dir = Dir::new();
+    let start = SystemTime::now();
+    let clock = Clock::manual(start);
+    let mut a = quiet(&dir).build().unwrap();
+    let mut b = quiet(&dir).clock(clock.clone()).build().unwrap();
+    a.write_all(b"a\n").unwrap();
+    let backup = a.rotate().unwrap().unwrap();
+    clock.set(start + LONG - Duration::from_millis(1));
+    b.write_all(b"b before\n").unwrap();
+    clock.set(start + LONG);
+    b.write_all(b"b after\n").unwrap();
+    assert_eq!(std::fs::read(backup).unwrap(), b"a\nb before\n");
+    assert_eq!(dir.active_lines(), ["b after"]);
+    assert_eq!(b.stats().follows, 1);
+}
+
+#[test]
+fn reopen_goes_at_once_to_what_the_path_names() {
+    let dir = Dir::new();
+    let mut log = quiet(&dir).build().unwrap();
+    log.write_all(b"one\n").unwrap();
+    std::fs::rename(dir.log(), dir.file("moved")).unwrap();
+    log.reopen().unwrap();
+    log.write_all(b"two\n").unwrap();
+    assert_eq!(dir.active_lines(), ["two"]);
+    assert_eq!(dir.lines_of("moved"), ["one"]);
+}
+
+#[test]
+fn one_overflow_is_one_rotation_for_ten_threads_that_arrive_together() {
+    for _ in 0..20 {
+        let dir = Dir::new();
+        let workers: [_; 10] = std::array::from_fn(|_| quiet(&dir).max_size(4096).build().unwrap());
+        (&workers[0]).write_all(&[b'x'; 4090]).unwrap();
+        // Each has seen the segment full, and has a record that does not fit any more.
+        let barrier = Barrier::new(workers.len());
+        std::thread::scope(|scope| {
+            for mut worker in &workers {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    worker.reopen().unwrap();
+                    barrier.wait();
+                    worker.write_all(b"no room\n").unwrap();
+                });
+            }
+        });
+        let stats = workers.each_ref().map(RotatingFileWriter::stats);
+        assert_eq!(stats.iter().map(|stats| stats.rotations).sum::<u64>(), 1);
+        assert_eq!(stats.iter().map(|stats| stats.skips).sum::<u64>(), 9);
+        assert_eq!(dir.active_lines(), ["no room"; 10]);
+        assert_eq!(dir.backups().len(), 1);
+    }
+}
+
+#[test]
+fn one_overflow_is_one_rotation_for_ten_threads_on_one_handle() {
+    let dir = Dir::new();
+    let log = quiet(&dir).max_size(4096).build().unwrap();
+    (&log).write_all(&[b'x'; 4090]).unwrap();
+    let barrier = Barrier::new(10);
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| {
+                barrier.wait();
+                (&log).write_all(b"no room\n").unwrap();
+            });
+        }
+    });
+    assert_eq!(log.stats().rotations, 1);
+    assert_eq!(dir.active_lines(), ["no room"; 10]);
+}
+
+#[test]
+fn rotation_by_hand_returns_the_backup_and_an_empty_segment_gives_none() {
+    let dir = Dir::new();
+    let mut log = dir.writer().build().unwrap();
+    assert_eq!(log.rotate().unwrap(), None);
+    log.write_all(b"one\n").unwrap();
+    let backup = log.rotate().unwrap().unwrap();
+    assert_eq!(std::fs::read(&backup).unwrap(), b"one\n");
+    assert_eq!(log.rotate().unwrap(), None);
+    let segments: Vec<PathBuf> = log.segments().unwrap().into_iter().map(|s| s.path).collect();
+    assert_eq!(segments, [backup, log.path()]);
+}
+
+#[test]
+fn relative_path_stays_where_it_was_opened() {
+    let dir = Dir::new();
+    // Resolved when opened: the path that is reported is absolute whatever was given.
+    let given = dir.path().join("sub/../app.log");
+    std::fs::create_dir(dir.file("sub")).unwrap();
+    let log = RotatingFileWriter::builder(given).build().unwrap();
+    assert_eq!(log.path(), dir.path().canonicalize().unwrap().join("app.log"));
+}
+
+#[test]
+fn two_handles_on_one_path_in_one_process_are_two_workers() {
+    let dir = Dir::new();
+    let workers: [_; 3] = std::array::from_fn(|_| dir.writer().max_size(500).build().unwrap());
+    std::thread::scope(|scope| {
+        for (worker, mut log) in workers.iter().enumerate() {
+            scope.spawn(move || {
+                for seq in 0..500 {
+                    log.write_all(record(worker, seq).as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+    let expected: BTreeMap<_, _> = (0..workers.len()).map(|id| (id, 500)).collect();
+    let verdict = check(&dir.all_lines(), &expected);
+    assert!(verdict.is_clean(), "{verdict}");
+}

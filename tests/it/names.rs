@@ -1,0 +1,248 @@
+//! The names of backups: sorted, never backwards, never taken twice; strangers are left alone.
+
+use crate::support::Dir;
+use logrotor::{Clock, Compression, Maintenance, Naming, RotatingFileWriter};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+fn noon() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_014_400)
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Writes and rotates away one record per text.
+fn rotate_each(log: &RotatingFileWriter, texts: &[&str]) {
+    for text in texts {
+        writeln!(&mut &*log, "{text}").unwrap();
+        log.rotate().unwrap().unwrap();
+    }
+}
+
+/// What the backups hold, oldest first.
+fn history(dir: &Dir) -> Vec<String> {
+    dir.backups().iter().flat_map(|name| dir.lines_of(name)).collect()
+}
+
+#[test]
+fn backup_is_named_by_the_time_of_its_rotation_in_utc() {
+    let dir = Dir::new();
+    let log = dir.writer().clock(Clock::manual(noon() + DAY)).build().unwrap();
+    rotate_each(&log, &["a"]);
+    assert_eq!(dir.backups(), ["app.log.2027-01-16T12-00-00.000000Z"]);
+}
+
+#[test]
+fn rotations_in_one_microsecond_get_names_that_differ_and_sort() {
+    let dir = Dir::new();
+    // The clock stands still; two workers know of each other's backups by the directory alone.
+    let [a, b] = [0, 1].map(|_| dir.writer().clock(Clock::manual(noon())).build().unwrap());
+    rotate_each(&a, &["1", "2"]);
+    b.reopen().unwrap();
+    rotate_each(&b, &["3"]);
+    a.reopen().unwrap();
+    rotate_each(&a, &["4"]);
+    let names: Vec<_> = (0..4).map(|n| format!("app.log.2027-01-15T12-00-00.00000{n}Z")).collect();
+    assert_eq!(dir.backups(), names);
+    assert_eq!(history(&dir), ["1", "2", "3", "4"]);
+}
+
+#[test]
+fn names_do_not_go_back_with_a_clock_that_is_set_back_a_day() {
+    let dir = Dir::new();
+    let clock = Clock::manual(noon());
+    let log = dir.writer().clock(clock.clone()).build().unwrap();
+    rotate_each(&log, &["1"]);
+    clock.set(noon() - DAY);
+    rotate_each(&log, &["2", "3"]);
+    drop(log);
+    let log = dir.writer().clock(clock.clone()).build().unwrap();
+    rotate_each(&log, &["4"]);
+    clock.set(noon() + DAY);
+    rotate_each(&log, &["5"]);
+    assert!(dir.backups().is_sorted());
+    assert_eq!(history(&dir), ["1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn clock_set_back_a_day_neither_stops_nor_repeats_daily_rotation() {
+    let dir = Dir::new();
+    let clock = Clock::manual(noon());
+    let builder = dir.writer().rotate_every(logrotor::Period::Daily).clock(clock.clone());
+    let mut log = builder.maintenance(Maintenance::Inline).build().unwrap();
+    log.write_all(b"today\n").unwrap();
+    clock.set(noon() - DAY);
+    for _ in 0..10 {
+        log.write_all(b"set back\n").unwrap();
+    }
+    assert!(log.stats().rotations <= 1);
+    clock.set(noon() + DAY);
+    log.write_all(b"tomorrow\n").unwrap();
+    assert_eq!(dir.active_lines(), ["tomorrow"]);
+}
+
+#[test]
+fn name_that_is_taken_is_not_taken_again() {
+    let dir = Dir::new();
+    let clock = Clock::manual(noon());
+    let log = dir.writer().clock(clock).build().unwrap();
+    // Not there when the newest backup was looked for: the log knows of its own alone.
+    rotate_each(&log, &["1"]);
+    let taken = "app.log.2027-01-15T12-00-00.000001Z";
+    std::fs::write(dir.file(taken), "foreign\n").unwrap();
+    rotate_each(&log, &["2"]);
+    assert_eq!(dir.lines_of(taken), ["foreign"]);
+    assert_eq!(history(&dir), ["1", "foreign", "2"]);
+}
+
+#[test]
+fn name_that_is_taken_by_a_packed_backup_is_not_taken_again() {
+    let dir = Dir::new();
+    let clock = Clock::manual(noon());
+    let builder = || dir.writer().clock(clock.clone()).compression(Compression::Gzip);
+    let log = builder().build().unwrap();
+    rotate_each(&log, &["1"]);
+    log.close().unwrap();
+    let log = builder().build().unwrap();
+    rotate_each(&log, &["2"]);
+    log.close().unwrap();
+    let names = [0, 1].map(|n| format!("app.log.2027-01-15T12-00-00.00000{n}Z.gz"));
+    assert_eq!(dir.backups(), names);
+    assert_eq!(history(&dir), ["1", "2"]);
+}
+
+#[test]
+fn number_1_is_the_newest_and_all_others_move_up() {
+    let dir = Dir::new();
+    let log = dir.writer().naming(Naming::Number).build().unwrap();
+    let texts: Vec<_> = (1..=12).map(|n| n.to_string()).collect();
+    rotate_each(&log, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+    for number in 1..=12 {
+        let name = format!("app.log.{number}");
+        assert_eq!(dir.lines_of(&name), [(13 - number).to_string()], "{name}");
+    }
+}
+
+#[test]
+fn number_1_is_the_newest_when_some_are_packed() {
+    let dir = Dir::new();
+    let builder = || dir.writer().naming(Naming::Number);
+    let log = builder().compression(Compression::Gzip).build().unwrap();
+    rotate_each(&log, &["1", "2"]);
+    log.close().unwrap();
+    let log = builder().build().unwrap();
+    rotate_each(&log, &["3"]);
+    assert_eq!(dir.backups(), ["app.log.3.gz", "app.log.2.gz", "app.log.1"]);
+    assert_eq!(history(&dir), ["1", "2", "3"]);
+}
+
+/// Names near to those of a log's own files.
+const STRANGERS: [&str; 14] = [
+    "app.log.old",
+    "app.log.bak.gz",
+    "app.log.1.txt",
+    "app.error.log.1",
+    "app.log.0",
+    "app.log.01",
+    "app.log.1.gz.gz",
+    "app.log.lock.old",
+    "app.log.2026-11-20",
+    "app.log.2026-02-30T00-00-00.000000Z",
+    "xapp.log.1",
+    ".app.log.tmp",
+    ".other.log.abcdefghijkl.tmp",
+    "app.log.zst",
+];
+
+/// Puts strangers around a log that is made to keep nothing, and checks that they are as before.
+fn strangers_stay(naming: Naming, of_the_other_naming: &str) {
+    let dir = Dir::new();
+    let mut before = BTreeMap::new();
+    for name in STRANGERS.into_iter().chain([of_the_other_naming]) {
+        std::fs::write(dir.file(name), name).unwrap();
+        before.insert(name.to_owned(), name.as_bytes().to_vec());
+    }
+    let builder = dir.writer().naming(naming).compression(Compression::Gzip);
+    let log = builder.max_backups(0).max_backup_age(Duration::from_millis(1)).build().unwrap();
+    rotate_each(&log, &["1", "2", "3"]);
+    log.close().unwrap();
+    let mut after: BTreeMap<_, _> = dir
+        .names()
+        .into_iter()
+        .map(|name| (name.clone(), std::fs::read(dir.file(&name)).unwrap()))
+        .collect();
+    assert_eq!(after.remove("app.log"), Some(Vec::new()));
+    assert_eq!(after, before);
+}
+
+#[test]
+fn strangers_are_left_alone_where_backups_are_named_by_time() {
+    strangers_stay(Naming::Timestamp, "app.log.1");
+}
+
+#[test]
+fn strangers_are_left_alone_where_backups_are_named_by_number() {
+    strangers_stay(Naming::Number, "app.log.2026-11-20T23-57-01.123456Z.gz");
+}
+
+#[test]
+fn directories_and_links_with_names_of_backups_are_left_alone() {
+    let dir = Dir::new();
+    let (directory, link) =
+        ("app.log.2020-01-01T00-00-00.000000Z", "app.log.2020-01-01T00-00-00.000001Z");
+    std::fs::create_dir(dir.file(directory)).unwrap();
+    std::fs::write(dir.file("elsewhere"), "kept\n").unwrap();
+    std::os::unix::fs::symlink(dir.file("elsewhere"), dir.file(link)).unwrap();
+    let log = dir.writer().max_backups(0).compression(Compression::Gzip).build().unwrap();
+    rotate_each(&log, &["1"]);
+    log.close().unwrap();
+    assert_eq!(dir.names(), ["app.log", directory, link, "elsewhere"]);
+    assert_eq!(dir.lines_of("elsewhere"), ["kept"]);
+}
+
+// Whether a plain backup has a packed twin, and so can go, was told by the names alone: a directory
+// named like the packed form of a backup had that backup removed.
+#[test]
+fn regression_directory_with_the_name_of_a_packed_backup_costs_no_record() {
+    for naming in [Naming::Number, Naming::Timestamp] {
+        let dir = Dir::new();
+        let builder = || dir.writer().naming(naming).clock(Clock::manual(noon()));
+        let log = builder().build().unwrap();
+        rotate_each(&log, &["1", "2"]);
+        for name in dir.backups() {
+            std::fs::create_dir(dir.file(&format!("{name}.gz"))).unwrap();
+        }
+        rotate_each(&log, &["3"]);
+        drop(log);
+        // This one has a true twin, so that all are looked at.
+        let newest = dir.backups().pop().unwrap();
+        pack(&dir, &newest);
+        builder().build().unwrap().close().unwrap();
+        assert!(!dir.file(&newest).exists(), "{naming:?}");
+        let found: Vec<_> = dir.backups().iter().flat_map(|name| dir.lines_of(name)).collect();
+        assert_eq!(found, ["1", "2", "3"], "{naming:?}");
+    }
+}
+
+/// Makes the packed form of a backup, as a worker does that is then killed.
+fn pack(dir: &Dir, name: &str) {
+    let file = std::fs::File::create(dir.file(&format!("{name}.gz"))).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    encoder.write_all(&dir.read(name)).unwrap();
+    encoder.finish().unwrap();
+}
+
+#[test]
+fn foreign_log_with_a_longer_name_is_left_alone() {
+    let dir = Dir::new();
+    let other = RotatingFileWriter::builder(dir.file("app.log.1.log")).build().unwrap();
+    rotate_each(&other, &["other"]);
+    let others = dir.names();
+    let log = dir.writer().naming(Naming::Number).max_backups(0).build().unwrap();
+    rotate_each(&log, &["1", "2"]);
+    log.close().unwrap();
+    for name in others {
+        assert!(dir.file(&name).exists(), "{name}");
+    }
+}

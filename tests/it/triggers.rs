@@ -1,0 +1,365 @@
+//! When a segment ends: by size, age, calendar, by hand, when the log is opened.
+
+use crate::support::{Dir, Job, eventually, record};
+use logrotor::{Clock, Maintenance, Period, RotatingFileWriter, Zone};
+use proptest::prelude::*;
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// 2027-01-15 was a Friday.
+fn friday_noon() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_014_400)
+}
+
+/// A log that acts on time within log calls alone.
+fn timed(dir: &Dir, clock: &Clock) -> logrotor::Builder {
+    dir.writer().clock(clock.clone()).maintenance(Maintenance::Inline)
+}
+
+fn write(mut log: &RotatingFileWriter, text: &str) {
+    log.write_all(text.as_bytes()).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn segment_exceeds_max_size_only_for_one_record_that_does_itself(
+        max_size in 1_u64..300,
+        header in 0_usize..20,
+        lengths in prop::collection::vec(1_usize..400, 1..60),
+    ) {
+        let max_size = max_size + header as u64;
+        let dir = Dir::new();
+        let log = dir.writer().max_size(max_size).header(move || vec![b'#'; header]).build().unwrap();
+        for (at, len) in lengths.iter().enumerate() {
+            let letter = b'a' + u8::try_from(at % 26).unwrap();
+            (&log).write_all(&vec![letter; *len]).unwrap();
+        }
+        let names = dir.backups().into_iter().chain(["app.log".to_owned()]);
+        let segments: Vec<_> = names.map(|name| dir.read(&name)[header..].to_owned()).collect();
+        let whole: Vec<u8> = segments.concat();
+        let expected: Vec<u8> = lengths.iter().enumerate()
+            .flat_map(|(at, len)| vec![b'a' + u8::try_from(at % 26).unwrap(); *len]).collect();
+        prop_assert_eq!(whole, expected);
+        let room = usize::try_from(max_size).unwrap() - header;
+        for segment in segments {
+            let is_one_record = segment.iter().all(|byte| *byte == segment[0]);
+            prop_assert!(segment.len() <= room || is_one_record && lengths.contains(&segment.len()));
+        }
+    }
+}
+
+#[test]
+fn record_that_fills_the_segment_exactly_stays_in_it() {
+    let dir = Dir::new();
+    let log = dir.writer().max_size(10).build().unwrap();
+    write(&log, "12345");
+    write(&log, "67890");
+    assert_eq!((log.stats().rotations, dir.read("app.log")), (0, b"1234567890".to_vec()));
+    write(&log, "x");
+    assert_eq!((log.stats().rotations, dir.read("app.log")), (1, b"x".to_vec()));
+}
+
+#[test]
+fn record_larger_than_max_size_gets_a_segment_of_its_own() {
+    let dir = Dir::new();
+    let log = dir.writer().max_size(10).build().unwrap();
+    for text in ["a\n", "0123456789 0123456789\n", "b\n"] {
+        write(&log, text);
+    }
+    let backups: Vec<_> = dir.backups().iter().map(|name| dir.lines_of(name)).collect();
+    assert_eq!(backups, [["a"], ["0123456789 0123456789"]]);
+    assert_eq!(dir.active_lines(), ["b"]);
+}
+
+#[test]
+fn record_larger_than_max_size_does_not_rotate_an_empty_segment() {
+    let dir = Dir::new();
+    let log = dir.writer().max_size(10).build().unwrap();
+    write(&log, "0123456789 0123456789\n");
+    assert_eq!((log.stats().rotations, dir.backups().len()), (0, 0));
+}
+
+#[test]
+fn size_found_at_opening_counts() {
+    let dir = Dir::new();
+    std::fs::write(dir.log(), "12345678\n").unwrap();
+    let log = dir.writer().max_size(10).build().unwrap();
+    write(&log, "next\n");
+    assert_eq!(dir.active_lines(), ["next"]);
+}
+
+#[test]
+fn segment_is_rotated_at_exactly_its_age() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let log = timed(&dir, &clock).max_age(HOUR).build().unwrap();
+    write(&log, "first\n");
+    clock.set(friday_noon() + HOUR - Duration::from_micros(1));
+    write(&log, "in time\n");
+    assert_eq!(log.stats().rotations, 0);
+    clock.set(friday_noon() + HOUR);
+    write(&log, "next\n");
+    assert_eq!(log.stats().rotations, 1);
+    assert_eq!(dir.active_lines(), ["next"]);
+}
+
+#[test]
+fn age_is_the_same_for_a_worker_that_has_just_opened_the_log() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let first = timed(&dir, &clock).max_age(HOUR).build().unwrap();
+    write(&first, "first\n");
+    clock.set(friday_noon() + HOUR / 2);
+    let second = timed(&dir, &clock).max_age(HOUR).build().unwrap();
+    write(&second, "second\n");
+    clock.set(friday_noon() + HOUR);
+    write(&second, "next\n");
+    write(&first, "next\n");
+    assert_eq!((second.stats().rotations, first.stats().rotations), (1, 0));
+    assert_eq!(dir.active_lines(), ["next", "next"]);
+}
+
+/// Waits until the file system says that the log is this old.
+fn until_it_is(age: Duration, dir: &Dir) {
+    eventually("the log is old enough", || {
+        let born = std::fs::metadata(dir.log()).unwrap().created().unwrap();
+        born.elapsed().is_ok_and(|elapsed| elapsed > age)
+    });
+}
+
+// A log that was past its time when it was opened went on with the old segment for a check interval,
+// so that a program started after midnight wrote its first records to the day before.
+#[test]
+fn regression_age_survives_a_restart_and_counts_from_the_first_record_on() {
+    const AGE: Duration = Duration::from_millis(200);
+    let dir = Dir::new();
+    let log = dir.writer().max_age(HOUR).build().unwrap();
+    write(&log, "first\n");
+    if std::fs::metadata(dir.log()).unwrap().created().is_err() {
+        println!("skipped: the file system keeps no birth times");
+        return;
+    }
+    drop(log);
+    // The clock that log calls go by may be a few milliseconds behind.
+    until_it_is(2 * AGE, &dir);
+    // Written to again, so that the time of the last change would say something else.
+    let log = dir.writer().max_age(HOUR).build().unwrap();
+    write(&log, "second\n");
+    drop(log);
+    let log = dir.writer().max_age(AGE).maintenance(Maintenance::Inline).build().unwrap();
+    write(&log, "third\n");
+    let backups = dir.backups();
+    assert_eq!(dir.lines_of(&backups[0]), ["first", "second"]);
+}
+
+#[test]
+fn due_period_is_acted_on_while_nobody_writes() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let log = dir.writer().clock(clock.clone()).rotate_every(Period::Daily).build().unwrap();
+    write(&log, "today\n");
+    clock.set(friday_noon() + 12 * HOUR);
+    eventually("the idle log is rotated", || log.stats().rotations == 1);
+    assert_eq!(dir.lines_of(&dir.backups()[0]), ["today"]);
+    assert_eq!(dir.active_lines(), [""; 0]);
+}
+
+#[test]
+fn due_age_is_acted_on_while_nobody_writes() {
+    let dir = Dir::new();
+    let log = dir.writer().max_age(Duration::from_millis(50)).build().unwrap();
+    write(&log, "old\n");
+    eventually("the idle log is rotated", || dir.backups().len() == 1);
+    assert_eq!(dir.lines_of(&dir.backups()[0]), ["old"]);
+}
+
+/// The times, in minutes after Friday noon, at which a log that is written to every 10 minutes for ten
+/// days rotates.
+fn rotations_by(period: Period) -> Vec<u64> {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let log = timed(&dir, &clock).rotate_every(period).max_backups(0).build().unwrap();
+    let mut rotations = Vec::new();
+    for minutes in (0..10 * 24 * 60).step_by(10) {
+        clock.set(friday_noon() + Duration::from_secs(minutes * 60));
+        let before = log.stats().rotations;
+        write(&log, "x\n");
+        if log.stats().rotations > before {
+            rotations.push(minutes);
+        }
+    }
+    rotations
+}
+
+#[test]
+fn hourly_log_rotates_at_full_hours() {
+    assert_eq!(rotations_by(Period::Hourly), (1..240).map(|hour| hour * 60).collect::<Vec<_>>());
+}
+
+#[test]
+fn daily_log_rotates_at_midnight() {
+    let days: Vec<_> = (0..10).map(|day| 12 * 60 + day * 24 * 60).collect();
+    assert_eq!(rotations_by(Period::Daily), days);
+}
+
+#[test]
+fn weekly_log_rotates_at_midnight_before_monday() {
+    assert_eq!(rotations_by(Period::Weekly), [60 * 60, (60 + 7 * 24) * 60]);
+}
+
+#[test]
+fn minutely_log_rotates_at_full_minutes() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon() + Duration::from_secs(30)));
+    let log = timed(&dir, &clock).rotate_every(Period::Minutely).build().unwrap();
+    write(&log, "x\n");
+    clock.set(friday_noon() + Duration::from_secs(59));
+    write(&log, "x\n");
+    assert_eq!(log.stats().rotations, 0);
+    clock.set(friday_noon() + Duration::from_secs(60));
+    write(&log, "x\n");
+    assert_eq!(log.stats().rotations, 1);
+}
+
+#[test]
+fn period_that_nobody_wrote_in_makes_one_rotation_not_many() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let log = timed(&dir, &clock).rotate_every(Period::Hourly).build().unwrap();
+    write(&log, "before\n");
+    clock.set(friday_noon() + 30 * HOUR);
+    write(&log, "after\n");
+    write(&log, "after\n");
+    assert_eq!(log.stats().rotations, 1);
+}
+
+#[test]
+fn segment_without_a_record_is_not_rotated_by_age_period_or_hand() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let builder = timed(&dir, &clock).max_age(HOUR).rotate_every(Period::Hourly);
+    let log = builder.header(|| b"time,level\n".to_vec()).build().unwrap();
+    for hours in 1..5 {
+        clock.set(friday_noon() + hours * HOUR);
+        assert_eq!(log.rotate().unwrap(), None);
+        // What is due is acted on with the next call, whatever it is.
+        log.reopen().unwrap();
+    }
+    write(&log, "first\n");
+    assert_eq!((log.stats().rotations, dir.backups().len()), (0, 0));
+    assert_eq!(dir.active_lines(), ["time,level", "first"]);
+}
+
+#[test]
+fn idle_empty_log_starts_its_time_anew_instead_of_rotating() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let log = timed(&dir, &clock).max_age(HOUR).build().unwrap();
+    clock.set(friday_noon() + 5 * HOUR);
+    write(&log, "first\n");
+    clock.set(friday_noon() + 5 * HOUR + HOUR / 2);
+    write(&log, "second\n");
+    assert_eq!(log.stats().rotations, 0);
+}
+
+#[test]
+fn size_age_and_period_work_together_whichever_is_first() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let builder = timed(&dir, &clock).max_size(10).max_age(2 * HOUR);
+    let log = builder.rotate_every(Period::Daily).build().unwrap();
+    write(&log, "by size\n");
+    write(&log, "by age\n");
+    clock.set(friday_noon() + 2 * HOUR);
+    write(&log, "by day\n");
+    clock.set(friday_noon() + 12 * HOUR - Duration::from_secs(1));
+    // The age of a new segment.
+    write(&log, "late\n");
+    clock.set(friday_noon() + 12 * HOUR);
+    write(&log, "next\n");
+    let backups: Vec<_> = dir.backups().iter().map(|name| dir.lines_of(name)).collect();
+    assert_eq!(backups, [["by size"], ["by age"], ["by day"], ["late"]]);
+    assert_eq!(dir.active_lines(), ["next"]);
+}
+
+#[test]
+fn opening_rotates_what_is_there_if_asked_to() {
+    let dir = Dir::new();
+    for run in 0..3 {
+        let log = dir.writer().rotate_on_open(true).build().unwrap();
+        write(&log, &format!("run {run}\n"));
+    }
+    let backups: Vec<_> = dir.backups().iter().map(|name| dir.lines_of(name)).collect();
+    assert_eq!(backups, [["run 0"], ["run 1"]]);
+    assert_eq!(dir.active_lines(), ["run 2"]);
+}
+
+#[test]
+fn opening_does_not_rotate_an_empty_log() {
+    let dir = Dir::new();
+    for _ in 0..3 {
+        dir.writer().rotate_on_open(true).header(|| b"#\n".to_vec()).build().unwrap();
+    }
+    assert_eq!(dir.names(), ["app.log"]);
+}
+
+#[test]
+fn opening_does_not_rotate_unless_asked_to() {
+    let dir = Dir::new();
+    for _ in 0..3 {
+        write(&dir.writer().build().unwrap(), "x\n");
+    }
+    assert_eq!(dir.active_lines().len(), 3);
+}
+
+/// What a worker in a time zone of its own reports of a log that it writes to every 10 minutes for two
+/// days from `start` on: the times of the rotations, in minutes after it.
+fn rotations_in(zone: &str, period: &str, start: u64) -> Vec<u64> {
+    let dir = Dir::new();
+    let job = Job::new("calendar", &dir.log()).env("TZ", zone);
+    let mut worker = job.with("period", period).with("start", start).spawn();
+    let rotations = worker.hear().unwrap();
+    worker.finish();
+    let backups = dir.backups();
+    assert!(backups.is_sorted() && backups.len() == rotations.split_whitespace().count());
+    rotations.split_whitespace().map(|minutes| minutes.parse().unwrap()).collect()
+}
+
+/// The task behind [`rotations_in`].
+pub fn calendar(job: &Job) {
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(job.number("start") as u64);
+    let clock = Clock::manual(start);
+    let period = match job.text("period") {
+        "hourly" => Period::Hourly,
+        _ => Period::Daily,
+    };
+    let builder = job.builder().clock(clock.clone()).maintenance(Maintenance::Inline);
+    let log = builder.rotate_every(period).zone(Zone::Local).build().unwrap();
+    let mut rotations = String::new();
+    for (seq, minutes) in (0..48 * 60).step_by(10).enumerate() {
+        clock.set(start + Duration::from_secs(minutes * 60));
+        let before = log.stats().rotations;
+        write(&log, &record(0, seq));
+        if log.stats().rotations > before {
+            rotations.push_str(&format!("{minutes} "));
+        }
+    }
+    crate::support::say(rotations);
+}
+
+/// 2026-10-24 12:00 UTC; on the 25th, at 01:00 UTC, clocks in Berlin go from 3 back to 2.
+const BEFORE_END_OF_DST: u64 = 1_792_843_200;
+
+#[test]
+fn local_days_end_at_local_midnight_also_the_one_of_25_hours() {
+    // 22:00 UTC is midnight on the 25th, 23:00 UTC on the 26th.
+    let rotations = rotations_in("Europe/Berlin", "daily", BEFORE_END_OF_DST);
+    assert_eq!(rotations, [10 * 60, 35 * 60]);
+}
+
+#[test]
+fn hour_that_is_repeated_at_the_end_of_daylight_saving_time_is_a_period_of_its_own() {
+    let rotations = rotations_in("Europe/Berlin", "hourly", BEFORE_END_OF_DST);
+    assert_eq!(rotations, (1..48).map(|hour| hour * 60).collect::<Vec<_>>());
+}
+
+#[test]
+fn local_hours_follow_a_zone_that_is_off_by_half_an_hour() {
+    let rotations = rotations_in("Asia/Kolkata", "hourly", BEFORE_END_OF_DST);
+    assert_eq!(rotations, (0..48).map(|hour| 30 + hour * 60).collect::<Vec<_>>());
+}
