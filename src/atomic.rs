@@ -54,6 +54,7 @@ use crate::error::{Error, Result};
 use crate::fs::{self, Access, Entry, EntryKind, Temp};
 use crate::lock::{FileLock, Wait};
 use std::convert::Infallible;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -422,48 +423,43 @@ impl AtomicFile {
     /// content stands and the temporary is removed. If it was the directory that could not be synced
     /// afterwards, the new content is in place.
     pub fn commit(self) -> Result<()> {
-        self.set_owner_and_mode()?;
-        if let Some(time) = self.options.modified {
-            fs::set_modified(self.temp.file(), time, &self.target)?;
-        }
-        if self.options.sync != SyncLevel::None {
-            fs::sync_all(self.temp.file(), &self.target)?;
-        }
-        let persisted = self.temp.persist(&self.target, self.options.replace);
-        persisted.map_err(|error| error.during("replace", &self.target))?;
-        if self.options.sync == SyncLevel::FileAndDirectory {
-            fs::sync_dir(fs::parent(&self.target))?;
-        }
-        Ok(())
+        self.seal()?;
+        let target = self.target.clone();
+        self.place(&target)
     }
 
-    /// The owner first: a change of owner clears bits of the mode.
-    fn set_owner_and_mode(&self) -> Result<()> {
+    /// Makes the file whole but for its name: owner, mode, time, and its content on the device.
+    pub(crate) fn seal(&self) -> Result<()> {
         let (file, path) = (self.temp.file(), &self.target);
-        match (self.options.owner, self.access) {
-            (Some((uid, gid)), _) => fs::set_owner(file, Access { mode: 0, uid, gid }, path)?,
-            (None, Some(wanted)) => self.try_owner(wanted)?,
-            (None, None) => {}
-        }
-        match (self.options.mode, self.access) {
-            (Some(mode), _) => fs::set_mode(file, mode, path),
-            (None, Some(wanted)) => {
-                fs::set_mode(file, kept_mode(wanted, fs::fstat(file, path)?.access), path)
+        match self.options.owner {
+            Some((uid, gid)) => {
+                fs::set_owner(file, Access { mode: 0, uid, gid }, path)?;
+                self.temp.set_mode(self.options.mode, self.access)?;
             }
-            (None, None) => Ok(()),
+            None => self.temp.set_access(self.access, self.options.mode)?,
+        }
+        if let Some(time) = self.options.modified {
+            fs::set_modified(file, time, path)?;
+        }
+        match self.options.sync {
+            SyncLevel::None => Ok(()),
+            SyncLevel::File | SyncLevel::FileAndDirectory => fs::sync_all(file, path),
         }
     }
 
-    /// Gives the file its owner and group, or at least its group, or neither.
-    fn try_owner(&self, wanted: Access) -> Result<()> {
-        let (file, path) = (self.temp.file(), &self.target);
-        let made = fs::fstat(file, path)?.access;
-        if (made.uid, made.gid) != (wanted.uid, wanted.gid) {
-            // What came of it is read back before the mode is set: see `kept_mode`.
-            let _ = fs::set_owner(file, wanted, path)
-                .or_else(|_| fs::set_owner(file, Access { uid: made.uid, ..wanted }, path));
+    /// Gives a sealed file its name, which may be another by now than it was opened for.
+    pub(crate) fn place(self, target: &Path) -> Result<()> {
+        let persisted = self.temp.persist(target, self.options.replace);
+        persisted.map_err(|error| error.during("replace", target))?;
+        match self.options.sync {
+            SyncLevel::FileAndDirectory => fs::sync_dir(fs::parent(target)),
+            SyncLevel::None | SyncLevel::File => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The file as it is being written.
+    pub(crate) fn file(&self) -> &File {
+        self.temp.file()
     }
 
     fn append(&self, bytes: &[u8]) -> Result<usize> {
@@ -494,19 +490,6 @@ impl Write for AtomicFile {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// The mode of `wanted` for a file with the owner and group of `given`: nobody may do more than before.
-fn kept_mode(wanted: Access, given: Access) -> u32 {
-    let mut mode = wanted.mode;
-    if given.uid != wanted.uid {
-        mode &= !0o4000;
-    }
-    if given.gid != wanted.gid {
-        let everybody = (mode & 0o007) << 3;
-        mode &= !0o2070 | everybody;
-    }
-    mode
 }
 
 #[cfg(test)]
@@ -609,16 +592,5 @@ mod tests {
         assert_eq!(error.unwrap_err().kind(), crate::ErrorKind::LockLost);
         assert_eq!(content(&path), "old");
         assert_eq!(fs::names(dir.path()).unwrap(), ["a"]);
-    }
-
-    #[test]
-    fn kept_mode_never_gives_anybody_more() {
-        let of = |mode, uid, gid| Access { mode, uid, gid };
-        assert_eq!(kept_mode(of(0o6750, 1, 1), of(0, 1, 1)), 0o6750);
-        assert_eq!(kept_mode(of(0o6750, 1, 1), of(0, 2, 1)), 0o2750);
-        assert_eq!(kept_mode(of(0o6754, 1, 1), of(0, 1, 2)), 0o4744);
-        assert_eq!(kept_mode(of(0o0660, 1, 1), of(0, 2, 2)), 0o0600);
-        assert_eq!(kept_mode(of(0o0644, 1, 1), of(0, 2, 2)), 0o0644);
-        assert_eq!(kept_mode(of(0o0606, 1, 1), of(0, 1, 2)), 0o0606);
     }
 }

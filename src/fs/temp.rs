@@ -3,7 +3,7 @@
 //! A temporary of `T` is named `.T.<12 letters or digits>.tmp`. It is leased from the start, so that
 //! whoever clears up after a crash can tell one that is being written from one left behind.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Access};
 use std::fs::File;
 use std::io;
@@ -29,7 +29,12 @@ impl Temp {
         // The next attempt has another name.
         loop {
             let temp = Self::create(target, mode)?;
-            if fs::try_lease(&temp.file, &temp.path)? && temp.is_in_place()? {
+            let leased = match fs::try_lease(&temp.file, &temp.path) {
+                // Whoever needs locks finds out elsewhere; replacing a file does not.
+                Err(error) if error.kind() == ErrorKind::LockUnsupported => true,
+                leased => leased?,
+            };
+            if leased && temp.is_in_place()? {
                 return Ok(temp);
             }
         }
@@ -77,18 +82,39 @@ impl Temp {
         &self.path
     }
 
-    /// Gives the file the owner and group of the one it follows, or the group alone, as far as the
-    /// process may. If it may not, the file stays its own: no reason not to make it.
-    pub(crate) fn keep_owner(&self, like: Access) {
-        let Ok(made) = fs::fstat(&self.file, &self.path) else { return };
-        let group_alone = Access { uid: made.access.uid, ..like };
-        for wanted in [like, group_alone] {
-            if (made.access.uid, made.access.gid) == (wanted.uid, wanted.gid)
+    /// Gives the file the owner and group of the one it follows, if there is one, as far as the process
+    /// may: if not both, the group; if not that, the file stays its own, which is no reason not to
+    /// make it. Then its [mode](Temp::set_mode).
+    pub(crate) fn set_access(&self, like: Option<Access>, mode: Option<u32>) -> Result<()> {
+        if let Some(wanted) = like {
+            self.try_owner(wanted)?;
+        }
+        // After the owner, whose change clears bits of the mode.
+        self.set_mode(mode, like)
+    }
+
+    /// Gives the file the mode `mode` exactly, or that of `like`, less what the owner or group that it has
+    /// should not be allowed.
+    pub(crate) fn set_mode(&self, mode: Option<u32>, like: Option<Access>) -> Result<()> {
+        let mode = match (mode, like) {
+            (Some(mode), _) => mode,
+            (None, Some(like)) => kept_mode(like, fs::fstat(&self.file, &self.path)?.access),
+            (None, None) => return Ok(()),
+        };
+        fs::set_mode(&self.file, mode, &self.path)
+    }
+
+    fn try_owner(&self, wanted: Access) -> Result<()> {
+        let made = fs::fstat(&self.file, &self.path)?.access;
+        let group_alone = Access { uid: made.uid, ..wanted };
+        for wanted in [wanted, group_alone] {
+            if (made.uid, made.gid) == (wanted.uid, wanted.gid)
                 || fs::set_owner(&self.file, wanted, &self.path).is_ok()
             {
                 break;
             }
         }
+        Ok(())
     }
 
     /// Gives the file its final name in one step, and returns the open handle with its lease.
@@ -104,6 +130,19 @@ impl Temp {
         self.path.disable_cleanup(true);
         Ok(self.file)
     }
+}
+
+/// The mode of `wanted` for a file with the owner and group of `given`: nobody may do more than before.
+fn kept_mode(wanted: Access, given: Access) -> u32 {
+    let mut mode = wanted.mode;
+    if given.uid != wanted.uid {
+        mode &= !0o4000;
+    }
+    if given.gid != wanted.gid {
+        let everybody = (mode & 0o007) << 3;
+        mode &= !0o2070 | everybody;
+    }
+    mode
 }
 
 /// Whether giving a file its name may replace another.
@@ -170,5 +209,16 @@ mod tests {
         let error = Temp::beside(&target, 0o600).unwrap().persist(&target, Replace::No);
         assert_eq!(error.unwrap_err().io_kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::names(dir.path()).unwrap(), ["a.log"]);
+    }
+
+    #[test]
+    fn kept_mode_never_gives_anybody_more() {
+        let of = |mode, uid, gid| Access { mode, uid, gid };
+        assert_eq!(kept_mode(of(0o6750, 1, 1), of(0, 1, 1)), 0o6750);
+        assert_eq!(kept_mode(of(0o6750, 1, 1), of(0, 2, 1)), 0o2750);
+        assert_eq!(kept_mode(of(0o6754, 1, 1), of(0, 1, 2)), 0o4744);
+        assert_eq!(kept_mode(of(0o0660, 1, 1), of(0, 2, 2)), 0o0600);
+        assert_eq!(kept_mode(of(0o0644, 1, 1), of(0, 2, 2)), 0o0644);
+        assert_eq!(kept_mode(of(0o0606, 1, 1), of(0, 1, 2)), 0o0606);
     }
 }

@@ -19,11 +19,26 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub(crate) struct LockFile {
     pub(crate) path: PathBuf,
-    pub(crate) mode: u32,
+    pub(crate) mode: Mode,
     /// Whether the directories above it are made as well.
     pub(crate) make_dirs: bool,
     /// Whether it stays after a release.
     pub(crate) keep: bool,
+}
+
+/// The permissions of a lock file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    LessUmask(u32),
+    Exact(u32),
+}
+
+impl Mode {
+    fn bits(self) -> u32 {
+        match self {
+            Self::LessUmask(bits) | Self::Exact(bits) => bits,
+        }
+    }
 }
 
 /// A lock that this process has; given back by [`LockFile::release`], or by dropping it, which leaves
@@ -71,7 +86,7 @@ impl LockFile {
     }
 
     fn open(&self) -> Result<File> {
-        let open = || fs::open_lock(&self.path, self.mode);
+        let open = || fs::open_lock(&self.path, self.mode.bits());
         match open() {
             Err(error) if error.is_not_found() && self.make_dirs => {
                 fs::create_dirs(fs::parent(&self.path))?;
@@ -93,6 +108,13 @@ impl LockFile {
         }
         let is_ours = locked.len == 0 || read_owner(&file, &self.path).is_some();
         let held = Held { file, id: locked.id, kind, is_ours };
+        match self.mode {
+            Mode::Exact(mode) if is_ours && locked.access.mode != mode => {
+                // Another user's file keeps the mode that this user gave it.
+                let _ = fs::set_mode(&held.file, mode, &self.path);
+            }
+            Mode::Exact(_) | Mode::LessUmask(_) => {}
+        }
         held.sign(&self.path);
         Ok(Some(held))
     }

@@ -84,7 +84,7 @@ pub use stale::clean_stale_locks;
 use crate::clock::{Deadline, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
-use file::{Held, LockFile};
+use file::{Held, LockFile, Mode};
 use gate::Gate;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -128,6 +128,8 @@ impl Wait {
 #[derive(Debug)]
 pub struct FileLock {
     file: LockFile,
+    /// Whether writers that wait long are let before later readers.
+    is_fair: bool,
     /// A guard of this value is out, or a thread is about to get one.
     in_use: AtomicBool,
 }
@@ -140,8 +142,9 @@ impl FileLock {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         file_name(&path)?;
-        let file = LockFile { path, mode: DEFAULT_MODE, make_dirs: false, keep: false };
-        Ok(Self { file, in_use: AtomicBool::new(false) })
+        let mode = Mode::LessUmask(DEFAULT_MODE);
+        let file = LockFile { path, mode, make_dirs: false, keep: false };
+        Ok(Self { file, is_fair: true, in_use: AtomicBool::new(false) })
     }
 
     /// A lock for the file at `path`, with the lock file `<path>.lock` beside it.
@@ -174,12 +177,25 @@ impl FileLock {
         Ok(lock)
     }
 
-    /// The permissions of the lock file when it is created, less the umask; 0o600 by default.
+    /// The exact permissions of the lock file, whatever the umask; 0o600 less the umask by default.
     ///
     /// Users who share a lock need read permission at least. No effect on Windows.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
-        self.file.mode = mode;
+        self.file.mode = Mode::Exact(mode);
+        self
+    }
+
+    /// The permissions of the lock file when it is created, less the umask.
+    pub(crate) fn mode_less_umask(mut self, mode: u32) -> Self {
+        self.file.mode = Mode::LessUmask(mode);
+        self
+    }
+
+    /// For a lock that is only ever taken exclusively: there are no readers to be kept out for a writer
+    /// that waits, so no gate is made.
+    pub(crate) fn without_gate(mut self) -> Self {
+        self.is_fair = false;
         self
     }
 
@@ -271,6 +287,9 @@ impl FileLock {
     }
 
     fn take_exclusive(&self, until: Deadline) -> Result<Option<Held>> {
+        if !self.is_fair {
+            return self.file.take(LockKind::Exclusive, until);
+        }
         let soon = Deadline::after(gate::PATIENCE).min(until);
         let held = self.file.take(LockKind::Exclusive, soon)?;
         if held.is_some() || until.left().is_none() {

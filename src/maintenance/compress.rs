@@ -1,7 +1,8 @@
 //! Packing a finished segment: into a temporary beside it, which gets its name when it is whole.
 
+use crate::atomic::{AtomicFile, Links};
 use crate::error::{Error, Result};
-use crate::fs::{self, Temp};
+use crate::fs::{self, Replace};
 use crate::segment::name::Packing;
 use std::fs::File;
 use std::io::{self, Write};
@@ -66,7 +67,7 @@ impl Codec {
 /// Whether to go on with work that takes long.
 pub(crate) type GoOn<'a> = &'a dyn Fn() -> bool;
 
-/// Packs `plain` into a temporary for `target`, synced and with the mode, owner and time of `plain`.
+/// Packs `plain` into a file that waits for its name: synced, with the mode, owner and time of `plain`.
 /// `None` if it was given up because `go_on` said so.
 pub(crate) fn pack(
     plain: &File,
@@ -74,77 +75,49 @@ pub(crate) fn pack(
     target: &Path,
     codec: Codec,
     go_on: GoOn<'_>,
-) -> Result<Option<Temp>> {
+) -> Result<Option<AtomicFile>> {
     let entry = fs::fstat(plain, from)?;
-    // Nobody else may look into it before it has the right owner.
-    let temp = Temp::beside(target, 0o600)?;
-    if !encode(plain, from, &temp, codec, go_on)? {
-        return Ok(None);
-    }
-    temp.keep_owner(entry.access);
-    fs::set_mode(temp.file(), entry.access.mode, temp.path())?;
-    fs::set_modified(temp.file(), entry.modified, temp.path())?;
-    fs::sync_all(temp.file(), temp.path())?;
-    // Neither is likely to be read soon; what the log's readers and writers need should stay.
-    fs::drop_from_cache(plain);
-    fs::drop_from_cache(temp.file());
-    Ok(Some(temp))
-}
-
-/// Streams `plain` through the codec; `false` if it was given up.
-fn encode(plain: &File, from: &Path, temp: &Temp, codec: Codec, go_on: GoOn<'_>) -> Result<bool> {
-    let sink = Sink(temp);
-    match codec {
+    let options = AtomicFile::options().like(&entry).replace(Replace::No).links(Links::Replace);
+    let mut packed = options.open(target)?;
+    let whole = match codec {
         Codec::Gzip(level) => {
             let level = flate2::Compression::new(level);
-            let mut encoder = flate2::write::GzEncoder::new(sink, level);
-            let whole = copy(plain, from, &mut encoder, temp, go_on)?;
-            encoder.finish().map_err(|error| compressing(temp, error))?;
-            Ok(whole)
+            let mut encoder = flate2::write::GzEncoder::new(&mut packed, level);
+            let whole = copy(plain, from, &mut encoder, go_on)?;
+            encoder.finish().map(|_| whole)
         }
         #[cfg(feature = "zstd")]
         Codec::Zstd(level) => {
             let level = i32::try_from(level).unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
-            let encoder = zstd::Encoder::new(sink, level);
-            let mut encoder = encoder.map_err(|error| compressing(temp, error))?;
-            let whole = copy(plain, from, &mut encoder, temp, go_on)?;
-            encoder.finish().map_err(|error| compressing(temp, error))?;
-            Ok(whole)
+            let encoder = zstd::Encoder::new(&mut packed, level);
+            let mut encoder = encoder.map_err(|error| compressing(from, error))?;
+            let whole = copy(plain, from, &mut encoder, go_on)?;
+            encoder.finish().map(|_| whole)
         }
+    };
+    if !whole.map_err(|error| compressing(from, error))? {
+        return Ok(None);
     }
+    packed.seal()?;
+    // Neither is likely to be read soon; what the log's readers and writers need should stay.
+    fs::drop_from_cache(plain);
+    fs::drop_from_cache(packed.file());
+    Ok(Some(packed))
 }
 
-fn copy(
-    plain: &File,
-    from: &Path,
-    encoder: &mut impl Write,
-    temp: &Temp,
-    go_on: GoOn<'_>,
-) -> Result<bool> {
+/// Streams `plain` into the encoder; `false` if it was given up.
+fn copy(plain: &File, from: &Path, encoder: &mut impl Write, go_on: GoOn<'_>) -> Result<bool> {
     const CHUNK: usize = 128 * 1024;
     let mut buffer = vec![0; CHUNK];
     while go_on() {
         match fs::read(plain, &mut buffer, from)? {
             0 => return Ok(true),
-            len => encoder.write_all(&buffer[..len]).map_err(|error| compressing(temp, error))?,
+            len => encoder.write_all(&buffer[..len]).map_err(|error| compressing(from, error))?,
         }
     }
     Ok(false)
 }
 
-fn compressing(temp: &Temp, error: io::Error) -> Error {
-    Error::io("compress into", temp.path(), error)
-}
-
-/// A temporary as the encoders write to it.
-struct Sink<'a>(&'a Temp);
-
-impl Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        fs::append(self.0.file(), bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+fn compressing(from: &Path, error: io::Error) -> Error {
+    Error::io("compress", from, error)
 }

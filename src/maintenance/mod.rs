@@ -17,9 +17,10 @@ pub use compress::Compression;
 pub(crate) use prune::Retention;
 pub(crate) use signal::Signal;
 
+use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
-use crate::fs::{self, Replace, Temp, Unleased};
+use crate::fs::{self, Unleased};
 use crate::lock::Wait;
 use crate::rotation::{Retry, rotation_lock, without_twins};
 use crate::segment::name::{Key, Name, Naming, Packing};
@@ -306,18 +307,17 @@ impl Pass<'_> {
         }
         let target = self.location.backup_path(packed(backup.name, codec));
         let packing = compress::pack(&plain, &backup.path, &target, codec, self.go_on)?;
-        let Some(temp) = packing else { return Ok(Step::Deferred) };
-        self.replace_by(backup, codec, temp)
+        let Some(packed) = packing else { return Ok(Step::Deferred) };
+        self.replace_by(backup, codec, packed)
     }
 
     /// Puts a packed backup in the place of the plain one, which is held exclusively.
-    fn replace_by(&self, backup: &Backup, codec: Codec, temp: Temp) -> Result<Step> {
-        let after = fs::fstat(temp.file(), temp.path())?.len;
+    fn replace_by(&self, backup: &Backup, codec: Codec, file: AtomicFile) -> Result<Step> {
+        let after = fs::fstat(file.file(), file.path())?.len;
         let done = self.keeper.with_stable_names(self.location, || {
             let Some((name, from)) = self.present_name(backup)? else { return Ok(None) };
             let to = self.location.backup_path(packed(name, codec));
-            temp.persist(&to, Replace::No)?;
-            fs::sync_dir(self.location.dir())?;
+            file.place(&to)?;
             fs::remove(&from)?;
             Ok(Some((from, to)))
         })?;

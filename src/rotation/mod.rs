@@ -104,9 +104,13 @@ pub(crate) struct Rotator {
 /// The mode of a first segment and of the lock file, less the umask, where none is configured.
 const DEFAULT_MODE: u32 = 0o666;
 
-/// The lock that all workers of a log take to rotate it.
+/// The lock that all workers of a log take to rotate it, open to those who may open the log.
 pub(crate) fn rotation_lock(location: &Location, mode: Option<u32>) -> Result<FileLock> {
-    Ok(FileLock::open(location.lock_path())?.mode(mode.unwrap_or(DEFAULT_MODE)))
+    let lock = FileLock::open(location.lock_path())?.without_gate();
+    Ok(match mode {
+        Some(mode) => lock.mode(mode),
+        None => lock.mode_less_umask(DEFAULT_MODE),
+    })
 }
 
 impl Rotator {
@@ -265,13 +269,7 @@ impl Rotator {
     fn prepare(&self, like: Option<Access>) -> Result<(Temp, u64)> {
         let mode = self.settings.mode.or(like.map(|access| access.mode));
         let temp = Temp::beside(self.location.path(), mode.unwrap_or(DEFAULT_MODE))?;
-        if let Some(like) = like {
-            temp.keep_owner(like);
-        }
-        // After the owner, whose change may clear bits of the mode.
-        if let Some(mode) = mode {
-            fs::set_mode(temp.file(), mode, temp.path())?;
-        }
+        temp.set_access(like, self.settings.mode)?;
         let header = self.header();
         fs::append_all(temp.file(), &header, temp.path())?;
         Ok((temp, header.len() as u64))

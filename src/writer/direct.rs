@@ -65,12 +65,11 @@ impl Direct {
         parts: Parts,
     ) -> Result<Self> {
         let (active, _) = rotator.open(None)?;
-        Ok(Self {
+        let mut direct = Self {
             rotator,
             window: trigger.window(active.started),
             active,
             trigger,
-            // The first record looks first: the segment that was found may be past its time.
             calm: (0, 0),
             patience,
             retry: Retry::default(),
@@ -79,7 +78,11 @@ impl Direct {
             records: 0,
             census: Census::default(),
             parts,
-        })
+        };
+        // The segment that was found may be past its time.
+        direct.check_time();
+        direct.rest();
+        Ok(direct)
     }
 
     /// How many records were written so far.
