@@ -67,8 +67,8 @@ pub(crate) fn open_lock_read(path: &Path) -> Result<Option<File>> {
     found(run("open lock file", path, || sys::open_lock_read(path)))
 }
 
-/// Locks a file if nobody stands in the way; `false` if somebody does. Belongs to the open file, not
-/// to this process: see the [lock module](crate::lock).
+/// Locks a file if nobody stands in the way; `false` if somebody does. Belongs to the open file,
+/// not to this process: see the [lock module](crate::lock).
 pub(crate) fn try_lock(file: &File, kind: LockKind, path: &Path) -> Result<bool> {
     run_lock(kind, path, || {
         let tried = match kind {

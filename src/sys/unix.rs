@@ -89,6 +89,10 @@ pub(crate) fn open_lock_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)
 }
 
+pub(crate) fn is_removal_refused(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
 pub(crate) fn is_lock_unsupported(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let unsupported = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOSYS];
