@@ -236,6 +236,7 @@ impl Pass<'_> {
         });
     }
 
+    /// How many of the oldest files have to go.
     fn surplus(&self, listing: &Listing) -> Result<usize> {
         let settings = &self.keeper.settings;
         let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
@@ -249,9 +250,15 @@ impl Pass<'_> {
             other_bytes: temporaries.saturating_add(active.max(settings.max_size)),
             free,
         };
-        let facts = |backup: &Backup| Facts { bytes: backup.len, finished: backup.finished() };
-        let facts: Vec<_> = listing.backups.iter().map(facts).collect();
-        Ok(settings.retention.surplus(&facts, around))
+        // One that another worker is packing right now may be there in both forms; it is one backup.
+        let backups: Vec<_> = listing.backups.chunk_by(|a, b| a.name.key == b.name.key).collect();
+        let facts = |forms: &&[Backup]| Facts {
+            bytes: forms.iter().map(|form| form.len).sum(),
+            finished: forms[0].finished(),
+        };
+        let facts: Vec<_> = backups.iter().map(facts).collect();
+        let surplus = settings.retention.surplus(&facts, around);
+        Ok(backups[..surplus].iter().map(|forms| forms.len()).sum())
     }
 
     /// Removes a backup that nobody has open; `true` if it is gone.
