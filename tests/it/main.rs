@@ -12,6 +12,7 @@
 mod atomic;
 mod buffered;
 mod direct;
+mod header;
 mod lock;
 mod names;
 mod processes;
