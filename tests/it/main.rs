@@ -15,6 +15,7 @@ mod direct;
 mod header;
 mod lock;
 mod names;
+mod observer;
 mod processes;
 mod support;
 mod support_lock;
