@@ -19,4 +19,6 @@ mod observer;
 mod processes;
 mod support;
 mod support_lock;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod triggers;
