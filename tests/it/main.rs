@@ -12,9 +12,13 @@
 mod atomic;
 mod buffered;
 mod direct;
+mod header;
 mod lock;
 mod names;
+mod observer;
 mod processes;
 mod support;
 mod support_lock;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod triggers;

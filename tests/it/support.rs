@@ -249,7 +249,7 @@ impl Job {
     /// Starts a process that does this, by running this test binary again.
     pub fn spawn(&self) -> Worker {
         let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = self.command();
         command
             .args(["--exact", "support::child", "--nocapture", "--include-ignored"])
             .env(ORDERS, orders)
@@ -269,6 +269,18 @@ impl Job {
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
+    }
+
+    /// This test binary, with files that cannot grow beyond `file_blocks` of 512 bytes if the job says so.
+    fn command(&self) -> Command {
+        let this = std::env::current_exe().unwrap();
+        if !self.has("file_blocks") {
+            return Command::new(this);
+        }
+        let mut limited = Command::new("sh");
+        let script = "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"";
+        limited.args(["-c", script, "sh", self.text("file_blocks")]).arg(this);
+        limited
     }
 
     fn received() -> Option<Self> {
@@ -517,6 +529,7 @@ fn counter(stats: &Stats, name: &str) -> u64 {
         "compressions" => stats.compressions,
         "deferrals" => stats.deferrals,
         "pruned" => stats.pruned,
+        "torn" => stats.torn,
         "timeouts" => stats.failures(ErrorKind::LockTimeout),
         "failures" => stats.all_failures(),
         other => panic!("no such counter: {other}"),
