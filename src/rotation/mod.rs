@@ -103,6 +103,7 @@ pub(crate) struct Settings {
 
 /// Opens, follows and rotates one log.
 pub(crate) struct Rotator {
+    /// The path as the user gave it, but absolute: links in it are not resolved.
     given: PathBuf,
     location: Arc<Location>,
     lock: FileLock,
@@ -135,6 +136,8 @@ impl Rotator {
             return Err(Error::unwritable_directory(location.path(), location.dir()));
         }
         let lock = rotation_lock(&location, settings.mode)?;
+        // A link that is put there later is found wherever the process has gone by then.
+        let given = std::path::absolute(&given).unwrap_or(given);
         Ok(Self { given, location, lock, settings, clock, journal })
     }
 
