@@ -255,7 +255,7 @@ impl Direct {
             return;
         }
         match fs::fstat(&self.active.lease.file, self.location().path()) {
-            Ok(entry) => self.active.size = entry.len,
+            Ok(entry) => self.active.learn_size(entry.len, &self.parts.journal.counters),
             Err(error) => return self.failed(error),
         }
         if self.active.is_empty() {
@@ -398,12 +398,7 @@ impl Direct {
     fn ask_size(&mut self) {
         let counted = self.active.size;
         let end = fs::append_offset(&self.active.lease.file).unwrap_or(counted);
-        if end < counted {
-            // Cut short by another program; the header went with the rest.
-            self.active.header = 0;
-            self.parts.journal.counters.truncations.increment();
-        }
-        self.active.size = end;
+        self.active.learn_size(end, &self.parts.journal.counters);
         self.census.note(end == counted, end, self.trigger.max_size);
     }
 

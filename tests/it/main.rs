@@ -12,11 +12,13 @@
 mod atomic;
 mod buffered;
 mod direct;
+mod foreign;
 mod header;
 mod lock;
 mod names;
 mod observer;
 mod processes;
+mod straggler;
 mod support;
 mod support_lock;
 #[cfg(feature = "tracing")]
