@@ -221,7 +221,7 @@ impl Pass<'_> {
     /// Removes what no live process is writing any more.
     fn clear_temporaries(&mut self, listing: &Listing) {
         for (path, _) in &listing.temporaries {
-            let removed = remove_if_unleased(path);
+            let removed = fs::remove_dead_temp(path);
             self.check(removed);
         }
     }
@@ -364,15 +364,4 @@ fn remove(path: &Path) -> Result<Step> {
         Unleased::Leased => Ok(Step::Deferred),
         Unleased::Gone => Ok(Step::Moved),
     }
-}
-
-/// Removes a temporary unless some process is writing it.
-fn remove_if_unleased(path: &Path) -> Result<()> {
-    let Unleased::Ours(held) = fs::open_unleased(path)? else { return Ok(()) };
-    let ours = fs::fstat(&held, path)?.id;
-    // Since it was opened it may have been finished, and be a segment now.
-    if fs::stat(path)?.is_some_and(|there| there.id == ours) {
-        fs::remove(path)?;
-    }
-    Ok(())
 }
