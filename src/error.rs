@@ -24,8 +24,8 @@ pub enum ErrorKind {
     LockTimeout,
     /// This very handle holds the lock already; waiting for it would never end.
     AlreadyLocked,
-    /// Someone removed or replaced the lock file while the lock was held, so others may have held it
-    /// at the same time.
+    /// Someone removed or replaced the lock file while the lock was held, so others may have held
+    /// it at the same time.
     LockLost,
     /// The file system offers no file locks, so several processes cannot be kept apart.
     LockUnsupported,

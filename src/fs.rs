@@ -14,7 +14,7 @@ pub(crate) use temp::{Temp, remove_dead_temp, temp_target};
 use crate::error::{Error, Result, lock_action};
 use crate::sys;
 use std::fs::{File, FileTimes};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -67,8 +67,8 @@ pub(crate) fn open_lock_read(path: &Path) -> Result<Option<File>> {
     found(run("open lock file", path, || sys::open_lock_read(path)))
 }
 
-/// Locks a file if nobody stands in the way; `false` if somebody does. Belongs to the open file, not
-/// to this process: see the [lock module](crate::lock).
+/// Locks a file if nobody stands in the way; `false` if somebody does. Belongs to the open file,
+/// not to this process: see the [lock module](crate::lock).
 pub(crate) fn try_lock(file: &File, kind: LockKind, path: &Path) -> Result<bool> {
     run_lock(kind, path, || {
         let tried = match kind {
@@ -143,9 +143,9 @@ pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
 
 /// Appends with one `write` call; may be short.
 #[inline]
-pub(crate) fn append(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
     let allowed = fault::write_step(bytes.len())?;
-    file.write(&bytes[..allowed])
+    sys::append(file, &bytes[..allowed])
 }
 
 /// Appends all of `bytes`, in as many `write` calls as it takes.

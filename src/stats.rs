@@ -176,7 +176,8 @@ pub struct Stats {
     pub lock_waits: u64,
     /// Backups compressed.
     pub compressions: u64,
-    /// Times a backup was left for later because a worker or a reader still had it open.
+    /// Times a backup was left for later because a worker or a reader still had it open, or another
+    /// worker had it in hand. One that is tried ten times in vain counts ten.
     pub deferrals: u64,
     /// Backups removed.
     pub pruned: u64,

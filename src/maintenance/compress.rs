@@ -10,6 +10,7 @@ use std::path::Path;
 
 /// What finished segments are packed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Compression {
     /// Backups stay as they are. The default.
     #[default]

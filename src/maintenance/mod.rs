@@ -172,14 +172,7 @@ enum Step {
 impl Pass<'_> {
     /// Returns the last listing made, if one could be.
     fn run(&mut self) -> Option<Listing> {
-        let listed = self.list();
-        let mut listing = self.check(listed)?;
-        self.clear_temporaries(&listing);
-        if listing.backups.windows(2).any(|pair| pair[0].name.key == pair[1].name.key) {
-            let removed = self.remove_twins();
-            self.check(removed)?;
-        }
-        listing = self.prune()?;
+        let mut listing = self.prune()?;
         if self.compress(&listing) {
             listing = self.prune()?;
         }
@@ -211,35 +204,39 @@ impl Pass<'_> {
         self.keeper.journal.counters.deferrals.increment();
     }
 
-    /// Removes plain backups whose packed form is whole.
-    fn remove_twins(&self) -> Result<()> {
-        self.keeper.with_stable_names(self.location, || {
-            without_twins(self.location, &backup_names(self.location, self.naming())?).map(|_| ())
-        })
-    }
-
-    /// Removes what no live process is writing any more.
-    fn clear_temporaries(&mut self, listing: &Listing) {
-        for (path, _) in &listing.temporaries {
-            let removed = fs::remove_dead_temp(path);
-            self.check(removed);
-        }
-    }
-
-    /// Lists the backups, and removes those that the limits leave no room for.
+    /// Lists the log's files, clears up what a crash left, and removes what the limits leave no room for.
     fn prune(&mut self) -> Option<Listing> {
+        let listed = self.list();
+        let mut listing = self.check(listed)?;
+        self.clear_temporaries(&mut listing);
+        let surplus = self.surplus(&listing);
+        if self.check(surplus)? == 0 && !listing.has_twins() {
+            return Some(listing);
+        }
         let (keeper, location) = (self.keeper, self.location);
-        let pruned = keeper.with_stable_names(location, || {
-            let mut listing = self.list()?;
-            let surplus = self.surplus(&listing)?;
-            let kept = listing.backups.split_off(surplus);
-            listing.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
-            listing.backups.extend(kept);
-            Ok(listing)
-        });
+        let pruned = keeper.with_stable_names(location, || self.prune_stable(listing));
         self.check(pruned)
     }
 
+    fn prune_stable(&mut self, mut listing: Listing) -> Result<Listing> {
+        let names = backup_names(self.location, self.naming())?;
+        without_twins(self.location, &names)?;
+        listing.backups = self.list()?.backups;
+        let kept = listing.backups.split_off(self.surplus(&listing)?);
+        listing.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
+        listing.backups.extend(kept);
+        Ok(listing)
+    }
+
+    /// Removes what no live process is writing any more.
+    fn clear_temporaries(&mut self, listing: &mut Listing) {
+        listing.temporaries.retain(|(path, _)| {
+            let removed = fs::remove_dead_temp(path);
+            self.check(removed) != Some(true)
+        });
+    }
+
+    /// How many of the oldest files have to go.
     fn surplus(&self, listing: &Listing) -> Result<usize> {
         let settings = &self.keeper.settings;
         let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
@@ -253,9 +250,15 @@ impl Pass<'_> {
             other_bytes: temporaries.saturating_add(active.max(settings.max_size)),
             free,
         };
-        let facts = |backup: &Backup| Facts { bytes: backup.len, finished: backup.finished() };
-        let facts: Vec<_> = listing.backups.iter().map(facts).collect();
-        Ok(settings.retention.surplus(&facts, around))
+        // One that another worker is packing right now may be there in both forms; it is one backup.
+        let backups: Vec<_> = listing.backups.chunk_by(|a, b| a.name.key == b.name.key).collect();
+        let facts = |forms: &&[Backup]| Facts {
+            bytes: forms.iter().map(|form| form.len).sum(),
+            finished: forms[0].finished(),
+        };
+        let facts: Vec<_> = backups.iter().map(facts).collect();
+        let surplus = settings.retention.surplus(&facts, around);
+        Ok(backups[..surplus].iter().map(|forms| forms.len()).sum())
     }
 
     /// Removes a backup that nobody has open; `true` if it is gone.

@@ -132,8 +132,13 @@ impl Rotator {
         &self.location
     }
 
-    /// Opens the active segment, or creates it, with the owner and mode that `like` says.
-    pub(crate) fn open(&mut self, like: Option<Access>) -> Result<(Active, Outcome)> {
+    /// Opens the active segment, or creates it, with the owner and mode that `like` says, waiting at most
+    /// `patience` for the rotation lock.
+    pub(crate) fn open(
+        &mut self,
+        like: Option<Access>,
+        patience: Duration,
+    ) -> Result<(Active, Outcome)> {
         self.follow_link()?;
         // If another worker creates the log first, the second round finds it.
         loop {
@@ -141,7 +146,7 @@ impl Rotator {
                 return Ok((active, Outcome::Followed));
             }
             self.location.ensure_dir()?;
-            let guard = self.take_lock(self.settings.lock_timeout)?;
+            let guard = self.take_lock(patience)?;
             let created = self.create_if_missing(like);
             self.release(guard);
             if let Some(active) = created? {
@@ -151,8 +156,8 @@ impl Rotator {
     }
 
     /// Makes the active segment whatever the log's path names now, creating it if that is nothing.
-    pub(crate) fn follow(&mut self, active: &mut Active) -> Result<Outcome> {
-        let (found, outcome) = self.open(Some(active.lease.entry.access))?;
+    pub(crate) fn follow(&mut self, active: &mut Active, patience: Duration) -> Result<Outcome> {
+        let (found, outcome) = self.open(Some(active.lease.entry.access), patience)?;
         *active = found;
         Ok(outcome)
     }
@@ -175,7 +180,7 @@ impl Rotator {
     ) -> Result<Outcome> {
         // Most workers that come late can see it without the lock.
         if self.has_moved(active)? {
-            return self.follow(active);
+            return self.follow(active, patience);
         }
         let guard = self.take_lock(patience)?;
         let outcome = self.rotate_locked(active, due);

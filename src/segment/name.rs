@@ -30,6 +30,7 @@ pub enum Naming {
 
 /// What a backup's content is packed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Packing {
     /// The records as they were written.
     Plain,

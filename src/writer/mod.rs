@@ -9,6 +9,7 @@ pub use buffered::{Delivery, Overflow};
 pub use durability::Durability;
 pub use lines::LineRecords;
 
+use crate::clock::Stopwatch;
 use crate::config::{Builder, Callbacks, Config};
 use crate::error::{Error, Result};
 use crate::fs;
@@ -312,9 +313,12 @@ impl Core {
     fn keep(&self) {
         fs::be_modest();
         while !self.signal.is_over() {
+            let worked = Stopwatch::start();
             self.direct.lock().look_after();
             self.journal.tell();
             self.work_off_signal();
+            // A thousand rotations a second over a large directory are not a thousand listings.
+            self.signal.rest(LONGEST_REST.min(3 * worked.elapsed()));
             self.signal.wait(TICK);
         }
         // Counted and noted where it happened.
@@ -389,6 +393,9 @@ fn buffer(delivery: Delivery) -> Option<Buffer> {
 
 /// How often the log's thread looks after an idle log.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long it rests at most after it has worked.
+const LONGEST_REST: Duration = Duration::from_millis(100);
 
 impl Handle {
     fn spawn(&self, name: &str, work: fn(&Core)) -> Result<JoinHandle<()>> {

@@ -9,7 +9,6 @@ mod flexi;
 mod log4rs;
 mod logforth;
 mod logroller;
-#[cfg(feature = "ours")]
 mod ours;
 pub mod python;
 mod rolling_file;
@@ -100,7 +99,6 @@ pub enum Standing {
     /// Shows what the system or the harness itself costs.
     Bound,
     /// logrotor.
-    #[cfg_attr(not(feature = "ours"), expect(dead_code))]
     Ours,
     /// Another writer of rotating logs.
     Rival,
@@ -126,9 +124,7 @@ impl Entry {
 /// Every contestant, bounds first.
 pub fn all() -> Vec<Entry> {
     let mut all = bounds::entries();
-    #[cfg(feature = "ours")]
     all.push(ours::entry());
-    #[cfg(feature = "ours-delivery")]
     all.extend(ours::delivery::entries());
     all.extend([file_rotate::entry(), logroller::entry()]);
     all.extend(flexi::entries());

@@ -1,6 +1,5 @@
 //! logrotor itself.
 
-#[cfg(feature = "ours-delivery")]
 pub mod delivery;
 
 use super::{Contestant, Entry, Handle, Launch, Open, Setup, Standing};
