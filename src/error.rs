@@ -99,6 +99,10 @@ enum Cause {
     Io(io::Error),
     Text(String),
     /// What is wrong with a setting.
+    #[cfg_attr(
+        not(feature = "policy"),
+        allow(dead_code, reason = "for files that say on which line")
+    )]
     Setting {
         name: String,
         value: String,
@@ -359,6 +363,12 @@ impl Error {
             self.cause_text()
         );
         Self::refused(ErrorKind::PolicyCorrupt, "restore policy", path, why)
+    }
+
+    /// A version of a policy that cannot work with what is fixed while a log is open.
+    pub(crate) fn policy_refused(path: &Path, version: u64, error: &Self) -> Self {
+        let why = format!("version {version} cannot hold for this log as it is open: {error}");
+        Self::refused(ErrorKind::PolicyInvalid, "follow policy", path, why)
     }
 
     /// A setting of a policy that cannot change while a log is open.
