@@ -11,10 +11,16 @@
 
 mod atomic;
 mod buffered;
+#[cfg(all(unix, feature = "fault"))]
+mod crash;
 mod direct;
+#[cfg(all(unix, feature = "fault"))]
+mod faults;
 mod lock;
 mod names;
 mod processes;
+#[cfg(all(unix, feature = "fault"))]
+mod scenario;
 mod support;
 mod support_lock;
 mod triggers;
