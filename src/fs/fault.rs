@@ -20,7 +20,8 @@
 //! | `kill` | the process dies before it, as by `kill -9` |
 //!
 //! The plan is over as soon as the file named by `LOGROTOR_FAULT_UNTIL` exists.
-//! `LOGROTOR_FAULT_COUNT=FILE` appends the number and verb of each operation counted to FILE.
+//! `LOGROTOR_FAULT_COUNT=FILE` appends a line for each operation counted to FILE: its number, its verb,
+//! and ` !` if the plan struck it.
 //! Without the feature the functions are empty and are compiled away.
 
 #[cfg(not(feature = "fault"))]
@@ -162,17 +163,16 @@ mod on {
             return None;
         }
         let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
-        trace(number, verb);
         let is_over = || UNTIL.as_ref().is_some_and(|until| until.exists());
-        let plan = plan.filter(|plan| (plan.first..=plan.last).contains(&number) && !is_over())?;
-        Some(&plan.effect)
+        let struck = plan.filter(|plan| (plan.first..=plan.last).contains(&number) && !is_over());
+        trace(&format!("{number} {verb}{}\n", if struck.is_some() { " !" } else { "" }));
+        Some(&struck?.effect)
     }
 
-    fn trace(number: u64, verb: &str) {
+    fn trace(line: &str) {
         if let Some(path) = TRACE.as_ref() {
             let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            let _ =
-                file.and_then(|mut file| file.write_all(format!("{number} {verb}\n").as_bytes()));
+            let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
         }
     }
 

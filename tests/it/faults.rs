@@ -1,6 +1,6 @@
 //! File operations that fail: each in turn, once and for as long as it takes, with every errno.
 
-use crate::scenario::{COUNT, Variant, acknowledged, take_over};
+use crate::scenario::{Variant, acknowledged, take_over};
 use crate::support::{Dir, is_long};
 use rustix::io::Errno;
 use std::path::Path;
@@ -47,7 +47,7 @@ fn play(at: usize, which: &str, effect: &str, variant: Variant) -> Account {
 fn verb_of(at: usize, trace: &Path) -> Option<String> {
     let trace = std::fs::read_to_string(trace).unwrap();
     let start = format!("{at} ");
-    trace.lines().find_map(|line| line.strip_prefix(&start)).map(str::to_owned)
+    trace.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix(" !")).map(str::to_owned)
 }
 
 /// Strikes at operation 1, 2, and so on, as long as the scenario has as many. In the short form each operation
@@ -59,6 +59,10 @@ fn struck_at_every_operation(which: &str, mut check: impl FnMut(&str, &Account))
             let errnos = if is_long() { &ERRNOS[..] } else { &ERRNOS[chosen..=chosen] };
             let mut any = false;
             for errno in errnos {
+                // A call that is interrupted for ever is tried again for ever.
+                let some = format!("-{}", at + 20);
+                let is_endless = which == "+" && *errno == Errno::INTR;
+                let which = if is_endless { &some } else { which };
                 let effect = format!("errno={}", errno.raw_os_error());
                 let account = play(at, which, &effect, variant);
                 any |= account.struck.is_some();
@@ -66,31 +70,55 @@ fn struck_at_every_operation(which: &str, mut check: impl FnMut(&str, &Account))
             }
             if !any {
                 println!("{variant}: struck at operations 1 to {}", at - 1);
-                assert!(at > 100);
+                assert!(at > 50, "{at}");
                 break;
             }
         }
     }
 }
 
+/// Operations whose failure need not be told: the record was appended after all, or what was asked for is
+/// only a help (the true size, the owner's name in the lock file), or the lock file may not be
+/// removed by us and stays.
+fn may_go_untold(verb: Option<&str>) -> bool {
+    matches!(verb, None | Some("append" | "ask the offset of" | "write" | "remove"))
+}
+
 #[test]
-fn operation_that_fails_once_costs_no_record_and_is_told() {
+fn operation_that_fails_once_costs_no_record_and_is_told_once() {
     struck_at_every_operation("", |what, account| {
         let is_append = account.struck.as_deref() == Some("append");
         assert!(account.refused <= u64::from(is_append), "{what}");
         assert_eq!(account.failures, account.told, "{what}");
-        let all = account.refused + account.returned + account.failures + u64::from(!account.closed);
-        assert!(all <= 3, "{what}");
-        println!("{all} {what}");
+        let all =
+            account.refused + account.returned + account.failures + u64::from(!account.closed);
+        assert!(all >= 1 || may_go_untold(account.struck.as_deref()), "{what}");
+        // A failure that `rotate` or `close` returns may be counted as maintenance's as well.
+        assert!(all <= 2, "{what}");
+        assert_eq!(account.torn, 0, "{what}");
     });
 }
 
 #[test]
-fn operations_that_fail_for_a_while_cost_no_record_and_are_told() {
+fn operations_that_fail_for_a_while_cost_no_record_and_are_told_a_few_times() {
     // The log's own records go in: what fails is everything else, rotation first of all.
     struck_at_every_operation("+/!append", |what, account| {
         assert_eq!(account.refused, 0, "{what}");
         assert_eq!(account.failures, account.told, "{what}");
-        println!("{what}");
+        assert!(
+            account.returned + account.failures >= 1 || may_go_untold(account.struck.as_deref()),
+            "{what}"
+        );
+        assert!(account.returned + account.failures <= 8, "{what}");
+        assert!(account.closed && account.torn == 0, "{what}");
+    });
+}
+
+#[test]
+fn records_that_are_refused_for_a_while_are_the_callers_to_write_again() {
+    struck_at_every_operation("+", |what, account| {
+        assert_eq!(account.failures, account.told, "{what}");
+        assert!(account.returned + account.failures + account.refused <= 12, "{what}");
+        assert!(account.closed && account.torn == 0, "{what}");
     });
 }
