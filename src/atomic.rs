@@ -26,27 +26,31 @@
 //!
 //! # What is promised
 //!
-//! The bytes go to a temporary file in the same directory, which takes the file's name when it is whole.
+//! The bytes go to a temporary file in the same directory, which takes the file's name when it is
+//! whole.
 //!
-//! - **Atomicity**, always: whoever opens the file at any moment gets all of the old content or all of
-//!   the new, also if the writing process is killed at any instruction. When anything fails before that step
-//!   (no space, no permission), the old content stands and no temporary is left. A killed process
-//!   leaves one, named `.<file>.<12 letters or digits>.tmp`.
+//! - **Atomicity**, always: whoever opens the file at any moment gets all of the old content or all
+//!   of the new, also if the writing process is killed at any instruction. When anything fails
+//!   before that step (no space, no permission), the old content stands and no temporary is left. A
+//!   killed process leaves one, named `.<file>.<12 letters or digits>.tmp`.
 //! - **Durability**, as [`SyncLevel`] says: by default, once the call has returned `Ok` the new
 //!   content survives loss of power, and before that the old content or the new does. Without sync
-//!   a power failure may leave an empty or torn file, on some file systems; a crash of the process never does.
+//!   a power failure may leave an empty or torn file, on some file systems; a crash of the process
+//!   never does.
 //!
-//! If the last step, the sync of the directory, fails, the error is returned although the file has been
-//! replaced: readers see the new content, and whether it survives loss of power is unknown.
+//! If the last step, the sync of the directory, fails, the error is returned although the file has
+//! been replaced: readers see the new content, and whether it survives loss of power is unknown.
 //!
 //! # Limits
 //!
 //! - A replaced file is a new file: other names of the old one (hard links) and handles open on it
-//!   keep the old content. Mode and owner are kept, access control lists and extended attributes are not.
+//!   keep the old content. Mode and owner are kept, access control lists and extended attributes
+//!   are not.
 //! - The process needs the right to create files in the directory, and space for both contents.
 //! - Regular files only: a directory, device or pipe is refused.
-//! - Two replacements at once: the later wins, whole. Only [`update`] loses neither, among those that
-//!   use [`update`] or hold the same lock, with the [limits](crate::lock#limits) that locks have.
+//! - Two replacements at once: the later wins, whole. Only [`update`] loses neither, among those
+//!   that use [`update`] or hold the same lock, with the [limits](crate::lock#limits) that locks
+//!   have.
 
 pub use crate::fs::Replace;
 
@@ -90,13 +94,14 @@ pub fn atomic_write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<(
 /// Changes the file at `path` under a lock, so that no change by another process is lost.
 ///
 /// Takes the exclusive lock [beside](FileLock::beside) the file, reads it, calls `change` with the
-/// content (`None` if there is no file), and replaces the file by what it returns. Waits for the lock as
-/// `wait` says. The lock file is `<path>.lock`, with links resolved, so that all names
-/// of a file have one lock, and those may open it who may open the file.
+/// content (`None` if there is no file), and replaces the file by what it returns. Waits for the
+/// lock as `wait` says. The lock file is `<path>.lock`, with links resolved, so that all names of a
+/// file have one lock, and those may open it who may open the file.
 ///
 /// # Errors
-/// As [`FileLock::lock`] and [`Options::write`]; and [`ErrorKind::LockLost`](crate::ErrorKind::LockLost)
-/// if someone removed the lock file meanwhile. The old content stands.
+/// As [`FileLock::lock`] and [`Options::write`]; and
+/// [`ErrorKind::LockLost`](crate::ErrorKind::LockLost) if someone removed the lock file meanwhile.
+/// The old content stands.
 ///
 /// # Examples
 /// ```
@@ -121,8 +126,8 @@ pub fn update<B: AsRef<[u8]>>(
     Options::new().update(path, wait, change)
 }
 
-/// As [`update`], with a change that may fail: then the file stays as it is, and its error is the inner
-/// result.
+/// As [`update`], with a change that may fail: then the file stays as it is, and its error is the
+/// inner result.
 ///
 /// # Errors
 /// As [`update`]. Then the inner result is lost, if there was one, and the old content stands.
@@ -155,8 +160,8 @@ pub fn try_update<B: AsRef<[u8]>, E>(
 pub enum SyncLevel {
     /// Nothing: the system writes when it likes. For content that can be made again.
     None,
-    /// The new content is on the device before the name is given to it: after loss of power the file is
-    /// whole, but may be the old one.
+    /// The new content is on the device before the name is given to it: after loss of power the
+    /// file is whole, but may be the old one.
     File,
     /// The name as well: after loss of power it is the new one.
     #[default]
@@ -209,8 +214,8 @@ impl Options {
         }
     }
 
-    /// Exact permissions, whatever the umask. Default: those of the file replaced; for a new file 0o666,
-    /// less the umask. No effect on Windows.
+    /// Exact permissions, whatever the umask. Default: those of the file replaced; for a new file
+    /// 0o666, less the umask. No effect on Windows.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
         self
@@ -218,9 +223,9 @@ impl Options {
 
     /// Owner and group, by number; fails if the process may not give them. No effect on Windows.
     ///
-    /// Default: those of the file replaced, as far as the process may. If it may not keep the group,
-    /// the new group may do what everybody may, and no more; set-user and set-group bits
-    /// are not kept for another user or group.
+    /// Default: those of the file replaced, as far as the process may. If it may not keep the
+    /// group, the new group may do what everybody may, and no more; set-user and set-group bits are
+    /// not kept for another user or group.
     pub fn owner(mut self, uid: u32, gid: u32) -> Self {
         self.owner = Some((uid, gid));
         self
@@ -232,8 +237,8 @@ impl Options {
         self
     }
 
-    /// Whether a file of that name may be replaced; default [`Replace::Yes`]. On file systems that cannot do
-    /// it in one step, [`Replace::No`] looks just before it renames.
+    /// Whether a file of that name may be replaced; default [`Replace::Yes`]. On file systems that
+    /// cannot do it in one step, [`Replace::No`] looks just before it renames.
     pub fn replace(mut self, replace: Replace) -> Self {
         self.replace = replace;
         self
@@ -261,11 +266,11 @@ impl Options {
     /// [`commit`](AtomicFile::commit).
     ///
     /// # Errors
-    /// [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile) if the path names a directory or a device;
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if no file can be made in its directory.
+    /// [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile) if the path names a directory or a
+    /// device; [`ErrorKind::Io`](crate::ErrorKind::Io) if no file can be made in its directory.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<AtomicFile> {
         let target = Target::of(path.as_ref(), self.links)?;
-        let access = self.like.or(target.access);
+        let access = self.like.or(target.entry.map(|entry| entry.access));
         let is_private = access.is_some() || self.mode.is_some() || self.owner.is_some();
         let mode = if is_private { PRIVATE } else { NEW_FILE };
         let temp = Temp::beside(&target.path, mode).map_err(|error| target.explain(error))?;
@@ -325,21 +330,22 @@ impl Options {
 }
 
 /// The file that a path stands for.
-struct Target {
-    path: PathBuf,
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) path: PathBuf,
     /// Of a regular file that is there.
-    access: Option<Access>,
+    pub(crate) entry: Option<Entry>,
 }
 
 impl Target {
-    fn of(path: &Path, links: Links) -> Result<Self> {
+    pub(crate) fn of(path: &Path, links: Links) -> Result<Self> {
         let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
-            let Some(there) = fs::stat(&path)? else { return Ok(Self { path, access: None }) };
+            let Some(there) = fs::stat(&path)? else { return Ok(Self { path, entry: None }) };
             match there.kind {
-                EntryKind::File => return Ok(Self { path, access: Some(there.access) }),
+                EntryKind::File => return Ok(Self { path, entry: Some(there) }),
                 EntryKind::Link if links == Links::Replace => {
-                    return Ok(Self { path, access: None });
+                    return Ok(Self { path, entry: None });
                 }
                 EntryKind::Link => path = fs::parent(&path).join(fs::read_link(&path)?),
                 kind => return Err(Error::not_a_file("replace", &path, kind)),
@@ -349,10 +355,10 @@ impl Target {
     }
 
     /// The lock for changing it, open to those who may open the file.
-    fn lock(&self) -> Result<FileLock> {
+    pub(crate) fn lock(&self) -> Result<FileLock> {
         let lock = FileLock::beside(&self.path)?;
-        Ok(match self.access {
-            Some(access) => lock.mode((access.mode & NEW_FILE) | PRIVATE),
+        Ok(match self.entry {
+            Some(entry) => lock.mode((entry.access.mode & NEW_FILE) | PRIVATE),
             None => lock,
         })
     }
@@ -419,9 +425,9 @@ impl AtomicFile {
     /// Puts the file in its place.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if a step fails: owner, mode, time, sync, rename; the old
-    /// content stands and the temporary is removed. If it was the directory that could not be synced
-    /// afterwards, the new content is in place.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if a step fails: owner, mode, time, sync, rename;
+    /// the old content stands and the temporary is removed. If it was the directory that could not
+    /// be synced afterwards, the new content is in place.
     pub fn commit(self) -> Result<()> {
         self.seal()?;
         let target = self.target.clone();

@@ -9,12 +9,12 @@ mod temp;
 
 pub(crate) use crate::sys::{Access, Entry, EntryKind, FileId, LockKind};
 pub use temp::Replace;
-pub(crate) use temp::{Temp, temp_target};
+pub(crate) use temp::{Temp, remove_dead_temp, temp_target};
 
 use crate::error::{Error, Result, lock_action};
 use crate::sys;
 use std::fs::{File, FileTimes};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -67,8 +67,8 @@ pub(crate) fn open_lock_read(path: &Path) -> Result<Option<File>> {
     found(run("open lock file", path, || sys::open_lock_read(path)))
 }
 
-/// Locks a file if nobody stands in the way; `false` if somebody does. Belongs to the open file, not
-/// to this process: see the [lock module](crate::lock).
+/// Locks a file if nobody stands in the way; `false` if somebody does. Belongs to the open file,
+/// not to this process: see the [lock module](crate::lock).
 pub(crate) fn try_lock(file: &File, kind: LockKind, path: &Path) -> Result<bool> {
     run_lock(kind, path, || {
         let tried = match kind {
@@ -143,13 +143,13 @@ pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
 
 /// Appends a record, or several, with one `write` call; may be short.
 #[inline]
-pub(crate) fn append(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
-    fault::write_step("append", bytes.len(), |len| file.write(&bytes[..len]))
+pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
+    fault::write_step("append", bytes.len(), |len| sys::append(file, &bytes[..len]))
 }
 
 /// Writes to a file that is being made with one `write` call; may be short. `path` is for the message.
-pub(crate) fn write(mut file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
-    let written = fault::write_step("write", bytes.len(), |len| file.write(&bytes[..len]));
+pub(crate) fn write(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
+    let written = fault::write_step("write", bytes.len(), |len| sys::append(file, &bytes[..len]));
     written.map_err(|source| Error::io("write", path, source))
 }
 

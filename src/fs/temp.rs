@@ -3,8 +3,9 @@
 //! A temporary of `T` is named `.T.<12 letters or digits>.tmp`. It is leased from the start, so that
 //! whoever clears up after a crash can tell one that is being written from one left behind.
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, Access};
+use crate::error::{Error, Result};
+use crate::fs::{self, Access, Unleased};
+use crate::sys;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -29,12 +30,7 @@ impl Temp {
         // The next attempt has another name.
         loop {
             let temp = Self::create(target, mode)?;
-            let leased = match fs::try_lease(&temp.file, &temp.path) {
-                // Whoever needs locks finds out elsewhere; replacing a file does not.
-                Err(error) if error.kind() == ErrorKind::LockUnsupported => true,
-                leased => leased?,
-            };
-            if leased && temp.is_in_place()? {
+            if temp.lease()? && temp.is_in_place()? {
                 return Ok(temp);
             }
         }
@@ -66,6 +62,14 @@ impl Temp {
                 Ok(Self { file, path })
             }
             Err(error) => Err(failure.unwrap_or_else(|| Error::io("create", target, error))),
+        }
+    }
+
+    fn lease(&self) -> Result<bool> {
+        match fs::try_lease(&self.file, &self.path) {
+            // Then nobody can lock it for a clean-up either, and it is safe without.
+            Err(error) if error.io_error().is_some_and(sys::is_lock_unsupported) => Ok(true),
+            leased => leased,
         }
     }
 
@@ -162,10 +166,25 @@ pub(crate) fn temp_target(name: &str) -> Option<&str> {
     (is_random && !target.is_empty()).then_some(target)
 }
 
+/// Removes a temporary unless some process is writing it; `true` if it is gone.
+pub(crate) fn remove_dead_temp(path: &Path) -> Result<bool> {
+    match fs::open_unleased(path)? {
+        Unleased::Ours(held) => {
+            let ours = fs::fstat(&held, path)?.id;
+            // Since it was opened it may have been finished, and be what it was made for.
+            if fs::stat(path)?.is_some_and(|there| there.id == ours) {
+                fs::remove(path)?;
+            }
+            Ok(true)
+        }
+        Unleased::Leased => Ok(false),
+        Unleased::Gone => Ok(true),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys;
 
     #[test]
     fn temporary_is_named_after_its_target_and_leaves_nothing() {

@@ -10,9 +10,9 @@ const CAP: Duration = Duration::from_millis(50);
 
 /// Delays that double from 20 µs to a cap of 50 ms, each varied by up to 25 %. Never ends.
 ///
-/// A rotation holds its lock for tens of microseconds, so the first delays are of that size; from the
-/// twelfth on there are about 20 attempts a second, which costs a waiter next to nothing.
-/// The variation keeps waiters that were refused together from coming back together.
+/// A rotation holds its lock for tens of microseconds, so the first delays are of that size; from
+/// the twelfth on there are about 20 attempts a second, which costs a waiter next to nothing. The
+/// variation keeps waiters that were refused together from coming back together.
 ///
 /// Source: exponential backoff with jitter, as in git's `lockfile.c`.
 pub(crate) struct Backoff {

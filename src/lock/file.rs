@@ -1,18 +1,18 @@
 //! The mechanism: a kernel lock on a file that comes and goes.
 //!
-//! A holder removes the file just before it unlocks, so whoever opened it earlier may get the lock of a
-//! file that has no name any more, while a third makes and locks a new one. Hence the rule that every
-//! acquisition here ends with: **the lock counts only if the path names the file that was locked.**
-//! A file that passed cannot lose its name while it is locked, except by the hand of someone who takes
-//! no lock; its holder finds that out at release.
+//! A holder removes the file just before it unlocks, so whoever opened it earlier may get the lock
+//! of a file that has no name any more, while a third makes and locks a new one. Hence the rule
+//! that every acquisition here ends with: **the lock counts only if the path names the file that
+//! was locked.** A file that passed cannot lose its name while it is locked, except by the hand of
+//! someone who takes no lock; its holder finds that out at release.
 
 use super::backoff::poll;
-use super::owner::{Owner, RECORD_LEN};
+use super::owner::{self, Owner, RECORD_LEN};
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::fs::{self, Entry, EntryKind, FileId, LockKind};
+use crate::sys;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where a lock file is and how it is made and left.
@@ -106,7 +106,7 @@ impl LockFile {
         if !is_named(&self.path, locked.id)? {
             return Ok(None);
         }
-        let is_ours = locked.len == 0 || read_owner(&file, &self.path).is_some();
+        let is_ours = locked.len == 0 || is_ours(&file, &self.path);
         let held = Held { file, id: locked.id, kind, is_ours };
         match self.mode {
             Mode::Exact(mode) if is_ours && locked.access.mode != mode => {
@@ -144,13 +144,13 @@ impl LockFile {
     /// Who took the lock last, if that can be read.
     pub(crate) fn owner(&self) -> Option<Owner> {
         let file = fs::open_lock_read(&self.path).ok()??;
-        read_owner(&file, &self.path)
+        Owner::parse(&read_record(&file, &self.path)?)
     }
 }
 
 impl Held {
-    /// Leaves this process's record. It helps whoever waits to say for whom; a lock is as good without
-    /// one, so a full disk or a file that we may only read is no failure.
+    /// Leaves this process's record. It helps whoever waits to say for whom; a lock is as good
+    /// without one, so a full disk or a file that we may only read is no failure.
     fn sign(&self, path: &Path) {
         if self.is_ours {
             let _ = fs::write_start(&self.file, Owner::this().record().as_bytes(), path);
@@ -172,7 +172,7 @@ pub(crate) fn remove_unheld(file: &File, id: FileId, path: &Path) -> Result<bool
 /// Removes a lock file that we hold; `false` if we may not, or Windows will not just now.
 fn remove(path: &Path) -> Result<bool> {
     match fs::remove(path) {
-        Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err(error) if error.io_error().is_some_and(sys::is_removal_refused) => Ok(false),
         done => done,
     }
 }
@@ -181,12 +181,18 @@ fn is_named(path: &Path, id: FileId) -> Result<bool> {
     Ok(fs::stat(path)?.is_some_and(|there| there.id == id))
 }
 
-/// The record in a lock file; `None` if there is none, or not ours, or it cannot be read (on Windows
-/// an exclusive lock keeps readers out).
-pub(crate) fn read_owner(file: &File, path: &Path) -> Option<Owner> {
-    let mut content = [0; RECORD_LEN + 1];
+/// Whether a lock file has a record of ours, as far as it can be read.
+pub(crate) fn is_ours(file: &File, path: &Path) -> bool {
+    read_record(file, path).is_some_and(|content| owner::is_ours(&content))
+}
+
+/// The content of a lock file, and a byte more than a record has; `None` if it cannot be read (on
+/// Windows an exclusive lock keeps readers out).
+fn read_record(file: &File, path: &Path) -> Option<Vec<u8>> {
+    let mut content = vec![0; RECORD_LEN + 1];
     let len = fs::read_start(file, &mut content, path).ok()?;
-    Owner::parse(&content[..len])
+    content.truncate(len);
+    Some(content)
 }
 
 /// Says what stands in the way, where the system's own error does not.

@@ -1,8 +1,8 @@
 //! Fairness: an exclusive acquirer that has waited a while goes ahead of later shared ones.
 //!
-//! The kernel grants shared locks as long as somebody holds one, so readers that overlap could keep a
-//! writer out for ever. Therefore a writer that has lost its patience holds the *gate*, a second lock
-//! file, while it waits, and readers pass the gate before they ask for the lock:
+//! The kernel grants shared locks as long as somebody holds one, so readers that overlap could keep
+//! a writer out for ever. Therefore a writer that has lost its patience holds the *gate*, a second
+//! lock file, while it waits, and readers pass the gate before they ask for the lock:
 //!
 //! | | gate | lock |
 //! |---|---|---|

@@ -30,27 +30,27 @@
 //!
 //! # What is promised
 //!
-//! - While a guard is exclusive there is no other guard on that lock file, in any process; while it is
-//!   shared, there are only shared ones. Two [`FileLock`] values exclude each other in the same way
-//!   when they are in one process.
-//! - A lock is free as soon as its holder drops the guard, panics, exits, or is killed. Pids and ages of
-//!   files decide nothing.
+//! - While a guard is exclusive there is no other guard on that lock file, in any process; while it
+//!   is shared, there are only shared ones. Two [`FileLock`] values exclude each other in the same
+//!   way when they are in one process.
+//! - A lock is free as soon as its holder drops the guard, panics, exits, or is killed. Pids and
+//!   ages of files decide nothing.
 //! - A shared acquirer never waits for a shared holder, except behind a waiting exclusive one.
-//! - An exclusive acquirer that waits longer than 10 ms is not overtaken by shared ones that
-//!   come later, so readers that come and go cannot starve it: it waits for those that were in
-//!   before. Hence a thread that holds a shared lock and asks for another on the same path may wait for
-//!   itself, once a writer stands between; and a writer that is *stopped* while it waits keeps readers
-//!   waiting, as a stopped holder does. Exclusive acquirers among themselves, and readers against a
-//!   stream of writers, are served in no promised order.
+//! - An exclusive acquirer that waits longer than 10 ms is not overtaken by shared ones that come
+//!   later, so readers that come and go cannot starve it: it waits for those that were in before.
+//!   Hence a thread that holds a shared lock and asks for another on the same path may wait for
+//!   itself, once a writer stands between; and a writer that is *stopped* while it waits keeps
+//!   readers waiting, as a stopped holder does. Exclusive acquirers among themselves, and readers
+//!   against a stream of writers, are served in no promised order.
 //!
 //! # The lock file
 //!
 //! It is made by the first holder, empty or with one line naming the last owner, and removed by the
-//! last one to leave, unless [`FileLock::keep_file`] says otherwise. It stays when a process is killed
-//! (unlocked, harmless, used again by the next), when this process may not remove it (another user's
-//! in a sticky directory), or when Windows refuses just then. A file with other content is locked as
-//! any other, but never written or removed. While an exclusive acquirer waits long there is also
-//! `<lock file>.gate`.
+//! last one to leave, unless [`FileLock::keep_file`] says otherwise. It stays when a process is
+//! killed (unlocked, harmless, used again by the next), when this process may not remove it
+//! (another user's in a sticky directory), or when Windows refuses just then. A file with other
+//! content is locked as any other, but never written or removed. While an exclusive acquirer waits
+//! long there is also `<lock file>.gate`.
 //!
 //! Do not remove it by hand while programs run. No lock on a removable file survives that: the next
 //! acquirer makes a new file and gets in beside the holder. It is noticed, though: of any two that
@@ -61,16 +61,17 @@
 //!
 //! - **Advisory**: programs that do not ask are not kept out (on Windows, of the lock file only).
 //! - **One machine**: use local file systems. Over NFS and SMB a lock may be granted twice after a
-//!   network failure, and often is not seen by other clients at all. A file system that has no locks
-//!   gives [`ErrorKind::LockUnsupported`].
-//! - **One name**: two lock files are two locks. [`FileLock::beside`] does not follow links to the file
-//!   it protects; [`atomic::update`](crate::atomic::update) does.
+//!   network failure, and often is not seen by other clients at all. A file system that has no
+//!   locks gives [`ErrorKind::LockUnsupported`].
+//! - **One name**: two lock files are two locks. [`FileLock::beside`] does not follow links to the
+//!   file it protects; [`atomic::update`](crate::atomic::update) does.
 //! - **Not recursive**: a value that holds the lock answers
 //!   [`ErrorKind::AlreadyLocked`]; a second value waits for the first.
 //! - **fork**: the lock stays with the process that took it. A forked child's copy of the guard
-//!   unlocks and removes nothing, and the child may not act on it; its [`FileLock`] can be used once that copy is dropped.
-//!   But if the parent *dies* holding the lock, it is not free until the child has dropped or closed
-//!   its copy. Programs started with `exec` (`std::process::Command`) inherit nothing.
+//!   unlocks and removes nothing, and the child may not act on it; its [`FileLock`] can be used
+//!   once that copy is dropped. But if the parent *dies* holding the lock, it is not free until the
+//!   child has dropped or closed its copy. Programs started with `exec` (`std::process::Command`)
+//!   inherit nothing.
 
 mod backoff;
 mod file;
@@ -100,13 +101,14 @@ const DEFAULT_MODE: u32 = 0o600;
 /// How long to wait for a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wait {
-    /// Ask once.
+    /// Ask once. Somebody who is just leaving, or cleaning up stale locks, counts as a holder.
     Never,
-    /// Ask at growing intervals, from 20 µs to 50 ms (62 ms with the random variation), and a last time
-    /// at the end of this span. The call returns as soon after that as the system lets the thread run.
+    /// Ask at growing intervals, from 20 µs to 50 ms (62 ms with the random variation), and a last
+    /// time at the end of this span. The call returns as soon after that as the system lets the
+    /// thread run.
     AtMost(Duration),
-    /// Wait in the kernel's queue, using no time. Exclusive acquirers ask at intervals for their first
-    /// 10 ms.
+    /// Wait in the kernel's queue, using no time. Exclusive acquirers ask at intervals for their
+    /// first 10 ms.
     Forever,
 }
 
@@ -123,8 +125,8 @@ impl Wait {
 /// A lock shared by all processes that name the same lock file; see the [module](self) for which to
 /// use when, what is promised, and the limits.
 ///
-/// Making one touches no file; taking the lock does. One value holds the lock at most once. It may be
-/// shared by threads, but to make threads wait for each other give each its own value.
+/// Making one touches no file; taking the lock does. One value holds the lock at most once. It may
+/// be shared by threads, but to make threads wait for each other give each its own value.
 #[derive(Debug)]
 pub struct FileLock {
     file: LockFile,
@@ -136,6 +138,9 @@ pub struct FileLock {
 
 impl FileLock {
     /// A lock whose lock file is `path` itself; nothing is created before the first acquisition.
+    ///
+    /// A relative path is looked up at every step, so do not change the working directory while the
+    /// lock is held.
     ///
     /// # Errors
     /// [`ErrorKind::NotAFile`] if the path ends in no file name (`/`, `..`).
@@ -160,9 +165,9 @@ impl FileLock {
 
     /// A lock for the file at `path`, with its lock file in a directory for lock files.
     ///
-    /// The directory and its parents are created at the first acquisition. The lock file's name is the
-    /// file's, a number made of the absolute path of the file's directory, and `.lock`, so that files of one
-    /// name in different directories have different locks.
+    /// The directory and its parents are created at the first acquisition. The lock file's name is
+    /// the file's, a number made of the absolute path of the file's directory, and `.lock`, so that
+    /// files of one name in different directories have different locks.
     ///
     /// # Errors
     /// As [`open`](FileLock::open), and [`ErrorKind::Io`] if the directory of `path` (not the lock
@@ -201,8 +206,9 @@ impl FileLock {
 
     /// Whether the lock file stays after a release; removed by default.
     ///
-    /// Keeping it saves a file creation and removal per acquisition, and lets a directory that is
-    /// read-only to this process hold it.
+    /// Keeping it saves a file creation and removal per acquisition (about nine tenths of the time
+    /// that an uncontended one takes), and serves processes that may not create files in its
+    /// directory.
     #[must_use]
     pub fn keep_file(mut self, keep: bool) -> Self {
         self.file.keep = keep;
@@ -218,9 +224,10 @@ impl FileLock {
     /// Takes the lock, waiting as `wait` says. Dropping the guard unlocks.
     ///
     /// # Errors
-    /// - [`ErrorKind::LockTimeout`] if another holder kept it; the message says how long was waited and, as
-    ///   a hint, the last owner's pid and whether that process runs.
-    /// - [`ErrorKind::AlreadyLocked`] at once if this value holds it or is waiting for it in another thread.
+    /// - [`ErrorKind::LockTimeout`] if another holder kept it; the message says how long was waited
+    ///   and, as a hint, the last owner's pid and whether that process runs.
+    /// - [`ErrorKind::AlreadyLocked`] at once if this value holds it or is waiting for it in
+    ///   another thread.
     /// - [`ErrorKind::LockUnsupported`] if the file system has no locks.
     /// - [`ErrorKind::NotAFile`] if the path names a link, a directory or a device.
     /// - [`ErrorKind::Io`] for any other failure, at once: a missing directory, no permission.
@@ -279,7 +286,8 @@ impl FileLock {
     }
 
     fn take_shared(&self, until: Deadline) -> Result<Option<Held>> {
-        // A gate that cannot be opened or locked is left out: it decides who goes first, not who may.
+        // A gate that cannot be opened or locked is left out: it decides who goes first, not who
+        // may.
         if !Gate::of(&self.file).pass(until).unwrap_or(true) {
             return Ok(None);
         }
@@ -353,10 +361,10 @@ impl Guard<'_> {
     /// The lock is released whatever the outcome.
     ///
     /// # Errors
-    /// - [`ErrorKind::LockLost`] if someone removed or replaced the lock file meanwhile, so that others
-    ///   may have held the lock too.
-    /// - [`ErrorKind::Io`] if unlocking or removing the file failed. Lack of permission to remove it is
-    ///   no error; it stays.
+    /// - [`ErrorKind::LockLost`] if someone removed or replaced the lock file meanwhile, so that
+    ///   others may have held the lock too.
+    /// - [`ErrorKind::Io`] if unlocking or removing the file failed. Lack of permission to remove
+    ///   it is no error; it stays.
     pub fn unlock(mut self) -> Result<()> {
         self.release()
     }
@@ -369,8 +377,8 @@ impl Guard<'_> {
     fn release(&mut self) -> Result<()> {
         match self.held.take() {
             Some(held) if self.taker == std::process::id() => self.claim.0.file.release(&held),
-            // In a forked child the lock is the parent's, to keep and to tidy up; closing our copy of
-            // the handle does not unlock it.
+            // In a forked child the lock is the parent's, to keep and to tidy up; closing our copy
+            // of the handle does not unlock it.
             _ => Ok(()),
         }
     }
@@ -383,10 +391,11 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// Calls `read` while no other process changes the file at `path`, that is, under a shared lock beside it.
+/// Calls `read` while no other process changes the file at `path`, that is, under a shared lock
+/// beside it.
 ///
-/// Waits for ever; returns what `read` returns. A `read` that returns a [`Result`] gives a result in a result,
-/// so that its own errors are told apart.
+/// Waits for ever; returns what `read` returns. A `read` that returns a [`Result`] gives a result
+/// in a result, so that its own errors are told apart.
 ///
 /// # Errors
 /// As [`FileLock::lock`]. Then `read` was not called.

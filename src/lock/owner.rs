@@ -1,4 +1,5 @@
-//! Who holds a lock: a record in the lock file, for messages and for telling our files from others'.
+//! Who holds a lock: a record in the lock file, for messages and for telling our files from
+//! others'.
 
 use crate::error::OwnerHint;
 use crate::sys;
@@ -7,6 +8,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// Bytes of a record. All have the same length, so that each replaces the one before it whole.
 pub(crate) const RECORD_LEN: usize =
     "logrotor lock pid 4294967295 start 18446744073709551615\n".len();
+
+/// What every record begins with.
+const MAGIC: &str = "logrotor lock ";
+
+/// Whether a lock file's content is ours: a record, or the beginning of one on a disk that was
+/// full.
+pub(crate) fn is_ours(content: &[u8]) -> bool {
+    content.len() <= RECORD_LEN && content.starts_with(MAGIC.as_bytes())
+}
 
 /// A process as a lock file names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +42,13 @@ impl Owner {
     }
 
     pub(crate) fn record(self) -> String {
-        format!("logrotor lock pid {:<10} start {:<20}\n", self.pid, self.start)
+        format!("{MAGIC}pid {:<10} start {:<20}\n", self.pid, self.start)
     }
 
     /// The inverse of [`record`](Owner::record); `None` for anything else.
     pub(crate) fn parse(record: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(record).ok()?;
-        let (pid, start) = text.strip_prefix("logrotor lock pid ")?.split_once(" start ")?;
+        let (pid, start) = text.strip_prefix(MAGIC)?.strip_prefix("pid ")?.split_once(" start ")?;
         let owner =
             Self { pid: pid.trim_end().parse().ok()?, start: start.trim_end().parse().ok()? };
         (owner.record() == text).then_some(owner)
@@ -82,6 +92,8 @@ mod tests {
             assert_eq!(Owner::parse(other.as_bytes()), None, "{other:?}");
         }
         assert_eq!(Owner::parse(b"\xff\xfe"), None);
+        assert!(is_ours(ours.as_bytes()) && is_ours(torn.as_bytes()));
+        assert!(!is_ours(longer.as_bytes()) && !is_ours(b"4121\n") && !is_ours(b""));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Lock files that a crash left behind.
 
-use super::file::{read_owner, remove_unheld};
+use super::file::{is_ours, remove_unheld};
 use super::gate;
 use crate::error::Result;
 use crate::fs::{self, EntryKind};
@@ -9,14 +9,15 @@ use std::path::Path;
 
 /// Removes the lock files in a directory that nobody holds, and says how many there were.
 ///
-/// A process that dies leaves its lock free at once, but the file stays until the next holder removes
-/// it. This is for locks that have no next holder. It looks at files named `*.lock` and `*.lock.gate`
-/// that carry this crate's owner record: other programs' lock files (`Cargo.lock`, git's `index.lock`,
-/// empty ones) stay, and so do those that this process may not open or remove.
+/// A process that dies leaves its lock free at once, but the file stays until the next holder
+/// removes it. This is for locks that have no next holder. It looks at files named `*.lock` and
+/// `*.lock.gate` that carry this crate's owner record: other programs' lock files (`Cargo.lock`,
+/// git's `index.lock`, empty ones) stay, and so do those that this process may not open or remove,
+/// and names that are not Unicode.
 ///
-/// Whether a file is held is asked of the kernel, never of the pid in it, and it is removed while it
-/// is locked: a held lock is never broken, and a process that is just acquiring one starts again on
-/// a new file. For that instant the lock counts as held, so an attempt with
+/// Whether a file is held is asked of the kernel, never of the pid in it, and it is removed while
+/// it is locked: a held lock is never broken, and a process that is just acquiring one starts again
+/// on a new file. For that instant the lock counts as held, so an attempt with
 /// [`Wait::Never`](super::Wait::Never) may be refused.
 ///
 /// # Errors
@@ -57,8 +58,9 @@ fn clean(path: &Path) -> Result<bool> {
         return Ok(false);
     }
     let Some(file) = fs::open_lock_read(path)? else { return Ok(false) };
-    // Read before locking, which would stand in the way of the program that a foreign file belongs to.
-    if read_owner(&file, path).is_none() {
+    // Read before locking, which would stand in the way of the program that a foreign file belongs
+    // to.
+    if !is_ours(&file, path) {
         return Ok(false);
     }
     let id = fs::fstat(&file, path)?.id;

@@ -1,5 +1,6 @@
 //! How maintenance is woken and ended.
 
+use crate::clock::Deadline;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -46,6 +47,15 @@ impl Signal {
         let mut gate = self.gate.lock();
         if !self.is_raised() && !self.is_over() {
             self.bell.wait_for(&mut gate, span);
+        }
+    }
+
+    /// Waits for `span`, or until it is over.
+    pub(crate) fn rest(&self, span: Duration) {
+        let deadline = Deadline::after(span);
+        let mut gate = self.gate.lock();
+        while let Some(left) = deadline.left().filter(|_| !self.is_over()) {
+            self.bell.wait_for(&mut gate, left);
         }
     }
 

@@ -31,7 +31,7 @@ use crate::lock::{FileLock, Guard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::{Key, Name, Naming, Packing};
 use crate::segment::{Listing, Location, backup_names};
-use crate::stats::Journal;
+use crate::stats::{Counters, Journal};
 use std::io::ErrorKind::AlreadyExists;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,6 +63,16 @@ impl Active {
     pub(crate) fn is_empty(&self) -> bool {
         self.size <= self.header
     }
+
+    /// Takes note of the file's size. Counts it in `counters` if that is less than it was: cut short by
+    /// another program; the header went with the rest.
+    pub(crate) fn learn_size(&mut self, size: u64, counters: &Counters) {
+        if size < self.size {
+            self.header = 0;
+            counters.truncations.increment();
+        }
+        self.size = size;
+    }
 }
 
 /// What a rotation came to.
@@ -93,6 +103,7 @@ pub(crate) struct Settings {
 
 /// Opens, follows and rotates one log.
 pub(crate) struct Rotator {
+    /// The path as the user gave it, but absolute: links in it are not resolved.
     given: PathBuf,
     location: Arc<Location>,
     lock: FileLock,
@@ -125,6 +136,8 @@ impl Rotator {
             return Err(Error::unwritable_directory(location.path(), location.dir()));
         }
         let lock = rotation_lock(&location, settings.mode)?;
+        // A link that is put there later is found wherever the process has gone by then.
+        let given = std::path::absolute(&given).unwrap_or(given);
         Ok(Self { given, location, lock, settings, clock, journal })
     }
 
@@ -132,8 +145,25 @@ impl Rotator {
         &self.location
     }
 
-    /// Opens the active segment, or creates it, with the owner and mode that `like` says.
-    pub(crate) fn open(&mut self, like: Option<Access>) -> Result<(Active, Outcome)> {
+    /// Goes on with another mode for new segments, and another patience.
+    ///
+    /// # Errors
+    /// As [`rotation_lock`]; then nothing has changed.
+    #[cfg(feature = "policy")]
+    pub(crate) fn apply(&mut self, mode: Option<u32>, lock_timeout: Duration) -> Result<()> {
+        self.lock = rotation_lock(&self.location, mode)?;
+        self.settings.mode = mode;
+        self.settings.lock_timeout = lock_timeout;
+        Ok(())
+    }
+
+    /// Opens the active segment, or creates it, with the owner and mode that `like` says, waiting at most
+    /// `patience` for the rotation lock.
+    pub(crate) fn open(
+        &mut self,
+        like: Option<Access>,
+        patience: Duration,
+    ) -> Result<(Active, Outcome)> {
         self.follow_link()?;
         // If another worker creates the log first, the second round finds it.
         loop {
@@ -141,7 +171,7 @@ impl Rotator {
                 return Ok((active, Outcome::Followed));
             }
             self.location.ensure_dir()?;
-            let guard = self.take_lock(self.settings.lock_timeout)?;
+            let guard = self.take_lock(patience)?;
             let created = self.create_if_missing(like);
             self.release(guard);
             if let Some(active) = created? {
@@ -151,8 +181,8 @@ impl Rotator {
     }
 
     /// Makes the active segment whatever the log's path names now, creating it if that is nothing.
-    pub(crate) fn follow(&mut self, active: &mut Active) -> Result<Outcome> {
-        let (found, outcome) = self.open(Some(active.lease.entry.access))?;
+    pub(crate) fn follow(&mut self, active: &mut Active, patience: Duration) -> Result<Outcome> {
+        let (found, outcome) = self.open(Some(active.lease.entry.access), patience)?;
         *active = found;
         Ok(outcome)
     }
@@ -175,7 +205,7 @@ impl Rotator {
     ) -> Result<Outcome> {
         // Most workers that come late can see it without the lock.
         if self.has_moved(active)? {
-            return self.follow(active);
+            return self.follow(active, patience);
         }
         let guard = self.take_lock(patience)?;
         let outcome = self.rotate_locked(active, due);
@@ -189,7 +219,8 @@ impl Rotator {
         if self.has_moved(active)? {
             return self.follow_locked(active);
         }
-        active.size = fs::fstat(&active.lease.file, self.location.path())?.len;
+        let size = fs::fstat(&active.lease.file, self.location.path())?.len;
+        active.learn_size(size, &self.journal.counters);
         if active.is_empty() || !due(active) {
             return Ok(Outcome::NotDue);
         }

@@ -11,8 +11,11 @@
 //!   Where this process may only read an existing one, the handle can lock but not write.
 //! - `open_lock_read(path)`: as `open_lock`, for reading, without creating.
 //! - `is_lock_unsupported(error)`: whether locking failed because the file system has no locks.
+//! - `is_removal_refused(error)`: whether a file was not removed because this process may not, or because
+//!   another has it open just now.
 //! - `read_start(file, buffer)` / `write_start(file, bytes)`: one read or write at offset 0, not on an
 //!   appending handle.
+//! - `append(file, bytes)`: one write at the end of an appending handle's file; may be short.
 //! - `append_offset(file)`: the end of the handle's last append, other processes' included.
 //! - `try_lease(file)`: marks the file behind an appending handle as in use until the handle closes;
 //!   `false` if someone holds it through `open_unleased`.
@@ -28,6 +31,8 @@
 //! - `coarse_micros()`: the wall clock in microseconds since 1970, cheap, a few milliseconds stale.
 //! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are reused.
 //! - `process_start(pid)`: a number that tells processes of one pid apart, if there is one.
+//! - `host_name()` / `user_name()`: this machine's name, and that of the user this process acts as, or
+//!   the user's number. For humans to read.
 
 #[cfg(unix)]
 mod unix;

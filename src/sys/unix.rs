@@ -89,6 +89,10 @@ pub(crate) fn open_lock_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)
 }
 
+pub(crate) fn is_removal_refused(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
 pub(crate) fn is_lock_unsupported(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let unsupported = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOSYS];
@@ -118,6 +122,13 @@ pub(crate) fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
 
 pub(crate) fn write_start(file: &File, bytes: &[u8]) -> io::Result<usize> {
     file.write_at(bytes, 0)
+}
+
+/// Not std's `write`: in a process with threads the C library's turns cancellation on and off around the
+/// call, which was measured to cost a fifth of it.
+#[inline]
+pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::write(file, bytes)?)
 }
 
 pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
@@ -214,6 +225,24 @@ pub(crate) fn process_start(pid: u32) -> Option<u64> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn process_start(_pid: u32) -> Option<u64> {
     None
+}
+
+#[cfg(feature = "policy")]
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(feature = "policy")]
+pub(crate) fn user_name() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    // Users of a directory service are not in it, and are told by number.
+    let known = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| uid.to_string())
 }
 
 /// Whether this process may write into the directory, as the kernel decides it.

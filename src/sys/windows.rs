@@ -76,6 +76,11 @@ pub(crate) fn open_lock_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)
 }
 
+pub(crate) fn is_removal_refused(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+        || error.raw_os_error() == Some(ERROR_SHARING_VIOLATION)
+}
+
 pub(crate) fn is_lock_unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(ERROR_INVALID_FUNCTION | ERROR_NOT_SUPPORTED))
 }
@@ -100,6 +105,10 @@ pub(crate) fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
 
 pub(crate) fn write_start(file: &File, bytes: &[u8]) -> io::Result<usize> {
     file.seek_write(bytes, 0)
+}
+
+pub(crate) fn append(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+    std::io::Write::write(&mut file, bytes)
 }
 
 pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
@@ -153,4 +162,14 @@ pub(crate) fn is_writable_dir(_path: &Path) -> bool {
 #[cfg(feature = "fault")]
 pub(crate) fn kill_self() -> ! {
     std::process::abort();
+}
+
+#[cfg(feature = "policy")]
+pub(crate) fn host_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+#[cfg(feature = "policy")]
+pub(crate) fn user_name() -> String {
+    std::env::var("USERNAME").unwrap_or_default()
 }

@@ -64,7 +64,7 @@ impl Direct {
         patience: Patience,
         parts: Parts,
     ) -> Result<Self> {
-        let (active, _) = rotator.open(None)?;
+        let (active, _) = rotator.open(None, patience.lock_timeout)?;
         let mut direct = Self {
             rotator,
             window: trigger.window(active.started),
@@ -97,6 +97,26 @@ impl Direct {
 
     pub(crate) fn active(&mut self) -> &mut Active {
         &mut self.active
+    }
+
+    /// Goes on with other limits: from the next record on, which looks after the log first.
+    ///
+    /// # Errors
+    /// As [`Rotator::apply`]; then nothing has changed.
+    #[cfg(feature = "policy")]
+    pub(crate) fn apply(
+        &mut self,
+        trigger: Trigger,
+        patience: Patience,
+        mode: Option<u32>,
+    ) -> Result<()> {
+        self.rotator.apply(mode, patience.lock_timeout)?;
+        self.trigger = trigger;
+        self.patience = patience;
+        self.window = trigger.window(self.active.started);
+        self.calm = (0, 0);
+        self.census.ask_at = 0;
+        Ok(())
     }
 
     /// Appends one record. Rotation goes first where it is due and can be had.
@@ -182,11 +202,11 @@ impl Direct {
     /// Also called while nobody writes, so that an idle worker neither misses a deadline nor holds
     /// back the compression of a segment that others have rotated away.
     pub(crate) fn look_after(&mut self) {
-        if self.retry.is_due() {
-            match self.check_path() {
-                Ok(()) => self.check_time(),
-                Err(error) => self.failed(error),
-            }
+        match self.check_path() {
+            Ok(()) if self.retry.is_due() => self.check_time(),
+            Err(error) if self.retry.is_due() => self.failed(error),
+            // What fails is told once per step of the delay; the path is looked at all the same.
+            Ok(()) | Err(_) => {}
         }
         self.rest();
     }
@@ -203,7 +223,7 @@ impl Direct {
     /// Opens the log's path anew, whatever it names now.
     pub(crate) fn reopen(&mut self) -> Result<()> {
         let left = self.active.lease.clone();
-        self.rotator.follow(&mut self.active)?;
+        self.rotator.follow(&mut self.active, self.patience.lock_timeout)?;
         self.arrived(left);
         Ok(())
     }
@@ -237,9 +257,9 @@ impl Direct {
             }
             _ => {}
         }
-        let left = self.active.lease.clone();
+        let (left, patience) = (self.active.lease.clone(), self.present_patience());
         let counters = &self.parts.journal.counters;
-        match self.rotator.follow(&mut self.active)? {
+        match self.rotator.follow(&mut self.active, patience)? {
             Outcome::Created => counters.recreations.increment(),
             _ => counters.follows.increment(),
         }
@@ -255,7 +275,7 @@ impl Direct {
             return;
         }
         match fs::fstat(&self.active.lease.file, self.location().path()) {
-            Ok(entry) => self.active.size = entry.len,
+            Ok(entry) => self.active.learn_size(entry.len, &self.parts.journal.counters),
             Err(error) => return self.failed(error),
         }
         if self.active.is_empty() {
@@ -277,12 +297,10 @@ impl Direct {
 
     /// Rotates while `due`: the segment of a worker that was first may be full again.
     fn rotate_for(&mut self, due: impl Fn(&Active) -> bool) {
-        // A holder that has let us wait in vain is not waited for again before it lets go.
-        let patience =
-            if self.retry.is_failing() { Duration::ZERO } else { self.patience.lock_timeout };
-        let deadline = Deadline::after(patience);
+        let longest = self.present_patience();
+        let deadline = Deadline::after(longest);
         loop {
-            let patience = deadline.left().unwrap_or_default().min(patience);
+            let patience = deadline.left().unwrap_or_default().min(longest);
             let left = self.active.lease.clone();
             match self.rotator.rotate(&mut self.active, patience, &due) {
                 Ok(outcome) => {
@@ -295,6 +313,12 @@ impl Direct {
                 Err(error) => return self.failed(error),
             }
         }
+    }
+
+    /// How long to wait for the rotation lock now. A holder that has let us wait in vain is not waited for
+    /// again before it lets go.
+    fn present_patience(&self) -> Duration {
+        if self.retry.is_failing() { Duration::ZERO } else { self.patience.lock_timeout }
     }
 
     /// Whether the segment of another worker, just adopted, calls for a rotation of its own.
@@ -394,12 +418,7 @@ impl Direct {
     fn ask_size(&mut self) {
         let counted = self.active.size;
         let end = fs::append_offset(&self.active.lease.file).unwrap_or(counted);
-        if end < counted {
-            // Cut short by another program; the header went with the rest.
-            self.active.header = 0;
-            self.parts.journal.counters.truncations.increment();
-        }
-        self.active.size = end;
+        self.active.learn_size(end, &self.parts.journal.counters);
         self.census.note(end == counted, end, self.trigger.max_size);
     }
 
@@ -407,9 +426,6 @@ impl Direct {
     /// of a torn record.
     #[cold]
     fn put_after_trouble(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
-        if self.nameless {
-            self.look_after();
-        }
         if self.nameless {
             let why = "it was removed and cannot be created again";
             let error = Error::refused(ErrorKind::Io, "write to", self.location().path(), why);

@@ -14,6 +14,7 @@ pub(crate) fn do_job(job: &str, args: &mut Args) -> bool {
         "add" => add(args),
         "replace" => replace(args),
         "write-once" => write_once(args),
+        "write-at" => write_at(args),
         #[cfg(unix)]
         "give-away" => give_away(args),
         _ => return false,
@@ -139,12 +140,23 @@ fn write_once(args: &mut Args) {
     }
 }
 
+/// Replaces a file with a level of durability.
+fn write_at(args: &mut Args) {
+    let path = args.path();
+    let level = match &*args.text() {
+        "none" => SyncLevel::None,
+        "file" => SyncLevel::File,
+        _ => SyncLevel::FileAndDirectory,
+    };
+    AtomicFile::options().sync(level).write(path, "new").unwrap();
+}
+
 #[cfg(feature = "fault")]
 mod fault {
     use super::*;
 
-    /// Operations of a replacement: look; create, lease, look, look; write; look, look, set mode; sync,
-    /// rename, sync directory.
+    /// Operations of a replacement: look; create, lease, look, look; write; look, look, set mode;
+    /// sync, rename, sync directory.
     const STEPS: usize = 12;
     const RENAME: usize = 11;
 
@@ -173,6 +185,38 @@ mod fault {
                 assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), expected);
                 assert_eq!(names(dir.path()), ["a"], "step {step}");
             }
+        }
+    }
+
+    /// What happens to the file and its name, in order, at a level of durability.
+    fn order(level: &str) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, trace) = (dir.path().join("a"), dir.path().join("trace"));
+        let child = Child::start_with("write-at", &[&path, &level], |command| {
+            command.env("LOGROTOR_FAULT_COUNT", &trace);
+        });
+        child.finish();
+        let text = fs::read_to_string(trace).unwrap();
+        let verbs = text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned());
+        verbs
+            .filter(|verb| ["write", "rename"].contains(&&**verb) || verb.contains("sync"))
+            .collect()
+    }
+
+    #[test]
+    fn content_is_synced_before_it_gets_the_name_and_the_name_before_success() {
+        assert_eq!(order("none"), ["write", "rename"]);
+        assert_eq!(order("file"), ["write", "sync", "rename"]);
+        assert_eq!(order("both"), ["write", "sync", "rename", "sync directory"]);
+    }
+
+    #[test]
+    fn file_system_without_locks_is_good_enough() {
+        // Operation 3 leases the temporary.
+        for errno in [37, 95] {
+            let (dir, mut child) = scenario(&format!("3:errno={errno}"));
+            child.expect("ok");
+            assert_eq!(names(dir.path()), ["a"]);
         }
     }
 

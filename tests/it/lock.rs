@@ -27,6 +27,8 @@ pub(crate) fn do_job(job: &str, args: &mut Args) -> bool {
         "read-on" => read_on(args),
         #[cfg(unix)]
         "lock-twice" => lock_twice(args),
+        #[cfg(unix)]
+        "hold-and-start" => hold_and_start(args),
         _ => return false,
     }
     true
@@ -441,6 +443,30 @@ fn killed_holder_frees_the_lock_at_once() {
 
 #[cfg(unix)]
 #[test]
+fn program_started_by_a_holder_does_not_inherit_the_lock() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("it.lock");
+    let mut child = Child::start("hold-and-start", &[&path]);
+    let program: i32 = child.hear().unwrap().parse().unwrap();
+    child.kill();
+    assert!(!is_held(&path));
+    kill_process(Pid::from_raw(program).unwrap(), Signal::KILL).unwrap();
+}
+
+/// Holds the lock, and starts a program that outlives this process.
+#[cfg(unix)]
+fn hold_and_start(args: &mut Args) {
+    use std::process::{Command, Stdio};
+    let lock = open(&args.path());
+    let _guard = lock.exclusive(Wait::Never).unwrap();
+    let mut sleep = Command::new("sleep").arg("60").stdout(Stdio::null()).spawn().unwrap();
+    tell(&sleep.id().to_string());
+    sleep.wait().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
 fn timeout_says_when_the_last_owner_does_not_run() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("it.lock");
@@ -572,6 +598,17 @@ mod unix {
         }
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(names(dir.path()), ["it.lock"]);
+
+        // He may not make a gate to wait behind either, and waits without.
+        let file = fs::File::open(&path).unwrap();
+        fs4::FileExt::lock(&file).unwrap();
+        let args: [&dyn AsRef<std::ffi::OsStr>; 3] = [&path, &"exclusive", &"remove"];
+        let mut child = Child::start_with("hold", &args, without_rights);
+        // Mostly long enough for him to come to where he would make it.
+        std::thread::sleep(Duration::from_millis(50));
+        drop(file);
+        child.expect("in");
+        child.finish();
         chmod(dir.path(), 0o755);
     }
 
@@ -584,7 +621,7 @@ mod unix {
         let dir = tempfile::tempdir().unwrap();
         chmod(dir.path(), 0o555);
         let path = dir.path().join("it.lock");
-        let mut child = Child::start_with("lock-twice", &[&path], without_rights);
+        let mut child = Child::start_with("lock-twice", &[&path, &"exclusive"], without_rights);
         let said = child.hear().unwrap();
         assert!(said.starts_with("Io failed to open lock file"), "{said}");
         assert!(
@@ -631,15 +668,15 @@ mod unix {
         for errno in [ENOLCK, EOPNOTSUPP, ENOSYS] {
             let path = dir.path().join("it.lock");
             // Operation 1 opens the file, operation 2 locks it.
-            let mut child = with_fault("lock-twice", &path, &format!("2:errno={errno}"));
+            let mut child = with_fault(&path, "exclusive", &format!("2:errno={errno}"));
             let said = child.hear().unwrap();
             assert!(said.starts_with("LockUnsupported failed to take exclusive lock"), "{said}");
         }
     }
 
     #[cfg(feature = "fault")]
-    fn with_fault(job: &str, path: &Path, plan: &str) -> Child {
-        Child::start_with(job, &[&path], |command| {
+    fn with_fault(path: &Path, kind: &str, plan: &str) -> Child {
+        Child::start_with("lock-twice", &[&path, &kind], |command| {
             command.env("LOGROTOR_FAULT", plan);
         })
     }
@@ -649,13 +686,18 @@ mod unix {
     fn failure_of_any_step_leaves_the_lock_free_and_the_value_usable() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("it.lock");
-        for step in 1..=STEPS {
-            let mut child = with_fault("lock-twice", &path, &format!("{step}:errno=5"));
-            child.hear().unwrap();
-            assert_eq!(child.hear().as_deref(), Some("ok"), "second time after step {step}");
-            child.finish();
+        for (kind, steps) in STEPS {
+            for step in 1..=steps {
+                for fault in ["errno=5", "errno=28", "short"] {
+                    let mut child = with_fault(&path, kind, &format!("{step}:{fault}"));
+                    let first = child.hear().unwrap();
+                    assert!(fault != "short" || first == "ok", "{first}");
+                    child.expect("ok");
+                    child.finish();
+                    assert_eq!(names(dir.path()), [""; 0], "{kind}, {fault} at step {step}");
+                }
+            }
         }
-        assert_eq!(names(dir.path()), [""; 0]);
     }
 
     #[cfg(feature = "fault")]
@@ -663,25 +705,33 @@ mod unix {
     fn death_at_any_step_leaves_the_lock_free() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("it.lock");
-        for step in 1..=STEPS {
-            let child = with_fault("lock-twice", &path, &format!("{step}:kill"));
-            assert!(!child.end().success(), "step {step} was never reached");
-            open(&path).exclusive(Wait::Never).unwrap().unlock().unwrap();
-            assert_eq!(names(dir.path()), [""; 0], "after death at step {step}");
+        for (kind, steps) in STEPS {
+            for step in 1..=steps {
+                let child = with_fault(&path, kind, &format!("{step}:kill"));
+                assert!(!child.end().success(), "step {step} was never reached");
+                open(&path).exclusive(Wait::Never).unwrap().unlock().unwrap();
+                assert_eq!(names(dir.path()), [""; 0], "{kind}, after death at step {step}");
+            }
         }
     }
 
-    /// Operations of one acquisition and release: open, lock, look, look, sign; look, remove, unlock.
+    /// Operations of one acquisition and release.
     #[cfg(feature = "fault")]
-    const STEPS: usize = 8;
+    const STEPS: [(&str, usize); 2] = [
+        // Open, lock, look, look, sign; look, remove, unlock.
+        ("exclusive", 8),
+        // Open the gate, open, lock, look, look, sign; look, unlock, lock, look, remove, unlock.
+        ("shared", 12),
+    ];
 }
 
 /// Takes and releases the lock twice with one value, and tells how each time went.
 #[cfg(unix)]
 fn lock_twice(args: &mut Args) {
     let lock = open(&args.path());
+    let kind = if args.text() == "shared" { LockKind::Shared } else { LockKind::Exclusive };
     for _ in 0..2 {
-        match lock.exclusive(Wait::Never).and_then(Guard::unlock) {
+        match lock.lock(kind, Wait::Never).and_then(Guard::unlock) {
             Ok(()) => tell("ok"),
             Err(error) => tell(&format!("{:?} {error}", error.kind())),
         }

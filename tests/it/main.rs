@@ -16,11 +16,17 @@ mod crash;
 mod direct;
 #[cfg(all(unix, feature = "fault"))]
 mod faults;
+mod foreign;
+mod header;
 mod lock;
 mod names;
+mod observer;
 mod processes;
 #[cfg(all(unix, feature = "fault"))]
 mod scenario;
+mod straggler;
 mod support;
 mod support_lock;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod triggers;
