@@ -6,12 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Says that there may be work, or that it is over.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Signal {
     raised: AtomicBool,
     over: AtomicBool,
     gate: Mutex<()>,
     bell: Condvar,
+}
+
+impl Default for Signal {
+    /// Raised: there may be what a worker left half done when it died.
+    fn default() -> Self {
+        Self {
+            raised: AtomicBool::new(true),
+            over: AtomicBool::new(false),
+            gate: Mutex::default(),
+            bell: Condvar::new(),
+        }
+    }
 }
 
 impl Signal {

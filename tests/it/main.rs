@@ -22,6 +22,7 @@ mod lock;
 mod names;
 mod observer;
 mod processes;
+mod recovery;
 #[cfg(all(unix, feature = "fault"))]
 mod scenario;
 mod straggler;
