@@ -1,7 +1,7 @@
 //! One scenario for all faults: open, write, rotate by size and by hand, compress, prune, close. A child
 //! process plays it, and a fault strikes it at one file operation; others go on with its log.
 
-use crate::support::{Dir, Job, is_long, listen, record, say, unpack};
+use crate::support::{Dir, Job, eventually, is_long, listen, record, say, unpack};
 use logrotor::{Compression, Delivery, Event, Maintenance, Naming, Overflow, RotatingFileWriter};
 use std::fmt;
 use std::io::Write;
@@ -160,14 +160,16 @@ pub fn play(job: &Job) {
     }
     log.flush().unwrap();
     acknowledge(seq);
+    let closed = log.clone().close();
+    eventually("every failure is told", || {
+        told.load(Ordering::SeqCst) == log.stats().all_failures()
+    });
     let stats = log.stats();
-    let closed = log.close();
     say(format!(
-        "{} {} {} {} {} {}",
+        "{} {} {} {} {}",
         tally.refused,
         tally.returned,
         stats.all_failures(),
-        told.load(Ordering::SeqCst),
         stats.torn,
         closed.map_or_else(|error| error.to_string(), |()| "closed".to_owned()),
     ));
