@@ -323,6 +323,10 @@ impl Builder {
 
     /// Has every [`Event`] told to `observer`: by the thread that caused it, outside of every lock, so
     /// that it may write to the log itself. A panic of it is caught and ignored.
+    ///
+    /// With [`Delivery::Buffered`] that thread may be the one that empties the buffer. What `observer`
+    /// writes there is taken beyond the capacity, and calls that would wait for the buffer to be written
+    /// (`flush`, `rotate`, `reopen`, `sync`) fail with [`std::io::ErrorKind::Deadlock`].
     pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.callbacks.observer = Some(Arc::new(observer));
         self

@@ -7,7 +7,8 @@
 use crate::clock::Deadline;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 /// When a record reaches the kernel.
@@ -180,6 +181,9 @@ pub(crate) struct Buffer {
     filled: Condvar,
     /// Log calls wait for room, or for all to be written.
     emptied: Condvar,
+    /// The thread's own identity. It never waits for room or for what it is to write itself, when
+    /// an observer that it tells of something uses the log.
+    writer: OnceLock<ThreadId>,
 }
 
 #[derive(Debug, Default)]
@@ -218,6 +222,7 @@ impl Buffer {
             state: Mutex::new(state),
             filled: Condvar::new(),
             emptied: Condvar::new(),
+            writer: OnceLock::new(),
         }
     }
 
@@ -258,7 +263,7 @@ impl Buffer {
             state.untold += 1;
             return Ok(false);
         }
-        while !self.has_room(state, len) {
+        while !self.has_room(state, len) && !self.is_writer() {
             if let Some(failure) = &state.failure {
                 return Err(io::Error::new(failure.kind(), Arc::clone(failure)));
             }
@@ -273,8 +278,11 @@ impl Buffer {
     ///
     /// # Errors
     /// What the kernel refuses it with; it stays in the buffer, and is tried again. `TimedOut` if the
-    /// patience is at an end first.
+    /// patience is at an end first. `Deadlock` on the thread that would have to write it.
     pub(crate) fn flush(&self, patience: Option<Duration>) -> io::Result<()> {
+        if self.is_writer() {
+            return Err(io::ErrorKind::Deadlock.into());
+        }
         let deadline = patience.map_or(Deadline::never(), Deadline::after);
         let mut state = self.state.lock();
         let (all, failures) = (state.taken, state.failures);
@@ -288,6 +296,10 @@ impl Buffer {
             self.emptied.wait_for(&mut state, left.min(LONG));
         }
         Ok(())
+    }
+
+    fn is_writer(&self) -> bool {
+        self.writer.get() == Some(&std::thread::current().id())
     }
 
     /// How many records were dropped.
@@ -304,6 +316,7 @@ impl Buffer {
     /// The thread: passes batches to `write`, which takes out of one what it could write, until
     /// [`end`](Self::end).
     pub(crate) fn deliver(&self, mut write: impl FnMut(&mut Batch) -> io::Result<()>) {
+        self.writer.get_or_init(|| std::thread::current().id());
         loop {
             let (mut batch, last) = self.next();
             let mut delay = FIRST_DELAY;
