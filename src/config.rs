@@ -327,7 +327,7 @@ impl Builder {
         self
     }
 
-    /// Has every [`Event`] told to `observer`: by the thread that caused it, outside of every lock, so
+    /// Has every [`Event`] told to `observer`: by a thread that calls the log or by one of the log's own, outside of every lock, so
     /// that it may write to the log itself. A panic of it is caught and ignored.
     pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.callbacks.observer = Some(Arc::new(observer));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Says that there may be work, or that it is over.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Signal {
     raised: AtomicBool,
     /// Raised, or simply time to look.
@@ -14,6 +14,19 @@ pub(crate) struct Signal {
     over: AtomicBool,
     gate: Mutex<()>,
     bell: Condvar,
+}
+
+impl Default for Signal {
+    /// Raised: there may be what a worker left half done when it died.
+    fn default() -> Self {
+        Self {
+            raised: AtomicBool::new(true),
+            nudged: AtomicBool::new(true),
+            over: AtomicBool::new(false),
+            gate: Mutex::default(),
+            bell: Condvar::new(),
+        }
+    }
 }
 
 impl Signal {

@@ -307,7 +307,7 @@ impl Rotator {
         let temp = Temp::beside(self.location.path(), mode.unwrap_or(DEFAULT_MODE))?;
         temp.set_access(like, self.settings.mode)?;
         let header = self.header()?;
-        fs::append_all(temp.file(), &header, temp.path())?;
+        fs::write_all(temp.file(), &header, temp.path())?;
         Ok((temp, header.len() as u64))
     }
 

@@ -11,13 +11,20 @@
 
 mod atomic;
 mod buffered;
+#[cfg(all(unix, feature = "fault"))]
+mod crash;
 mod direct;
+#[cfg(all(unix, feature = "fault"))]
+mod faults;
 mod foreign;
 mod header;
 mod lock;
 mod names;
 mod observer;
 mod processes;
+mod recovery;
+#[cfg(all(unix, feature = "fault"))]
+mod scenario;
 mod straggler;
 mod support;
 mod support_lock;
