@@ -15,6 +15,8 @@ mod direct;
 mod foreign;
 mod lock;
 mod names;
+#[cfg(unix)]
+mod permissions;
 mod processes;
 mod straggler;
 mod support;

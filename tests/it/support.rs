@@ -274,6 +274,20 @@ impl Job {
         Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
     }
 
+    /// The number of the first file operation `verb` that a worker makes in `play`, after it was opened.
+    #[cfg(feature = "fault")]
+    pub fn operation(&self, verb: &str, play: impl FnOnce(&mut Worker)) -> usize {
+        let trace = tempfile::NamedTempFile::new().unwrap();
+        let job = self.clone().with("inline", 1);
+        let mut worker = job.env("LOGROTOR_FAULT_COUNT", trace.path().display()).spawn();
+        worker.expect("ready");
+        let read = || std::fs::read_to_string(trace.path()).unwrap();
+        let before = read().lines().count();
+        play(&mut worker);
+        let is_it = |line: &str| line.split_once(' ').is_some_and(|(_, what)| what == verb);
+        before + 1 + read().lines().skip(before).position(is_it).expect("it is never made")
+    }
+
     fn received() -> Option<Self> {
         let orders = std::env::var(ORDERS).ok()?;
         let pairs = orders.lines().filter_map(|line| line.split_once('='));
