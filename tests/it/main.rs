@@ -12,6 +12,7 @@
 mod atomic;
 mod buffered;
 mod direct;
+mod errors;
 mod foreign;
 mod lock;
 mod names;

@@ -74,10 +74,15 @@ fn lock_file_and_the_segment_being_made_have_the_configured_mode_whatever_the_um
     for umask in ["077", "000"] {
         let dir = dir_with_log(0o640);
         let job = Job::new("obey", &dir.log()).with("umask", umask).with("mode", "640");
+        let (job, trace) = (job.with("inline", 1), crate::support::Trace::new());
+        let mut worker = trace.of(&job).spawn();
+        worker.expect("ready");
+        let opened = trace.len();
+        assert_eq!(worker.ask("rotate"), "ok");
         // When all is made, and nothing has its name yet.
-        let at = job.operation("rename", |worker| drop(worker.ask("rotate")));
+        let at = trace.first("rename", opened);
         let dir = dir_with_log(0o640);
-        let job = job.with("log", dir.log().display()).with("inline", 1);
+        let job = job.with("log", dir.log().display());
         let mut worker = job.env("LOGROTOR_FAULT", format!("{at}:kill")).spawn();
         worker.expect("ready");
         worker.tell("rotate");
