@@ -1,6 +1,6 @@
 //! What cannot work is refused at once, with a reason; what fails later is told, not printed.
 
-use crate::support::{Dir, Job, say};
+use crate::support::{Dir, Job, eventually, say};
 use logrotor::{
     Builder, Compression, Delivery, Durability, Error, ErrorKind, Event, FileLock, Maintenance,
     Overflow, RotatingFileWriter, Wait,
@@ -205,7 +205,7 @@ fn file_system_without_locks_is_refused_whether_the_log_is_there_or_not() {
         let dir = Dir::new();
         let there = || {
             if is_there {
-                std::fs::write(dir.log(), "").unwrap()
+                std::fs::write(dir.log(), "").unwrap();
             }
         };
         there();
@@ -300,8 +300,11 @@ pub fn suffer(job: &Job) {
         };
         all(&log);
         let dir = log.path().parent().unwrap().to_owned();
-        std::fs::remove_dir_all(&dir).unwrap();
-        std::fs::write(&dir, "in the way").unwrap();
+        // The log's thread may be making a file there, or the directory again.
+        eventually("a file is in the way of the directory", || {
+            let _ = std::fs::remove_dir_all(&dir);
+            std::fs::write(&dir, "in the way").is_ok()
+        });
         all(&log);
         let _ = log.clone().close();
     }
