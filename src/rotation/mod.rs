@@ -145,6 +145,18 @@ impl Rotator {
         &self.location
     }
 
+    /// Goes on with another mode for new segments, and another patience.
+    ///
+    /// # Errors
+    /// As [`rotation_lock`]; then nothing has changed.
+    #[cfg(feature = "policy")]
+    pub(crate) fn apply(&mut self, mode: Option<u32>, lock_timeout: Duration) -> Result<()> {
+        self.lock = rotation_lock(&self.location, mode)?;
+        self.settings.mode = mode;
+        self.settings.lock_timeout = lock_timeout;
+        Ok(())
+    }
+
     /// Opens the active segment, or creates it, with the owner and mode that `like` says, waiting at most
     /// `patience` for the rotation lock.
     pub(crate) fn open(

@@ -99,6 +99,26 @@ impl Direct {
         &mut self.active
     }
 
+    /// Goes on with other limits: from the next record on, which looks after the log first.
+    ///
+    /// # Errors
+    /// As [`Rotator::apply`]; then nothing has changed.
+    #[cfg(feature = "policy")]
+    pub(crate) fn apply(
+        &mut self,
+        trigger: Trigger,
+        patience: Patience,
+        mode: Option<u32>,
+    ) -> Result<()> {
+        self.rotator.apply(mode, patience.lock_timeout)?;
+        self.trigger = trigger;
+        self.patience = patience;
+        self.window = trigger.window(self.active.started);
+        self.calm = (0, 0);
+        self.census.ask_at = 0;
+        Ok(())
+    }
+
     /// Appends one record. Rotation goes first where it is due and can be had.
     #[inline]
     pub(crate) fn append(&mut self, record: &[u8]) -> io::Result<()> {

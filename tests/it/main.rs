@@ -14,12 +14,16 @@ mod buffered;
 mod direct;
 mod errors;
 mod foreign;
+mod header;
 mod lock;
 mod names;
+mod observer;
 #[cfg(unix)]
 mod permissions;
 mod processes;
 mod straggler;
 mod support;
 mod support_lock;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod triggers;

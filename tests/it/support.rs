@@ -257,7 +257,7 @@ impl Job {
     /// What starts that process.
     pub fn command(&self) -> Command {
         let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = self.command();
         command
             .args(["--exact", "support::child", "--nocapture", "--include-ignored"])
             .env(ORDERS, orders);
@@ -276,6 +276,18 @@ impl Job {
             std::os::unix::process::CommandExt::uid(&mut command, id);
         }
         command
+    }
+
+    /// This test binary, with files that cannot grow beyond `file_blocks` of 512 bytes if the job says so.
+    fn command(&self) -> Command {
+        let this = std::env::current_exe().unwrap();
+        if !self.has("file_blocks") {
+            return Command::new(this);
+        }
+        let mut limited = Command::new("sh");
+        let script = "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"";
+        limited.args(["-c", script, "sh", self.text("file_blocks")]).arg(this);
+        limited
     }
 
     fn received() -> Option<Self> {
@@ -555,6 +567,7 @@ fn counter(stats: &Stats, name: &str) -> u64 {
         "compressions" => stats.compressions,
         "deferrals" => stats.deferrals,
         "pruned" => stats.pruned,
+        "torn" => stats.torn,
         "timeouts" => stats.failures(ErrorKind::LockTimeout),
         "failures" => stats.all_failures(),
         other => panic!("no such counter: {other}"),
