@@ -257,7 +257,7 @@ impl Job {
     /// What starts that process.
     pub fn command(&self) -> Command {
         let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        let mut command = self.command();
+        let mut command = self.binary();
         command
             .args(["--exact", "support::child", "--nocapture", "--include-ignored"])
             .env(ORDERS, orders);
@@ -279,7 +279,7 @@ impl Job {
     }
 
     /// This test binary, with files that cannot grow beyond `file_blocks` of 512 bytes if the job says so.
-    fn command(&self) -> Command {
+    fn binary(&self) -> Command {
         let this = std::env::current_exe().unwrap();
         if !self.has("file_blocks") {
             return Command::new(this);
