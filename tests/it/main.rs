@@ -14,6 +14,7 @@ mod buffered;
 #[cfg(all(unix, feature = "fault"))]
 mod crash;
 mod direct;
+mod errors;
 #[cfg(all(unix, feature = "fault"))]
 mod faults;
 mod foreign;
@@ -21,6 +22,8 @@ mod header;
 mod lock;
 mod names;
 mod observer;
+#[cfg(unix)]
+mod permissions;
 mod processes;
 mod recovery;
 #[cfg(all(unix, feature = "fault"))]

@@ -248,13 +248,19 @@ impl Job {
 
     /// Starts a process that does this, by running this test binary again.
     pub fn spawn(&self) -> Worker {
+        let mut child =
+            self.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
+    }
+
+    /// What starts that process.
+    pub fn command(&self) -> Command {
         let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        let mut command = self.command();
+        let mut command = self.binary();
         command
             .args(["--exact", "support::child", "--nocapture", "--include-ignored"])
-            .env(ORDERS, orders)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+            .env(ORDERS, orders);
         for (key, value) in &self.0 {
             if let Some(variable) = key.strip_prefix(ENV) {
                 command.env(variable, value);
@@ -269,13 +275,11 @@ impl Job {
             std::os::unix::process::CommandExt::gid(&mut command, id);
             std::os::unix::process::CommandExt::uid(&mut command, id);
         }
-        let mut child = command.spawn().unwrap();
-        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
+        command
     }
 
     /// This test binary, with files that cannot grow beyond `file_blocks` of 512 bytes if the job says so.
-    fn command(&self) -> Command {
+    fn binary(&self) -> Command {
         let this = std::env::current_exe().unwrap();
         if !self.has("file_blocks") {
             return Command::new(this);
@@ -324,6 +328,34 @@ impl Job {
             builder = builder.lock_timeout(millis(self.number("lock_ms")));
         }
         builder
+    }
+}
+
+/// The file operations that a process made, as the fault hook counts them.
+#[cfg(all(unix, feature = "fault"))]
+pub struct Trace(tempfile::NamedTempFile);
+
+#[cfg(all(unix, feature = "fault"))]
+impl Trace {
+    pub fn new() -> Self {
+        Self(tempfile::NamedTempFile::new().unwrap())
+    }
+
+    /// This job, traced.
+    pub fn of(&self, job: &Job) -> Job {
+        job.clone().env("LOGROTOR_FAULT_COUNT", self.0.path().display())
+    }
+
+    /// How many operations there were up to now.
+    pub fn len(&self) -> usize {
+        std::fs::read_to_string(self.0.path()).unwrap().lines().count()
+    }
+
+    /// The number of the first `verb` after operation `after`.
+    pub fn first(&self, verb: &str, after: usize) -> usize {
+        let text = std::fs::read_to_string(self.0.path()).unwrap();
+        let is_it = |line: &str| line.split_once(' ').is_some_and(|(_, what)| what == verb);
+        after + 1 + text.lines().skip(after).position(is_it).expect("it was never made")
     }
 }
 
@@ -471,6 +503,8 @@ fn child() {
         "obey" => obey(&job),
         #[cfg(all(unix, feature = "fault"))]
         "play" => crate::scenario::play(&job),
+        "open" => crate::errors::open(&job),
+        "suffer" => crate::errors::suffer(&job),
         other => panic!("no such task: {other}"),
     }
 }
