@@ -11,10 +11,15 @@
 
 mod atomic;
 mod buffered;
+#[cfg(unix)]
+mod crash;
 mod direct;
+#[cfg(feature = "fault")]
+mod fault;
 mod lock;
 mod names;
 mod processes;
+mod straggler;
 mod support;
 mod support_lock;
 mod triggers;

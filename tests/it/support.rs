@@ -207,7 +207,8 @@ pub fn check(lines: &[String], expected: &BTreeMap<usize, usize>) -> Verdict {
     verdict
 }
 
-fn parse(line: &str) -> Option<(usize, usize)> {
+/// Which worker's which record a line is.
+pub fn parse(line: &str) -> Option<(usize, usize)> {
     let mut parts = line.strip_prefix('w')?.split(' ');
     let worker = parts.next()?.parse().ok()?;
     let seq = parts.next()?.parse().ok()?;
@@ -415,6 +416,18 @@ impl Drop for Worker {
     }
 }
 
+/// Has a worker write one record, rotate, and do what maintenance is due. It is a process: those that the
+/// tests beside this one start would hold its handles for a moment, and so leases, if it were not.
+pub fn next_worker(job: &Job, text: &str) {
+    let mut worker = job.clone().with("task", "obey").spawn();
+    worker.expect("ready");
+    worker.write(text);
+    for order in ["rotate", "close"] {
+        assert_eq!(worker.ask(order), "ok", "{order}");
+    }
+    worker.finish();
+}
+
 /// What the worker says to its parent.
 pub fn say(line: impl fmt::Display) {
     println!("{SAYS}{line}");
@@ -440,6 +453,8 @@ fn child() {
     match job.text("task") {
         "hold" => hold(&job),
         "acknowledge" => acknowledge(&job),
+        #[cfg(feature = "fault")]
+        "scenario" => crate::fault::scenario(&job),
         "calendar" => crate::triggers::calendar(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
