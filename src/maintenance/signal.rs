@@ -9,6 +9,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     raised: AtomicBool,
+    reminded: AtomicBool,
     over: AtomicBool,
     gate: Mutex<()>,
     bell: Condvar,
@@ -21,14 +22,27 @@ impl Signal {
         self.ring();
     }
 
+    /// Says that some time has passed, and that what was left for later may be looked at again. Wakes
+    /// nobody: whoever waits looks by itself from time to time.
+    pub(crate) fn remind(&self) {
+        self.reminded.store(true, Ordering::Relaxed);
+    }
+
     /// Whether there may be work, without taking note of it.
     #[inline]
     pub(crate) fn is_raised(&self) -> bool {
         self.raised.load(Ordering::Relaxed)
     }
 
-    /// Whether there may be work; lowers the signal.
+    /// Whether to look for work, without taking note of it.
+    #[inline]
+    pub(crate) fn calls_for_a_look(&self) -> bool {
+        self.is_raised() || self.reminded.load(Ordering::Relaxed)
+    }
+
+    /// Whether there may be new work; lowers the signal.
     pub(crate) fn take(&self) -> bool {
+        self.reminded.store(false, Ordering::Relaxed);
         self.raised.swap(false, Ordering::Acquire)
     }
 

@@ -288,6 +288,8 @@ impl Core {
         if config.rotate_on_open {
             direct.rotate()?;
         }
+        // There may be backups that a crash, or a limit that has changed, has left to do.
+        signal.raise();
         Ok(Self {
             direct: Mutex::new(direct),
             buffer: buffer(config.delivery),
@@ -347,7 +349,7 @@ impl Core {
     #[inline]
     fn after_call(&self) {
         self.journal.tell();
-        if self.config.maintenance == Maintenance::Inline && self.signal.is_raised() {
+        if self.config.maintenance == Maintenance::Inline && self.signal.calls_for_a_look() {
             self.work_off_signal();
         }
     }
