@@ -17,6 +17,7 @@ mod direct;
 #[cfg(feature = "fault")]
 mod fault;
 mod lock;
+mod maintenance;
 mod names;
 mod processes;
 mod straggler;

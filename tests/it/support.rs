@@ -250,7 +250,7 @@ impl Job {
     /// Starts a process that does this, by running this test binary again.
     pub fn spawn(&self) -> Worker {
         let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = self.program();
         command
             .args(["--exact", "support::child", "--nocapture", "--include-ignored"])
             .env(ORDERS, orders)
@@ -270,6 +270,22 @@ impl Job {
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
+    }
+
+    /// This test binary; with `file_blocks`, kept from making files of more than so many half kilobytes.
+    fn program(&self) -> Command {
+        // On Linux by a name that works whoever may enter the build directory.
+        let linux = cfg!(target_os = "linux").then(|| PathBuf::from("/proc/self/exe"));
+        let this = linux.unwrap_or_else(|| std::env::current_exe().unwrap());
+        if !self.has("file_blocks") {
+            return Command::new(this);
+        }
+        let limited =
+            format!("trap '' XFSZ; ulimit -S -f {}; exec \"$0\" \"$@\"", self.text("file_blocks"));
+        let mut command = Command::new("sh");
+        // The name above would be that of the shell.
+        command.args(["-c", &limited]).arg(std::env::current_exe().unwrap());
+        command
     }
 
     fn received() -> Option<Self> {
@@ -515,9 +531,31 @@ fn obey(job: &Job) {
             "count" => say(counter(&log.stats(), rest)),
             "last" => say(log.stats().last_error.map(|e| e.to_string()).unwrap_or_default()),
             "close" => say(answer(log.clone().close())),
+            "threads" => say(threads()),
+            "unlimit" => say(answer(unlimit())),
             other => panic!("no such verb: {other}"),
         }
     }
+}
+
+/// How many threads of this process are a log's own.
+fn threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names =
+        tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
+    names.filter(|name| name.starts_with("logrotor")).count()
+}
+
+/// Lifts the limit on the size of files that this process was started with.
+fn unlimit() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Fsize);
+        limit.current = limit.maximum;
+        setrlimit(Resource::Fsize, limit)?;
+    }
+    Ok(())
 }
 
 fn counter(stats: &Stats, name: &str) -> u64 {
@@ -532,6 +570,7 @@ fn counter(stats: &Stats, name: &str) -> u64 {
         "compressions" => stats.compressions,
         "deferrals" => stats.deferrals,
         "pruned" => stats.pruned,
+        "torn" => stats.torn,
         "timeouts" => stats.failures(ErrorKind::LockTimeout),
         "failures" => stats.all_failures(),
         other => panic!("no such counter: {other}"),
