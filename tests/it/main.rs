@@ -11,16 +11,17 @@
 
 mod atomic;
 mod buffered;
-#[cfg(unix)]
-mod crash;
 mod direct;
-#[cfg(feature = "fault")]
-mod fault;
+mod foreign;
+mod header;
 mod lock;
 mod maintenance;
 mod names;
+mod observer;
 mod processes;
 mod straggler;
 mod support;
 mod support_lock;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod triggers;

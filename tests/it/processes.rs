@@ -1,247 +1,289 @@
-//! Many processes on one log: every record once, whole, in order.
+//! Many processes on one log: every record once, whole, in order, whatever becomes of the lock file, of
+//! its holder, or of the workers.
 
-use crate::support::{Dir, Job, Verdict, Worker, check, eventually, is_long, lines, record};
+use crate::support::{Dir, Job, Random, Verdict, Worker, check, eventually, is_long, record, seed};
+use logrotor::Maintenance;
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Has `workers` processes write `count` records each; returns the directory and what became of them.
-fn run(workers: usize, count: usize, job: impl Fn(Job) -> Job) -> (Dir, Verdict) {
-    run_while(workers, count, job, |_| {})
-}
+/// An hour, in milliseconds: a worker that looks beyond its own handle only to rotate.
+const NEVER: usize = 3_600_000;
 
-/// As [`run`], and does something in the meantime, again and again.
-fn run_while(
-    workers: usize,
-    count: usize,
-    job: impl Fn(Job) -> Job,
-    mut meanwhile: impl FnMut(&Dir),
-) -> (Dir, Verdict) {
-    let dir = Dir::new();
-    let job = job(Job::new("write", &dir.log()).with("count", count));
+/// Starts `workers` processes that wait for a word to write `count` records each.
+fn start(job: &Job, workers: usize, count: usize) -> Vec<Worker> {
+    let job = job.clone().with("count", count);
     let mut all: Vec<_> = (0..workers).map(|id| job.clone().with("worker", id).spawn()).collect();
     all.iter_mut().for_each(|worker| worker.expect("ready"));
+    all
+}
+
+/// Has `workers` processes write `count` records each, all at once.
+fn run(job: &Job, workers: usize, count: usize) {
+    let mut all = start(job, workers, count);
     all.iter_mut().for_each(|worker| worker.tell("go"));
-    while !all.iter_mut().all(Worker::has_ended) {
-        meanwhile(&dir);
-        std::thread::sleep(Duration::from_millis(1));
-    }
     all.into_iter().for_each(Worker::finish);
-    let expected: BTreeMap<_, _> = (0..workers).map(|id| (id, count)).collect();
-    let verdict = check(&dir.all_lines(), &expected);
-    (dir, verdict)
 }
 
-/// Each of 20,000 records once, by both namings, compressed and not.
-///
-/// Segments of 200 bytes are thousands, and with [`logrotor::Naming::Number`] each rotation renames all
-/// of them; there the count is a twentieth. Without `LOGROTOR_LONG` it is a tenth with either naming.
-fn every_record_once(workers: usize, max_size: usize) {
-    let sized = |job: Job| job.with("max_size", max_size);
-    let variants: [(&str, &dyn Fn(Job) -> Job); 4] = [
-        ("timestamp", &|job| sized(job)),
-        ("timestamp, gzip", &|job| sized(job).with("gzip", 1)),
-        ("number", &|job| sized(job).with("numbered", 1)),
-        ("number, gzip", &|job| sized(job).with("numbered", 1).with("gzip", 1)),
-    ];
-    for (name, variant) in variants {
-        let part = match (max_size, is_long(), name.starts_with("number")) {
-            (200, _, true) => 20,
-            (200, false, false) => 10,
-            _ => 1,
-        };
-        let count = 20_000 / workers / part;
-        // Maintenance renames under the rotation lock where backups are numbered, and `close` says so if
-        // ten workers that do that at the same time keep it from its turn for too long.
-        let (_, verdict) = run(workers, count, |job| variant(job).with("lock_ms", 60_000));
-        assert!(verdict.is_clean(), "{workers} x {count}, {max_size} bytes, {name}: {verdict}");
-        assert_eq!((verdict.found, verdict.extra), (workers * count, 0));
-    }
+/// What became of the records of `workers` that wrote `count` each.
+fn verdict(dir: &Dir, workers: usize, count: usize) -> Verdict {
+    check(&dir.all_lines(), &(0..workers).map(|id| (id, count)).collect())
 }
 
-#[test]
-fn two_workers_at_1_mib_lose_double_and_tear_nothing() {
-    every_record_once(2, 1024 * 1024);
+/// One cell of the table of workers, limits, packings and namings.
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    workers: usize,
+    count: usize,
+    max_size: usize,
+    gzip: bool,
+    numbered: bool,
 }
 
-#[test]
-fn five_workers_at_5_kib_lose_double_and_tear_nothing() {
-    every_record_once(5, 5 * 1024);
-}
-
-#[test]
-fn ten_workers_at_200_bytes_lose_double_and_tear_nothing() {
-    every_record_once(10, 200);
-}
-
-#[test]
-fn every_number_of_workers_at_every_limit_loses_doubles_and_tears_nothing() {
-    if !is_long() {
-        println!(
-            "skipped: set LOGROTOR_LONG=1 for the combinations that have no test of their own"
-        );
-        return;
-    }
-    for (workers, max_size) in
-        [(2, 200), (2, 5 * 1024), (5, 200), (5, 1024 * 1024), (10, 5 * 1024), (10, 1024 * 1024)]
-    {
-        every_record_once(workers, max_size);
-    }
-}
-
-#[test]
-fn segment_grows_beyond_max_size_by_about_a_record_per_other_worker_at_most() {
-    const MAX_SIZE: usize = 4096;
-    const WORKERS: usize = 4;
-    // Nobody gives up waiting for the rotation lock, which is another matter.
-    let job = |job: Job| job.with("max_size", MAX_SIZE).with("lock_ms", 60_000);
-    let (dir, verdict) = run(WORKERS, 3_000, job);
-    assert!(verdict.is_clean(), "{verdict}");
-    let longest = (0..WORKERS).flat_map(|worker| (0..90).map(move |seq| record(worker, seq).len()));
-    // A worker that was alone for a long time asks for the size only so often.
-    let unasked = MAX_SIZE / 16;
-    let bound = MAX_SIZE + (WORKERS - 1) * (longest.max().unwrap() + unasked);
-    for name in dir.backups() {
-        let len = dir.read(&name).len();
-        assert!(len <= bound, "{name} has {len} bytes, more than {bound}");
-    }
-}
-
-#[test]
-fn one_overflow_is_one_rotation_for_ten_processes_that_arrive_together() {
-    const MAX_SIZE: usize = 4096;
-    let dir = Dir::new();
-    // They look at the path when they are told to, or have no room.
-    let job = Job::new("obey", &dir.log()).with("max_size", MAX_SIZE);
-    let job = job.with("inline", 1).with("check_ms", 3_600_000).with("lock_ms", 60_000);
-    let mut workers: Vec<_> = (0..10).map(|_| job.spawn()).collect();
-    workers.iter_mut().for_each(|worker| worker.expect("ready"));
-    for round in 1..=10_u64 {
-        let size = dir.read("app.log").len();
-        workers[0].write(&"x".repeat(MAX_SIZE - size - 10));
-        // Now each knows that the segment is full.
-        for worker in &mut workers {
-            assert_eq!(worker.ask("reopen"), "ok");
+impl Cell {
+    fn job(&self, log: &Path) -> Job {
+        // What is asked here is what becomes of the records, not how soon ten workers that do nothing but
+        // rotate get at the lock.
+        let mut job =
+            Job::new("write", log).with("max_size", self.max_size).with("lock_ms", 60_000);
+        if self.gzip {
+            job = job.with("gzip", 1);
         }
-        workers.iter_mut().for_each(|worker| worker.tell("write there is no room for this"));
-        workers.iter_mut().for_each(|worker| worker.expect("ok"));
-        let rotations: u64 = workers.iter_mut().map(|worker| worker.count("rotations")).sum();
-        let skips: u64 = workers.iter_mut().map(|worker| worker.count("skips")).sum();
-        assert_eq!((rotations, skips), (round, 9 * round));
-        assert_eq!(dir.active_lines(), ["there is no room for this"; 10]);
+        if self.numbered {
+            job = job.with("numbered", 1);
+        }
+        job
     }
-    workers.into_iter().for_each(Worker::finish);
+
+    fn check(&self) {
+        let dir = Dir::new();
+        let job = self.job(&dir.log());
+        run(&job, self.workers, self.count);
+        let verdict = verdict(&dir, self.workers, self.count);
+        assert!(verdict.is_clean() && verdict.extra == 0, "{self:?}: {verdict}");
+        assert_eq!(verdict.found, self.workers * self.count);
+        assert!(!dir.backups().is_empty() || self.max_size > 1024 * 1024, "{self:?}");
+        self.check_packing(&dir, &job);
+    }
+
+    /// Whatever the workers left to each other as they ended, the next one finishes.
+    fn check_packing(&self, dir: &Dir, job: &Job) {
+        job.builder().maintenance(Maintenance::Inline).build().unwrap().close().unwrap();
+        let backups = dir.backups();
+        assert!(backups.iter().all(|name| name.ends_with(".gz") == self.gzip), "{self:?}");
+        assert_eq!(dir.names().len(), backups.len() + 1, "{self:?}: {:?}", dir.names());
+    }
 }
 
-/// The lock file is taken away again and again, so that two workers rotate at the same time. Their backups
-/// may then be named in another order than they were written in.
-fn lock_file_is_removed_by_hand(job: impl Fn(Job) -> Job) {
-    let mut removed = 0;
-    let take_away = |dir: &Dir| {
-        removed += usize::from(std::fs::remove_file(dir.file("app.log.lock")).is_ok());
-    };
-    let (dir, verdict) = run_while(4, 2_000, |j| job(j.with("max_size", 1024)), take_away);
-    println!("removed {removed} times");
-    assert!(dir.backups().len() > 100);
-    assert_eq!((verdict.lost, verdict.doubled, verdict.torn), (0, 0, 0), "{verdict}");
+/// Checks a limit with both packings and namings. The short form writes a part of the records.
+fn every_record_once(max_size: usize, part: usize) {
+    for (workers, count) in [(2, 10_000), (5, 4_000), (10, 2_000)] {
+        for (gzip, numbered) in [(false, false), (true, false), (false, true), (true, true)] {
+            let count = if is_long() { count } else { count / part };
+            // With numbers each rotation renames all backups, so that the time grows with the square of
+            // their number: 10 000 of them would take hours.
+            let count = if numbered && max_size < 1024 { count.min(600 / workers) } else { count };
+            Cell { workers, count, max_size, gzip, numbered }.check();
+        }
+    }
 }
 
 #[test]
-fn lock_file_removed_by_hand_while_workers_rotate_costs_no_record() {
-    lock_file_is_removed_by_hand(|job| job.with("gzip", 1));
+fn every_record_is_found_once_whole_and_in_order_at_200_bytes() {
+    every_record_once(200, 10);
 }
 
 #[test]
-fn lock_file_removed_by_hand_while_workers_rotate_by_number_costs_no_record() {
-    lock_file_is_removed_by_hand(|job| job.with("numbered", 1));
+fn every_record_is_found_once_whole_and_in_order_at_5_kib() {
+    every_record_once(5 * 1024, 2);
 }
 
-#[cfg(unix)]
 #[test]
-fn stopped_lock_holder_delays_one_write_by_the_timeout_and_postpones_rotation() {
-    const PATIENCE: Duration = Duration::from_millis(300);
-    let dir = Dir::new();
-    let job = Job::new("obey", &dir.log()).with("max_size", 100);
-    let job = job.with("lock_ms", PATIENCE.as_millis());
-    let mut workers = [job.spawn(), job.spawn()];
-    workers.iter_mut().for_each(|worker| worker.expect("ready"));
-    let mut holder =
-        Job::new("hold", &dir.log()).with("lock", dir.file("app.log.lock").display()).spawn();
-    holder.expect("ready");
-    holder.stop();
-    let began = Instant::now();
-    for seq in 0..50 {
-        workers.iter_mut().for_each(|worker| worker.write(&format!("record {seq}")));
-    }
-    // If every write waited, it would be 30 s. A few try again meanwhile, but wait no more.
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    assert!(began.elapsed() >= PATIENCE);
-    for worker in &mut workers {
-        assert!(worker.count("timeouts") >= 1);
-        assert!(worker.count("timeouts") < 15, "once per step of the delay");
-        assert_eq!(worker.count("rotations"), 0);
-    }
-    let last = workers[0].ask("last");
-    assert!(
-        last.contains("app.log.lock") && last.contains(&format!("pid {}", holder.pid())),
-        "{last}"
-    );
-    holder.go_on();
-    holder.finish();
-    eventually("the rotation is made up for", || {
-        workers.iter_mut().for_each(|worker| worker.write("again"));
-        workers.iter_mut().map(|worker| worker.count("rotations")).sum::<u64>() > 0
-    });
-    let all = dir.all_lines();
-    assert_eq!(all.iter().filter(|line| line.starts_with("record ")).count(), 100);
-    let written: u64 = workers.iter_mut().map(|worker| worker.count("records")).sum();
-    assert_eq!(all.len() as u64, written);
+fn every_record_is_found_once_whole_and_in_order_at_1_mib() {
+    every_record_once(1024 * 1024, 1);
 }
 
 #[test]
 fn checker_sees_what_is_dropped_doubled_torn_and_disordered() {
-    const COUNT: usize = 1000;
-    let expected = BTreeMap::from([(1, COUNT), (2, COUNT)]);
-    let whole: Vec<_> = (0..COUNT)
-        .flat_map(|seq| [record(1, seq), record(2, seq)])
-        .map(|line| line.trim_end().to_owned())
-        .collect();
-    let clean = check(&whole, &expected);
-    assert!(clean.is_clean() && clean.found == 2 * COUNT);
+    let lines: Vec<_> = (0..1000).map(|seq| record(1, seq).trim_end().to_owned()).collect();
+    let expected = BTreeMap::from([(1, 1000)]);
+    let clean = check(&lines, &expected);
+    assert!(clean.is_clean() && clean.found == 1000);
 
-    let dropped: Vec<_> = whole
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| at % 20 != 7)
-        .map(|(_, line)| line.clone())
-        .collect();
-    let verdict = check(&dropped, &expected);
-    assert_eq!((verdict.lost, verdict.is_clean()), (COUNT / 10, false), "5 % dropped");
+    let (every_20th, others): (Vec<_>, Vec<_>) =
+        lines.iter().cloned().enumerate().partition(|(at, _)| at % 20 == 0);
+    let dropped: Vec<_> = others.into_iter().map(|(_, line)| line).collect();
+    assert_eq!(check(&dropped, &expected), Verdict { found: 950, lost: 50, ..Verdict::default() });
 
-    let doubled: Vec<_> = whole
-        .iter()
-        .enumerate()
-        .flat_map(|(at, line)| std::iter::repeat_n(line.clone(), if at % 20 == 7 { 2 } else { 1 }))
-        .collect();
-    let verdict = check(&doubled, &expected);
-    assert_eq!((verdict.doubled, verdict.is_clean()), (COUNT / 10, false), "5 % doubled");
+    let doubled = lines.iter().enumerate();
+    let doubled: Vec<_> =
+        doubled.flat_map(|(at, line)| vec![line.clone(); 1 + usize::from(at % 20 == 0)]).collect();
+    assert_eq!(
+        check(&doubled, &expected),
+        Verdict { found: 1000, doubled: every_20th.len(), ..Verdict::default() }
+    );
 
-    let mut torn = whole.clone();
-    let tail = torn[100].split_off(30);
-    torn.insert(150, tail);
+    let mut torn = lines.clone();
+    let tail = torn[500].split_off(30);
+    torn.insert(501, tail);
     let verdict = check(&torn, &expected);
-    assert_eq!((verdict.torn, verdict.lost, verdict.is_clean()), (2, 1, false), "torn");
+    assert_eq!((verdict.lost, verdict.torn, verdict.is_clean()), (1, 2, false));
 
-    let mut mixed = whole.clone();
-    mixed[100] = lines(format!("{}{}", &whole[100][..30], whole[101]).as_bytes()).concat();
-    let verdict = check(&mixed, &expected);
-    assert_eq!((verdict.torn, verdict.lost, verdict.is_clean()), (1, 1, false), "mixed");
-
-    let mut disordered = whole.clone();
-    disordered.swap(100, 102);
+    let mut disordered = lines;
+    disordered.swap(10, 11);
     let verdict = check(&disordered, &expected);
-    assert_eq!((verdict.disordered, verdict.is_clean()), (1, false), "disordered");
+    assert_eq!((verdict.disordered, verdict.found, verdict.is_clean()), (1, 1000, false));
+}
 
-    let mut altered = whole;
-    altered[100] = altered[100].replace('a', "b").replace("00000050 ", "00000051 ");
-    assert!(!check(&altered, &expected).is_clean(), "altered");
+#[test]
+fn one_overflow_is_one_rotation_for_ten_processes_that_arrive_together() {
+    const WORKERS: usize = 10;
+    let dir = Dir::new();
+    let job = Job::new("obey", &dir.log()).with("max_size", 4096).with("inline", 1);
+    let job = job.with("check_ms", NEVER).with("lock_ms", 60_000);
+    let mut workers: Vec<_> = (0..WORKERS).map(|_| job.spawn()).collect();
+    workers.iter_mut().for_each(|worker| worker.expect("ready"));
+    for round in 1..=10 {
+        // Each sees the segment full, and has a record that does not fit any more.
+        workers[0].write(&"x".repeat(4090 - dir.read("app.log").len()));
+        for worker in &mut workers {
+            assert_eq!(worker.ask("reopen"), "ok");
+        }
+        workers.iter_mut().for_each(|worker| worker.tell("write no room"));
+        workers.iter_mut().for_each(|worker| worker.expect("ok"));
+        let mut sum = |counter| workers.iter_mut().map(|worker| worker.count(counter)).sum::<u64>();
+        assert_eq!((sum("rotations"), sum("skips")), (round, round * (WORKERS as u64 - 1)));
+        assert_eq!(dir.active_lines(), ["no room"; WORKERS]);
+    }
+    assert_eq!(dir.backups().len(), 10);
+}
+
+#[test]
+fn segment_exceeds_max_size_by_about_one_record_per_worker_at_most() {
+    const WORKERS: usize = 10;
+    const MAX_SIZE: usize = 5 * 1024;
+    let longest = (0..90).map(|seq| record(0, seq).len()).max().unwrap();
+    // What a worker that was alone for long may write before it asks for the size again.
+    let unasked = 4096.min(MAX_SIZE / 16);
+    let dir = Dir::new();
+    let job = Job::new("write", &dir.log()).with("max_size", MAX_SIZE).with("lock_ms", 60_000);
+    run(&job, WORKERS, 2_000);
+    let most = dir.backups().iter().map(|name| dir.read(name).len()).max().unwrap();
+    assert!(most <= MAX_SIZE + WORKERS * (longest + unasked), "{most}");
+}
+
+/// Removes the lock file whenever it is there, until all workers have ended.
+fn remove_while_they_run(lock: &Path, workers: &mut [Worker]) -> usize {
+    let mut removed = 0;
+    while !workers.iter_mut().all(Worker::has_ended) {
+        removed += (0..50).filter(|_| std::fs::remove_file(lock).is_ok()).count();
+    }
+    removed
+}
+
+#[test]
+fn lock_file_removed_by_hand_while_processes_rotate_costs_no_record() {
+    const WORKERS: usize = 4;
+    const COUNT: usize = 1_000;
+    for (gzip, numbered) in [(false, false), (true, false), (false, true)] {
+        let dir = Dir::new();
+        let cell = Cell { workers: WORKERS, count: COUNT, max_size: 1024, gzip, numbered };
+        let mut workers = start(&cell.job(&dir.log()), WORKERS, COUNT);
+        workers.iter_mut().for_each(|worker| worker.tell("go"));
+        let removed = remove_while_they_run(&dir.file("app.log.lock"), &mut workers);
+        assert!(removed > 0);
+        workers.into_iter().for_each(Worker::finish);
+        let Verdict { found, doubled, torn, extra, .. } = verdict(&dir, WORKERS, COUNT);
+        // Two that rotate at once, as they then may, can name their backups the wrong way round, so the
+        // order of segments is not asked.
+        assert_eq!((found, doubled, torn, extra), (WORKERS * COUNT, 0, 0, 0), "{cell:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn stopped_lock_holder_delays_no_record_and_rotation_is_made_once_it_lets_go() {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let dir = Dir::new();
+    let job =
+        Job::new("obey", &dir.log()).with("max_size", 10).with("lock_ms", PATIENCE.as_millis());
+    let mut worker = job.spawn();
+    worker.expect("ready");
+    worker.write("first");
+    let mut holder =
+        Job::new("hold", &dir.log()).with("lock", dir.file("app.log.lock").display()).spawn();
+    holder.expect("ready");
+    holder.stop();
+    for seq in 0..5 {
+        let asked = Instant::now();
+        worker.write(&format!("postponed {seq}"));
+        assert!(asked.elapsed() < PATIENCE + Duration::from_secs(5));
+    }
+    assert_eq!((worker.count("rotations"), dir.active_lines().len()), (0, 6));
+    assert!(worker.count("timeouts") >= 1 && worker.count("lock_waits") >= 1);
+    assert!(worker.ask("last").contains(&format!("last owner: pid {}, running", holder.pid())));
+    holder.go_on();
+    holder.tell("let go");
+    eventually("the rotation is made", || {
+        worker.write("later");
+        worker.count("rotations") >= 1
+    });
+    assert_eq!(dir.all_lines()[0], "first");
+}
+
+/// A worker that is to be killed, and where it notes how many of its records are written.
+struct Victim {
+    id: usize,
+    process: Worker,
+    note: std::path::PathBuf,
+}
+
+impl Victim {
+    fn start(dir: &Dir, notes: &Dir, id: usize) -> Self {
+        let note = notes.file(&id.to_string());
+        let job = Job::new("acknowledge", &dir.log()).with("worker", id).with("count", 1_000_000);
+        let job = job.with("acknowledged", note.display()).with("max_size", 2048).with("gzip", 1);
+        let mut process = job.with("check_ms", 10).spawn();
+        process.expect("ready");
+        Self { id, process, note }
+    }
+
+    fn acknowledged(&self) -> usize {
+        let bytes = std::fs::read(&self.note).unwrap_or_default();
+        bytes.try_into().map_or(0, |bytes| usize::try_from(u64::from_le_bytes(bytes)).unwrap())
+    }
+}
+
+#[test]
+fn every_acknowledged_record_survives_kill_9_of_the_workers_again_and_again() {
+    const WORKERS: usize = 3;
+    let rounds = if is_long() { 200 } else { 8 };
+    let mut random = Random(seed());
+    let (dir, notes) = (Dir::new(), Dir::new());
+    let mut expected = BTreeMap::new();
+    for round in 0..rounds {
+        let start = |worker| Victim::start(&dir, &notes, round * WORKERS + worker);
+        let mut victims: Vec<_> = (0..WORKERS).map(start).collect();
+        while !victims.is_empty() {
+            let mut victim = victims.swap_remove(random.below(victims.len()));
+            let enough = victim.acknowledged() + 1 + random.below(200);
+            eventually("it has written some more", || victim.acknowledged() >= enough);
+            victim.process.kill();
+            expected.insert(victim.id, victim.acknowledged());
+        }
+    }
+    let next = dir.writer().max_size(2048).compression(logrotor::Compression::Gzip);
+    let next = next.maintenance(Maintenance::Inline).build().unwrap();
+    (&next).write_all(record(999, 0).as_bytes()).unwrap();
+    next.rotate().unwrap();
+    next.close().unwrap();
+    expected.insert(999, 1);
+
+    let verdict = check(&dir.all_lines(), &expected);
+    assert!(verdict.is_clean(), "{verdict}");
+    // Each may have died between its last write and its note.
+    assert!(verdict.extra <= rounds * WORKERS, "{verdict}");
+    let names = dir.names();
+    assert!(names.iter().all(|name| name == "app.log" || name.ends_with(".gz")), "{names:?}");
 }

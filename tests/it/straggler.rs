@@ -1,137 +1,142 @@
-//! Workers that are left behind by a rotation: what they write is found, and nobody waits for them.
+//! Workers that are left behind by a rotation: what they write late is found, and their segment is left
+//! alone for as long as they may write to it.
 
 use crate::support::{Dir, Job, Worker, eventually};
 use logrotor::{Compression, RotatingFileWriter};
 use std::io::Write;
 
-/// Opens the log in a process that looks at nothing before it is told to write.
-fn straggler(dir: &Dir) -> Worker {
-    let job = Job::new("obey", &dir.log()).with("inline", 1).with("check_ms", 3_600_000);
+/// An hour, in milliseconds: a worker that does not look at the path by itself.
+const NEVER: usize = 3_600_000;
+
+/// A worker process that writes only when told to, and moves on only by a rotation of its own.
+fn straggler(dir: &Dir) -> Job {
+    Job::new("obey", &dir.log()).with("inline", 1).with("check_ms", NEVER)
+}
+
+fn start(job: &Job) -> Worker {
     let mut worker = job.spawn();
     worker.expect("ready");
     worker
 }
 
-/// The log of a worker that compresses, with one record in it.
-fn other(dir: &Dir) -> RotatingFileWriter {
-    let mut log = dir.writer().compression(Compression::Gzip).build().unwrap();
-    log.write_all(b"before\n").unwrap();
-    log
+/// A worker that rotates and compresses.
+fn leader(dir: &Dir) -> RotatingFileWriter {
+    dir.writer().compression(Compression::Gzip).build().unwrap()
 }
 
-fn is_packed(dir: &Dir) -> bool {
-    dir.backups().iter().all(|name| name.ends_with(".gz"))
+/// Has `leader` rotate away the segment of a worker that is behind, and try to compress it.
+fn leave_behind(leader: &RotatingFileWriter) {
+    let mut log = leader;
+    let before = leader.stats().deferrals;
+    log.write_all(b"leader\n").unwrap();
+    leader.rotate().unwrap().unwrap();
+    eventually("the leased backup is left for later", || leader.stats().deferrals > before);
 }
 
-#[test]
-fn record_written_to_a_backup_by_a_straggler_is_found_in_it() {
-    let dir = Dir::new();
-    let mut late = straggler(&dir);
-    let log = other(&dir);
-    log.rotate().unwrap().unwrap();
-    eventually("compression has been tried", || log.stats().deferrals > 0);
-    late.write("late");
-    assert_eq!(dir.lines_of(&dir.backups()[0]), ["before", "late"]);
-    assert_eq!(late.ask("reopen"), "ok");
-    eventually("it is compressed once nobody can write to it", || is_packed(&dir));
-    assert_eq!(dir.lines_of(&dir.backups()[0]), ["before", "late"]);
-    late.finish();
+fn packed(dir: &Dir) -> Vec<bool> {
+    dir.backups().iter().map(|name| name.ends_with(".gz")).collect()
 }
 
 #[test]
-fn closing_does_not_wait_for_a_straggler() {
+fn record_of_a_worker_left_behind_is_readable_at_once() {
     let dir = Dir::new();
-    let mut late = straggler(&dir);
-    let log = other(&dir);
-    log.rotate().unwrap().unwrap();
-    log.close().unwrap();
-    assert!(!is_packed(&dir));
-    late.write("late");
-    assert_eq!(dir.all_lines(), ["before", "late"]);
-}
-
-#[cfg(unix)]
-#[test]
-fn stopped_straggler_defers_compression_but_not_rotation_until_it_is_killed() {
-    let dir = Dir::new();
-    let mut late = straggler(&dir);
-    late.stop();
-    let mut log = other(&dir);
-    let held = log.rotate().unwrap().unwrap();
-    for text in ["one", "two", "three"] {
-        writeln!(log, "{text}").unwrap();
-        log.rotate().unwrap().unwrap();
-    }
-    eventually("the others are compressed", || log.stats().compressions == 3);
-    eventually("its segment is left for later", || log.stats().deferrals > 0);
-    assert!(held.exists());
-    late.kill();
-    eventually("its segment is compressed as well", || is_packed(&dir));
-    assert_eq!(dir.all_lines(), ["before", "one", "two", "three"]);
+    let mut behind = start(&straggler(&dir));
+    behind.write("early");
+    let log = leader(&dir);
+    leave_behind(&log);
+    behind.write("late");
+    assert_eq!(dir.lines_of(&dir.backups()[0]), ["early", "leader", "late"]);
+    assert_eq!(packed(&dir), [false]);
     assert_eq!(log.stats().all_failures(), 0);
 }
 
 #[cfg(unix)]
 #[test]
-fn straggler_that_is_woken_moves_on_though_it_writes_nothing() {
+fn record_of_a_worker_that_was_stopped_during_the_rotation_is_found_and_nobody_hangs() {
     let dir = Dir::new();
-    let mut late = Job::new("obey", &dir.log()).spawn();
-    late.expect("ready");
-    late.stop();
-    let log = other(&dir);
-    let held = log.rotate().unwrap().unwrap();
-    eventually("its segment is left for later", || log.stats().deferrals > 0);
-    assert!(held.exists());
-    late.go_on();
-    eventually("its segment is compressed", || is_packed(&dir));
-    assert_eq!(late.count("follows"), 1);
-    late.finish();
+    let mut behind = start(&Job::new("obey", &dir.log()));
+    behind.write("early");
+    behind.stop();
+    let log = leader(&dir);
+    leave_behind(&log);
+    behind.go_on();
+    behind.write("late");
+    eventually("the worker has moved on", || packed(&dir) == [true]);
+    let lines = dir.all_lines();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!((lines[0].as_str(), lines[1].as_str()), ("early", "leader"));
+    assert_eq!(lines[2], "late");
+    assert_eq!((behind.count("failures"), log.stats().all_failures()), (0, 0));
 }
 
 #[test]
-fn straggler_defers_pruning_too() {
+fn rotation_and_compression_of_what_is_free_go_on_beside_an_idle_straggler() {
     let dir = Dir::new();
-    let mut late = straggler(&dir);
-    let mut log = dir.writer().max_backups(0).build().unwrap();
-    log.write_all(b"before\n").unwrap();
-    let held = log.rotate().unwrap().unwrap();
-    eventually("pruning has been tried", || log.stats().deferrals > 0);
-    late.write("late");
-    assert_eq!(std::fs::read(&held).unwrap(), b"before\nlate\n");
-    late.finish();
-    eventually("it is removed once nobody can write to it", || !held.exists());
-}
-
-// The moments between opening a segment and leasing it: another worker rotates and compresses there.
-#[cfg(feature = "fault")]
-#[test]
-fn straggler_between_opening_and_leasing_goes_to_the_new_segment() {
-    for verb in ["open", "take shared lock", "look at"] {
-        let dir = Dir::new();
-        std::fs::write(dir.log(), "before\n").unwrap();
-        let job = Job::new("obey", &dir.log()).with("inline", 1);
-        for at in crate::fault::steps_of(&dir, &job, verb) {
-            let gate = dir.file("gate");
-            let mut late =
-                job.clone().env("LOGROTOR_FAULT", format!("{at}:pause={}", gate.display())).spawn();
-            eventually("it pauses", || dir.file("gate.reached").exists());
-            let log = other(&dir);
-            log.rotate().unwrap();
-            log.close().unwrap();
-            let count = dir.all_lines().len();
-            std::fs::write(&gate, "").unwrap();
-            late.expect("ready");
-            late.write("late");
-            late.finish();
-            let all = dir.all_lines();
-            assert_eq!(
-                (all.len(), all.last().unwrap().as_str()),
-                (count + 1, "late"),
-                "{verb} {at}"
-            );
-            for name in ["gate", "gate.reached"] {
-                std::fs::remove_file(dir.file(name)).unwrap();
-            }
-        }
+    let mut behind = start(&straggler(&dir));
+    behind.write("early");
+    let log = leader(&dir);
+    for _ in 0..3 {
+        leave_behind(&log);
     }
+    eventually("what nobody has open is packed", || packed(&dir) == [false, true, true]);
+    eventually("it is counted", || log.stats().compressions == 2);
+    behind.write("late");
+    assert_eq!(dir.lines_of(&dir.backups()[0]), ["early", "leader", "late"]);
+}
+
+#[test]
+fn backup_is_compressed_once_the_straggler_moves_on_by_its_next_write() {
+    let dir = Dir::new();
+    // Looks at the path with every write, and never in between.
+    let mut behind = start(&straggler(&dir).with("check_ms", 0));
+    behind.write("early");
+    let log = leader(&dir);
+    leave_behind(&log);
+    assert_eq!(packed(&dir), [false]);
+    behind.write("late");
+    eventually("the backup is packed", || packed(&dir) == [true]);
+    assert_eq!(dir.lines_of(&dir.backups()[0]), ["early", "leader"]);
+    assert_eq!(dir.active_lines(), ["late"]);
+    assert_eq!(behind.count("follows"), 1);
+}
+
+#[test]
+fn backup_is_compressed_once_an_idle_straggler_moves_on_by_its_own_tick() {
+    let dir = Dir::new();
+    let mut behind = start(&Job::new("obey", &dir.log()));
+    behind.write("early");
+    let log = leader(&dir);
+    (&log).write_all(b"leader\n").unwrap();
+    log.rotate().unwrap().unwrap();
+    eventually("the backup is packed", || packed(&dir) == [true]);
+    assert_eq!((behind.count("follows"), behind.count("records")), (1, 1));
+    behind.write("next");
+    assert_eq!(dir.active_lines(), ["next"]);
+}
+
+#[test]
+fn backup_is_compressed_once_the_straggler_is_killed() {
+    let dir = Dir::new();
+    let mut behind = start(&straggler(&dir));
+    behind.write("early");
+    let log = leader(&dir);
+    leave_behind(&log);
+    behind.write("late");
+    behind.kill();
+    eventually("the backup is packed", || packed(&dir) == [true]);
+    assert_eq!(dir.lines_of(&dir.backups()[0]), ["early", "leader", "late"]);
+}
+
+#[test]
+fn backup_of_a_straggler_is_not_removed_before_it_moves_on() {
+    let dir = Dir::new();
+    let mut behind = start(&straggler(&dir));
+    behind.write("early");
+    let log = dir.writer().max_backups(0).build().unwrap();
+    leave_behind(&log);
+    behind.write("late");
+    assert_eq!(dir.lines_of(&dir.backups()[0]), ["early", "leader", "late"]);
+    assert_eq!(behind.ask("reopen"), "ok");
+    eventually("the backup is removed", || log.stats().pruned == 1);
+    assert_eq!(dir.names(), ["app.log"]);
 }

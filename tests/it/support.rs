@@ -207,8 +207,7 @@ pub fn check(lines: &[String], expected: &BTreeMap<usize, usize>) -> Verdict {
     verdict
 }
 
-/// Which worker's which record a line is.
-pub fn parse(line: &str) -> Option<(usize, usize)> {
+fn parse(line: &str) -> Option<(usize, usize)> {
     let mut parts = line.strip_prefix('w')?.split(' ');
     let worker = parts.next()?.parse().ok()?;
     let seq = parts.next()?.parse().ok()?;
@@ -250,7 +249,7 @@ impl Job {
     /// Starts a process that does this, by running this test binary again.
     pub fn spawn(&self) -> Worker {
         let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        let mut command = self.program();
+        let mut command = self.command();
         command
             .args(["--exact", "support::child", "--nocapture", "--include-ignored"])
             .env(ORDERS, orders)
@@ -260,6 +259,9 @@ impl Job {
             if let Some(variable) = key.strip_prefix(ENV) {
                 command.env(variable, value);
             }
+        }
+        if self.has("cwd") {
+            command.current_dir(self.text("cwd"));
         }
         #[cfg(unix)]
         if self.has("uid") {
@@ -272,20 +274,16 @@ impl Job {
         Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
     }
 
-    /// This test binary; with `file_blocks`, kept from making files of more than so many half kilobytes.
-    fn program(&self) -> Command {
-        // On Linux by a name that works whoever may enter the build directory.
-        let linux = cfg!(target_os = "linux").then(|| PathBuf::from("/proc/self/exe"));
-        let this = linux.unwrap_or_else(|| std::env::current_exe().unwrap());
+    /// This test binary, with files that cannot grow beyond `file_blocks` of 512 bytes if the job says so.
+    fn command(&self) -> Command {
+        let this = std::env::current_exe().unwrap();
         if !self.has("file_blocks") {
             return Command::new(this);
         }
-        let limited =
-            format!("trap '' XFSZ; ulimit -S -f {}; exec \"$0\" \"$@\"", self.text("file_blocks"));
-        let mut command = Command::new("sh");
-        // The name above would be that of the shell.
-        command.args(["-c", &limited]).arg(std::env::current_exe().unwrap());
-        command
+        let mut limited = Command::new("sh");
+        let script = "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"";
+        limited.args(["-c", script, "sh", self.text("file_blocks")]).arg(this);
+        limited
     }
 
     fn received() -> Option<Self> {
@@ -469,8 +467,6 @@ fn child() {
     match job.text("task") {
         "hold" => hold(&job),
         "acknowledge" => acknowledge(&job),
-        #[cfg(feature = "fault")]
-        "scenario" => crate::fault::scenario(&job),
         "calendar" => crate::triggers::calendar(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
@@ -530,9 +526,9 @@ fn obey(job: &Job) {
             "reopen" => say(answer(log.reopen())),
             "count" => say(counter(&log.stats(), rest)),
             "last" => say(log.stats().last_error.map(|e| e.to_string()).unwrap_or_default()),
+            "cd" => say(answer(std::env::set_current_dir(rest))),
             "close" => say(answer(log.clone().close())),
             "threads" => say(threads()),
-            "unlimit" => say(answer(unlimit())),
             other => panic!("no such verb: {other}"),
         }
     }
@@ -544,18 +540,6 @@ fn threads() -> usize {
     let names =
         tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
     names.filter(|name| name.starts_with("logrotor")).count()
-}
-
-/// Lifts the limit on the size of files that this process was started with.
-fn unlimit() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, getrlimit, setrlimit};
-        let mut limit = getrlimit(Resource::Fsize);
-        limit.current = limit.maximum;
-        setrlimit(Resource::Fsize, limit)?;
-    }
-    Ok(())
 }
 
 fn counter(stats: &Stats, name: &str) -> u64 {
