@@ -1,10 +1,14 @@
 //! What happens to backups: compressed, kept within limits, and whatever is interrupted is finished.
 
 use crate::support::{Dir, Job, eventually, lines, next_worker};
-use logrotor::{Builder, Clock, Compression, ErrorKind, Maintenance, Naming, RotatingFileWriter};
+use logrotor::{
+    Builder, Clock, Compression, ErrorKind, Event, Maintenance, Naming, RotatingFileWriter,
+};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant, SystemTime};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -371,6 +375,28 @@ fn close_returns_what_failed_and_does_the_rest() {
     });
     assert_eq!(dir.lines_of(&names[0]), ["record 00"]);
     assert_eq!(dir.names().iter().filter(|name| name.ends_with(".tmp")).count(), 0);
+}
+
+// Each backup's failure was told, in every pass: on a full disk, thousands of events a minute.
+#[test]
+fn regression_failures_of_many_backups_are_all_counted_and_told_once_per_pass() {
+    let dir = Dir::new();
+    rotate_each(&dir.writer().build().unwrap(), 0..5);
+    for name in dir.backups() {
+        std::fs::create_dir(dir.file(&format!("{name}.gz"))).unwrap();
+    }
+    let told = Arc::new(AtomicU64::new(0));
+    let tell = Arc::clone(&told);
+    let observer = move |event: &Event| {
+        assert!(matches!(event, Event::Failed { .. }), "{event:?}");
+        tell.fetch_add(1, SeqCst);
+    };
+    let log = dir.writer().compression(Compression::Gzip).observer(observer).build().unwrap();
+    eventually("two passes have failed, and each was told once", || {
+        let failures = log.stats().failures(ErrorKind::NotAFile);
+        failures >= 10 && told.load(SeqCst) == failures / 5
+    });
+    assert!(told.load(SeqCst) < 20, "the delay grows");
 }
 
 /// As many bytes as no machine compresses while a test runs. They take no room on the disk.
