@@ -20,6 +20,7 @@ mod faults;
 mod foreign;
 mod header;
 mod lock;
+mod maintenance;
 mod names;
 mod observer;
 #[cfg(unix)]

@@ -473,6 +473,18 @@ impl Drop for Worker {
     }
 }
 
+/// Has a worker write one record, rotate, and do what maintenance is due. It is a process: those that the
+/// tests beside this one start would hold its handles for a moment, and so leases, if it were not.
+pub fn next_worker(job: &Job, text: &str) {
+    let mut worker = job.clone().with("task", "obey").spawn();
+    worker.expect("ready");
+    worker.write(text);
+    for order in ["rotate", "close"] {
+        assert_eq!(worker.ask(order), "ok", "{order}");
+    }
+    worker.finish();
+}
+
 /// What the worker says to its parent.
 pub fn say(line: impl fmt::Display) {
     println!("{SAYS}{line}");
@@ -563,9 +575,18 @@ fn obey(job: &Job) {
             "last" => say(log.stats().last_error.map(|e| e.to_string()).unwrap_or_default()),
             "cd" => say(answer(std::env::set_current_dir(rest))),
             "close" => say(answer(log.clone().close())),
+            "threads" => say(threads()),
             other => panic!("no such verb: {other}"),
         }
     }
+}
+
+/// How many threads of this process are a log's own.
+fn threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names =
+        tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
+    names.filter(|name| name.starts_with("logrotor")).count()
 }
 
 fn counter(stats: &Stats, name: &str) -> u64 {
