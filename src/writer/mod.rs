@@ -288,6 +288,8 @@ impl Core {
         if config.rotate_on_open {
             direct.rotate()?;
         }
+        // For what workers before have left undone, and what the limits leave no room for.
+        signal.raise();
         Ok(Self {
             direct: Mutex::new(direct),
             buffer: buffer(config.delivery),
