@@ -2,34 +2,49 @@
 
 use crate::clock::Deadline;
 use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 /// Says that there may be work, or that it is over.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
-    raised: AtomicBool,
+    /// One of the levels below.
+    level: AtomicU8,
     over: AtomicBool,
     gate: Mutex<()>,
     bell: Condvar,
 }
 
+/// Nothing has happened, time has passed, or there may be new backups.
+const QUIET: u8 = 0;
+const STIRRED: u8 = 1;
+const RAISED: u8 = 2;
+
 impl Signal {
-    /// Says that there may be work.
+    /// Says that there may be new backups.
     pub(crate) fn raise(&self) {
-        self.raised.store(true, Ordering::Release);
+        self.level.store(RAISED, Ordering::Release);
         self.ring();
     }
 
-    /// Whether there may be work, without taking note of it.
-    #[inline]
-    pub(crate) fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::Relaxed)
+    /// Says that time has passed, so that what was left for later may be possible by now. Wakes nobody.
+    pub(crate) fn stir(&self) {
+        self.level.fetch_max(STIRRED, Ordering::Relaxed);
     }
 
-    /// Whether there may be work; lowers the signal.
+    /// Whether it was raised or stirred, without taking note of it.
+    #[inline]
+    pub(crate) fn is_stirred(&self) -> bool {
+        self.level.load(Ordering::Relaxed) != QUIET
+    }
+
+    fn is_raised(&self) -> bool {
+        self.level.load(Ordering::Relaxed) == RAISED
+    }
+
+    /// Whether there may be new backups; lowers the signal.
     pub(crate) fn take(&self) -> bool {
-        self.raised.swap(false, Ordering::Acquire)
+        self.level.swap(QUIET, Ordering::Acquire) == RAISED
     }
 
     /// Says that the log is being closed, and nothing is to be begun or gone on with.

@@ -188,6 +188,7 @@ impl Direct {
             // What fails is told once per step of the delay; the path is looked at all the same.
             Ok(()) | Err(_) => {}
         }
+        self.parts.signal.stir();
         self.rest();
     }
 

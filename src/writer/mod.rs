@@ -349,7 +349,7 @@ impl Core {
     #[inline]
     fn after_call(&self) {
         self.journal.tell();
-        if self.config.maintenance == Maintenance::Inline && self.signal.is_raised() {
+        if self.config.maintenance == Maintenance::Inline && self.signal.is_stirred() {
             self.work_off_signal();
         }
     }
