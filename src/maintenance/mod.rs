@@ -222,6 +222,8 @@ impl Pass<'_> {
         let names = backup_names(self.location, self.naming())?;
         without_twins(self.location, &names)?;
         listing.backups = self.list()?.backups;
+        // Counted as two, one that is being replaced right now would cost the oldest its place.
+        listing.leave_out_twins();
         let kept = listing.backups.split_off(self.surplus(&listing)?);
         listing.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
         listing.backups.extend(kept);

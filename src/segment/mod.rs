@@ -168,6 +168,14 @@ impl Listing {
         self.backups.windows(2).any(|pair| pair[0].name.key == pair[1].name.key)
     }
 
+    /// Leaves out each plain backup that is there packed as well: another worker is about to remove it.
+    pub(crate) fn leave_out_twins(&mut self) {
+        // The packed one comes last, so it is the first from the end, which is kept.
+        self.backups.reverse();
+        self.backups.dedup_by_key(|backup| backup.name.key);
+        self.backups.reverse();
+    }
+
     /// The newest backup's time.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
         self.backups.last().map(Backup::finished)
