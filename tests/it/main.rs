@@ -12,8 +12,10 @@
 mod atomic;
 mod buffered;
 mod direct;
+mod durability;
 mod header;
 mod lock;
+mod maintenance;
 mod names;
 mod observer;
 mod processes;
