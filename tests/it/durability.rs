@@ -203,11 +203,9 @@ pub mod traced {
         std::thread::scope(|scope| {
             while let Some(line) = listen() {
                 let mut log = log.clone();
-                scope.spawn(move || {
-                    say(match log.write_all(format!("{line}\n").as_bytes()) {
-                        Ok(()) => format!("{line} ok"),
-                        Err(error) => format!("{line} {error}"),
-                    })
+                scope.spawn(move || match log.write_all(format!("{line}\n").as_bytes()) {
+                    Ok(()) => say(format!("{line} ok")),
+                    Err(error) => say(format!("{line} {error}")),
                 });
             }
         });
