@@ -38,7 +38,8 @@ impl Signal {
         self.level.load(Ordering::Relaxed) != QUIET
     }
 
-    fn is_raised(&self) -> bool {
+    /// Whether it was raised, without taking note of it.
+    pub(crate) fn is_raised(&self) -> bool {
         self.level.load(Ordering::Relaxed) == RAISED
     }
 

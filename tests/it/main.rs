@@ -13,12 +13,14 @@ mod atomic;
 mod buffered;
 mod direct;
 mod durability;
+mod foreign;
 mod header;
 mod lock;
 mod maintenance;
 mod names;
 mod observer;
 mod processes;
+mod straggler;
 mod support;
 mod support_lock;
 #[cfg(feature = "tracing")]

@@ -261,6 +261,9 @@ impl Job {
                 command.env(variable, value);
             }
         }
+        if self.has("cwd") {
+            command.current_dir(self.text("cwd"));
+        }
         #[cfg(unix)]
         if self.has("uid") {
             let id = u32::try_from(self.number("uid")).unwrap();
@@ -521,6 +524,7 @@ fn obey(job: &Job) {
             "reopen" => say(answer(log.reopen())),
             "count" => say(counter(&log.stats(), rest)),
             "last" => say(log.stats().last_error.map(|e| e.to_string()).unwrap_or_default()),
+            "cd" => say(answer(std::env::set_current_dir(rest))),
             "close" => say(answer(log.clone().close())),
             other => panic!("no such verb: {other}"),
         }
