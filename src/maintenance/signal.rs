@@ -2,50 +2,49 @@
 
 use crate::clock::Deadline;
 use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Says that there may be work, or that it is over.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
-    /// One of the levels below.
-    level: AtomicU8,
+    raised: AtomicBool,
+    /// Raised, or simply time to look.
+    nudged: AtomicBool,
     over: AtomicBool,
     gate: Mutex<()>,
     bell: Condvar,
 }
 
-/// Nothing has happened, time has passed, or there may be new backups.
-const QUIET: u8 = 0;
-const STIRRED: u8 = 1;
-const RAISED: u8 = 2;
-
 impl Signal {
-    /// Says that there may be new backups.
+    /// Says that there may be work.
     pub(crate) fn raise(&self) {
-        self.level.store(RAISED, Ordering::Release);
+        self.raised.store(true, Ordering::Release);
+        self.nudge();
         self.ring();
     }
 
-    /// Says that time has passed, so that what was left for later may be possible by now. Wakes nobody.
-    pub(crate) fn stir(&self) {
-        self.level.fetch_max(STIRRED, Ordering::Relaxed);
+    /// Says that it is time to look whether there is work, without waking anybody.
+    pub(crate) fn nudge(&self) {
+        self.nudged.store(true, Ordering::Release);
     }
 
-    /// Whether it was raised or stirred, without taking note of it.
+    /// Whether it is time to look, without taking note of it.
     #[inline]
-    pub(crate) fn is_stirred(&self) -> bool {
-        self.level.load(Ordering::Relaxed) != QUIET
+    pub(crate) fn is_nudged(&self) -> bool {
+        self.nudged.load(Ordering::Relaxed)
     }
 
-    /// Whether it was raised, without taking note of it.
+    /// Whether there may be work, without taking note of it.
+    #[inline]
     pub(crate) fn is_raised(&self) -> bool {
-        self.level.load(Ordering::Relaxed) == RAISED
+        self.raised.load(Ordering::Relaxed)
     }
 
-    /// Whether there may be new backups; lowers the signal.
+    /// Whether there may be work; lowers the signal.
     pub(crate) fn take(&self) -> bool {
-        self.level.swap(QUIET, Ordering::Acquire) == RAISED
+        self.nudged.store(false, Ordering::Release);
+        self.raised.swap(false, Ordering::Acquire)
     }
 
     /// Says that the log is being closed, and nothing is to be begun or gone on with.
