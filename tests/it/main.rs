@@ -14,6 +14,7 @@ mod buffered;
 #[cfg(all(unix, feature = "fault"))]
 mod crash;
 mod direct;
+mod durability;
 mod errors;
 #[cfg(all(unix, feature = "fault"))]
 mod faults;

@@ -2,7 +2,8 @@
 //! everything back.
 
 use logrotor::{
-    Builder, Compression, ErrorKind, FileLock, Maintenance, Naming, RotatingFileWriter, Stats, Wait,
+    Builder, Compression, Durability, ErrorKind, FileLock, Maintenance, Naming, RotatingFileWriter,
+    Stats, Wait,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -324,6 +325,12 @@ impl Job {
         if self.has("check_ms") {
             builder = builder.check_interval(millis(self.number("check_ms")));
         }
+        if self.has("on_rotate") {
+            builder = builder.durability(Durability::OnRotate);
+        }
+        if self.has("every_record") {
+            builder = builder.durability(Durability::EveryRecord);
+        }
         if self.has("lock_ms") {
             builder = builder.lock_timeout(millis(self.number("lock_ms")));
         }
@@ -511,6 +518,8 @@ fn child() {
         "hold" => hold(&job),
         "acknowledge" => acknowledge(&job),
         "calendar" => crate::triggers::calendar(&job),
+        #[cfg(feature = "fault")]
+        "commit" => crate::durability::traced::commit(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
         #[cfg(all(unix, feature = "fault"))]
@@ -570,6 +579,7 @@ fn obey(job: &Job) {
         match verb {
             "write" => say(answer(log.write_all(format!("{rest}\n").as_bytes()))),
             "rotate" => say(answer(log.rotate())),
+            "sync" => say(answer(log.sync())),
             "reopen" => say(answer(log.reopen())),
             "count" => say(counter(&log.stats(), rest)),
             "last" => say(log.stats().last_error.map(|e| e.to_string()).unwrap_or_default()),
