@@ -80,6 +80,7 @@ mod error;
 mod fs;
 pub mod lock;
 mod maintenance;
+pub mod reader;
 mod rotation;
 mod segment;
 mod stats;

@@ -15,6 +15,7 @@ mod direct;
 mod lock;
 mod names;
 mod processes;
+mod reader;
 mod support;
 mod support_lock;
 mod triggers;
