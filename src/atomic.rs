@@ -270,7 +270,7 @@ impl Options {
     /// device; [`ErrorKind::Io`](crate::ErrorKind::Io) if no file can be made in its directory.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<AtomicFile> {
         let target = Target::of(path.as_ref(), self.links)?;
-        let access = self.like.or(target.access);
+        let access = self.like.or(target.entry.map(|entry| entry.access));
         let is_private = access.is_some() || self.mode.is_some() || self.owner.is_some();
         let mode = if is_private { PRIVATE } else { NEW_FILE };
         let temp = Temp::beside(&target.path, mode).map_err(|error| target.explain(error))?;
@@ -330,21 +330,22 @@ impl Options {
 }
 
 /// The file that a path stands for.
-struct Target {
-    path: PathBuf,
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) path: PathBuf,
     /// Of a regular file that is there.
-    access: Option<Access>,
+    pub(crate) entry: Option<Entry>,
 }
 
 impl Target {
-    fn of(path: &Path, links: Links) -> Result<Self> {
+    pub(crate) fn of(path: &Path, links: Links) -> Result<Self> {
         let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
-            let Some(there) = fs::stat(&path)? else { return Ok(Self { path, access: None }) };
+            let Some(there) = fs::stat(&path)? else { return Ok(Self { path, entry: None }) };
             match there.kind {
-                EntryKind::File => return Ok(Self { path, access: Some(there.access) }),
+                EntryKind::File => return Ok(Self { path, entry: Some(there) }),
                 EntryKind::Link if links == Links::Replace => {
-                    return Ok(Self { path, access: None });
+                    return Ok(Self { path, entry: None });
                 }
                 EntryKind::Link => path = fs::parent(&path).join(fs::read_link(&path)?),
                 kind => return Err(Error::not_a_file("replace", &path, kind)),
@@ -354,10 +355,10 @@ impl Target {
     }
 
     /// The lock for changing it, open to those who may open the file.
-    fn lock(&self) -> Result<FileLock> {
+    pub(crate) fn lock(&self) -> Result<FileLock> {
         let lock = FileLock::beside(&self.path)?;
-        Ok(match self.access {
-            Some(access) => lock.mode((access.mode & NEW_FILE) | PRIVATE),
+        Ok(match self.entry {
+            Some(entry) => lock.mode((entry.access.mode & NEW_FILE) | PRIVATE),
             None => lock,
         })
     }

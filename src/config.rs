@@ -1,8 +1,15 @@
 //! Settings: what they mean, their defaults, and which are refused.
 
+#[cfg(feature = "policy")]
+mod file;
+#[cfg(feature = "policy")]
+pub(crate) mod units;
+
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::maintenance::{Codec, Compression, Keeping, Maintenance, Retention};
+#[cfg(feature = "policy")]
+use crate::policy::PolicyStore;
 use crate::rotation::trigger::Trigger;
 use crate::rotation::{Header, Period, Zone};
 use crate::segment::name::Naming;
@@ -27,15 +34,27 @@ use std::time::Duration;
 /// let log = RotatingFileWriter::from_config(dir.path().join("app.log"), config)?;
 /// # Ok(()) }
 /// ```
+///
+/// # As a file
+/// With feature `policy` it is read and written as TOML and JSON, with units: see
+/// [`from_file`](Config::from_file). A setting that is left out has its default; one that there is not,
+/// or that cannot work, is refused with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "policy",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct Config {
     /// The size in bytes that a segment does not exceed. A record that would make it larger goes to a
     /// new segment; only a record that is itself larger makes a segment larger. Default: 64 MiB.
     ///
     /// With N workers a segment may grow beyond it by about one record per other worker.
+    #[cfg_attr(feature = "policy", serde(with = "units::size"))]
     pub max_size: u64,
     /// The age at which a segment is rotated, counted from its creation. Default: none.
+    #[cfg_attr(feature = "policy", serde(with = "units::optional_span"))]
     pub max_age: Option<Duration>,
     /// The calendar period at whose end a segment is rotated. Default: none.
     pub rotate_every: Option<Period>,
@@ -47,10 +66,13 @@ pub struct Config {
     pub max_backups: Option<usize>,
     /// How many bytes the log may take up on disk: backups, temporaries, and the active segment, which
     /// counts with the `max_size` that it may grow to. The oldest backups go first. Default: no limit.
+    #[cfg_attr(feature = "policy", serde(with = "units::optional_size"))]
     pub max_total_size: Option<u64>,
     /// How long a backup is kept after its rotation. Default: for ever.
+    #[cfg_attr(feature = "policy", serde(with = "units::optional_span"))]
     pub max_backup_age: Option<Duration>,
     /// How many bytes are left free on the file system, if removing backups can do it. Default: 0.
+    #[cfg_attr(feature = "policy", serde(with = "units::optional_size"))]
     pub min_free_space: Option<u64>,
     /// What backups are compressed with. Default: nothing.
     pub compression: Compression,
@@ -63,12 +85,15 @@ pub struct Config {
     ///
     /// # Platform
     /// Ignored on Windows.
+    #[cfg_attr(feature = "policy", serde(with = "units::optional_mode"))]
     pub mode: Option<u32>,
     /// How long a log call may wait for another worker that is rotating. After that the record goes to
     /// the segment there is, and rotation is tried again later. Default: 1 s.
+    #[cfg_attr(feature = "policy", serde(with = "units::span"))]
     pub lock_timeout: Duration,
     /// How often the log's path is compared with the open file, to notice a rotation by another worker
     /// before this one's segment is full, or a foreign program's deed. Default: 1 s.
+    #[cfg_attr(feature = "policy", serde(with = "units::span"))]
     pub check_interval: Duration,
     /// Where backups are looked after. Default: on a thread.
     pub maintenance: Maintenance,
@@ -152,6 +177,15 @@ impl Config {
         Codec::choose(self.compression, self.compression_level).map(|_| ())
     }
 
+    /// Refuses a header that leaves a segment no room for a record.
+    pub(crate) fn check_header(&self, bytes: u64) -> Result<()> {
+        if bytes < self.max_size {
+            return Ok(());
+        }
+        let why = format!("the header of {bytes} bytes fills it; use more than that");
+        Err(Error::config("max_size", self.max_size, why))
+    }
+
     /// What of the settings says when a segment has had its time.
     pub(crate) fn trigger(&self) -> Trigger {
         Trigger {
@@ -195,6 +229,19 @@ pub(crate) struct Callbacks {
     pub(crate) header: Option<Header>,
     pub(crate) observer: Option<Observer>,
     pub(crate) clock: Clock,
+    #[cfg(feature = "policy")]
+    pub(crate) policy: Option<Bound>,
+}
+
+/// A policy as it was when a log was opened under it.
+#[cfg(feature = "policy")]
+#[derive(Clone)]
+pub(crate) struct Bound {
+    pub(crate) store: PolicyStore<Config>,
+    /// The version that the settings are of.
+    pub(crate) version: u64,
+    /// Whether it overrode settings that the builder had.
+    pub(crate) overrides: bool,
 }
 
 /// One builder method per plain setting.
@@ -287,6 +334,52 @@ impl Builder {
         self
     }
 
+    /// Has the log obey a policy: its settings hold instead of this builder's, from the start, and each
+    /// later version from within a second, between two records. That the builder's were others is counted in
+    /// [`Stats::policy_overrides`](crate::Stats::policy_overrides).
+    ///
+    /// [`naming`](Config::naming), [`delivery`](Config::delivery) and
+    /// [`maintenance`](Config::maintenance) cannot change while the log is open. A version that has
+    /// others is obeyed in all else, and an [`Event::Failed`] tells of each; workers that start later obey
+    /// it whole. A version that cannot work with what is fixed is refused whole, and told likewise. What
+    /// is wrong with the policy's file is told too, once.
+    ///
+    /// The file is looked at by the maintenance thread four times a second, at the price of a `stat`; with
+    /// [`Maintenance::Inline`] by log calls.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::{Config, RotatingFileWriter, policy};
+    /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("app.log");
+    /// let policy = Config::policy().open_or_create(policy::path_beside(&path), Config::default)?;
+    /// let log = RotatingFileWriter::builder(&path).policy(policy).build()?;
+    /// assert_eq!(log.stats().policy_version, 1);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "policy")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
+    pub fn policy(mut self, store: PolicyStore<Config>) -> Self {
+        let version = store.version();
+        self.callbacks.policy = Some(Bound { store, version, overrides: false });
+        self
+    }
+
+    /// Takes the settings of the policy, as it is now.
+    #[cfg(feature = "policy")]
+    fn obeying(mut self) -> Self {
+        if let Some(bound) = &mut self.callbacks.policy {
+            // What is wrong with the file is told once the log is open, and is no reason not to open it:
+            // the last good version is in force.
+            let _ = bound.store.reload();
+            let policy = bound.store.current();
+            let own = std::mem::replace(&mut self.config, Config::clone(&policy));
+            bound.overrides = own != Config::default() && own != self.config;
+            bound.version = policy.version();
+        }
+        self
+    }
+
     /// Opens the log, creating it and its directory if need be.
     ///
     /// # Errors
@@ -300,12 +393,17 @@ impl Builder {
     ///   lock for longer than `lock_timeout` while the log was to be created.
     /// - [`ErrorKind::Io`](crate::ErrorKind::Io): whatever else the file system refuses.
     pub fn build(self) -> Result<RotatingFileWriter> {
+        #[cfg(feature = "policy")]
+        let this = self.obeying();
+        #[cfg(not(feature = "policy"))]
+        let this = self;
+        this.build_as_set()
+    }
+
+    fn build_as_set(self) -> Result<RotatingFileWriter> {
         self.config.validate()?;
         let header = self.callbacks.header.as_ref().map_or(0, |header| header().len() as u64);
-        if header >= self.config.max_size {
-            let why = format!("the header of {header} bytes fills it; use more than that");
-            return Err(Error::config("max_size", self.config.max_size, why));
-        }
+        self.config.check_header(header)?;
         RotatingFileWriter::open(&self.path, &self.config, self.callbacks)
     }
 

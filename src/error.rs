@@ -29,19 +29,29 @@ pub enum ErrorKind {
     LockLost,
     /// The file system offers no file locks, so several processes cannot be kept apart.
     LockUnsupported,
+    /// A policy is not at the version that a change was made for, or an edit was made from.
+    PolicyConflict,
+    /// A policy file is not what was written: changed, cut short, replaced by an older one, or gone. The
+    /// last good version stays in force.
+    PolicyCorrupt,
+    /// A policy's settings cannot be read, or cannot work. The last good version stays in force.
+    PolicyInvalid,
     /// The file system refused the operation; [`Error::io_error`] says how.
     Io,
 }
 
 impl ErrorKind {
     /// Every kind, in the order in which [`Stats`](crate::Stats) counts them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::InvalidConfig,
         Self::NotAFile,
         Self::LockTimeout,
         Self::AlreadyLocked,
         Self::LockLost,
         Self::LockUnsupported,
+        Self::PolicyConflict,
+        Self::PolicyCorrupt,
+        Self::PolicyInvalid,
         Self::Io,
     ];
 
@@ -51,7 +61,8 @@ impl ErrorKind {
             Self::LockTimeout => io::ErrorKind::TimedOut,
             Self::AlreadyLocked => io::ErrorKind::WouldBlock,
             Self::LockUnsupported => io::ErrorKind::Unsupported,
-            Self::LockLost | Self::Io => io::ErrorKind::Other,
+            Self::PolicyCorrupt | Self::PolicyInvalid => io::ErrorKind::InvalidData,
+            Self::PolicyConflict | Self::LockLost | Self::Io => io::ErrorKind::Other,
         }
     }
 }
@@ -87,6 +98,16 @@ struct Inner {
 enum Cause {
     Io(io::Error),
     Text(String),
+    /// What is wrong with a setting.
+    #[cfg_attr(
+        not(feature = "policy"),
+        allow(dead_code, reason = "for files that say on which line")
+    )]
+    Setting {
+        name: String,
+        value: String,
+        why: String,
+    },
 }
 
 impl Error {
@@ -107,7 +128,7 @@ impl Error {
     pub fn io_error(&self) -> Option<&io::Error> {
         match &*self.0.cause {
             Cause::Io(source) => Some(source),
-            Cause::Text(_) => None,
+            Cause::Text(_) | Cause::Setting { .. } => None,
         }
     }
 
@@ -132,8 +153,9 @@ impl Error {
 
     /// A setting that cannot work: its name, its value, and what would be right.
     pub(crate) fn config(setting: &str, value: impl fmt::Display, why: impl Into<String>) -> Self {
-        let action = format!("accept `{setting}` = {value}");
-        Self::with(ErrorKind::InvalidConfig, action, None, Cause::Text(why.into()))
+        let (name, value, why) = (setting.to_owned(), value.to_string(), why.into());
+        let action = format!("accept `{name}` = {value}");
+        Self::with(ErrorKind::InvalidConfig, action, None, Cause::Setting { name, value, why })
     }
 
     /// A lock that somebody else kept; `waited` is `None` if there was to be no wait.
@@ -204,6 +226,15 @@ impl Error {
         Self::with(self.kind(), action, Some(path.to_owned()), Arc::clone(&self.0.cause))
     }
 
+    /// The setting that this is about, if it is: name, value, and what would be right.
+    #[cfg(feature = "policy")]
+    pub(crate) fn setting(&self) -> Option<(&str, &str, &str)> {
+        match &*self.0.cause {
+            Cause::Setting { name, value, why } => Some((name, value, why)),
+            Cause::Io(_) | Cause::Text(_) => None,
+        }
+    }
+
     fn with(
         kind: ErrorKind,
         action: impl Into<Cow<'static, str>>,
@@ -223,6 +254,137 @@ impl Error {
 
     pub(crate) fn is_not_found(&self) -> bool {
         self.io_kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// What is wrong with a text that holds settings.
+#[cfg(feature = "policy")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Complaint {
+    /// Counted from 1; `None` where it is about no line in particular.
+    pub(crate) line: Option<usize>,
+    pub(crate) setting: Option<String>,
+    pub(crate) value: Option<String>,
+    pub(crate) why: String,
+}
+
+#[cfg(feature = "policy")]
+impl Error {
+    /// A file with a setting that is refused.
+    pub(crate) fn bad_text(kind: ErrorKind, path: &Path, complaint: Complaint) -> Self {
+        let Complaint { line, setting, value, why } = complaint;
+        let line = line.map(|line| format!(" line {line} of"));
+        let action = match (setting, value) {
+            (Some(setting), Some(value)) => {
+                format!(
+                    "accept `{setting}` = {value}{}",
+                    line.map_or(" in".into(), |l| " on".to_owned() + &l)
+                )
+            }
+            (Some(setting), None) => {
+                format!(
+                    "accept `{setting}`{}",
+                    line.map_or(" in".into(), |l| " on".to_owned() + &l)
+                )
+            }
+            (None, _) => format!("read{}", line.unwrap_or_default()),
+        };
+        Self::refused(kind, action, path, why)
+    }
+
+    /// A policy file that is not what was written.
+    pub(crate) fn policy_corrupt(path: &Path, found: impl fmt::Display) -> Self {
+        Self::refused(ErrorKind::PolicyCorrupt, "trust policy", path, found.to_string())
+    }
+
+    /// A policy file that names an older version than is known, or the same with other content.
+    pub(crate) fn policy_went_back(path: &Path, from: u64, to: u64) -> Self {
+        match from == to {
+            true => Self::policy_corrupt(
+                path,
+                format!("its version {to} is not the one that was read before"),
+            ),
+            false => {
+                Self::policy_corrupt(path, format!("it went back from version {from} to {to}"))
+            }
+        }
+    }
+
+    /// A change made for another version than is in force.
+    pub(crate) fn policy_conflict(path: &Path, expected: u64, is: u64) -> Self {
+        let why = format!("it was made for version {expected}, and the policy is at version {is}");
+        Self::refused(ErrorKind::PolicyConflict, "change policy", path, why)
+    }
+
+    /// An edit by hand of a version that is not the last one.
+    pub(crate) fn policy_edit_conflict(path: &Path, base: u64, is: u64) -> Self {
+        let why = format!(
+            "it was made from version {base}, and version {is} was in force already; take over what is \
+             new in that and name version {is} in the header, or remove the whole header to override it"
+        );
+        Self::refused(ErrorKind::PolicyConflict, "accept the edit of policy", path, why)
+    }
+
+    /// An edit by hand whose header does not say what it was made from.
+    pub(crate) fn policy_edit_baseless(path: &Path) -> Self {
+        let why = "its header does not say which version it was made from; restore the line `#: version`, \
+                   or remove the whole header to override whatever there was";
+        Self::refused(ErrorKind::PolicyInvalid, "accept the edit of policy", path, why)
+    }
+
+    /// An edit by hand that nobody has given a version yet.
+    pub(crate) fn policy_edit_waits(path: &Path) -> Self {
+        let why = "it holds an edit by hand that has no version yet";
+        Self::refused(ErrorKind::PolicyConflict, "verify policy", path, why)
+    }
+
+    /// A value that the policy's text cannot hold, or that its validator refuses.
+    pub(crate) fn policy_invalid(path: &Path, why: impl fmt::Display) -> Self {
+        Self::refused(ErrorKind::PolicyInvalid, "accept a change of policy", path, why.to_string())
+    }
+
+    /// A version that is not kept any more, or never was.
+    pub(crate) fn policy_no_version(path: &Path, version: u64) -> Self {
+        let why = format!("version {version} is not among those kept beside it");
+        let source = io::Error::new(io::ErrorKind::NotFound, why);
+        Self::io("look up a version of policy", path, source)
+    }
+
+    /// A policy that was never made.
+    pub(crate) fn policy_missing(path: &Path) -> Self {
+        let why = "there is no such file, and no version of it is kept beside it";
+        Self::io("open policy", path, io::Error::new(io::ErrorKind::NotFound, why))
+    }
+
+    /// A policy of which nothing good is left.
+    pub(crate) fn policy_lost(self, path: &Path) -> Self {
+        let why = format!(
+            "no good version of it is known or kept beside it; found: {}",
+            self.cause_text()
+        );
+        Self::refused(ErrorKind::PolicyCorrupt, "restore policy", path, why)
+    }
+
+    /// A version of a policy that cannot work with what is fixed while a log is open.
+    pub(crate) fn policy_refused(path: &Path, version: u64, error: &Self) -> Self {
+        let why = format!("version {version} cannot hold for this log as it is open: {error}");
+        Self::refused(ErrorKind::PolicyInvalid, "follow policy", path, why)
+    }
+
+    /// A setting of a policy that cannot change while a log is open.
+    pub(crate) fn policy_setting_fixed(path: &Path, version: u64, setting: &str) -> Self {
+        let why = format!(
+            "version {version} has another `{setting}`, which cannot change while the log is open; it \
+             holds for workers that start from now on, so restart them all"
+        );
+        Self::refused(ErrorKind::PolicyInvalid, "follow policy", path, why)
+    }
+
+    fn cause_text(&self) -> String {
+        match &*self.0.cause {
+            Cause::Io(source) => source.to_string(),
+            Cause::Text(why) | Cause::Setting { why, .. } => why.clone(),
+        }
     }
 }
 
@@ -274,7 +436,7 @@ impl fmt::Display for Error {
         }
         match &*self.0.cause {
             Cause::Io(source) => write!(f, ": {source}"),
-            Cause::Text(why) => write!(f, ": {why}"),
+            Cause::Text(why) | Cause::Setting { why, .. } => write!(f, ": {why}"),
         }
     }
 }

@@ -9,7 +9,7 @@ mod temp;
 
 pub(crate) use crate::sys::{Access, Entry, EntryKind, FileId, LockKind};
 pub use temp::Replace;
-pub(crate) use temp::{Temp, temp_target};
+pub(crate) use temp::{Temp, remove_dead_temp, temp_target};
 
 use crate::error::{Error, Result, lock_action};
 use crate::sys;

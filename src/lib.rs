@@ -80,6 +80,9 @@ mod error;
 mod fs;
 pub mod lock;
 mod maintenance;
+#[cfg(feature = "policy")]
+#[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
+pub mod policy;
 pub mod reader;
 mod rotation;
 mod segment;

@@ -20,6 +20,11 @@ impl Counter {
         self.add(1);
     }
 
+    #[cfg(feature = "policy")]
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// As [`add`](Self::add), for a counter that only the holder of the write mutex changes: without
     /// the bus lock of an atomic addition.
     #[inline]
@@ -27,7 +32,7 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
@@ -47,6 +52,10 @@ pub(crate) struct Counters {
     pub(crate) deferrals: Counter,
     pub(crate) pruned: Counter,
     pub(crate) torn: Counter,
+    /// The last version obeyed, rather than a count.
+    pub(crate) policy_version: Counter,
+    pub(crate) policy_changes: Counter,
+    pub(crate) policy_overrides: Counter,
     failures: [Counter; ErrorKind::ALL.len()],
     last_error: Mutex<Option<Error>>,
 }
@@ -76,6 +85,9 @@ impl Counters {
             deferrals: self.deferrals.get(),
             pruned: self.pruned.get(),
             torn: self.torn.get(),
+            policy_version: self.policy_version.get(),
+            policy_changes: self.policy_changes.get(),
+            policy_overrides: self.policy_overrides.get(),
             dropped,
             failures: std::array::from_fn(|at| self.failures[at].get()),
             last_error: self.last_error.lock().clone(),
@@ -176,12 +188,19 @@ pub struct Stats {
     pub lock_waits: u64,
     /// Backups compressed.
     pub compressions: u64,
-    /// Times a backup was left for later because a worker or a reader still had it open.
+    /// Times a backup was left for later because a worker or a reader still had it open, or another
+    /// worker had it in hand. One that is tried ten times in vain counts ten.
     pub deferrals: u64,
     /// Backups removed.
     pub pruned: u64,
     /// Records of which only a part could be written; the caller had an error.
     pub torn: u64,
+    /// The version of the policy that is obeyed; 0 without one.
+    pub policy_version: u64,
+    /// Times another version of the policy was put in force while the log was open.
+    pub policy_changes: u64,
+    /// 1 if the log was opened with settings of its own that the policy overrode.
+    pub policy_overrides: u64,
     /// Records dropped because the buffer was full, or because the kernel refused them to the last.
     pub dropped: u64,
     failures: [u64; ErrorKind::ALL.len()],
@@ -235,6 +254,18 @@ pub enum Event {
         path: PathBuf,
         /// Its size.
         bytes: u64,
+    },
+    /// This process obeys another version of the policy from now on.
+    #[non_exhaustive]
+    PolicyChanged {
+        /// Its number.
+        version: u64,
+        /// Whether somebody edited the file by hand, rather than a program.
+        by_hand: bool,
+        /// Who made it, and how, as the file's header says.
+        made_by: String,
+        /// Why, if that was said.
+        comment: Option<String>,
     },
     /// Something failed. No record was lost by it, and it will be tried again.
     #[non_exhaustive]

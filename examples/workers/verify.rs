@@ -118,8 +118,7 @@ fn open(segment: &Segment) -> Result<Box<dyn Read>> {
         Packing::Gzip => Ok(Box::new(GzDecoder::new(file))),
         #[cfg(feature = "zstd")]
         Packing::Zstd => Ok(Box::new(zstd::Decoder::new(file)?)),
-        #[cfg(not(feature = "zstd"))]
-        Packing::Zstd => Err("packed with zstd, and this was built without".into()),
+        other => Err(format!("packed with {other:?}, which this was built without").into()),
     }
 }
 

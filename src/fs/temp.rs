@@ -4,7 +4,7 @@
 //! whoever clears up after a crash can tell one that is being written from one left behind.
 
 use crate::error::{Error, Result};
-use crate::fs::{self, Access};
+use crate::fs::{self, Access, Unleased};
 use crate::sys;
 use std::fs::File;
 use std::io;
@@ -164,6 +164,22 @@ pub(crate) fn temp_target(name: &str) -> Option<&str> {
     let (target, random) = inner.rsplit_once('.')?;
     let is_random = random.len() == RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric());
     (is_random && !target.is_empty()).then_some(target)
+}
+
+/// Removes a temporary unless some process is writing it; `true` if it is gone.
+pub(crate) fn remove_dead_temp(path: &Path) -> Result<bool> {
+    match fs::open_unleased(path)? {
+        Unleased::Ours(held) => {
+            let ours = fs::fstat(&held, path)?.id;
+            // Since it was opened it may have been finished, and be what it was made for.
+            if fs::stat(path)?.is_some_and(|there| there.id == ours) {
+                fs::remove(path)?;
+            }
+            Ok(true)
+        }
+        Unleased::Leased => Ok(false),
+        Unleased::Gone => Ok(true),
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,12 @@ use std::path::Path;
 
 /// What finished segments are packed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "policy",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
 pub enum Compression {
     /// Backups stay as they are. The default.
     #[default]

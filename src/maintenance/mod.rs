@@ -34,6 +34,11 @@ use std::time::Duration;
 
 /// When and where maintenance is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "policy",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Maintenance {
     /// On a thread of the log's own, so that no log call waits for it. The default.
     #[default]
@@ -58,7 +63,7 @@ pub(crate) struct Keeping {
 
 /// Looks after the backups of one log.
 pub(crate) struct Keeper {
-    settings: Keeping,
+    settings: Mutex<Keeping>,
     clock: Clock,
     journal: Arc<Journal>,
     /// Held during a pass, so that the thread and `close` do not both work.
@@ -82,7 +87,18 @@ pub(crate) struct Found {
 
 impl Keeper {
     pub(crate) fn new(settings: Keeping, clock: Clock, journal: Arc<Journal>) -> Self {
-        Self { settings, clock, journal, state: Mutex::default() }
+        Self { settings: Mutex::new(settings), clock, journal, state: Mutex::default() }
+    }
+
+    /// Goes on with other settings, from the next step of a pass that is under way. The naming stays.
+    #[cfg(feature = "policy")]
+    pub(crate) fn apply(&self, settings: Keeping) {
+        let mut present = self.settings.lock();
+        *present = Keeping { naming: present.naming, ..settings };
+    }
+
+    fn settings(&self) -> Keeping {
+        *self.settings.lock()
     }
 
     /// Whether to make a pass now. `raised` says that there may be new backups; without them, there is
@@ -95,7 +111,7 @@ impl Keeper {
         }
         let expired = || state.next_expiry.is_some_and(|expiry| expiry <= self.clock.now());
         let lacks_space = || {
-            let min = self.settings.retention.min_free_space;
+            let min = self.settings().retention.min_free_space;
             min.is_some_and(|min| fs::free_space(location.dir()).is_ok_and(|free| free < min))
         };
         raised || state.deferred || state.retry.is_failing() || expired() || lacks_space()
@@ -125,7 +141,7 @@ impl Keeper {
     }
 
     fn next_expiry(&self, listing: Option<&Listing>) -> Option<Timestamp> {
-        let age = self.settings.retention.max_backup_age?;
+        let age = self.settings().retention.max_backup_age?;
         let expiry = listing?.backups.iter().map(|backup| backup.finished().plus(age)).min()?;
         // What is too old already and still there is deferred; it needs no alarm.
         (expiry > self.clock.now()).then_some(expiry)
@@ -137,12 +153,13 @@ impl Keeper {
         location: &Location,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        if self.settings.naming == Naming::Timestamp {
+        let Keeping { naming, lock_mode, lock_timeout, .. } = self.settings();
+        if naming == Naming::Timestamp {
             return work();
         }
         // A lock object of its own: that of the writer may be in use by a log call of this process.
-        let lock = rotation_lock(location, self.settings.lock_mode)?;
-        let guard = lock.exclusive(Wait::AtMost(self.settings.lock_timeout))?;
+        let lock = rotation_lock(location, lock_mode)?;
+        let guard = lock.exclusive(Wait::AtMost(lock_timeout))?;
         let done = work();
         if let Err(error) = guard.unlock() {
             self.journal.failed(error);
@@ -184,7 +201,7 @@ impl Pass<'_> {
     }
 
     fn naming(&self) -> Naming {
-        self.keeper.settings.naming
+        self.keeper.settings().naming
     }
 
     /// Keeps a failure, and goes on.
@@ -231,13 +248,14 @@ impl Pass<'_> {
     /// Removes what no live process is writing any more.
     fn clear_temporaries(&mut self, listing: &mut Listing) {
         listing.temporaries.retain(|(path, _)| {
-            let removed = remove_if_unleased(path);
+            let removed = fs::remove_dead_temp(path);
             self.check(removed) != Some(true)
         });
     }
 
+    /// How many of the oldest files have to go.
     fn surplus(&self, listing: &Listing) -> Result<usize> {
-        let settings = &self.keeper.settings;
+        let settings = self.keeper.settings();
         let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
         let temporaries: u64 = listing.temporaries.iter().map(|(_, bytes)| bytes).sum();
         let free = match settings.retention.min_free_space {
@@ -249,9 +267,15 @@ impl Pass<'_> {
             other_bytes: temporaries.saturating_add(active.max(settings.max_size)),
             free,
         };
-        let facts = |backup: &Backup| Facts { bytes: backup.len, finished: backup.finished() };
-        let facts: Vec<_> = listing.backups.iter().map(facts).collect();
-        Ok(settings.retention.surplus(&facts, around))
+        // One that another worker is packing right now may be there in both forms; it is one backup.
+        let backups: Vec<_> = listing.backups.chunk_by(|a, b| a.name.key == b.name.key).collect();
+        let facts = |forms: &&[Backup]| Facts {
+            bytes: forms.iter().map(|form| form.len).sum(),
+            finished: forms[0].finished(),
+        };
+        let facts: Vec<_> = backups.iter().map(facts).collect();
+        let surplus = settings.retention.surplus(&facts, around);
+        Ok(backups[..surplus].iter().map(|forms| forms.len()).sum())
     }
 
     /// Removes a backup that nobody has open; `true` if it is gone.
@@ -275,7 +299,7 @@ impl Pass<'_> {
 
     /// Packs every plain backup that nobody has open; `true` if there was one.
     fn compress(&mut self, listing: &Listing) -> bool {
-        let Some(codec) = self.keeper.settings.codec else { return false };
+        let Some(codec) = self.keeper.settings().codec else { return false };
         let mut any = false;
         for backup in listing.backups.iter().filter(|backup| backup.name.packing == Packing::Plain)
         {
@@ -359,21 +383,5 @@ fn remove(path: &Path) -> Result<Step> {
         Unleased::Ours(_held) => Ok(if fs::remove(path)? { Step::Done } else { Step::Moved }),
         Unleased::Leased => Ok(Step::Deferred),
         Unleased::Gone => Ok(Step::Moved),
-    }
-}
-
-/// Removes a temporary unless some process is writing it; `true` if it is gone.
-fn remove_if_unleased(path: &Path) -> Result<bool> {
-    match fs::open_unleased(path)? {
-        Unleased::Ours(held) => {
-            let ours = fs::fstat(&held, path)?.id;
-            // Since it was opened it may have been finished, and be a segment now.
-            if fs::stat(path)?.is_some_and(|there| there.id == ours) {
-                fs::remove(path)?;
-            }
-            Ok(true)
-        }
-        Unleased::Leased => Ok(false),
-        Unleased::Gone => Ok(true),
     }
 }

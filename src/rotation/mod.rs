@@ -31,7 +31,7 @@ use crate::lock::{FileLock, Guard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::{Key, Name, Naming, Packing};
 use crate::segment::{Listing, Location, backup_names};
-use crate::stats::Journal;
+use crate::stats::{Counters, Journal};
 use std::io::ErrorKind::AlreadyExists;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,6 +63,16 @@ impl Active {
     pub(crate) fn is_empty(&self) -> bool {
         self.size <= self.header
     }
+
+    /// Takes note of the file's size. Counts it in `counters` if that is less than it was: cut short by
+    /// another program; the header went with the rest.
+    pub(crate) fn learn_size(&mut self, size: u64, counters: &Counters) {
+        if size < self.size {
+            self.header = 0;
+            counters.truncations.increment();
+        }
+        self.size = size;
+    }
 }
 
 /// What a rotation came to.
@@ -93,6 +103,7 @@ pub(crate) struct Settings {
 
 /// Opens, follows and rotates one log.
 pub(crate) struct Rotator {
+    /// The path as the user gave it, but absolute: links in it are not resolved.
     given: PathBuf,
     location: Arc<Location>,
     lock: FileLock,
@@ -125,11 +136,25 @@ impl Rotator {
             return Err(Error::unwritable_directory(location.path(), location.dir()));
         }
         let lock = rotation_lock(&location, settings.mode)?;
+        // A link that is put there later is found wherever the process has gone by then.
+        let given = std::path::absolute(&given).unwrap_or(given);
         Ok(Self { given, location, lock, settings, clock, journal })
     }
 
     pub(crate) fn location(&self) -> &Arc<Location> {
         &self.location
+    }
+
+    /// Goes on with another mode for new segments, and another patience.
+    ///
+    /// # Errors
+    /// As [`rotation_lock`]; then nothing has changed.
+    #[cfg(feature = "policy")]
+    pub(crate) fn apply(&mut self, mode: Option<u32>, lock_timeout: Duration) -> Result<()> {
+        self.lock = rotation_lock(&self.location, mode)?;
+        self.settings.mode = mode;
+        self.settings.lock_timeout = lock_timeout;
+        Ok(())
     }
 
     /// Opens the active segment, or creates it, with the owner and mode that `like` says, waiting at most
@@ -194,7 +219,8 @@ impl Rotator {
         if self.has_moved(active)? {
             return self.follow_locked(active);
         }
-        active.size = fs::fstat(&active.lease.file, self.location.path())?.len;
+        let size = fs::fstat(&active.lease.file, self.location.path())?.len;
+        active.learn_size(size, &self.journal.counters);
         if active.is_empty() || !due(active) {
             return Ok(Outcome::NotDue);
         }

@@ -12,6 +12,11 @@ use std::time::Duration;
 
 /// How often a log is rotated by the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "policy",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Period {
     /// At every full minute.
     Minutely,
@@ -38,6 +43,11 @@ impl Period {
 
 /// Whose calendar a [`Period`] follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "policy",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Zone {
     /// Universal time. The default: its days all have 24 hours.
     #[default]

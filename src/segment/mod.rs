@@ -6,7 +6,7 @@ pub(crate) mod name;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, EntryKind, FileId};
+use crate::fs::{self, Entry, EntryKind, FileId};
 use name::{Key, Name, Naming, Packing};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -144,6 +144,7 @@ impl Listing {
             listing.note(location, naming, &file_name)?;
         }
         listing.backups.sort_by_key(|backup| backup.name);
+        listing.backups.dedup_by_key(|backup| backup.name);
         Ok(listing)
     }
 
@@ -154,20 +155,24 @@ impl Listing {
         if backup.is_none() && !is_temporary {
             return Ok(());
         }
-        let path = location.dir().join(file_name);
-        // Gone since it was listed, or a link or a directory that someone put there: not ours.
-        let Some(entry) = fs::stat(&path)?.filter(|entry| entry.kind == EntryKind::File) else {
+        let Some(name) = backup else {
+            let path = location.dir().join(file_name);
+            self.temporaries.extend(file_at(&path)?.map(|entry| (path, entry.len)));
             return Ok(());
         };
-        match backup {
-            None => self.temporaries.push((path, entry.len)),
-            Some(name) => self.backups.push(Backup {
-                name,
-                path,
-                id: entry.id,
-                len: entry.len,
-                modified: entry.modified,
-            }),
+        // One that was listed plain and is gone may have been packed since.
+        let forms = match name.packing {
+            Packing::Plain => &Packing::ALL[..],
+            _ => &[name.packing],
+        };
+        for packing in forms {
+            let name = Name { packing: *packing, ..name };
+            let path = location.backup_path(name);
+            if let Some(entry) = file_at(&path)? {
+                let Entry { id, len, modified, .. } = entry;
+                self.backups.push(Backup { name, path, id, len, modified });
+                break;
+            }
         }
         Ok(())
     }
@@ -204,7 +209,7 @@ pub(crate) fn all_backup_names(location: &Location) -> Result<Vec<Name>> {
 pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
     for name in backup_names(location, naming)? {
         let path = location.backup_path(name);
-        if name.packing != Packing::Plain || !is_file(&path)? {
+        if name.packing != Packing::Plain || file_at(&path)?.is_none() {
             continue;
         }
         // Gone if it was packed meanwhile, which has synced it.
@@ -215,8 +220,10 @@ pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
     fs::sync_dir(location.dir())
 }
 
-fn is_file(path: &Path) -> Result<bool> {
-    Ok(fs::stat(path)?.is_some_and(|entry| entry.kind == EntryKind::File))
+/// The regular file at `path`; `None` if it is gone, or if someone put a link or a directory there, which
+/// is not ours.
+fn file_at(path: &Path) -> Result<Option<Entry>> {
+    Ok(fs::stat(path)?.filter(|entry| entry.kind == EntryKind::File))
 }
 
 /// One file of a log, as [`RotatingFileWriter::segments`](crate::RotatingFileWriter::segments)
@@ -240,9 +247,23 @@ impl Segment {
     ///
     /// A backup that is found both plain and packed, as a crash may leave it, is listed once: packed.
     pub(crate) fn list(location: &Location, naming: Naming) -> Result<Vec<Self>> {
+        let active = || fs::stat(location.path());
+        let mut before = active()?;
+        loop {
+            let backups = Listing::read(location, naming)?.backups;
+            let after = active()?;
+            // A rotation in between would leave a segment out: neither a backup yet nor active any more.
+            if before.map(|entry| entry.id) == after.map(|entry| entry.id) {
+                return Ok(Self::assemble(location, backups, after));
+            }
+            before = after;
+        }
+    }
+
+    fn assemble(location: &Location, backups: Vec<Backup>, active: Option<Entry>) -> Vec<Self> {
         let mut segments: Vec<Self> = Vec::new();
         let mut last = None;
-        for backup in Listing::read(location, naming)?.backups {
+        for backup in backups {
             if last.replace(backup.name.key) == Some(backup.name.key) {
                 segments.pop();
             }
@@ -253,14 +274,12 @@ impl Segment {
                 path: backup.path,
             });
         }
-        if let Some(active) = fs::stat(location.path())? {
-            segments.push(Self {
-                path: location.path().to_owned(),
-                bytes: active.len,
-                finished: None,
-                packing: Packing::Plain,
-            });
-        }
-        Ok(segments)
+        segments.extend(active.map(|active| Self {
+            path: location.path().to_owned(),
+            bytes: active.len,
+            finished: None,
+            packing: Packing::Plain,
+        }));
+        segments
     }
 }

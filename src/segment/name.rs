@@ -16,6 +16,11 @@ use std::fmt;
 
 /// How backups are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "policy",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Naming {
     /// By the time of their rotation, in UTC and microseconds: `app.log.2026-11-20T23-57-01.123456Z`.
     /// The names sort by age, and a backup keeps its name for good. The default.
@@ -30,6 +35,7 @@ pub enum Naming {
 
 /// What a backup's content is packed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Packing {
     /// The records as they were written.
     Plain,

@@ -37,6 +37,8 @@
 //! - `coarse_micros()`: the wall clock in microseconds since 1970, cheap, a few milliseconds stale.
 //! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are reused.
 //! - `process_start(pid)`: a number that tells processes of one pid apart, if there is one.
+//! - `host_name()` / `user_name()`: this machine's name, and that of the user this process acts as, or
+//!   the user's number. For humans to read.
 
 #[cfg(unix)]
 mod unix;

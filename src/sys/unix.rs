@@ -247,6 +247,24 @@ pub(crate) fn process_start(_pid: u32) -> Option<u64> {
     None
 }
 
+#[cfg(feature = "policy")]
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(feature = "policy")]
+pub(crate) fn user_name() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    // Users of a directory service are not in it, and are told by number.
+    let known = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| uid.to_string())
+}
+
 /// Whether this process may write into the directory, as the kernel decides it.
 pub(crate) fn is_writable_dir(path: &Path) -> bool {
     use rustix::fs::{Access as May, CWD, accessat};

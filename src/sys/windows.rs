@@ -186,3 +186,13 @@ pub(crate) fn is_writable_dir(_path: &Path) -> bool {
 pub(crate) fn kill_self() -> ! {
     std::process::abort();
 }
+
+#[cfg(feature = "policy")]
+pub(crate) fn host_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+#[cfg(feature = "policy")]
+pub(crate) fn user_name() -> String {
+    std::env::var("USERNAME").unwrap_or_default()
+}

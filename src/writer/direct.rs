@@ -99,6 +99,26 @@ impl Direct {
         &mut self.active
     }
 
+    /// Goes on with other limits: from the next record on, which looks after the log first.
+    ///
+    /// # Errors
+    /// As [`Rotator::apply`]; then nothing has changed.
+    #[cfg(feature = "policy")]
+    pub(crate) fn apply(
+        &mut self,
+        trigger: Trigger,
+        patience: Patience,
+        mode: Option<u32>,
+    ) -> Result<()> {
+        self.rotator.apply(mode, patience.lock_timeout)?;
+        self.trigger = trigger;
+        self.patience = patience;
+        self.window = trigger.window(self.active.started);
+        self.calm = (0, 0);
+        self.census.ask_at = 0;
+        Ok(())
+    }
+
     /// Appends one record. Rotation goes first where it is due and can be had.
     #[inline]
     pub(crate) fn append(&mut self, record: &[u8]) -> io::Result<()> {
@@ -255,7 +275,7 @@ impl Direct {
             return;
         }
         match fs::fstat(&self.active.lease.file, self.location().path()) {
-            Ok(entry) => self.active.size = entry.len,
+            Ok(entry) => self.active.learn_size(entry.len, &self.parts.journal.counters),
             Err(error) => return self.failed(error),
         }
         if self.active.is_empty() {
@@ -398,12 +418,7 @@ impl Direct {
     fn ask_size(&mut self) {
         let counted = self.active.size;
         let end = fs::append_offset(&self.active.lease.file).unwrap_or(counted);
-        if end < counted {
-            // Cut short by another program; the header went with the rest.
-            self.active.header = 0;
-            self.parts.journal.counters.truncations.increment();
-        }
-        self.active.size = end;
+        self.active.learn_size(end, &self.parts.journal.counters);
         self.census.note(end == counted, end, self.trigger.max_size);
     }
 

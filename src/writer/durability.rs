@@ -13,10 +13,16 @@ use crate::segment::lease::Lease;
 use crate::stats::Journal;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// What of a log survives a power cut or a crash of the system. (The end of a process alone, also by
 /// `kill -9`, never costs a record that was delivered.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "policy",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Durability {
     /// What the system has written back by then, usually all but the last half minute; and all that was
     /// written before the last [`sync`](crate::RotatingFileWriter::sync). The default.
@@ -34,7 +40,8 @@ pub enum Durability {
 
 /// Takes care that the segments a worker leaves get to the disk, as [`Durability`] says.
 pub(crate) struct Custody {
-    durability: Durability,
+    /// Changed under the write mutex only.
+    durability: AtomicU8,
     commit: Commit,
     /// Left, and yet to be synced; leased until then, so that they are not compressed before.
     unsynced: Mutex<Vec<(Lease, PathBuf)>>,
@@ -42,18 +49,50 @@ pub(crate) struct Custody {
 
 impl Custody {
     pub(crate) fn new(durability: Durability) -> Self {
+        let durability = AtomicU8::new(durability as u8);
         Self { durability, commit: Commit::default(), unsynced: Mutex::default() }
+    }
+
+    #[inline]
+    fn durability(&self) -> Durability {
+        const NONE: u8 = Durability::None as u8;
+        const ON_ROTATE: u8 = Durability::OnRotate as u8;
+        match self.durability.load(Relaxed) {
+            NONE => Durability::None,
+            ON_ROTATE => Durability::OnRotate,
+            _ => Durability::EveryRecord,
+        }
+    }
+
+    /// Goes on with another durability. The caller holds the write mutex; `records` are written so far,
+    /// the last of them to `active`, and those that wait to be synced are now.
+    #[cfg(feature = "policy")]
+    pub(crate) fn apply(
+        &self,
+        durability: Durability,
+        records: u64,
+        active: &Lease,
+        dir: &std::path::Path,
+    ) {
+        if self.durability() == durability {
+            return;
+        }
+        if self.durability() == Durability::EveryRecord {
+            // The segment that they are in may be left without a sync from now on.
+            self.commit.sync(records, || sync(active, dir));
+        }
+        self.durability.store(durability as u8, Relaxed);
     }
 
     /// Where records wait to be on the disk, if each does.
     pub(crate) fn commit(&self) -> Option<&Commit> {
-        (self.durability == Durability::EveryRecord).then_some(&self.commit)
+        (self.durability() == Durability::EveryRecord).then_some(&self.commit)
     }
 
     /// Takes over a segment that was left after `records` records. Its successor's name is to be made
     /// durable as well.
     pub(crate) fn leave(&self, left: Lease, records: u64, location: &Location) {
-        match self.durability {
+        match self.durability() {
             Durability::None => {}
             Durability::OnRotate => self.unsynced.lock().push((left, location.dir().to_owned())),
             // Records are waiting for it, or will as soon as this call lets go of the write mutex.

@@ -4,6 +4,7 @@ mod buffered;
 mod direct;
 mod durability;
 mod lines;
+mod obey;
 
 pub use buffered::{Delivery, Overflow};
 pub use durability::Durability;
@@ -20,6 +21,7 @@ use crate::stats::{Journal, Stats};
 use buffered::Buffer;
 use direct::{Direct, Parts, Patience};
 use durability::Custody;
+use obey::Obedience;
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::fmt;
@@ -79,7 +81,9 @@ struct Core {
     keeper: Keeper,
     signal: Arc<Signal>,
     journal: Arc<Journal>,
+    /// As the log was opened. A policy may have changed since what is not fixed.
     config: Config,
+    obedience: Obedience,
 }
 
 impl RotatingFileWriter {
@@ -258,8 +262,9 @@ impl RotatingFileWriter {
 
 impl Core {
     fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
-        let Callbacks { header, observer, clock } = callbacks;
-        let journal = Arc::new(Journal::new(observer));
+        let journal = Arc::new(Journal::new(callbacks.observer.clone()));
+        let obedience = Obedience::new(&callbacks, config, &journal);
+        let Callbacks { header, clock, .. } = callbacks;
         let signal = Arc::new(Signal::default());
         let custody = Arc::new(Custody::new(config.durability));
         let rotator = Rotator::new(
@@ -296,6 +301,7 @@ impl Core {
             signal,
             journal,
             config: config.clone(),
+            obedience,
         })
     }
 
@@ -314,15 +320,29 @@ impl Core {
         fs::be_modest();
         while !self.signal.is_over() {
             let worked = Stopwatch::start();
+            self.obey();
             self.direct.lock().look_after();
             self.journal.tell();
             self.work_off_signal();
             // A thousand rotations a second over a large directory are not a thousand listings.
             self.signal.rest(LONGEST_REST.min(3 * worked.elapsed()));
-            self.signal.wait(TICK);
+            self.wait();
         }
         // Counted and noted where it happened.
         let _ = self.custody.sync_left(&self.journal);
+    }
+
+    /// Waits until there may be something to do.
+    fn wait(&self) {
+        let ticks = self.obedience.looks_per_tick();
+        for _ in 0..ticks {
+            self.signal.wait(TICK / ticks);
+            if self.signal.is_raised() || self.signal.is_over() {
+                return;
+            }
+            self.obey();
+            self.journal.tell();
+        }
     }
 
     /// Waits until the records taken so far are in the kernel.
@@ -347,8 +367,11 @@ impl Core {
     #[inline]
     fn after_call(&self) {
         self.journal.tell();
-        if self.config.maintenance == Maintenance::Inline && self.signal.is_raised() {
-            self.work_off_signal();
+        if self.config.maintenance == Maintenance::Inline {
+            self.obey();
+            if self.signal.is_raised() {
+                self.work_off_signal();
+            }
         }
     }
 
@@ -360,7 +383,11 @@ impl Core {
         let location = Arc::clone(self.direct.lock().location());
         if self.keeper.is_due(&location, raised) {
             // Counted and noted where it happened, and tried again later.
-            let _ = self.maintain(&|| !self.signal.is_over());
+            let _ = self.maintain(&|| {
+                // Packing a backup may take long.
+                self.obey();
+                !self.signal.is_over()
+            });
         }
         self.journal.tell();
     }

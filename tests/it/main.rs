@@ -12,10 +12,16 @@
 mod atomic;
 mod buffered;
 mod direct;
+mod foreign;
+mod header;
 mod lock;
 mod names;
+mod observer;
 mod processes;
 mod reader;
+mod straggler;
 mod support;
 mod support_lock;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod triggers;

@@ -249,7 +249,7 @@ impl Job {
     /// Starts a process that does this, by running this test binary again.
     pub fn spawn(&self) -> Worker {
         let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = self.command();
         command
             .args(["--exact", "support::child", "--nocapture", "--include-ignored"])
             .env(ORDERS, orders)
@@ -260,6 +260,9 @@ impl Job {
                 command.env(variable, value);
             }
         }
+        if self.has("cwd") {
+            command.current_dir(self.text("cwd"));
+        }
         #[cfg(unix)]
         if self.has("uid") {
             let id = u32::try_from(self.number("uid")).unwrap();
@@ -269,6 +272,18 @@ impl Job {
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
+    }
+
+    /// This test binary, with files that cannot grow beyond `file_blocks` of 512 bytes if the job says so.
+    fn command(&self) -> Command {
+        let this = std::env::current_exe().unwrap();
+        if !self.has("file_blocks") {
+            return Command::new(this);
+        }
+        let mut limited = Command::new("sh");
+        let script = "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"";
+        limited.args(["-c", script, "sh", self.text("file_blocks")]).arg(this);
+        limited
     }
 
     fn received() -> Option<Self> {
@@ -499,6 +514,7 @@ fn obey(job: &Job) {
             "reopen" => say(answer(log.reopen())),
             "count" => say(counter(&log.stats(), rest)),
             "last" => say(log.stats().last_error.map(|e| e.to_string()).unwrap_or_default()),
+            "cd" => say(answer(std::env::set_current_dir(rest))),
             "close" => say(answer(log.clone().close())),
             other => panic!("no such verb: {other}"),
         }
@@ -517,6 +533,7 @@ fn counter(stats: &Stats, name: &str) -> u64 {
         "compressions" => stats.compressions,
         "deferrals" => stats.deferrals,
         "pruned" => stats.pruned,
+        "torn" => stats.torn,
         "timeouts" => stats.failures(ErrorKind::LockTimeout),
         "failures" => stats.all_failures(),
         other => panic!("no such counter: {other}"),

@@ -1,0 +1,413 @@
+//! Settings as text: files in TOML and JSON, environment variables, single values.
+
+use super::Config;
+use crate::error::{Complaint, Error, ErrorKind, Result};
+use crate::fs;
+use crate::policy::{self, place};
+use serde::Deserialize;
+use std::path::Path;
+
+/// The name of every setting, in a file and, after [`PREFIX`] and in capitals, in the environment.
+const SETTINGS: [&str; 18] = [
+    "max_size",
+    "max_age",
+    "rotate_every",
+    "zone",
+    "rotate_on_open",
+    "max_backups",
+    "max_total_size",
+    "max_backup_age",
+    "min_free_space",
+    "compression",
+    "compression_level",
+    "naming",
+    "mode",
+    "lock_timeout",
+    "check_interval",
+    "maintenance",
+    "delivery",
+    "durability",
+];
+
+const PREFIX: &str = "LOGROTOR_";
+
+/// What stands for an optional setting that is not set.
+const NONE: &str = "none";
+
+/// Settings as text. Feature `policy`.
+#[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
+impl Config {
+    /// Reads settings from a file: JSON if its name ends in `.json`, else TOML.
+    ///
+    /// | setting | written as |
+    /// |---|---|
+    /// | `max_size`, `max_total_size`, `min_free_space` | `"64 MiB"`, `"10 MB"`, or a number of bytes |
+    /// | `max_age`, `max_backup_age`, `lock_timeout`, `check_interval` | `"1 day"`, `"1h 30min"`, `"250 ms"` |
+    /// | `rotate_every` | `"minutely"`, `"hourly"`, `"daily"`, `"weekly"` |
+    /// | `zone` | `"utc"`, `"local"` |
+    /// | `rotate_on_open` | `true`, `false` |
+    /// | `max_backups`, `compression_level` | a number |
+    /// | `compression` | `"none"`, `"gzip"`, and with feature `zstd` `"zstd"` |
+    /// | `naming` | `"timestamp"`, `"number"` |
+    /// | `mode` | `"0o640"` |
+    /// | `maintenance` | `"thread"`, `"inline"` |
+    /// | `delivery` | `"direct"`, `"buffered"`, or a table `buffered` with `capacity`, `flush_interval`, and `overflow` (`"block"`, `"drop_newest"`, `"drop_newest_silently"`) |
+    /// | `durability` | `"none"`, `"on_rotate"`, `"every_record"` |
+    ///
+    /// What is left out has its default.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] for a setting that there is not, a value that cannot be read, and
+    /// whatever [`validate`](Config::validate) refuses: with the setting, its value, its line, and what
+    /// would be right. [`ErrorKind::Io`] if the file cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::{Compression, Config};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("logging.toml");
+    /// std::fs::write(&path, "max_size = \"10 MiB\"\nmax_backups = 7\ncompression = \"gzip\"\n").unwrap();
+    /// let config = Config::from_file(&path)?;
+    /// assert_eq!((config.max_size, config.compression), (10 << 20, Compression::Gzip));
+    ///
+    /// std::fs::write(&path, "max_backups = 7\nmax_sise = \"10 MiB\"\n").unwrap();
+    /// let error = Config::from_file(&path).unwrap_err().to_string();
+    /// assert!(error.contains("`max_sise` = \"10 MiB\" on line 2 of"));
+    /// assert!(error.ends_with("did you mean `max_size`?"));
+    /// # logrotor::Result::Ok(())
+    /// ```
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let refuse = |complaint| Error::bad_text(ErrorKind::InvalidConfig, path, complaint);
+        let Some(bytes) = fs::read_whole(path)? else {
+            return Err(Error::io("read", path, std::io::ErrorKind::NotFound.into()));
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            let line =
+                bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
+            let why = "it is not UTF-8 text".to_owned();
+            refuse(Complaint { line: Some(line), why, ..Complaint::default() })
+        })?;
+        let is_json =
+            path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+        let config: Self = if is_json { place::read_json(text) } else { place::read_toml(text) }
+            .map_err(refuse)?;
+        config.validate().map_err(|error| refuse(place::of_validator(text, &error)))?;
+        Ok(config)
+    }
+
+    /// Puts environment variables in the place of settings: `LOGROTOR_` and the setting's name in
+    /// capitals, such as `LOGROTOR_MAX_SIZE="64 MiB"`, `LOGROTOR_MAX_BACKUPS=7`,
+    /// `LOGROTOR_COMPRESSION=gzip`, `LOGROTOR_MAX_AGE=none`. There is one for every setting, written as
+    /// [`set`](Config::set) takes it. Variables that are empty count as not set.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] for a value that cannot be read, and whatever
+    /// [`validate`](Config::validate) refuses.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logrotor::Config;
+    /// let config = Config::default().with_env()?;
+    /// # logrotor::Result::Ok(())
+    /// ```
+    pub fn with_env(self) -> Result<Self> {
+        // What is not Unicode is refused as a value that cannot be read.
+        self.overridden(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
+    }
+
+    fn overridden(mut self, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        for setting in SETTINGS {
+            let name = format!("{PREFIX}{}", setting.to_uppercase());
+            let Some(value) = variable(&name).filter(|value| !value.trim().is_empty()) else {
+                continue;
+            };
+            self.put(setting, &value).map_err(|why| Error::config(&name, &value, why))?;
+        }
+        self.validate()?;
+        Ok(self)
+    }
+
+    /// Sets one setting by its name to a value as it would be written in a file, quotes left out:
+    /// `set("max_size", "64 MiB")`. `none` takes an optional one back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if there is no such setting, or the value cannot be read. Whether it
+    /// can work together with the others is [`validate`](Config::validate)'s to say.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logrotor::Config;
+    /// let mut config = Config::default();
+    /// config.set("max_backups", "7")?;
+    /// assert_eq!(config.max_backups, Some(7));
+    /// config.set("max_backups", "none")?;
+    /// assert_eq!(config, Config::default());
+    /// assert!(config.set("max_size", "none").is_err());
+    /// # logrotor::Result::Ok(())
+    /// ```
+    pub fn set(&mut self, setting: &str, value: &str) -> Result<()> {
+        self.put(setting, value).map_err(|why| Error::config(setting, value, why))
+    }
+
+    fn put(&mut self, setting: &str, value: &str) -> Result<(), String> {
+        let table =
+            |config: &Self| toml::Table::try_from(config).map_err(|error| error.to_string());
+        let mut settings = table(self)?;
+        if value.trim() == NONE && !table(&Self::default())?.contains_key(setting) {
+            settings.remove(setting);
+            // A name that there is not must not pass.
+            if SETTINGS.contains(&setting) {
+                *self =
+                    Self::deserialize(settings).map_err(|error| place::advice(error.message()))?;
+                return Ok(());
+            }
+        }
+        settings.insert(setting.to_owned(), value_of(value));
+        *self = Self::deserialize(settings).map_err(|error| place::advice(error.message()))?;
+        Ok(())
+    }
+
+    /// These settings as TOML, every one that has a value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] for a number that TOML cannot hold, beyond 9223372036854775807.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self)
+            .map_err(|error| Error::config("settings", "..", error.to_string()))
+    }
+
+    /// These settings as JSON.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self)
+            .map_err(|error| Error::config("settings", "..", error.to_string()))
+    }
+
+    /// How a policy that all workers of a log share is opened: with these settings as its content, and
+    /// [`validate`](Config::validate) as its validator. See [`policy`].
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::{Config, RotatingFileWriter, policy};
+    /// # fn main() -> logrotor::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("app.log");
+    /// let policy = Config::policy().open_or_create(policy::path_beside(&path), Config::default)?;
+    /// let log = RotatingFileWriter::builder(&path).policy(policy.clone()).build()?;
+    /// policy.update(|config| config.max_size = 1024 * 1024)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn policy() -> policy::Options<Self> {
+        policy::PolicyStore::options(|config: &Self| Ok(config.validate()?))
+    }
+}
+
+/// A value as somebody writes it who leaves out the quotes.
+fn value_of(text: &str) -> toml::Value {
+    let is_text = |value: &toml::Value| matches!(value, toml::Value::Datetime(_));
+    let parsed = text.trim().parse::<toml::Value>().ok().filter(|value| !is_text(value));
+    parsed.unwrap_or_else(|| toml::Value::String(text.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maintenance::{Compression, Maintenance};
+    use crate::rotation::{Period, Zone};
+    use crate::segment::name::Naming;
+    use crate::writer::{Delivery, Durability, Overflow};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn configs() -> impl Strategy<Value = Config> {
+        let span = || (0..u64::MAX, 0_u32..1_000_000_000).prop_map(|(s, n)| Duration::new(s, n));
+        let delivery = prop_oneof![
+            Just(Delivery::Direct),
+            (1..usize::MAX, span(), 0..3).prop_map(|(capacity, flush_interval, overflow)| {
+                let all = [Overflow::Block, Overflow::DropNewest, Overflow::DropNewestSilently];
+                Delivery::Buffered { capacity, flush_interval, overflow: all[overflow as usize] }
+            }),
+        ];
+        let periods = [Period::Minutely, Period::Hourly, Period::Daily, Period::Weekly];
+        let limits = (
+            1..=u64::MAX,
+            prop::option::of(span()),
+            prop::option::of(prop::sample::select(periods.to_vec())),
+            prop::option::of(0..=(i64::MAX as usize)),
+            prop::option::of(any::<u64>()),
+            prop::option::of(span()),
+            prop::option::of(any::<u64>()),
+        );
+        let rest = (
+            any::<[bool; 6]>(),
+            prop::option::of(any::<u32>()),
+            prop::option::of(0_u32..0o1000),
+            span(),
+            span(),
+            delivery,
+            0..3,
+        );
+        (limits, rest).prop_map(
+            |(limits, (flags, level, mode, lock, check, delivery, durability))| {
+                let durabilities =
+                    [Durability::None, Durability::OnRotate, Durability::EveryRecord];
+                Config {
+                    max_size: limits.0,
+                    max_age: limits.1,
+                    rotate_every: limits.2,
+                    zone: if flags[0] { Zone::Local } else { Zone::Utc },
+                    rotate_on_open: flags[1],
+                    max_backups: limits.3,
+                    max_total_size: limits.4,
+                    max_backup_age: limits.5,
+                    min_free_space: limits.6,
+                    compression: if flags[2] { Compression::Gzip } else { Compression::None },
+                    compression_level: level,
+                    naming: if flags[3] { Naming::Number } else { Naming::Timestamp },
+                    mode,
+                    lock_timeout: lock,
+                    check_interval: check,
+                    maintenance: if flags[4] { Maintenance::Inline } else { Maintenance::Thread },
+                    delivery,
+                    durability: durabilities[durability as usize],
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn settings_read_back_as_they_were_written(config in configs()) {
+            let toml = config.to_toml().unwrap();
+            prop_assert_eq!(place::read_toml::<Config>(&toml), Ok(config.clone()), "{}", toml);
+            let json = config.to_json().unwrap();
+            prop_assert_eq!(place::read_json::<Config>(&json), Ok(config), "{}", json);
+        }
+
+        #[test]
+        fn every_setting_can_be_set_from_any_to_any(from in configs(), to in configs()) {
+            let table = toml::Table::try_from(&to).unwrap();
+            let mut config = from;
+            for setting in SETTINGS {
+                let text = match table.get(setting) {
+                    None => NONE.to_owned(),
+                    Some(toml::Value::String(text)) => text.clone(),
+                    Some(toml::Value::Table(table)) => inline(table),
+                    Some(value) => value.to_string(),
+                };
+                config.set(setting, &text).unwrap();
+            }
+            prop_assert_eq!(config, to);
+        }
+
+        #[test]
+        fn no_value_panics(setting in prop::sample::select(SETTINGS.to_vec()), value in "\\PC{0,20}") {
+            let _ = Config::default().set(setting, &value);
+        }
+    }
+
+    /// A table on one line, as it is written in an environment variable.
+    fn inline(table: &toml::Table) -> String {
+        let pairs = table.iter().map(|(key, value)| match value {
+            toml::Value::Table(table) => format!("{key} = {}", inline(table)),
+            value => format!("{key} = {value}"),
+        });
+        format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+    }
+
+    #[test]
+    fn every_setting_has_a_name() {
+        let full = Config {
+            max_age: Some(Duration::from_secs(1)),
+            rotate_every: Some(Period::Daily),
+            max_backups: Some(1),
+            max_total_size: Some(1),
+            max_backup_age: Some(Duration::from_secs(1)),
+            min_free_space: Some(1),
+            compression_level: Some(1),
+            mode: Some(0o640),
+            ..Config::default()
+        };
+        let table = toml::Table::try_from(&full).unwrap();
+        let mut names: Vec<_> = table.keys().map(String::as_str).collect();
+        let mut expected = SETTINGS;
+        names.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn defaults_are_written_for_humans() {
+        let text = Config::default().to_toml().unwrap();
+        assert!(text.contains("max_size = \"64 MiB\"\n"), "{text}");
+        assert!(text.contains("lock_timeout = \"1s\"\n"), "{text}");
+        assert!(!text.contains("max_age"), "{text}");
+    }
+
+    #[test]
+    fn buffered_delivery_has_defaults() {
+        for text in
+            ["delivery = \"buffered\"", "[delivery.buffered]", "delivery = { buffered = {} }"]
+        {
+            let config: Config = place::read_toml(text).unwrap();
+            assert_eq!(config.delivery, Delivery::buffered(), "{text}");
+        }
+        let text = "[delivery.buffered]\ncapacity = \"4 KiB\"\noverflow = \"drop_newest\"\n";
+        let Delivery::Buffered { capacity, overflow, .. } =
+            place::read_toml::<Config>(text).unwrap().delivery
+        else {
+            unreachable!("it says buffered")
+        };
+        assert_eq!((capacity, overflow), (4096, Overflow::DropNewest));
+        let wrong = "[delivery.buffered]\ncapacty = 1\n";
+        assert_eq!(place::read_toml::<Config>(wrong).unwrap_err().line, Some(2));
+    }
+
+    #[test]
+    fn variables_override_and_name_themselves_when_wrong() {
+        let env = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs.to_vec();
+            let find =
+                move |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).into());
+            Config::default().overridden(find)
+        };
+        let config = env(&[
+            ("LOGROTOR_MAX_SIZE", "10 MiB"),
+            ("LOGROTOR_MAX_BACKUPS", "7"),
+            ("LOGROTOR_ROTATE_EVERY", "daily"),
+            ("LOGROTOR_MODE", "0640"),
+            ("LOGROTOR_ROTATE_ON_OPEN", "true"),
+            ("LOGROTOR_MAX_AGE", ""),
+            ("LOGROTOR_SEED", "1"),
+        ])
+        .unwrap();
+        let expected = Config {
+            max_size: 10 << 20,
+            max_backups: Some(7),
+            rotate_every: Some(Period::Daily),
+            mode: Some(0o640),
+            rotate_on_open: true,
+            ..Config::default()
+        };
+        assert_eq!(config, expected);
+        let wrong = env(&[("LOGROTOR_MAX_SIZE", "10 Mub")]).unwrap_err().to_string();
+        assert!(
+            wrong.starts_with("failed to accept `LOGROTOR_MAX_SIZE` = 10 Mub: use a number"),
+            "{wrong}"
+        );
+        let wrong = env(&[("LOGROTOR_MAX_SIZE", "0")]).unwrap_err();
+        assert_eq!(wrong.kind(), ErrorKind::InvalidConfig);
+    }
+
+    #[test]
+    fn names_that_there_are_not_are_refused() {
+        let error = Config::default().set("maxsize", "1").unwrap_err().to_string();
+        assert!(error.ends_with("did you mean `max_size`?"), "{error}");
+        for value in ["none", "1"] {
+            assert!(Config::default().set("max_sise", value).is_err());
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Values as people write them: "64 MiB", "1 day", "0o640". What is written reads back the same.
+
+use serde::de::{Deserializer, Error, Visitor};
+use serde::ser::Serializer;
+use std::fmt;
+use std::time::Duration;
+
+/// A value that is written as text with a unit.
+pub(crate) trait Human: Sized {
+    /// What a reader is told to write.
+    const EXPECTED: &'static str;
+
+    fn write(&self) -> String;
+    fn read(text: &str) -> Result<Self, String>;
+
+    /// What a number without a unit stands for.
+    fn of_number(number: u64) -> Result<Self, String>;
+}
+
+/// A number of bytes.
+pub(crate) struct Size(pub(crate) u64);
+
+impl Human for Size {
+    const EXPECTED: &'static str = "a size such as \"64 MiB\"";
+
+    /// In the unit that leaves the shortest whole number.
+    fn write(&self) -> String {
+        const UNITS: [(&str, u64); 13] = [
+            ("B", 1),
+            ("kB", 1_000),
+            ("KiB", 1 << 10),
+            ("MB", 1_000_000),
+            ("MiB", 1 << 20),
+            ("GB", 1_000_000_000),
+            ("GiB", 1 << 30),
+            ("TB", 1_000_000_000_000),
+            ("TiB", 1 << 40),
+            ("PB", 1_000_000_000_000_000),
+            ("PiB", 1 << 50),
+            ("EB", 1_000_000_000_000_000_000),
+            ("EiB", 1 << 60),
+        ];
+        let whole =
+            UNITS.iter().filter(|(_, unit)| self.0 % unit == 0 && (self.0 > 0 || *unit == 1));
+        let shortest = whole.min_by_key(|(_, unit)| self.0 / unit);
+        shortest.map_or_else(String::new, |(name, unit)| format!("{} {name}", self.0 / unit))
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let size: bytesize::ByteSize = text.trim().parse().map_err(|_| {
+            "use a number and a unit: B, kB, KiB, MB, MiB, GB, GiB, TB, TiB".to_owned()
+        })?;
+        // What is too large is brought down to the largest without a word.
+        match size.as_u64() {
+            u64::MAX if !text.contains("18446744073709551615") => Err("it is too large".to_owned()),
+            bytes => Ok(Self(bytes)),
+        }
+    }
+
+    fn of_number(bytes: u64) -> Result<Self, String> {
+        Ok(Self(bytes))
+    }
+}
+
+impl Human for Duration {
+    const EXPECTED: &'static str = "a time span such as \"1 day\"";
+
+    fn write(&self) -> String {
+        humantime::format_duration(*self).to_string()
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text.trim() == "0" {
+            return Ok(Self::ZERO);
+        }
+        humantime::parse_duration(text.trim()).map_err(|_| {
+            "use numbers with units: ms, s, min, h, days, weeks, such as \"1h 30min\"".to_owned()
+        })
+    }
+
+    fn of_number(number: u64) -> Result<Self, String> {
+        match number {
+            0 => Ok(Self::ZERO),
+            _ => Err(format!("a time span needs a unit; use \"{number} s\", if seconds are meant")),
+        }
+    }
+}
+
+/// Permission bits.
+pub(crate) struct Mode(pub(crate) u32);
+
+impl Human for Mode {
+    const EXPECTED: &'static str = "permission bits such as \"0o640\"";
+
+    fn write(&self) -> String {
+        format!("{:#o}", self.0)
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let digits = text.strip_prefix("0o").unwrap_or(text);
+        let is_octal = !digits.is_empty() && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
+        let bits = is_octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten();
+        bits.map(Self).ok_or_else(|| "use octal digits, such as \"0o640\"".to_owned())
+    }
+
+    fn of_number(bits: u64) -> Result<Self, String> {
+        u32::try_from(bits).map(Self).map_err(|_| "use \"0o640\" or the like".to_owned())
+    }
+}
+
+struct HumanVisitor<T>(std::marker::PhantomData<T>);
+
+impl<T: Human> Visitor<'_> for HumanVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        T::read(text).map_err(E::custom)
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        T::of_number(number).map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        let number = u64::try_from(number).map_err(|_| E::custom("it must not be negative"))?;
+        self.visit_u64(number)
+    }
+}
+
+fn read<'de, T: Human, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    from.deserialize_any(HumanVisitor(std::marker::PhantomData))
+}
+
+/// For `serde(with = ..)`: a plain field and an optional one, each through a [`Human`] form.
+macro_rules! through {
+    ($name:ident, $optional:ident, $field:ty, $human:ty, $wrap:expr, $unwrap:expr) => {
+        pub(crate) mod $name {
+            use super::*;
+
+            pub(crate) fn serialize<S: Serializer>(
+                value: &$field,
+                to: S,
+            ) -> Result<S::Ok, S::Error> {
+                let human: $human = $wrap(*value);
+                to.serialize_str(&human.write())
+            }
+
+            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+                from: D,
+            ) -> Result<$field, D::Error> {
+                read::<$human, D>(from).map($unwrap)
+            }
+        }
+
+        pub(crate) mod $optional {
+            use super::*;
+
+            pub(crate) fn serialize<S: Serializer>(
+                value: &Option<$field>,
+                to: S,
+            ) -> Result<S::Ok, S::Error> {
+                match value {
+                    Some(value) => super::$name::serialize(value, to),
+                    None => to.serialize_none(),
+                }
+            }
+
+            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+                from: D,
+            ) -> Result<Option<$field>, D::Error> {
+                struct Optional;
+
+                impl<'de> Visitor<'de> for Optional {
+                    type Value = Option<$field>;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str(<$human>::EXPECTED)
+                    }
+
+                    fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+                        Ok(None)
+                    }
+
+                    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+                        Ok(None)
+                    }
+
+                    fn visit_some<D: Deserializer<'de>>(
+                        self,
+                        from: D,
+                    ) -> Result<Self::Value, D::Error> {
+                        super::$name::deserialize(from).map(Some)
+                    }
+                }
+                from.deserialize_option(Optional)
+            }
+        }
+    };
+}
+
+through!(size, optional_size, u64, Size, Size, |size: Size| size.0);
+through!(span, optional_span, Duration, Duration, |span| span, |span| span);
+through!(mode, optional_mode, u32, Mode, Mode, |mode: Mode| mode.0);
+
+/// A size that is a `usize` in memory.
+pub(crate) mod capacity {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(value: &usize, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&Size(*value as u64).write())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+        let size = read::<Size, D>(from)?;
+        usize::try_from(size.0).map_err(|_| D::Error::custom("it is too large"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn size(text: &str) -> Option<u64> {
+        Size::read(text).ok().map(|size| size.0)
+    }
+
+    #[test]
+    fn sizes_are_written_in_the_unit_that_fits() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1, "1 B"),
+            (64 << 20, "64 MiB"),
+            (10_000_000, "10 MB"),
+            (1536, "1536 B"),
+            (u64::MAX, "18446744073709551615 B"),
+        ] {
+            assert_eq!(Size(bytes).write(), text);
+            assert_eq!(size(text), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_with_and_without_unit_space_and_fraction() {
+        assert_eq!(size("1.5 GiB"), Some(3 << 29));
+        assert_eq!(size("64MiB"), Some(64 << 20));
+        assert_eq!(size(" 64 mib "), Some(64 << 20));
+        assert_eq!(size("4096"), Some(4096));
+        for wrong in ["", "MiB", "64 Mub", "-1 B", "17 EiB", "99999999999999999999", "1e3"] {
+            assert_eq!(size(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn spans_need_a_unit() {
+        let span = |text| Duration::read(text).ok();
+        assert_eq!(span("1 day"), Some(Duration::from_secs(86_400)));
+        assert_eq!(span("1h 30min"), Some(Duration::from_secs(5_400)));
+        assert_eq!(span("250 ms"), Some(Duration::from_millis(250)));
+        assert_eq!(span("0"), Some(Duration::ZERO));
+        for wrong in ["", "90", "1 fortnight", "-1 s", "day"] {
+            assert_eq!(span(wrong), None, "{wrong}");
+        }
+        assert!(Duration::of_number(90).unwrap_err().contains("\"90 s\""));
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        let mode = |text| Mode::read(text).ok().map(|mode| mode.0);
+        assert_eq!(mode("0o640"), Some(0o640));
+        assert_eq!(mode("640"), Some(0o640));
+        assert_eq!(mode("0640"), Some(0o640));
+        for wrong in ["", "0o", "0x1a0", "648", "rw-r-----", "+640", "77777777777777"] {
+            assert_eq!(mode(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(bytes in any::<u64>(), secs in any::<u64>(), nanos in 0_u32..1_000_000_000, bits in any::<u32>()) {
+            prop_assert_eq!(size(&Size(bytes).write()), Some(bytes));
+            let span = Duration::new(secs, nanos);
+            prop_assert_eq!(Duration::read(&span.write()), Ok(span));
+            prop_assert_eq!(Mode::read(&Mode(bits).write()).ok().map(|mode| mode.0), Some(bits));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,20}", number in "[0-9.]{1,22} ?[a-zA-Z]{0,4}") {
+            for text in [text, number] {
+                let _ = (Size::read(&text), Duration::read(&text), Mode::read(&text));
+            }
+        }
+    }
+}

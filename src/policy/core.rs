@@ -1,0 +1,445 @@
+//! How a policy's file is judged and written, apart from what is in force in memory.
+
+use super::author::{Author, Origin};
+use super::document::{self, Base, Document, Header};
+use super::shelf::{Place, Shelf, Survey, sealed};
+use super::stats::Counters;
+use super::{Policy, Settings, place};
+use crate::clock::{self, Clock, Stopwatch, Timestamp, micros};
+use crate::error::{Complaint, Error, ErrorKind, Result};
+use crate::fs::Entry;
+use crate::lock::{FileLock, Guard, Wait};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Says why a value cannot be in force.
+pub(crate) type Validator<T> =
+    Arc<dyn Fn(&T) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
+
+/// How long a file that is not sealed must have been as it is before it is judged: an editor may just be
+/// writing it, or have taken the old one away to put the new one in its place.
+const SETTLE: Duration = Duration::from_millis(100);
+
+pub(crate) struct Core<T> {
+    pub(crate) shelf: Shelf,
+    pub(crate) validate: Validator<T>,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) counters: Counters,
+    /// What is wrong with the file, and the how-manieth trouble it is.
+    trouble: Mutex<(u64, Option<Error>)>,
+}
+
+/// What a file was found to be.
+pub(crate) enum Sight<T> {
+    Sealed(Arc<Policy<T>>),
+    Edit(Edit),
+}
+
+/// An edit by hand whose settings can work.
+pub(crate) struct Edit {
+    base: Base,
+    body: String,
+    /// The whole file.
+    text: String,
+}
+
+/// What a change has in hand while it holds the lock.
+pub(crate) struct Held<'a> {
+    place: Place<'a>,
+    guard: &'a Guard<'a>,
+    pub(crate) survey: Survey,
+}
+
+impl<T: Settings> Core<T> {
+    pub(crate) fn new(shelf: Shelf, validate: Validator<T>, lock_timeout: Duration) -> Self {
+        let (counters, trouble) = (Counters::default(), Mutex::default());
+        Self { shelf, validate, lock_timeout, counters, trouble }
+    }
+
+    // ------------------------------------------------------------ judging
+
+    /// Says what the bytes of a file are. Settings are read and validated, whoever wrote them.
+    pub(crate) fn judge(&self, place: &Place<'_>, bytes: Option<&[u8]>) -> Result<Sight<T>> {
+        let path = place.path();
+        let bytes = bytes.ok_or_else(|| Error::policy_corrupt(path, "it is missing"))?;
+        let text = || std::str::from_utf8(bytes).unwrap_or_default().to_owned();
+        match document::parse(bytes) {
+            Document::Damaged(damage) => Err(Error::policy_corrupt(path, damage)),
+            Document::Sealed { header, .. } => {
+                let value = self.read(&text(), |complaint| {
+                    Error::bad_text(ErrorKind::PolicyInvalid, path, complaint)
+                })?;
+                Ok(Sight::Sealed(Arc::new(Policy { value, header, text: text() })))
+            }
+            Document::Edited { base, body } => {
+                let (text, body) = (text(), body.to_owned());
+                // Read as it stands, so that what is wrong is told with the line that its author sees.
+                self.read(&text, |c| Error::bad_text(ErrorKind::PolicyInvalid, path, c))?;
+                Ok(Sight::Edit(Edit { base, body, text }))
+            }
+        }
+    }
+
+    /// Reads settings and has them validated.
+    fn read(&self, text: &str, refuse: impl Fn(Complaint) -> Error) -> Result<T> {
+        self.counters.validations.increment();
+        let value = place::read_toml(text).map_err(&refuse)?;
+        match (self.validate)(&value) {
+            Ok(()) => Ok(value),
+            Err(error) => Err(refuse(place::of_validator(text, &*error))),
+        }
+    }
+
+    /// Refuses a version that is older than one known, or the same with other content.
+    pub(crate) fn in_order(&self, found: &Policy<T>, known: &Policy<T>) -> Result<()> {
+        let (from, to) = (known.version(), found.version());
+        if to < from || (to == from && found.text != known.text) {
+            return Err(Error::policy_went_back(self.shelf.path(), from, to));
+        }
+        Ok(())
+    }
+
+    /// The newest version kept beside the file that is whole and valid.
+    pub(crate) fn newest_kept(&self, place: &Place<'_>, survey: &Survey) -> Option<Arc<Policy<T>>> {
+        survey.versions.iter().rev().find_map(|version| self.kept(place, *version))
+    }
+
+    /// A version kept beside the file, if it is whole and valid.
+    fn kept(&self, place: &Place<'_>, version: u64) -> Option<Arc<Policy<T>>> {
+        let bytes = place.read_version(version).ok()??;
+        let (header, text) = sealed(&bytes, version).ok()?;
+        let value = self.read(text, |c| Error::policy_invalid(place.path(), c.why)).ok()?;
+        Some(Arc::new(Policy { value, header, text: text.to_owned() }))
+    }
+
+    /// Reads the file, and again until what is not sealed has settled.
+    fn look_closely(&self, place: Place<'_>) -> (Option<Vec<u8>>, Result<Sight<T>>) {
+        let (mut place, mut missing) = (place, None);
+        loop {
+            let (bytes, sight) = match place.read() {
+                Ok(bytes) => {
+                    let sight = self.judge(&place, bytes.as_deref());
+                    (bytes, sight)
+                }
+                Err(error) => (None, Err(error)),
+            };
+            match settling(place.entry, &mut missing) {
+                Some(left) if !matches!(sight, Ok(Sight::Sealed(_))) => clock::sleep(left),
+                _ => return (bytes, sight),
+            }
+            match self.shelf.place() {
+                Ok(there) => place = there,
+                Err(error) => return (bytes, Err(error)),
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ changing
+
+    /// Does `work` with the update lock held.
+    pub(crate) fn with_lock<R>(
+        &self,
+        wait: Wait,
+        work: impl FnOnce(&mut Held<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let lock = self.shelf.lock()?;
+        let guard = self.take(&lock, wait)?;
+        let place = self.shelf.place()?;
+        let survey = place.survey()?;
+        place.clear_temporaries(&survey);
+        work(&mut Held { place, guard: &guard, survey })
+        // Released by drop: what was done under it stands, whatever comes of that.
+    }
+
+    fn take<'a>(&self, lock: &'a FileLock, wait: Wait) -> Result<Guard<'a>> {
+        match lock.exclusive(Wait::Never) {
+            Err(error) if error.kind() == ErrorKind::LockTimeout && wait != Wait::Never => {
+                self.counters.lock_waits.increment();
+                lock.exclusive(wait)
+            }
+            taken => taken,
+        }
+    }
+
+    /// What is in force on disk, and so what a change is made to. An edit that waits for acceptance gets it.
+    ///
+    /// # Errors
+    /// What is wrong with the file. Nothing is written over it.
+    pub(crate) fn base(
+        &self,
+        held: &mut Held<'_>,
+        known: Option<&Arc<Policy<T>>>,
+    ) -> Result<Arc<Policy<T>>> {
+        let (_, sight) = self.look_closely(self.shelf.place()?);
+        match sight? {
+            Sight::Sealed(found) => {
+                if let Some(known) = known {
+                    self.in_order(&found, known)?;
+                }
+                if held.survey.versions.last().is_some_and(|newest| *newest > found.version()) {
+                    // Made for this check alone: usually the copy is of this very version.
+                    if let Some(newest) = self.newest_kept(&held.place, &held.survey) {
+                        self.in_order(&found, &newest)?;
+                    }
+                }
+                Ok(found)
+            }
+            Sight::Edit(edit) => self.accept(held, &edit, known),
+        }
+    }
+
+    /// Gives an edit by hand a version.
+    fn accept(
+        &self,
+        held: &mut Held<'_>,
+        edit: &Edit,
+        known: Option<&Arc<Policy<T>>>,
+    ) -> Result<Arc<Policy<T>>> {
+        let path = held.place.path().to_owned();
+        let kept = self.newest_kept(&held.place, &held.survey);
+        let last =
+            [known, kept.as_ref()].into_iter().flatten().max_by_key(|policy| policy.version());
+        let at_least = last.map_or(0, |last| last.version());
+        let version = match edit.base {
+            Base::Version(base) if base < at_least => {
+                self.counters.conflicts.increment();
+                return Err(Error::policy_edit_conflict(&path, base, at_least));
+            }
+            Base::Version(base) => base,
+            Base::Any => at_least,
+            Base::Unreadable => return Err(Error::policy_edit_baseless(&path)),
+        };
+        let header = self.header(version, Origin::Edit, None)?;
+        let accepted =
+            self.write(held, Some(edit.text.as_bytes()), last.map(|p| &**p), header, &edit.body)?;
+        self.counters.edits.increment();
+        Ok(accepted)
+    }
+
+    /// The header of the version after `version`.
+    pub(crate) fn header(
+        &self,
+        version: u64,
+        origin: Origin,
+        comment: Option<String>,
+    ) -> Result<Header> {
+        let Some(version) = version.checked_add(1) else {
+            return Err(Error::policy_invalid(
+                self.shelf.path(),
+                "there is no version number left",
+            ));
+        };
+        let written = Clock::system().now();
+        Ok(Header { version, written, author: Author::this(), origin, comment })
+    }
+
+    /// Writes the next version. `old` is what the file holds now, `base` the version before.
+    ///
+    /// | step | if the process dies after it |
+    /// |---|---|
+    /// | validate the new text | nothing was changed |
+    /// | keep a copy of the version before, if there is none | nothing was changed |
+    /// | write a temporary file | the next change removes it |
+    /// | rename it to the policy's name | the new version is in force; the next change keeps its copy |
+    /// | read it back; keep a copy; remove the oldest | done |
+    pub(crate) fn write(
+        &self,
+        held: &mut Held<'_>,
+        old: Option<&[u8]>,
+        base: Option<&Policy<T>>,
+        header: Header,
+        body: &str,
+    ) -> Result<Arc<Policy<T>>> {
+        let path = held.place.path().to_owned();
+        let text = document::seal(&header, body);
+        let value = self.read(&text, |complaint| {
+            let complaint = Complaint { line: None, ..complaint };
+            Error::bad_text(ErrorKind::PolicyInvalid, &path, complaint)
+        })?;
+        let policy = Arc::new(Policy { value, header, text });
+        if let Some(base) = base {
+            self.keep(held, base)?;
+        }
+        held.place.replace(policy.text.as_bytes(), held.guard)?;
+        self.read_back(held, old, &policy)?;
+        if self.keep(held, &policy).and_then(|()| held.place.prune(&mut held.survey)).is_err() {
+            // It is in force all the same, and the next change keeps it.
+            self.counters.unkept.increment();
+        }
+        Ok(policy)
+    }
+
+    /// Keeps a copy of a version, if there is none.
+    fn keep(&self, held: &mut Held<'_>, policy: &Policy<T>) -> Result<()> {
+        let Err(at) = held.survey.versions.binary_search(&policy.version()) else { return Ok(()) };
+        held.place.keep_version(policy.version(), policy.text.as_bytes())?;
+        held.survey.versions.insert(at, policy.version());
+        Ok(())
+    }
+
+    /// Makes sure that what was written can be read; if not, the old content is put back.
+    fn read_back(&self, held: &Held<'_>, old: Option<&[u8]>, new: &Policy<T>) -> Result<()> {
+        let found = held.place.read()?;
+        if found.as_deref() == Some(new.text.as_bytes()) {
+            return Ok(());
+        }
+        let what = match document::parse(found.as_deref().unwrap_or_default()) {
+            Document::Damaged(damage) => {
+                if let Some(old) = old {
+                    held.place.replace(old, held.guard)?;
+                }
+                damage.to_string()
+            }
+            // Somebody who takes no lock was here in between; what is there is for the next look.
+            Document::Sealed { .. } | Document::Edited { .. } => {
+                "somebody else wrote to it".to_owned()
+            }
+        };
+        let why = format!("version {} did not read back as it was written: {what}", new.version());
+        Err(Error::policy_corrupt(held.place.path(), why))
+    }
+
+    /// Makes the file hold the last good version again; `None` if it does, or an edit could be accepted.
+    pub(crate) fn restore(
+        &self,
+        held: &mut Held<'_>,
+        known: Option<&Arc<Policy<T>>>,
+    ) -> Result<(Arc<Policy<T>>, bool)> {
+        let trouble = match self.base(held, known) {
+            Ok(policy) => return Ok((policy, false)),
+            Err(error) if is_about_content(&error) => error,
+            Err(error) => return Err(error),
+        };
+        let kept = self.newest_kept(&held.place, &held.survey);
+        let good =
+            [known, kept.as_ref()].into_iter().flatten().max_by_key(|policy| policy.version());
+        let path = held.place.path();
+        let Some(good) = good.cloned() else { return Err(trouble.policy_lost(path)) };
+        let found = held.place.read()?;
+        if let Some(found) = found.as_deref().filter(|found| !found.is_empty()) {
+            held.place.set_aside(found)?;
+        }
+        held.place.replace(good.text.as_bytes(), held.guard)?;
+        self.read_back(held, None, &good)?;
+        self.keep(held, &good)?;
+        self.counters.repairs.increment();
+        Ok((good, true))
+    }
+
+    // ------------------------------------------------------------ trouble
+
+    /// Notes what is wrong with the file; an error is returned for each trouble once.
+    pub(crate) fn report(&self, error: Error) -> Result<bool> {
+        let mut trouble = self.trouble.lock();
+        if trouble.1.as_ref().is_some_and(|known| known.to_string() == error.to_string()) {
+            return Ok(false);
+        }
+        *trouble = (trouble.0 + 1, Some(error.clone()));
+        match error.kind() {
+            ErrorKind::PolicyInvalid => self.counters.refused.increment(),
+            _ => self.counters.troubles.increment(),
+        }
+        Err(error)
+    }
+
+    pub(crate) fn all_is_well(&self) {
+        self.trouble.lock().1 = None;
+    }
+
+    /// What is wrong with the file, and the how-manieth trouble it is.
+    pub(crate) fn trouble(&self) -> (u64, Option<Error>) {
+        self.trouble.lock().clone()
+    }
+}
+
+impl<T: Settings> Core<T> {
+    /// What a store begins with, and what is wrong with the file if it is not that.
+    pub(crate) fn start(&self, initial: Option<T>) -> Result<(Arc<Policy<T>>, Option<Error>)> {
+        let place = self.shelf.place()?;
+        let survey = place.survey()?;
+        if place.entry.is_none() && survey.versions.is_empty() {
+            let initial = initial.ok_or_else(|| Error::policy_missing(self.shelf.path()))?;
+            return Ok((self.create(&initial)?, None));
+        }
+        let kept = self.newest_kept(&place, &survey);
+        let found = match self.look_closely(place).1 {
+            Ok(Sight::Sealed(found)) => match &kept {
+                // Copies of one version can differ only if somebody began anew; the file counts.
+                Some(kept) if kept.version() > found.version() => {
+                    self.in_order(&found, kept).map(|()| found)
+                }
+                _ => Ok(found),
+            },
+            Ok(Sight::Edit(_)) => self.settle_edit(kept.as_ref()),
+            Err(error) => Err(error),
+        };
+        match (found, kept) {
+            (Ok(found), _) => Ok((found, None)),
+            (Err(error), Some(kept)) => Ok((kept, Some(error))),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Takes the lock for an edit that was found without it.
+    pub(crate) fn settle_edit(&self, known: Option<&Arc<Policy<T>>>) -> Result<Arc<Policy<T>>> {
+        self.with_lock(Wait::AtMost(self.lock_timeout), |held| self.base(held, known))
+    }
+
+    fn create(&self, initial: &T) -> Result<Arc<Policy<T>>> {
+        self.with_lock(Wait::AtMost(self.lock_timeout), |held| {
+            if held.place.entry.is_some() || !held.survey.versions.is_empty() {
+                // Another process was first.
+                return self.base(held, None);
+            }
+            let header = self.header(0, Origin::Creation, None)?;
+            let body = self.body(initial)?;
+            self.write(held, None, None, header, &body)
+        })
+    }
+
+    /// A value as TOML.
+    pub(crate) fn body(&self, value: &T) -> Result<String> {
+        toml::to_string_pretty(value)
+            .map_err(|error| Error::policy_invalid(self.shelf.path(), error.to_string()))
+    }
+}
+
+/// Whether a failure is about what is in the file, rather than about reaching it.
+pub(crate) fn is_about_content(error: &Error) -> bool {
+    use ErrorKind::{PolicyConflict, PolicyCorrupt, PolicyInvalid};
+    matches!(error.kind(), PolicyConflict | PolicyCorrupt | PolicyInvalid)
+}
+
+/// How much longer a file that is not sealed is left alone; `None` if it has been so for long enough, or
+/// the clocks do not allow to tell. `missing` is for when it was first seen that there is none.
+pub(crate) fn settling(entry: Option<Entry>, missing: &mut Option<Stopwatch>) -> Option<Duration> {
+    let age = match entry {
+        None => missing.get_or_insert_with(Stopwatch::start).elapsed(),
+        Some(entry) => {
+            *missing = None;
+            let age = Clock::system().now().micros() - Timestamp::from(entry.modified).micros();
+            Duration::from_micros(u64::try_from(age).unwrap_or(u64::MAX))
+        }
+    };
+    SETTLE.checked_sub(age).filter(|left| left.as_micros() > 0)
+}
+
+/// Which file was looked at, and whether another would be told from it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Seen(Option<(crate::fs::FileId, u64, std::time::SystemTime)>);
+
+impl Seen {
+    pub(crate) fn of(entry: Option<Entry>) -> Self {
+        Self(entry.map(|entry| (entry.id, entry.len, entry.modified)))
+    }
+
+    /// Whether a change made from now on would show. One made within the same tick of the file system's
+    /// clock would not: the number of a removed file is given out again.
+    pub(crate) fn is_telling(&self) -> bool {
+        const COARSEST: Duration = Duration::from_secs(2);
+        let Some((_, _, modified)) = self.0 else { return true };
+        let age = Clock::system().now().micros() - Timestamp::from(modified).micros();
+        age > micros(COARSEST)
+    }
+}

@@ -1,0 +1,199 @@
+//! What is wrong with a text of settings, and where: the parsers' errors in words for its author.
+
+use crate::error::{Complaint, Error};
+use serde::de::DeserializeOwned;
+use std::ops::Range;
+
+/// How much of a value is repeated in a message.
+const LONGEST_VALUE: usize = 60;
+
+/// Reads TOML.
+pub(crate) fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, Complaint> {
+    toml::from_str(text).map_err(|error| {
+        let why = error.message();
+        match error.span() {
+            Some(span) if !is_about_all(why) => at_line(text, &span, why),
+            _ => Complaint { why: advice(why), ..Complaint::default() },
+        }
+    })
+}
+
+/// Reads JSON.
+pub(crate) fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, Complaint> {
+    serde_json::from_str(text).map_err(|error| {
+        let (message, line) = (error.to_string(), error.line());
+        let why = message.rsplit_once(" at line ").map_or(&*message, |(why, _)| why);
+        if line == 0 || is_about_all(why) {
+            return Complaint { why: advice(why), ..Complaint::default() };
+        }
+        let content = text.lines().nth(line - 1).unwrap_or_default();
+        complain(line, content.split_once(':'), why)
+    })
+}
+
+/// What a validator said of settings read from `text`, with its place if it names one.
+pub(crate) fn of_validator(
+    text: &str,
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+) -> Complaint {
+    let Some((name, value, why)) = error.downcast_ref::<Error>().and_then(Error::setting) else {
+        return Complaint { why: error.to_string(), ..Complaint::default() };
+    };
+    Complaint {
+        line: line_of_key(text, name),
+        setting: Some(name.to_owned()),
+        value: Some(value.to_owned()),
+        why: why.to_owned(),
+    }
+}
+
+/// Whether a message is about the whole text rather than a place in it.
+fn is_about_all(message: &str) -> bool {
+    message.starts_with("missing field")
+}
+
+fn at_line(text: &str, span: &Range<usize>, why: &str) -> Complaint {
+    let start = boundary(text, span.start);
+    let line = text[..start].matches('\n').count() + 1;
+    let content = text.lines().nth(line - 1).unwrap_or_default();
+    complain(line, content.split_once('='), why)
+}
+
+fn complain(line: usize, setting: Option<(&str, &str)>, why: &str) -> Complaint {
+    let name = |text: &str| text.trim_matches([' ', '\t', '"', '{', ',']).to_owned();
+    let value = |text: &str| {
+        text.trim_matches([' ', '\t', ',', '}']).chars().take(LONGEST_VALUE).collect::<String>()
+    };
+    Complaint {
+        line: Some(line),
+        setting: setting.map(|(key, _)| name(key)),
+        value: setting.map(|(_, text)| value(text)),
+        why: advice(why),
+    }
+}
+
+/// A parser's message; for a name that does not exist, with the one that was probably meant.
+pub(crate) fn advice(message: &str) -> String {
+    let Some(rest) = message.strip_prefix("unknown field ") else {
+        return message.lines().collect::<Vec<_>>().join("; ");
+    };
+    let mut names = rest.split('`').skip(1).step_by(2);
+    let given = names.next().unwrap_or_default();
+    let known: Vec<_> = names.collect();
+    let nearest = known.iter().map(|name| (distance(given, name), name)).min();
+    match nearest {
+        Some((distance, name)) if distance <= 1 + given.len() / 4 => {
+            format!("there is no such setting; did you mean `{name}`?")
+        }
+        Some(_) => format!("there is no such setting; there are {}", known.join(", ")),
+        None => "there is no such setting".to_owned(),
+    }
+}
+
+/// How many letters have to be put in, left out or exchanged to make `a` of `b`.
+///
+/// Source: Robert A. Wagner and Michael J. Fischer, "The String-to-String Correction Problem", 1974.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<_> = b.chars().collect();
+    let mut row: Vec<_> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let exchanged = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = exchanged.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The line on which a key of this name is set, whatever table it is in.
+fn line_of_key(text: &str, name: &str) -> Option<usize> {
+    let is_key = |line: &str| {
+        let (key, _) = line.split_once(['=', ':'])?;
+        Some(key.trim_matches([' ', '\t', '"', '{', ',']).rsplit('.').next()? == name)
+    };
+    text.lines().position(|line| is_key(line) == Some(true)).map(|at| at + 1)
+}
+
+/// The last place up to `at` that is between two characters.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "read by the parser only")]
+    struct Two {
+        first: u32,
+        second: Option<String>,
+    }
+
+    fn complaint(line: usize, setting: &str, value: &str, why: &str) -> Complaint {
+        Complaint {
+            line: Some(line),
+            setting: Some(setting.into()),
+            value: Some(value.into()),
+            why: why.into(),
+        }
+    }
+
+    #[test]
+    fn unknown_name_is_told_with_its_line_and_the_one_meant() {
+        let meant = "there is no such setting; did you mean `second`?";
+        let toml = read_toml::<Two>("first = 1\n\nsecnd = \"x\"\n").unwrap_err();
+        assert_eq!(toml, complaint(3, "secnd", "\"x\"", meant));
+        let json = read_json::<Two>("{\"first\": 1,\n \"secnd\": \"x\"}").unwrap_err();
+        assert_eq!(json, complaint(2, "secnd", "\"x\"", meant));
+        let far = read_toml::<Two>("elsewhere = 1").unwrap_err();
+        assert_eq!(far.why, "there is no such setting; there are first, second");
+    }
+
+    #[test]
+    fn wrong_value_is_told_with_its_line() {
+        let toml = read_toml::<Two>("# é\nfirst = -1 # why").unwrap_err();
+        assert_eq!((toml.line, toml.setting.as_deref()), (Some(2), Some("first")));
+        assert!(toml.why.contains("expected u32"), "{}", toml.why);
+        let json = read_json::<Two>("{\n\"first\": true }").unwrap_err();
+        assert_eq!((json.line, json.setting.as_deref()), (Some(2), Some("first")));
+    }
+
+    #[test]
+    fn missing_name_is_about_the_whole() {
+        let missing = read_toml::<Two>("second = \"x\"").unwrap_err();
+        assert_eq!(missing.line, None);
+        assert_eq!(missing.why, "missing field `first`");
+    }
+
+    #[test]
+    fn key_is_found_in_any_table() {
+        let text = "a = 1\n[delivery.buffered]\ncapacity = 0\n";
+        assert_eq!(line_of_key(text, "capacity"), Some(3));
+        assert_eq!(line_of_key("delivery.buffered.capacity = 0", "capacity"), Some(1));
+        assert_eq!(line_of_key("{\"a\": 1,\n\"b\": 2}", "b"), Some(2));
+        assert_eq!(line_of_key(text, "absent"), None);
+    }
+
+    #[test]
+    fn distance_counts_edits() {
+        assert_eq!(distance("max_size", "max_size"), 0);
+        assert_eq!(distance("maxsize", "max_size"), 1);
+        assert_eq!(distance("max_sise", "max_size"), 1);
+        assert_eq!(distance("", "abc"), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(?s).{0,80}", keys in "([a-z]{1,6} ?[=:] ?\\PC{0,6}\n){0,4}") {
+            for text in [text, keys] {
+                let _ = (read_toml::<Two>(&text), read_json::<Two>(&text), line_of_key(&text, "first"));
+            }
+        }
+    }
+}

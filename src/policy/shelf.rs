@@ -1,0 +1,181 @@
+//! The files of a policy: the one in force, the versions kept beside it, the lock.
+
+use super::{document, name};
+use crate::atomic::{AtomicFile, Links, Options, SyncLevel, Target};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{self, Entry};
+use crate::lock::{FileLock, Guard};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Where a policy is, and how its files are written.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    /// Absolute, so that no later change of the working directory matters.
+    path: PathBuf,
+    /// How many versions are kept, the present one included.
+    pub(crate) keep: usize,
+    pub(crate) sync: SyncLevel,
+    pub(crate) mode: Option<u32>,
+}
+
+impl Shelf {
+    pub(crate) fn new(
+        path: &Path,
+        keep: usize,
+        sync: SyncLevel,
+        mode: Option<u32>,
+    ) -> Result<Self> {
+        let refuse = |why: &str| Err(Error::refused(ErrorKind::NotAFile, "open policy", path, why));
+        let Some(file_name) = path.file_name() else {
+            return refuse("it has no file name; use one such as `app.log.policy.toml`");
+        };
+        if file_name.to_str().is_none() {
+            return refuse("its file name is not Unicode; use one that is");
+        }
+        let path = fs::canonical(fs::parent(path))?.join(file_name);
+        Ok(Self { path, keep, sync, mode })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file as it is now. A link is followed each time, so that it may be turned to another.
+    pub(crate) fn place(&self) -> Result<Place<'_>> {
+        let Target { path, entry } = Target::of(&self.path, Links::Follow)?;
+        Ok(Place { shelf: self, path, entry })
+    }
+
+    /// The lock that is taken to change the policy. A value of its own each time, so that threads wait for
+    /// each other as processes do.
+    pub(crate) fn lock(&self) -> Result<FileLock> {
+        Ok(Target::of(&self.path, Links::Follow)?.lock()?.without_gate())
+    }
+}
+
+/// A policy's file, links resolved.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    shelf: &'a Shelf,
+    path: PathBuf,
+    pub(crate) entry: Option<Entry>,
+}
+
+/// What is in a policy's directory.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// The versions kept, the oldest first.
+    pub(crate) versions: Vec<u64>,
+    temporaries: Vec<PathBuf>,
+}
+
+impl Place<'_> {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn read(&self) -> Result<Option<Vec<u8>>> {
+        fs::read_whole(&self.path)
+    }
+
+    /// Puts another text in the file's place, unless the lock was lost.
+    pub(crate) fn replace(&self, text: &[u8], guard: &Guard<'_>) -> Result<()> {
+        let options = AtomicFile::options().sync(self.shelf.sync);
+        let options = self.shelf.mode.map_or(options.clone(), |mode| options.mode(mode));
+        let file = write_all(&options, &self.path, text)?;
+        // If the lock file was removed by hand, another process may have read what we have read.
+        guard.verify()?;
+        file.commit()
+    }
+
+    pub(crate) fn survey(&self) -> Result<Survey> {
+        let (dir, policy) = (fs::parent(&self.path), self.name());
+        let mut survey = Survey::default();
+        for file_name in fs::names(dir)? {
+            if let Some(version) = name::parse_version(&policy, &file_name) {
+                survey.versions.push(version);
+            } else if fs::temp_target(&file_name).is_some_and(|of| is_ours(&policy, of)) {
+                survey.temporaries.push(dir.join(&file_name));
+            }
+        }
+        survey.versions.sort_unstable();
+        Ok(survey)
+    }
+
+    /// Removes what processes left that were killed. What cannot be removed, such as another user's, is no
+    /// reason not to go on.
+    pub(crate) fn clear_temporaries(&self, survey: &Survey) {
+        for path in &survey.temporaries {
+            let _ = fs::remove_dead_temp(path);
+        }
+    }
+
+    pub(crate) fn version_path(&self, version: u64) -> PathBuf {
+        self.path.with_file_name(name::version(&self.name(), version))
+    }
+
+    pub(crate) fn read_version(&self, version: u64) -> Result<Option<Vec<u8>>> {
+        fs::read_whole(&self.version_path(version))
+    }
+
+    /// Keeps the text of a version, open to those who may open the policy.
+    pub(crate) fn keep_version(&self, version: u64, text: &[u8]) -> Result<()> {
+        let options = AtomicFile::options().sync(self.shelf.sync).links(Links::Replace);
+        let options = match fs::stat(&self.path)? {
+            Some(policy) => options.like(&policy),
+            None => options,
+        };
+        write_all(&options, &self.version_path(version), text)?.commit()
+    }
+
+    /// Removes the oldest of the versions kept, beyond how many there may be.
+    pub(crate) fn prune(&self, survey: &mut Survey) -> Result<()> {
+        let surplus = survey.versions.len().saturating_sub(self.shelf.keep);
+        for version in survey.versions.drain(..surplus) {
+            fs::remove(&self.version_path(version))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what was found in the policy's place, for somebody to look at.
+    pub(crate) fn set_aside(&self, bytes: &[u8]) -> Result<()> {
+        let path = self.path.with_file_name(name::damaged(&self.name()));
+        let options = AtomicFile::options().sync(self.shelf.sync).links(Links::Replace);
+        let options = match self.entry {
+            Some(found) => options.like(&found),
+            None => options,
+        };
+        write_all(&options, &path, bytes)?.commit()
+    }
+
+    fn name(&self) -> String {
+        // Where a link leads to a name that is not Unicode, no name in the directory parses as one of ours.
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+fn is_ours(policy: &str, name: &str) -> bool {
+    name == policy || name == name::damaged(policy) || name::parse_version(policy, name).is_some()
+}
+
+fn write_all(options: &Options, path: &Path, bytes: &[u8]) -> Result<AtomicFile> {
+    let mut file = options.open(path)?;
+    file.write_all(bytes).map_err(|error| Error::io("write", path, error))?;
+    Ok(file)
+}
+
+/// The header and text of a sealed file of this very version.
+pub(crate) fn sealed(
+    bytes: &[u8],
+    version: u64,
+) -> Result<(document::Header, &str), document::Damage> {
+    match document::parse(bytes) {
+        document::Document::Sealed { header, .. } if header.version == version => {
+            let text = std::str::from_utf8(bytes);
+            Ok((header, text.unwrap_or_default()))
+        }
+        document::Document::Damaged(damage) => Err(damage),
+        _ => Err(document::Damage::Header { line: 1 }),
+    }
+}

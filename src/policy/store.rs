@@ -1,0 +1,683 @@
+//! The store: what is in force, how it is read, changed, and looked up.
+
+use super::author::Origin;
+use super::core::{Core, Seen, Sight, Validator, is_about_content, settling};
+use super::diff::{Difference, differences};
+use super::document::{self, Header};
+use super::shelf::{Shelf, sealed};
+use super::stats::PolicyStats;
+use super::{Policy, Settings, Snapshot};
+use crate::atomic::SyncLevel;
+use crate::clock::{self, Stopwatch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lock::Wait;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::convert::Infallible;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a [`PolicyStore`] is opened; made by [`PolicyStore::options`].
+#[must_use = "nothing is opened before `open`"]
+pub struct Options<T> {
+    validate: Validator<T>,
+    keep: usize,
+    lock_timeout: Duration,
+    sync: SyncLevel,
+    mode: Option<u32>,
+}
+
+impl<T> Clone for Options<T> {
+    fn clone(&self) -> Self {
+        Self { validate: Arc::clone(&self.validate), ..*self }
+    }
+}
+
+impl<T> fmt::Debug for Options<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("keep", &self.keep)
+            .field("lock_timeout", &self.lock_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Settings> Options<T> {
+    /// How many versions are kept beside the file, the present one included; at least 1. Default: 20.
+    pub fn keep(mut self, versions: usize) -> Self {
+        self.keep = versions.max(1);
+        self
+    }
+
+    /// How long a change waits for another process that is changing the policy. Default: 5 s.
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// What is made certain before a change is reported as done; default
+    /// [`SyncLevel::FileAndDirectory`].
+    pub fn sync(mut self, level: SyncLevel) -> Self {
+        self.sync = level;
+        self
+    }
+
+    /// Exact permissions of the file and of the versions kept. Default: those the file has; at first 0o666,
+    /// less the umask. No effect on Windows.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Opens the policy at `path`.
+    ///
+    /// Where the file is damaged or missing and a good version is kept beside it, that one is in force,
+    /// and [`PolicyStore::trouble`] says what was found.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Io`] if there is no such policy, or the file system refuses.
+    /// - [`ErrorKind::PolicyCorrupt`] or [`ErrorKind::PolicyInvalid`] if the file is damaged or its
+    ///   settings are refused, and no good version is kept.
+    /// - [`ErrorKind::LockTimeout`] if an edit by hand is found, and the lock to give it a version cannot
+    ///   be had.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<PolicyStore<T>> {
+        self.start(path.as_ref(), None)
+    }
+
+    /// Opens the policy at `path`, or makes it with `initial` as version 1.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and those of [`PolicyStore::update`] for making it.
+    pub fn open_or_create(
+        &self,
+        path: impl AsRef<Path>,
+        initial: impl FnOnce() -> T,
+    ) -> Result<PolicyStore<T>> {
+        self.start(path.as_ref(), Some(initial()))
+    }
+
+    fn start(&self, path: &Path, initial: Option<T>) -> Result<PolicyStore<T>> {
+        let shelf = Shelf::new(path, self.keep, self.sync, self.mode)?;
+        let core = Core::new(shelf, Arc::clone(&self.validate), self.lock_timeout);
+        let (policy, trouble) = core.start(initial)?;
+        if let Some(error) = trouble {
+            // Kept for `trouble`; opening it has succeeded.
+            let _ = core.report(error);
+        }
+        Ok(PolicyStore(Arc::new(Inner {
+            core,
+            current: ArcSwap::new(policy),
+            publishing: Mutex::default(),
+            watch: Mutex::default(),
+        })))
+    }
+}
+
+/// Settings that several processes share in one file; see the [module](super).
+///
+/// It is a handle: clones are cheap and share one state.
+pub struct PolicyStore<T>(Arc<Inner<T>>);
+
+struct Inner<T> {
+    core: Core<T>,
+    current: ArcSwap<Policy<T>>,
+    /// Held while `current` is compared and replaced.
+    publishing: Mutex<()>,
+    /// Held while the file is looked at.
+    watch: Mutex<Watch>,
+}
+
+#[derive(Debug, Default)]
+struct Watch {
+    /// What was looked at last, if another file would be told from it.
+    seen: Option<Seen>,
+    /// Since when there has been no file.
+    missing: Option<Stopwatch>,
+}
+
+impl<T> Clone for PolicyStore<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Settings> fmt::Debug for PolicyStore<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyStore")
+            .field("path", &self.path())
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Settings> PolicyStore<T> {
+    /// How a policy is opened, with a validator that says why a value cannot be in force. Every value
+    /// passes it: those that are read as well as those to be written.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::policy::PolicyStore;
+    /// use std::collections::BTreeMap;
+    /// # fn main() -> logrotor::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let options = PolicyStore::options(|limits: &BTreeMap<String, u32>| {
+    ///     if limits.values().any(|limit| *limit == 0) { Err("a limit of 0 lets nobody in")? }
+    ///     Ok(())
+    /// });
+    /// let store = options.keep(50).open_or_create(dir.path().join("limits.toml"), BTreeMap::new)?;
+    /// store.update(|limits| { limits.insert("guests".into(), 10); })?;
+    /// let error = store.update(|limits| { limits.insert("staff".into(), 0); }).unwrap_err();
+    /// assert_eq!(error.kind(), logrotor::ErrorKind::PolicyInvalid);
+    /// assert_eq!(store.current()["guests"], 10);
+    /// # Ok(()) }
+    /// ```
+    pub fn options<V>(validate: V) -> Options<T>
+    where
+        V: Fn(&T) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync + 'static,
+    {
+        Options {
+            validate: Arc::new(validate),
+            keep: 20,
+            lock_timeout: Duration::from_secs(5),
+            sync: SyncLevel::default(),
+            mode: None,
+        }
+    }
+
+    /// Opens the policy at `path` with the default [`options`](Self::options).
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open<V>(path: impl AsRef<Path>, validate: V) -> Result<Self>
+    where
+        V: Fn(&T) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync + 'static,
+    {
+        Self::options(validate).open(path)
+    }
+
+    /// Where the policy is: absolute, a link in the last place not resolved.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.core.shelf.path()
+    }
+
+    /// What is in force in this process: one version, whole. Takes no lock and touches no file, so it
+    /// never waits, whoever updates or dies meanwhile; versions only ever go up.
+    ///
+    /// It is as new as the last [`reload`](Self::reload) or change. A log does the reload for the policy
+    /// it [obeys](crate::Builder::policy); other programs call it when they like, such as once a second.
+    #[inline]
+    #[must_use]
+    pub fn current(&self) -> Snapshot<T> {
+        self.0.core.counters.reads.increment();
+        Snapshot(self.0.current.load())
+    }
+
+    /// The number of the version in force.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.0.current.load().version()
+    }
+
+    /// Changes the policy: takes the update lock, reads what is on disk now, has it changed, validates it,
+    /// writes it as the next version, reads it back, and puts it in force here. Returns the new version.
+    ///
+    /// Nothing that another process has changed is lost by it. Comments that a hand has put in the body
+    /// are: the settings are written anew.
+    ///
+    /// # Errors
+    /// The file is what it was before, unless it says otherwise:
+    /// - [`ErrorKind::LockTimeout`], with the holder named.
+    /// - [`ErrorKind::PolicyInvalid`] if the validator refuses the outcome, or TOML cannot hold it; also
+    ///   if the file holds an edit by hand that is refused, which is not written over.
+    /// - [`ErrorKind::PolicyCorrupt`] if the file is damaged; [`repair`](Self::repair) helps. Also if what
+    ///   was written reads back otherwise; then the old content was put back.
+    /// - [`ErrorKind::LockLost`] if someone removed the lock file meanwhile.
+    /// - [`ErrorKind::Io`] if the file system refuses, such as for a full disk. If it was the directory
+    ///   that could not be synced, the new version is in place, and may not survive loss of power.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::{Config, policy};
+    /// # fn main() -> logrotor::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = dir.path().join("app.log");
+    /// let store = Config::policy().open_or_create(policy::path_beside(&log), Config::default)?;
+    /// store.update(|config| config.max_backups = Some(7))?;
+    /// assert_eq!((store.version(), store.current().max_backups), (2, Some(7)));
+    /// # Ok(()) }
+    /// ```
+    pub fn update(&self, change: impl FnOnce(&mut T)) -> Result<Arc<Policy<T>>> {
+        self.change().apply(change)
+    }
+
+    /// As [`update`](Self::update), with a change that may fail: then the policy stays as it is, and its
+    /// error is the inner result.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update).
+    pub fn try_update<E>(
+        &self,
+        change: impl FnOnce(&mut T) -> Result<(), E>,
+    ) -> Result<Result<Arc<Policy<T>>, E>> {
+        self.change().try_apply(change)
+    }
+
+    /// As [`update`](Self::update), if the policy is at `version`: for changes that were thought out on
+    /// what one saw.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PolicyConflict`] if it is at another version on disk; it is in force here then, so
+    /// look again. Else as [`update`](Self::update).
+    ///
+    /// # Examples
+    /// ```
+    /// # use logrotor::{Config, ErrorKind};
+    /// # fn main() -> logrotor::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = Config::policy().open_or_create(dir.path().join("p.toml"), Config::default)?;
+    /// let seen = store.current();
+    /// store.update(|config| config.max_size *= 2)?;
+    /// let error = store.update_if(seen.version(), |config| config.max_size *= 2).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::PolicyConflict);
+    /// # Ok(()) }
+    /// ```
+    pub fn update_if(&self, version: u64, change: impl FnOnce(&mut T)) -> Result<Arc<Policy<T>>> {
+        self.change().if_version(version).apply(change)
+    }
+
+    /// A change with a comment, a condition or a timeout of its own.
+    pub fn change(&self) -> Change<'_, T> {
+        Change { store: self, comment: None, expected: None, timeout: self.0.core.lock_timeout }
+    }
+
+    /// Puts an older version in force again: a new version with its content.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] (not found) if it is not kept any more; [`ErrorKind::PolicyCorrupt`] if its copy is
+    /// damaged. Else as [`update`](Self::update).
+    pub fn rollback(&self, version: u64) -> Result<Arc<Policy<T>>> {
+        self.change().rollback(version)
+    }
+
+    // ------------------------------------------------------------ watching
+
+    /// Looks at the file, and puts a newer version in force; `true` if there was one. Costs one `stat`
+    /// if the file has not changed for 2 s.
+    ///
+    /// An edit by hand is given a version. A file that is damaged or refused is left alone for a tenth of
+    /// a second first, as somebody may just be writing it; that long the call may take.
+    ///
+    /// # Errors
+    /// What is wrong with the file: [`ErrorKind::PolicyCorrupt`], [`ErrorKind::PolicyInvalid`],
+    /// [`ErrorKind::PolicyConflict`] (an edit of an old version), or [`ErrorKind::Io`]. Each once, until
+    /// it changes; [`trouble`](Self::trouble) goes on telling it. What was in force stays so.
+    pub fn reload(&self) -> Result<bool> {
+        self.look(true)
+    }
+
+    /// As [`reload`](Self::reload), and leaves for the next time what would have to be waited for.
+    pub(crate) fn glance(&self) -> Result<bool> {
+        self.look(false)
+    }
+
+    fn look(&self, may_wait: bool) -> Result<bool> {
+        let inner = &*self.0;
+        let mut watch = inner.watch.lock();
+        loop {
+            let place = match inner.core.shelf.place() {
+                Ok(place) => place,
+                Err(error) => return inner.core.report(error),
+            };
+            let seen = Seen::of(place.entry);
+            if watch.seen == Some(seen) {
+                return Ok(false);
+            }
+            let known = inner.current.load_full();
+            let sight = place.read().and_then(|bytes| inner.core.judge(&place, bytes.as_deref()));
+            let settled = match &sight {
+                Ok(Sight::Sealed(_)) => None,
+                _ => settling(place.entry, &mut watch.missing),
+            };
+            match settled {
+                Some(_) if !may_wait => return Ok(false),
+                Some(left) => clock::sleep(left),
+                None => {
+                    let outcome = sight.and_then(|sight| self.follow(sight, &known, may_wait));
+                    let keeps = !matches!(&outcome, Err(error) if !is_about_content(error));
+                    watch.seen = (keeps && seen.is_telling()).then_some(seen);
+                    return match outcome {
+                        Err(error) if is_busy(&error, may_wait) => Ok(false),
+                        Err(error) => inner.core.report(error),
+                        Ok(newer) => {
+                            inner.core.all_is_well();
+                            Ok(newer)
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    /// Puts in force what was seen, if it is newer than what is.
+    fn follow(&self, sight: Sight<T>, known: &Arc<Policy<T>>, may_wait: bool) -> Result<bool> {
+        let core = &self.0.core;
+        match sight {
+            Sight::Sealed(found) => {
+                core.in_order(&found, known)?;
+                let newer = self.publish(found);
+                if newer {
+                    core.counters.reloads.increment();
+                }
+                Ok(newer)
+            }
+            Sight::Edit(_) => {
+                let wait = if may_wait { Wait::AtMost(core.lock_timeout) } else { Wait::Never };
+                let accepted = core.with_lock(wait, |held| core.base(held, Some(known)))?;
+                Ok(self.publish(accepted))
+            }
+        }
+    }
+
+    /// Puts a version in force here, unless a newer one is.
+    fn publish(&self, policy: Arc<Policy<T>>) -> bool {
+        let _publishing = self.0.publishing.lock();
+        let newer = policy.version() > self.0.current.load().version();
+        if newer {
+            self.0.current.store(policy);
+        }
+        newer
+    }
+
+    /// What is wrong with the file now, if something is: as it was last looked at.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Error> {
+        self.0.core.trouble().1
+    }
+
+    /// As [`trouble`](Self::trouble), with a number that tells a new one from one told before.
+    pub(crate) fn numbered_trouble(&self) -> (u64, Option<Error>) {
+        self.0.core.trouble()
+    }
+
+    /// Reads the file whatever its time stamp says, and returns the version in it. Changes nothing,
+    /// neither on disk nor in force.
+    ///
+    /// # Errors
+    /// What is wrong with it, as [`reload`](Self::reload) would say, each time.
+    /// [`ErrorKind::PolicyConflict`] also for an edit by hand that waits to be accepted.
+    pub fn verify(&self) -> Result<u64> {
+        let core = &self.0.core;
+        let place = core.shelf.place()?;
+        // Both before the file is read, which others may be replacing by a newer one.
+        let known = self.0.current.load_full();
+        let kept = core.newest_kept(&place, &place.survey()?);
+        let bytes = place.read()?;
+        match core.judge(&place, bytes.as_deref())? {
+            Sight::Sealed(found) => {
+                for known in [Some(known), kept].iter().flatten() {
+                    core.in_order(&found, known)?;
+                }
+                Ok(found.version())
+            }
+            Sight::Edit(_) => Err(Error::policy_edit_waits(place.path())),
+        }
+    }
+
+    /// Makes the file hold the last good version again: the newest one of that in memory and those kept
+    /// beside it. `true` if there was something to repair; what was found is then in
+    /// `<policy>.damaged`. An edit by hand that can be accepted is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PolicyCorrupt`] if nothing good is left. Else as [`update`](Self::update).
+    pub fn repair(&self) -> Result<bool> {
+        let core = &self.0.core;
+        let known = self.0.current.load_full();
+        let wait = Wait::AtMost(core.lock_timeout);
+        let (good, repaired) = core.with_lock(wait, |held| core.restore(held, Some(&known)))?;
+        self.publish(good);
+        core.all_is_well();
+        Ok(repaired)
+    }
+
+    // ------------------------------------------------------------ history
+
+    /// The versions kept, oldest first, the present one last; damaged ones with what is wrong with them.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn history(&self) -> Result<Vec<HistoryEntry>> {
+        let place = self.0.core.shelf.place()?;
+        let mut entries = Vec::new();
+        for version in place.survey()?.versions {
+            let path = place.version_path(version);
+            // Gone if it was pruned meanwhile.
+            if let Some(bytes) = place.read_version(version)? {
+                let header = sealed(&bytes, version).map(|(header, _)| header);
+                let header = header.map_err(|damage| Error::policy_corrupt(&path, damage));
+                entries.push(HistoryEntry { version, path, header });
+            }
+        }
+        let current = self.0.current.load();
+        if entries.last().is_none_or(|last| last.version < current.version()) {
+            let (version, path) = (current.version(), place.path().to_owned());
+            entries.push(HistoryEntry { version, path, header: Ok(current.header.clone()) });
+        }
+        Ok(entries)
+    }
+
+    /// The settings that differ between two versions.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] (not found) if one is not kept any more; [`ErrorKind::PolicyCorrupt`] if its copy is
+    /// damaged.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logrotor::Config;
+    /// # fn main() -> logrotor::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = Config::policy().open_or_create(dir.path().join("p.toml"), Config::default)?;
+    /// store.update(|config| config.max_size = 1024 * 1024)?;
+    /// let differences = store.diff(1, 2)?;
+    /// assert_eq!(differences[0].to_string(), r#"max_size: "64 MiB" -> "1 MiB""#);
+    /// # Ok(()) }
+    /// ```
+    pub fn diff(&self, before: u64, after: u64) -> Result<Vec<Difference>> {
+        let table = |version| -> Result<toml::Table> {
+            let text = self.text_of(version)?;
+            text.parse().map_err(|error| Error::policy_invalid(self.path(), error))
+        };
+        Ok(differences(&table(before)?, &table(after)?))
+    }
+
+    /// The whole text of a version.
+    fn text_of(&self, version: u64) -> Result<String> {
+        let current = self.0.current.load();
+        if current.version() == version {
+            return Ok(current.text.clone());
+        }
+        let place = self.0.core.shelf.place()?;
+        let Some(bytes) = place.read_version(version)? else {
+            return Err(Error::policy_no_version(place.path(), version));
+        };
+        match sealed(&bytes, version) {
+            Ok((_, text)) => Ok(text.to_owned()),
+            Err(damage) => Err(Error::policy_corrupt(&place.version_path(version), damage)),
+        }
+    }
+
+    /// What this store has done so far.
+    #[must_use]
+    pub fn stats(&self) -> PolicyStats {
+        self.0.core.counters.snapshot(self.trouble())
+    }
+}
+
+/// Whether a failure only says that somebody else is at work, who was not to be waited for.
+fn is_busy(error: &Error, may_wait: bool) -> bool {
+    !may_wait && error.kind() == ErrorKind::LockTimeout
+}
+
+/// A version that is kept.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HistoryEntry {
+    /// Its number.
+    pub version: u64,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says of itself, or what is wrong with it.
+    pub header: Result<Header>,
+}
+
+/// A change of a policy that is about to be made; see [`PolicyStore::change`].
+///
+/// # Examples
+/// ```
+/// # use logrotor::Config;
+/// # fn main() -> logrotor::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = Config::policy().open_or_create(dir.path().join("p.toml"), Config::default)?;
+/// store.change().comment("the disk is small").apply(|config| config.max_backups = Some(3))?;
+/// assert_eq!(store.current().header().comment(), Some("the disk is small"));
+/// # Ok(()) }
+/// ```
+#[must_use = "a change does nothing until it is applied"]
+pub struct Change<'a, T> {
+    store: &'a PolicyStore<T>,
+    comment: Option<String>,
+    expected: Option<u64>,
+    timeout: Duration,
+}
+
+impl<T> fmt::Debug for Change<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change").field("comment", &self.comment).finish_non_exhaustive()
+    }
+}
+
+impl<T: Settings> Change<'_, T> {
+    /// Why it is made, for the header; line breaks become spaces.
+    pub fn comment(mut self, comment: &str) -> Self {
+        self.comment = document::comment(comment);
+        self
+    }
+
+    /// Makes it fail with [`ErrorKind::PolicyConflict`] unless the policy is at this version.
+    pub fn if_version(mut self, version: u64) -> Self {
+        self.expected = Some(version);
+        self
+    }
+
+    /// How long to wait for another process that is changing the policy.
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Makes it: [`PolicyStore::update`].
+    ///
+    /// # Errors
+    /// As [`PolicyStore::update`] and [`PolicyStore::update_if`].
+    pub fn apply(self, change: impl FnOnce(&mut T)) -> Result<Arc<Policy<T>>> {
+        let done = self.try_apply(|value| {
+            change(value);
+            Ok::<_, Infallible>(())
+        })?;
+        let Ok(policy) = done;
+        Ok(policy)
+    }
+
+    /// Makes it, unless it fails: [`PolicyStore::try_update`].
+    ///
+    /// # Errors
+    /// As [`PolicyStore::update`] and [`PolicyStore::update_if`].
+    pub fn try_apply<E>(
+        self,
+        change: impl FnOnce(&mut T) -> Result<(), E>,
+    ) -> Result<Result<Arc<Policy<T>>, E>> {
+        let core = &self.store.0.core;
+        self.make(Origin::Update, |base| {
+            let mut value = crate::policy::place::read_toml(&base.text)
+                .map_err(|complaint| Error::policy_invalid(core.shelf.path(), complaint.why))?;
+            match change(&mut value) {
+                Ok(()) => Ok(Ok(core.body(&value)?)),
+                Err(error) => Ok(Err(error)),
+            }
+        })
+    }
+
+    /// Puts a text in force as it is, comments and all. Lines of a header at its top are left out.
+    ///
+    /// # Errors
+    /// As [`PolicyStore::update`]; what the text says wrong comes with its line.
+    pub fn import(self, text: &str) -> Result<Arc<Policy<T>>> {
+        let done = self.make(Origin::Import, |_| {
+            Ok(Ok::<_, Infallible>(document::without_marks(text).to_owned()))
+        })?;
+        let Ok(policy) = done;
+        Ok(policy)
+    }
+
+    /// Puts an older version in force again: [`PolicyStore::rollback`].
+    ///
+    /// # Errors
+    /// As [`PolicyStore::rollback`].
+    pub fn rollback(self, version: u64) -> Result<Arc<Policy<T>>> {
+        let text = self.store.text_of(version)?;
+        let done = self.make(Origin::Rollback(version), |_| {
+            Ok(Ok::<_, Infallible>(document::without_marks(&text).to_owned()))
+        })?;
+        let Ok(policy) = done;
+        Ok(policy)
+    }
+
+    /// Writes the next version, with the body that `body` makes of the one before.
+    fn make<E>(
+        self,
+        origin: Origin,
+        body: impl FnOnce(&Policy<T>) -> Result<Result<String, E>>,
+    ) -> Result<Result<Arc<Policy<T>>, E>> {
+        let Self { store, comment, expected, timeout } = self;
+        let core = &store.0.core;
+        let done = core.with_lock(Wait::AtMost(timeout), |held| {
+            let known = store.0.current.load_full();
+            let base = core.base(held, Some(&known))?;
+            // Known from now on, whatever becomes of the change.
+            store.publish(Arc::clone(&base));
+            if let Some(expected) = expected.filter(|expected| *expected != base.version()) {
+                core.counters.conflicts.increment();
+                return Err(Error::policy_conflict(store.path(), expected, base.version()));
+            }
+            let body = match body(&base)? {
+                Ok(body) => body,
+                Err(refusal) => {
+                    core.counters.refused.increment();
+                    return Ok(Err(refusal));
+                }
+            };
+            let header = core.header(base.version(), origin, comment)?;
+            let written = core.write(held, Some(base.text.as_bytes()), Some(&base), header, &body);
+            if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::PolicyInvalid) {
+                core.counters.refused.increment();
+            }
+            let policy = written?;
+            core.counters.updates.increment();
+            Ok(Ok(policy))
+        });
+        match &done {
+            Ok(Ok(policy)) => {
+                store.publish(Arc::clone(policy));
+                core.all_is_well();
+            }
+            Ok(Err(_)) => {}
+            // If the directory could not be synced, the new version is in place.
+            Err(error) if error.kind() == ErrorKind::Io => drop(store.glance()),
+            Err(_) => {}
+        }
+        done
+    }
+}

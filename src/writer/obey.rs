@@ -1,0 +1,252 @@
+//! Obeying a policy: what of it changes while the log is open, and when.
+//!
+//! | setting | a new version |
+//! |---|---|
+//! | limits, check interval, lock timeout, mode | holds from the next record on |
+//! | compression, retention | hold from the next step of maintenance on, for old backups as well |
+//! | durability | holds from the next record on, and for segments that are left from then on |
+//! | rotate on open | holds for workers that start later |
+//! | naming, delivery, maintenance | refused, and told; holds for workers that start later |
+
+#[cfg(feature = "policy")]
+pub(super) use on::Obedience;
+
+#[cfg(not(feature = "policy"))]
+pub(super) use off::Obedience;
+
+#[cfg(not(feature = "policy"))]
+mod off {
+    use crate::config::{Callbacks, Config};
+    use crate::stats::Journal;
+    use crate::writer::Core;
+
+    /// No policy: nothing to look at.
+    pub(in crate::writer) struct Obedience;
+
+    impl Obedience {
+        pub(in crate::writer) fn new(_: &Callbacks, _: &Config, _: &Journal) -> Self {
+            Self
+        }
+
+        pub(in crate::writer) fn looks_per_tick(&self) -> u32 {
+            1
+        }
+    }
+
+    impl Core {
+        #[inline(always)]
+        pub(in crate::writer) fn obey(&self) {}
+    }
+}
+
+#[cfg(feature = "policy")]
+mod on {
+    use crate::clock::{Clock, micros};
+    use crate::config::{Callbacks, Config};
+    use crate::error::{Error, Result};
+    use crate::fs;
+    use crate::policy::{Origin, Policy, PolicyStore};
+    use crate::segment::Location;
+    use crate::stats::{Event, Journal};
+    use crate::writer::direct::{Direct, Patience};
+    use crate::writer::{Core, Durability};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+    use std::time::Duration;
+
+    /// How often the policy is looked at, so that with the work of a tick in between a new version holds
+    /// within a second.
+    const LOOK: Duration = Duration::from_millis(250);
+
+    /// The policy that a log obeys, if it has one.
+    pub(in crate::writer) struct Obedience(Option<Policed>);
+
+    struct Policed {
+        store: PolicyStore<Config>,
+        /// How long a segment's header is.
+        header: u64,
+        /// When to look again, in microseconds of the coarse clock.
+        next: AtomicI64,
+        state: Mutex<State>,
+    }
+
+    struct State {
+        /// The last version dealt with, obeyed or refused.
+        version: u64,
+        /// What it said.
+        settings: Config,
+        /// The last trouble with the file that was told.
+        trouble: u64,
+    }
+
+    impl Obedience {
+        pub(in crate::writer) fn new(
+            callbacks: &Callbacks,
+            config: &Config,
+            journal: &Journal,
+        ) -> Self {
+            let Some(bound) = &callbacks.policy else { return Self(None) };
+            let counters = &journal.counters;
+            counters.policy_version.set(bound.version);
+            counters.policy_overrides.add(u64::from(bound.overrides));
+            let header = callbacks.header.as_ref().map_or(0, |header| header().len() as u64);
+            Self(Some(Policed {
+                store: bound.store.clone(),
+                header,
+                next: AtomicI64::new(0),
+                state: Mutex::new(State {
+                    version: bound.version,
+                    settings: config.clone(),
+                    trouble: 0,
+                }),
+            }))
+        }
+
+        pub(in crate::writer) fn looks_per_tick(&self) -> u32 {
+            if self.0.is_some() { 4 } else { 1 }
+        }
+    }
+
+    impl Policed {
+        /// Whether it is time to look; then the next time is set.
+        fn is_time(&self) -> bool {
+            // The system's clock, also where the log has another: it says when the file is looked at only.
+            let (now, next) = (Clock::system().coarse(), self.next.load(Relaxed));
+            // Far ahead, if the clock was set back.
+            let is_time = now >= next || next - now > 2 * micros(LOOK);
+            if is_time {
+                // A little less than the wait of the thread, which may wake early.
+                self.next.store(now + micros(LOOK) * 9 / 10, Relaxed);
+            }
+            is_time
+        }
+    }
+
+    impl Core {
+        /// Looks at the policy, if it is time to, and puts in force here what is new.
+        ///
+        /// Called where no record is under way; it may be in the middle of a pass over the backups.
+        #[inline]
+        pub(in crate::writer) fn obey(&self) {
+            if let Some(policed) = &self.obedience.0 {
+                if policed.is_time() {
+                    self.obey_now(policed);
+                }
+            }
+        }
+
+        #[cold]
+        fn obey_now(&self, policed: &Policed) {
+            // Another thread of this process is at it.
+            let Some(mut state) = policed.state.try_lock() else { return };
+            // Told below, to each log that obeys this store.
+            let _ = policed.store.glance();
+            let (number, trouble) = policed.store.numbered_trouble();
+            if number != state.trouble {
+                state.trouble = number;
+                if let Some(error) = trouble {
+                    self.journal.failed(error);
+                }
+            }
+            let policy = policed.store.current();
+            if policy.version() != state.version && self.follow(policed, &state, &policy) {
+                state.version = policy.version();
+                state.settings = Config::clone(&policy);
+            }
+        }
+
+        /// Deals with a new version; `false` if that has to wait.
+        fn follow(&self, policed: &Policed, state: &State, policy: &Policy<Config>) -> bool {
+            // A log call may hold it while it waits for the rotation lock, which a pass over numbered
+            // backups may hold here; so it is not waited for.
+            let Some(mut direct) = self.direct.try_lock_for(LOOK / 10) else { return false };
+            let possible = self.possible(policy);
+            let location = Arc::clone(direct.location());
+            let done = validate(&possible, policed.header)
+                .and_then(|()| self.apply(&possible, &mut direct, &location));
+            drop(direct);
+            match done {
+                Ok(()) => {
+                    if state.settings.durability == Durability::None {
+                        self.begin_durability(possible.durability, &location);
+                    }
+                    self.changed(policy);
+                }
+                Err(error) => self.journal.failed(Error::policy_refused(
+                    policed.store.path(),
+                    policy.version(),
+                    &error,
+                )),
+            }
+            for setting in fixed_changes(&state.settings, policy) {
+                let (path, version) = (policed.store.path(), policy.version());
+                self.journal.failed(Error::policy_setting_fixed(path, version, setting));
+            }
+            true
+        }
+
+        /// The settings of a version, with those that cannot change left as they are.
+        fn possible(&self, policy: &Config) -> Config {
+            Config {
+                naming: self.config.naming,
+                delivery: self.config.delivery,
+                maintenance: self.config.maintenance,
+                ..policy.clone()
+            }
+        }
+
+        fn apply(&self, config: &Config, direct: &mut Direct, location: &Location) -> Result<()> {
+            let keeping = config.keeping()?;
+            let Config { check_interval, lock_timeout, durability, .. } = *config;
+            direct.apply(
+                config.trigger(),
+                Patience { check_interval, lock_timeout },
+                config.mode,
+            )?;
+            let (records, lease) = (direct.records(), direct.active().lease.clone());
+            self.custody.apply(durability, records, &lease, location.dir());
+            self.keeper.apply(keeping);
+            // The limits may leave backups no room that they had.
+            self.signal.raise();
+            Ok(())
+        }
+
+        /// As when a log is opened: that there is an active segment is to survive as well.
+        fn begin_durability(&self, durability: Durability, location: &Location) {
+            if durability != Durability::None {
+                if let Err(error) = fs::sync_dir(location.dir()) {
+                    self.journal.failed(error);
+                }
+            }
+        }
+
+        fn changed(&self, policy: &Policy<Config>) {
+            let (counters, header) = (&self.journal.counters, policy.header());
+            counters.policy_version.set(policy.version());
+            counters.policy_changes.increment();
+            self.journal.note(Event::PolicyChanged {
+                version: policy.version(),
+                by_hand: header.origin() == Origin::Edit,
+                made_by: format!("{}: {}", header.author(), header.origin()),
+                comment: header.comment().map(str::to_owned),
+            });
+        }
+    }
+
+    fn validate(config: &Config, header: u64) -> Result<()> {
+        config.validate()?;
+        config.check_header(header)
+    }
+
+    /// Which settings that cannot change a version has otherwise than the one before.
+    fn fixed_changes(before: &Config, after: &Config) -> impl Iterator<Item = &'static str> {
+        [
+            ("naming", before.naming != after.naming),
+            ("delivery", before.delivery != after.delivery),
+            ("maintenance", before.maintenance != after.maintenance),
+        ]
+        .into_iter()
+        .filter_map(|(setting, changed)| changed.then_some(setting))
+    }
+}
