@@ -38,9 +38,9 @@
 //!
 //! # Limits
 //!
-//! - A backup that was removed before a following reader ever saw its name is reported where file
-//!   times or numbers tell of it. They do not if it came and went within 50 ms, or if its successor is
-//!   packed already. Keep more backups than come in the time by which a reader may be late.
+//! - A backup that retention removed before a following reader even saw its name is told by the birth of
+//!   its successor, or by a gap in the numbers. That misses one that was written to for less than the
+//!   resolution of file times (some 4 ms), and numbers that the next rotation has moved together.
 //! - Times are those of segments: [`from`](Builder::from) and [`until`](Builder::until) leave out
 //!   whole ones, and do not look into records.
 //! - A log whose workers have changed from one [`Naming`](crate::Naming) to the other is read in order. One
@@ -60,7 +60,6 @@ pub use damage::{Damage, DamageKind};
 pub use records::{Record, Records};
 pub use watch::Stopper;
 
-use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::segment::Location;
 use crate::segment::chain::{Chain, Held, Step};
@@ -321,7 +320,7 @@ impl Builder {
         let begins_late = self.follow && self.last.is_some();
         let behind =
             if begins_late { backward::shortly_before(&chain, &step)? } else { Vec::new() };
-        let mut stream = Stream::new(chain, mode, range.until, Clock::system().now().into());
+        let mut stream = Stream::new(chain, mode, range.until);
         unreadable.into_iter().for_each(|damage| stream.report(damage));
         if let Err(damage) = stream.begin(step, offset, behind) {
             stream.report(damage);
@@ -382,7 +381,7 @@ impl Range {
 /// When a segment was begun: when the one before was rotated away, or else when its file was made, which
 /// a copy may have made later.
 fn started(held: &Held, before: Option<SystemTime>) -> Option<SystemTime> {
-    before.or_else(|| Some(held.entry.born?.min(held.entry.modified)))
+    before.or_else(|| Some(held.begun?.min(held.entry.modified)))
 }
 
 /// What [`Source::pull`] came to.

@@ -19,7 +19,7 @@ use super::content::{CHUNK, Content};
 use super::damage::{Damage, DamageKind};
 use super::watch::Watch;
 use super::{At, Pulled, Source};
-use crate::clock::Stopwatch;
+use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::error::Result;
 use crate::segment::chain::{Chain, Held, Missing, Place, Spot, Step};
 use crate::segment::name::Key;
@@ -79,7 +79,7 @@ pub(super) struct Stream {
     phase: Phase,
     /// Where the walk has got to.
     at: Option<Spot>,
-    /// When the segment there was rotated away, if its name tells.
+    /// When the segment there was rotated away, if it was and its name tells.
     finished: Option<SystemTime>,
     /// Oldest first; the last one is the segment that the walk has got to.
     lanes: Vec<Lane>,
@@ -91,17 +91,13 @@ pub(super) struct Stream {
     offset: u64,
     damage: VecDeque<Damage>,
     looked: Stopwatch,
-    begun: SystemTime,
+    followed_since: Option<SystemTime>,
 }
 
 impl Stream {
-    pub(super) fn new(
-        chain: Chain,
-        mode: Mode,
-        until: Option<SystemTime>,
-        now: SystemTime,
-    ) -> Self {
+    pub(super) fn new(chain: Chain, mode: Mode, until: Option<SystemTime>) -> Self {
         let name = chain.location().path().into();
+        let follows = matches!(mode, Mode::Follow(_));
         Self {
             chain,
             mode,
@@ -117,7 +113,7 @@ impl Stream {
             offset: 0,
             damage: VecDeque::new(),
             looked: Stopwatch::start(),
-            begun: now,
+            followed_since: follows.then(|| Clock::system().now().into()),
         }
     }
 
@@ -219,12 +215,17 @@ impl Stream {
             Some(spot) => self.chain.after(spot),
             None => self.chain.oldest(),
         };
+        // The active segment has got its name by now, if it was rotated away.
+        self.finished = self.at.as_ref().and_then(time_of);
         let step = match step {
             // The directory was removed; its workers will make it again.
             Err(error) if error.is_not_found() && self.is_following() => Step::End,
             step => step.map_err(|e| Damage::unreadable(self.chain.location().path(), 0, e))?,
         };
-        self.report_missing();
+        if self.report_missing() {
+            // So that it is told once.
+            self.finished = None;
+        }
         match step {
             Step::End => self.at_end(),
             step => self.go(step)?,
@@ -269,7 +270,6 @@ impl Stream {
                 }
                 self.report_gap(&held);
                 self.at = Some(held.spot.clone());
-                self.finished = time_of(&held.spot);
                 match Content::new(held) {
                     Ok(content) => self.open_lane(content),
                     Err(damage) => self.damage.push_back(damage),
@@ -277,7 +277,6 @@ impl Stream {
             }
             Step::Unreadable(spot, error) => {
                 self.damage.push_back(Damage::unreadable(&spot.path, 0, error));
-                self.finished = time_of(&spot);
                 self.at = Some(spot);
             }
             Step::End => self.at_end(),
@@ -345,8 +344,11 @@ impl Stream {
         }
     }
 
-    fn report_missing(&mut self) {
-        for missing in self.chain.take_missing() {
+    /// Reports what the walk found missing; `false` if nothing.
+    fn report_missing(&mut self) -> bool {
+        let all = self.chain.take_missing();
+        let is_any = !all.is_empty();
+        for missing in all {
             let damage = |path: &Path| Damage::new(DamageKind::Missing, path, 0);
             self.damage.push_back(match missing {
                 Missing::Removed(path) => {
@@ -367,14 +369,16 @@ impl Stream {
                 }
             });
         }
+        is_any
     }
 
     /// Reports segments that came and went between two looks at the directory. A segment is made
     /// before the one before it gets its name; one that was made later had another in between.
     fn report_gap(&mut self, held: &Held) {
-        let Some(before) = self.finished.filter(|_| self.is_following()) else { return };
-        let Some(born) = held.entry.born.filter(|born| *born >= self.begun) else { return };
-        if born > before + AT_ONCE {
+        let Some((before, followed_since)) = self.finished.zip(self.followed_since) else { return };
+        // An older one may be a copy, made when it was copied.
+        let Some(begun) = held.begun.filter(|begun| *begun >= followed_since) else { return };
+        if Timestamp::from(begun) > Timestamp::from(before) {
             let text = "segments between it and the one before may have been removed unread";
             let damage = Damage::new(DamageKind::Missing, &held.spot.path, 0);
             self.damage.push_back(damage.with_text(text));
@@ -394,8 +398,6 @@ impl Stream {
 /// How long to wait at most while a segment that was rotated away is open beside its successor.
 const BESIDE: Duration = Duration::from_millis(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How far file times lag behind the clock, with room to spare.
-const AT_ONCE: Duration = Duration::from_millis(20);
 
 fn is_after(until: Option<SystemTime>, started: Option<SystemTime>) -> bool {
     until.zip(started).is_some_and(|(until, started)| started > until)
@@ -404,7 +406,7 @@ fn is_after(until: Option<SystemTime>, started: Option<SystemTime>) -> bool {
 /// When a backup was rotated away, if its name tells.
 fn time_of(spot: &Spot) -> Option<SystemTime> {
     match spot.place {
-        Place::Backup(Key::Time(time)) => Some(time.into()),
+        Place::Backup(Key::Time(time)) if !spot.is_lost => Some(time.into()),
         _ => None,
     }
 }

@@ -17,14 +17,14 @@
 //! If a log has backups with names of both kinds, those of the kind that has the newest backup come last.
 
 use super::name::{Key, Name, Packing};
-use super::{Location, all_backup_names};
+use super::{Location, all_backup_names, mark};
 use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::ops::{Bound, RangeInclusive};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +45,8 @@ pub(crate) struct Spot {
     /// Its name when it was last seen.
     pub(crate) path: PathBuf,
     pub(crate) packing: Packing,
+    /// Whether another program took it away, so that its place is not known any more.
+    pub(crate) is_lost: bool,
     id: FileId,
 }
 
@@ -55,6 +57,8 @@ pub(crate) struct Held {
     pub(crate) file: Arc<File>,
     /// As it was when it was opened.
     pub(crate) entry: Entry,
+    /// When its file was made, before it was packed; `None` if that is not known.
+    pub(crate) begun: Option<SystemTime>,
     pub(crate) spot: Spot,
 }
 
@@ -469,6 +473,7 @@ impl Chain {
         }
         if spot.place == Place::Active {
             // Removed or taken elsewhere by another program. What came since is after it.
+            spot.is_lost = true;
             spot.place = Place::Backup(Key::Time(self.passed));
         }
         Ok(false)
@@ -509,7 +514,7 @@ impl Chain {
             return Ok(Opened::Stranger);
         }
         let place = Place::Backup(name.key);
-        let spot = Spot { place, path, packing: name.packing, id: there.id };
+        let spot = Spot { place, path, packing: name.packing, is_lost: false, id: there.id };
         Ok(self.hold(spot)?.map_or(Opened::Gone, Opened::Step))
     }
 
@@ -522,7 +527,8 @@ impl Chain {
                 return Err(Error::not_a_file("read", path, there.kind));
             }
             let (place, packing) = (Place::Active, Packing::Plain);
-            let spot = Spot { place, path: path.to_owned(), packing, id: there.id };
+            let path = path.to_owned();
+            let spot = Spot { place, path, packing, is_lost: false, id: there.id };
             if let Some(step) = self.hold(spot)? {
                 return Ok(Some(step));
             }
@@ -541,8 +547,23 @@ impl Chain {
         spot.id = entry.id;
         lease(&file, &spot)?;
         let is_it = entry.kind == EntryKind::File && spot.is_in_place()?;
-        Ok(is_it.then_some(Step::To(Held { file: Arc::new(file), entry, spot })))
+        if !is_it {
+            return Ok(None);
+        }
+        let begun = match spot.packing {
+            Packing::Plain => entry.born,
+            // A file that cannot be read will tell so later.
+            packing => begun(&file, packing, &spot.path).unwrap_or_default(),
+        };
+        Ok(Some(Step::To(Held { file: Arc::new(file), entry, begun, spot })))
     }
+}
+
+/// When the segment was begun that a packed file was made of.
+fn begun(file: &File, packing: Packing, path: &Path) -> Result<Option<SystemTime>> {
+    let mut start = [0; mark::REACH];
+    let taken = fs::read_start(file, &mut start, path)?;
+    Ok(mark::parse(packing, &start[..taken]).map(SystemTime::from))
 }
 
 const MOVES: usize = 1000;
@@ -553,7 +574,7 @@ impl Spot {
     }
 }
 
-fn is_at(path: &std::path::Path, id: FileId) -> Result<bool> {
+fn is_at(path: &Path, id: FileId) -> Result<bool> {
     Ok(fs::stat(path)?.is_some_and(|there| there.id == id))
 }
 

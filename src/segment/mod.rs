@@ -2,6 +2,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod lease;
+pub(crate) mod mark;
 pub(crate) mod name;
 
 use crate::clock::Timestamp;

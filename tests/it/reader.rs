@@ -534,6 +534,69 @@ fn pruned_before_it_was_read_is_reported_and_nothing_is_doubled() {
     assert_eq!(items[gaps.len()..], numbered(10 - (items.len() - gaps.len()) as u32..10));
 }
 
+#[test]
+fn pruned_before_its_name_was_seen_is_reported() {
+    for packing in [Compression::None, Compression::Gzip] {
+        let dir = Dir::new();
+        let builder = dir.writer().max_size(10).compression(packing).max_backups(2);
+        let log = builder.check_interval(Duration::ZERO).build().unwrap();
+        let line = |n: u32| {
+            writeln!(&log, "line {n:04}").unwrap();
+            // Longer than file times need to differ.
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        line(0);
+        let mut reader = follow(&dir);
+        assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"line 0000");
+        (1..9).for_each(line);
+        eventually("surplus backups are pruned", || {
+            log.clone().close().unwrap();
+            dir.backups().len() <= 3
+        });
+        reader.stopper().stop();
+        let items = with_damage(reader);
+        assert!(items[0].starts_with("Missing "), "{packing:?} {items:?}");
+        assert_eq!(items[1..], numbered(10 - items.len() as u32..9), "{packing:?}");
+    }
+}
+
+#[test]
+fn late_follower_of_a_log_with_few_backups_knows_that_it_lost_and_doubles_nothing() {
+    let dir = Dir::new();
+    let job = Job::new("write", &dir.log()).with("count", 3_000).with("max_size", 8_000);
+    let job = job.with("gzip", 1).with("max_backups", 2);
+    let mut all: Vec<_> = (0..4).map(|id| job.clone().with("worker", id).spawn()).collect();
+    all.iter_mut().for_each(|worker| worker.expect("ready"));
+    let reader = follow(&dir);
+    let stopper = reader.stopper();
+    let thread = std::thread::spawn(move || {
+        let mut reader = reader;
+        let (mut lines, mut gaps) = (Vec::new(), 0);
+        for item in reader.records() {
+            match item {
+                Ok(record) => lines.push(record.into_string_lossy()),
+                Err(damage) => {
+                    assert_eq!(damage.kind(), DamageKind::Missing, "{damage}");
+                    gaps += 1;
+                }
+            }
+            if lines.len() % 50 == 0 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        (lines, gaps)
+    });
+    all.iter_mut().for_each(|worker| worker.tell("go"));
+    all.into_iter().for_each(crate::support::Worker::finish);
+    stopper.stop();
+    let (lines, gaps) = thread.join().unwrap();
+    let expected: BTreeMap<_, _> = (0..4).map(|id| (id, 3_000)).collect();
+    let verdict = check(&lines, &expected);
+    assert_eq!((verdict.doubled, verdict.torn, verdict.disordered), (0, 0, 0), "{verdict}");
+    assert!(verdict.lost == 0 || gaps > 0, "{verdict}, no gap reported");
+    println!("{verdict}, {gaps} gaps");
+}
+
 /// Has a follower read while processes write and rotate; checks that every record came once.
 fn follow_many(workers: usize, count: usize, max_size: usize, numbered: bool) {
     let dir = Dir::new();
@@ -652,7 +715,10 @@ fn corrupt_gzip_is_reported_and_reading_goes_on() {
             let at = bytes.len() - 8;
             bytes[at] ^= 1;
         },
-        |bytes| bytes[12] ^= 0xff,
+        |bytes| {
+            let at = bytes.len() - 20;
+            bytes[at] ^= 0xff;
+        },
         |bytes| bytes[0] = 0,
         Vec::clear,
     ];
@@ -682,7 +748,7 @@ fn damaged_zstd_is_reported_and_reading_goes_on() {
     let dir = Dir::new();
     write(&dir, Naming::Number, Compression::Zstd, 0..30);
     damage_file(&dir.file("app.log.2.zst"), |bytes| bytes.truncate(bytes.len() - 3));
-    damage_file(&dir.file("app.log.4.zst"), |bytes| bytes[0] ^= 1);
+    damage_file(&dir.file("app.log.4.zst"), |bytes| bytes[18] ^= 1);
     let items = with_damage(LogReader::open(dir.log()).unwrap());
     let damaged: Vec<_> = items.iter().filter(|item| item.starts_with("Corrupt")).collect();
     assert_eq!(damaged.len(), 2, "{items:?}");
