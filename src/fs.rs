@@ -156,21 +156,26 @@ pub(crate) fn unnamed() -> Result<File> {
     run("create a temporary file in", &std::env::temp_dir(), tempfile::tempfile)
 }
 
-/// Appends with one `write` call; may be short.
+/// Appends a record, or several, with one `write` call; may be short.
 #[inline]
 pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
-    let allowed = fault::write_step(bytes.len())?;
-    sys::append(file, &bytes[..allowed])
+    fault::write_step("append", bytes.len(), |len| sys::append(file, &bytes[..len]))
 }
 
-/// Appends all of `bytes`, in as many `write` calls as it takes.
-pub(crate) fn append_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<()> {
+/// Writes to a file that is being made with one `write` call; may be short. `path` is for the message.
+pub(crate) fn write(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
+    let written = fault::write_step("write", bytes.len(), |len| sys::append(file, &bytes[..len]));
+    written.map_err(|source| Error::io("write", path, source))
+}
+
+/// Writes all of `bytes`, in as many `write` calls as it takes.
+pub(crate) fn write_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<()> {
     while !bytes.is_empty() {
-        match append(file, bytes) {
+        match write(file, bytes, path) {
             Ok(0) => return Err(Error::io("write", path, io::ErrorKind::WriteZero.into())),
             Ok(taken) => bytes = &bytes[taken..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("write", path, error)),
+            Err(error) if error.io_kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -179,6 +184,7 @@ pub(crate) fn append_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<(
 /// The end of the handle's last append, other workers' appends before it included.
 #[inline]
 pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
+    fault::step("ask the offset of")?;
     sys::append_offset(file)
 }
 
@@ -204,8 +210,9 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64, path: &Path) 
 
 /// Writes over a file's start with one call; may be short. `path` is for the message.
 pub(crate) fn write_start(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
-    let write = || sys::write_start(file, &bytes[..fault::write_step(bytes.len())?]);
-    write().map_err(|source| Error::io("write", path, source))
+    let write = |len| sys::write_start(file, &bytes[..len]);
+    let written = fault::write_step("write", bytes.len(), write);
+    written.map_err(|source| Error::io("write", path, source))
 }
 
 /// Renames a file, replacing what is at `to`.

@@ -1,6 +1,6 @@
 //! Packing a finished segment: into a temporary beside it, which gets its name when it is whole.
 
-use crate::atomic::{AtomicFile, Links};
+use crate::atomic::{AtomicFile, Links, SyncLevel};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::fs::{self, Replace};
@@ -85,7 +85,11 @@ pub(crate) fn pack(
     go_on: GoOn<'_>,
 ) -> Result<Option<AtomicFile>> {
     let entry = fs::fstat(plain, from)?;
-    let options = AtomicFile::options().like(&entry).replace(Replace::No).links(Links::Replace);
+    let options = AtomicFile::options()
+        .like(&entry)
+        .replace(Replace::No)
+        .links(Links::Replace)
+        .sync(SyncLevel::File);
     let mut packed = options.open(target)?;
     let begun = entry.born.map(Timestamp::from);
     let whole = match codec {

@@ -410,7 +410,7 @@ fn unpack_into(content: &mut Content, scratch: &File) -> Result<Option<Damage>, 
     loop {
         match content.read(&mut block) {
             Ok(0) => return Ok(None),
-            Ok(taken) => fs::append_all(scratch, &block[..taken], &content.name)
+            Ok(taken) => fs::write_all(scratch, &block[..taken], &content.name)
                 .map_err(|error| Damage::unreadable(&*content.name, content.position, error))?,
             Err(damage) => return Ok(Some(damage)),
         }

@@ -11,7 +11,11 @@
 
 mod atomic;
 mod buffered;
+#[cfg(all(unix, feature = "fault"))]
+mod crash;
 mod direct;
+#[cfg(all(unix, feature = "fault"))]
+mod faults;
 mod foreign;
 mod header;
 mod lock;
@@ -19,6 +23,9 @@ mod names;
 mod observer;
 mod processes;
 mod reader;
+mod recovery;
+#[cfg(all(unix, feature = "fault"))]
+mod scenario;
 mod straggler;
 mod support;
 mod support_lock;

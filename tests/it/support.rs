@@ -307,6 +307,10 @@ impl Job {
         if self.has("inline") {
             builder = builder.maintenance(Maintenance::Inline);
         }
+        #[cfg(all(unix, feature = "fault"))]
+        if self.has("buffered") {
+            builder = builder.delivery(crate::scenario::buffered());
+        }
         if self.has("mode") {
             builder = builder.mode(u32::from_str_radix(self.text("mode"), 8).unwrap());
         }
@@ -403,6 +407,13 @@ impl Worker {
         assert!(self.child.wait().unwrap().success());
     }
 
+    /// Waits until it ends, and says whether it ended well.
+    pub fn end(mut self) -> bool {
+        drop(self.stdin.take());
+        while self.hear().is_some() {}
+        self.child.wait().unwrap().success()
+    }
+
     /// Waits until the kernel says that it is stopped.
     pub fn stop(&self) {
         self.signal("-STOP");
@@ -458,6 +469,8 @@ fn child() {
         "calendar" => crate::triggers::calendar(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
+        #[cfg(all(unix, feature = "fault"))]
+        "play" => crate::scenario::play(&job),
         other => panic!("no such task: {other}"),
     }
 }
