@@ -27,6 +27,7 @@ mod observer;
 #[cfg(unix)]
 mod permissions;
 mod processes;
+mod reader;
 mod recovery;
 #[cfg(all(unix, feature = "fault"))]
 mod scenario;
