@@ -258,7 +258,7 @@ impl Victim {
 #[test]
 fn every_acknowledged_record_survives_kill_9_of_the_workers_again_and_again() {
     const WORKERS: usize = 3;
-    let rounds = if is_long() { 200 } else { 8 };
+    let rounds = if is_long() { 60 } else { 8 };
     let mut random = Random(seed());
     let (dir, notes) = (Dir::new(), Dir::new());
     let mut expected = BTreeMap::new();
