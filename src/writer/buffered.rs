@@ -184,6 +184,8 @@ pub(crate) struct Buffer {
     /// The thread's own identity. It never waits for room or for what it is to write itself, when
     /// an observer that it tells of something uses the log.
     writer: OnceLock<ThreadId>,
+    /// Whose thread that is.
+    process: u32,
 }
 
 #[derive(Debug, Default)]
@@ -223,6 +225,7 @@ impl Buffer {
             filled: Condvar::new(),
             emptied: Condvar::new(),
             writer: OnceLock::new(),
+            process: std::process::id(),
         }
     }
 
@@ -233,11 +236,14 @@ impl Buffer {
         if !self.has_room(&state, record.len()) && !self.make_room(&mut state, record.len())? {
             return Ok(());
         }
+        let held = state.batch.bytes.len();
+        // Once per sleep, and once per half a buffer, not once per record.
+        let wake = state.idle || (held < self.half() && held + record.len() >= self.half());
+        if wake {
+            self.check_process()?;
+        }
         state.batch.push(record);
         state.taken += 1;
-        let len = state.batch.bytes.len();
-        // Once per sleep, and once per half a buffer, not once per record.
-        let wake = state.idle || (len >= self.half() && len - record.len() < self.half());
         state.idle = false;
         drop(state);
         if wake {
@@ -258,6 +264,7 @@ impl Buffer {
     /// Waits for room; `false` if the record is dropped instead.
     #[cold]
     fn make_room(&self, state: &mut MutexGuard<'_, State>, len: usize) -> io::Result<bool> {
+        self.check_process()?;
         if self.overflow != Overflow::Block {
             state.dropped += 1;
             state.untold += 1;
@@ -278,8 +285,9 @@ impl Buffer {
     ///
     /// # Errors
     /// What the kernel refuses it with; it stays in the buffer, and is tried again. `TimedOut` if the
-    /// patience is at an end first. `Deadlock` on the thread that would have to write it.
+    /// patience is at an end first. `Deadlock` on the thread that would have to write it, `Unsupported` in a forked child.
     pub(crate) fn flush(&self, patience: Option<Duration>) -> io::Result<()> {
+        self.check_process()?;
         if self.is_writer() {
             return Err(io::ErrorKind::Deadlock.into());
         }
@@ -296,6 +304,15 @@ impl Buffer {
             self.emptied.wait_for(&mut state, left.min(LONG));
         }
         Ok(())
+    }
+
+    /// Fails in a forked child, which has a copy of the buffer, but no thread that empties it.
+    fn check_process(&self) -> io::Result<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        let why = "the buffer of this log is its parent process's; after `fork`, open the log anew";
+        Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 
     fn is_writer(&self) -> bool {

@@ -44,6 +44,22 @@ use std::time::Duration;
 /// When the last handle is dropped, the thread that looks after the backups ends at once, and leaves
 /// what is not finished to the next worker; [`close`](Self::close) finishes it.
 ///
+/// # Fork
+/// Best is to open the log anew after `fork`: the child is then a worker as any other, whatever the threads of
+/// its parent were doing. Of a handle that is carried through `fork` instead, this is promised:
+///
+/// - With [`Delivery::Direct`] the child can write to the log and rotate it, and nothing is lost, as
+///   long as no thread was in a log call at the moment of the fork; if one was, the child's first call
+///   may wait for ever. The log's own thread is in one for some microseconds a second; with
+///   [`Maintenance::Inline`] there is none.
+/// - With [`Delivery::Buffered`] the child's calls fail with [`std::io::ErrorKind::Unsupported`]: at once, or
+///   if records were in the buffer at the fork, when half of it is full. Those are the parent's to write.
+/// - The child has no thread that looks after backups. Other workers and the child's
+///   [`close`](Self::close) do.
+/// - Dropping it waits for nothing. The segment that was active at the fork counts as in use while the
+///   child has a copy of its file open, and is not compressed or removed before: if the log has threads, until
+///   the child writes to a later segment, ends, or calls `exec`.
+///
 /// # Examples
 /// ```
 /// use logrotor::{Compression, RotatingFileWriter};
@@ -70,6 +86,8 @@ struct Handle {
     deliverer: Option<JoinHandle<()>>,
     /// Looks after the backups, unless that is done inline.
     keeper: Option<JoinHandle<()>>,
+    /// Whose threads these are.
+    process: u32,
 }
 
 /// One log in one process: what log calls and the log's threads work on.
@@ -102,7 +120,8 @@ impl RotatingFileWriter {
 
     pub(crate) fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
         let core = Arc::new(Core::open(path, config, callbacks)?);
-        let mut handle = Handle { core, deliverer: None, keeper: None };
+        let mut handle =
+            Handle { core, deliverer: None, keeper: None, process: std::process::id() };
         if handle.core.buffer.is_some() {
             handle.deliverer = Some(handle.spawn("logrotor-write", Core::deliver)?);
         }
@@ -436,6 +455,10 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        // A forked child has no such threads; waiting for them would never end.
+        if self.process != std::process::id() {
+            return;
+        }
         if let Some(buffer) = &self.core.buffer {
             buffer.end();
         }
