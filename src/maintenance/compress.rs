@@ -1,6 +1,6 @@
 //! Packing a finished segment: into a temporary beside it, which gets its name when it is whole.
 
-use crate::atomic::{AtomicFile, Links};
+use crate::atomic::{AtomicFile, Links, SyncLevel};
 use crate::error::{Error, Result};
 use crate::fs::{self, Replace};
 use crate::segment::name::Packing;
@@ -83,7 +83,11 @@ pub(crate) fn pack(
     go_on: GoOn<'_>,
 ) -> Result<Option<AtomicFile>> {
     let entry = fs::fstat(plain, from)?;
-    let options = AtomicFile::options().like(&entry).replace(Replace::No).links(Links::Replace);
+    let options = AtomicFile::options()
+        .like(&entry)
+        .replace(Replace::No)
+        .links(Links::Replace)
+        .sync(SyncLevel::File);
     let mut packed = options.open(target)?;
     let whole = match codec {
         Codec::Gzip(level) => {

@@ -3,7 +3,7 @@
 use crate::support::{Dir, check, record};
 use logrotor::{Delivery, Event, Overflow, RotatingFileWriter};
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -104,7 +104,7 @@ fn dropped_records_are_counted_exactly_and_told_in_their_place() {
                 });
             }
         });
-        (&log).flush().unwrap();
+        log.flush().unwrap();
         let (lines, stats) = (dir.all_lines(), log.stats());
         let expected: BTreeMap<_, _> = (0..4).map(|worker| (worker, 20_000)).collect();
         let is_notice = |line: &String| line.starts_with("[logrotor]");
@@ -134,7 +134,7 @@ fn rotation_by_hand_comes_after_the_records_before_it() {
     assert_eq!(dir.active_lines(), ["after"]);
 }
 
-// An observer may write to the log. With buffered delivery it is told by the thread that empties the buffer:
+// An observer may write to the log. With buffered delivery it was told by the thread that empties the buffer:
 // where there was no room it waited there for itself, and the log stood still for ever; so did a
 // `flush` or `rotate`.
 #[test]
@@ -159,8 +159,7 @@ fn regression_observer_that_uses_the_log_does_not_wait_for_its_own_thread() {
                 for _ in 0..4 {
                     log.write_all(&[[b'o'; 60].as_slice(), b"\n"].concat()).unwrap();
                 }
-                let (flushed, rotated) = (log.flush(), log.rotate());
-                done.send((flushed.unwrap_err().kind(), rotated.is_err())).unwrap();
+                done.send(log.flush().is_ok() && log.rotate().is_ok()).unwrap();
             }
         })
         .build()
@@ -169,9 +168,8 @@ fn regression_observer_that_uses_the_log_does_not_wait_for_its_own_thread() {
     for _ in 0..10 {
         (&log).write_all(&[[b'x'; 60].as_slice(), b"\n"].concat()).unwrap();
     }
-    let (flushed, rotation_failed) = result.recv_timeout(Duration::from_secs(60)).unwrap();
-    assert_eq!((flushed, rotation_failed), (ErrorKind::Deadlock, true));
-    (&log).flush().unwrap();
+    assert!(result.recv_timeout(Duration::from_secs(60)).unwrap());
+    log.flush().unwrap();
     handle.lock().unwrap().take();
     let lines = dir.all_lines();
     assert_eq!(lines.iter().filter(|line| line.starts_with('x')).count(), 10);

@@ -230,7 +230,8 @@ fn pack(dir: &Dir, name: &str) {
     let file = std::fs::File::create(dir.file(&format!("{name}.gz"))).unwrap();
     let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     encoder.write_all(&dir.read(name)).unwrap();
-    encoder.finish().unwrap();
+    let modified = std::fs::metadata(dir.file(name)).unwrap().modified().unwrap();
+    encoder.finish().unwrap().set_modified(modified).unwrap();
 }
 
 #[test]
