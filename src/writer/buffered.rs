@@ -180,6 +180,8 @@ pub(crate) struct Buffer {
     filled: Condvar,
     /// Log calls wait for room, or for all to be written.
     emptied: Condvar,
+    /// The process that has the thread; one that was forked from it has not.
+    process: u32,
 }
 
 #[derive(Debug, Default)]
@@ -218,6 +220,7 @@ impl Buffer {
             state: Mutex::new(state),
             filled: Condvar::new(),
             emptied: Condvar::new(),
+            process: std::process::id(),
         }
     }
 
@@ -228,11 +231,14 @@ impl Buffer {
         if !self.has_room(&state, record.len()) && !self.make_room(&mut state, record.len())? {
             return Ok(());
         }
+        let held = state.batch.bytes.len();
+        // Once per sleep, and once per half a buffer, not once per record.
+        let wake = state.idle || (held < self.half() && held + record.len() >= self.half());
+        if wake {
+            self.check_process()?;
+        }
         state.batch.push(record);
         state.taken += 1;
-        let len = state.batch.bytes.len();
-        // Once per sleep, and once per half a buffer, not once per record.
-        let wake = state.idle || (len >= self.half() && len - record.len() < self.half());
         state.idle = false;
         drop(state);
         if wake {
@@ -253,6 +259,7 @@ impl Buffer {
     /// Waits for room; `false` if the record is dropped instead.
     #[cold]
     fn make_room(&self, state: &mut MutexGuard<'_, State>, len: usize) -> io::Result<bool> {
+        self.check_process()?;
         if self.overflow != Overflow::Block {
             state.dropped += 1;
             state.untold += 1;
@@ -287,6 +294,15 @@ impl Buffer {
             self.emptied.wait_for(&mut state, left.min(LONG));
         }
         Ok(())
+    }
+
+    /// Fails in a forked child, which has a copy of the buffer, but no thread that empties it.
+    pub(crate) fn check_process(&self) -> io::Result<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        let why = "the buffer of this log is its parent process's; after `fork`, open the log anew";
+        Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 
     /// How many records were dropped.

@@ -48,6 +48,22 @@ use std::time::Duration;
 /// When the last handle is dropped, the thread that looks after the backups ends at once, and leaves
 /// what is not finished to the next worker; [`close`](Self::close) finishes it.
 ///
+/// # Fork
+/// Best is to open the log anew after `fork`: the child is then a worker as any other, whatever the threads of
+/// its parent were doing. Of a handle that is carried through `fork` instead, this is promised:
+///
+/// - With [`Delivery::Direct`] the child can write to the log and rotate it, and nothing is lost, as
+///   long as no thread was in a log call at the moment of the fork; if one was, the child's first call
+///   may wait for ever. The log's own thread is in one for some microseconds a second; with
+///   [`Maintenance::Inline`] there is none.
+/// - With [`Delivery::Buffered`] the child's calls fail with [`std::io::ErrorKind::Unsupported`]: at once, or
+///   if records were in the buffer at the fork, when half of it is full. Those are the parent's to write.
+/// - The child has no thread that looks after backups. Other workers and the child's
+///   [`close`](Self::close) do.
+/// - Dropping it waits for nothing. The segment that was active at the fork counts as in use while the
+///   child has a copy of its file open, and is not compressed or removed before: if the log has threads, until
+///   the child writes to a later segment, ends, or calls `exec`.
+///
 /// # Examples
 /// ```
 /// use logrotor::{Compression, RotatingFileWriter};
@@ -394,7 +410,10 @@ impl Core {
 
     /// Waits until the records taken so far are in the kernel.
     fn drain(&self, patience: Option<Duration>) -> Result<()> {
-        self.buffer.as_ref().map_or(Ok(()), |buffer| buffer.flush(patience))
+        let Some(buffer) = &self.buffer else { return Ok(()) };
+        let checked = buffer.check_process();
+        checked.map_err(|error| Error::io("write to", self.path.as_path(), error))?;
+        buffer.flush(patience)
     }
 
     /// What syncs the records written so far, and the number of the last of them.

@@ -179,7 +179,7 @@ fn record_for_which_the_buffer_has_no_room_counts_as_dropped() {
     };
     let log = gated(dir.writer().max_size(50).delivery(delivery), started, may_finish);
     write(&log, &"a".repeat(40));
-    (&log).flush().unwrap();
+    log.flush().unwrap();
     write(&log, &"b".repeat(40));
     is_started.recv().unwrap();
     // Taken into the empty buffer; there is no room for the others.
@@ -188,7 +188,7 @@ fn record_for_which_the_buffer_has_no_room_counts_as_dropped() {
     }
     assert_eq!(log.stats().dropped, 2);
     finish.send(()).unwrap();
-    (&log).flush().unwrap();
+    log.flush().unwrap();
     assert_eq!((log.stats().dropped, log.stats().records), (2, 3));
 }
 

@@ -38,7 +38,9 @@ impl Variant {
         let pick = |bits: u32| {
             let bit = |at: u32| bits & (1 << at) != 0;
             let keep = bit(4).then_some(2);
-            Self { numbered: bit(0), gzip: bit(1), buffered: bit(2), threaded: bit(3), keep }
+            // A buffer has a thread in any case.
+            let threaded = bit(2) || bit(3);
+            Self { numbered: bit(0), gzip: bit(1), buffered: bit(2), threaded, keep }
         };
         if is_long() {
             return (0..32).map(pick).collect();
