@@ -98,7 +98,6 @@ pub(crate) struct Settings {
     pub(crate) naming: Naming,
     /// The mode of new segments and of the lock file; by default that of the segment before.
     pub(crate) mode: Option<u32>,
-    pub(crate) lock_timeout: Duration,
     pub(crate) header: Option<Header>,
     /// The length that segments' headers are taken to have that this process has not made.
     pub(crate) header_len: u64,
@@ -148,15 +147,14 @@ impl Rotator {
         &self.location
     }
 
-    /// Goes on with another mode for new segments, and another patience.
+    /// Goes on with another mode for new segments.
     ///
     /// # Errors
     /// As [`rotation_lock`]; then nothing has changed.
     #[cfg(feature = "policy")]
-    pub(crate) fn apply(&mut self, mode: Option<u32>, lock_timeout: Duration) -> Result<()> {
+    pub(crate) fn apply(&mut self, mode: Option<u32>) -> Result<()> {
         self.lock = rotation_lock(&self.location, mode)?;
         self.settings.mode = mode;
-        self.settings.lock_timeout = lock_timeout;
         Ok(())
     }
 

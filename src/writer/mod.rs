@@ -309,13 +309,7 @@ impl Core {
         let custody = Arc::new(Custody::new(config.durability));
         let rotator = Rotator::new(
             path.to_owned(),
-            rotation::Settings {
-                naming: config.naming,
-                mode: config.mode,
-                lock_timeout: config.lock_timeout,
-                header,
-                header_len,
-            },
+            rotation::Settings { naming: config.naming, mode: config.mode, header, header_len },
             clock.clone(),
             Arc::clone(&journal),
         )?;

@@ -104,7 +104,7 @@ fn dropped_records_are_counted_exactly_and_told_in_their_place() {
                 });
             }
         });
-        (&log).flush().unwrap();
+        log.flush().unwrap();
         let (lines, stats) = (dir.all_lines(), log.stats());
         let expected: BTreeMap<_, _> = (0..4).map(|worker| (worker, 20_000)).collect();
         let is_notice = |line: &String| line.starts_with("[logrotor]");
@@ -170,7 +170,7 @@ fn regression_observer_that_uses_the_log_does_not_wait_for_its_own_thread() {
         (&log).write_all(&[[b'x'; 60].as_slice(), b"\n"].concat()).unwrap();
     }
     assert_eq!(result.recv_timeout(Duration::from_secs(60)), Ok((true, true)));
-    (&log).flush().unwrap();
+    log.flush().unwrap();
     handle.lock().unwrap().take();
     let lines = dir.all_lines();
     assert_eq!(lines.iter().filter(|line| line.starts_with('x')).count(), 10);

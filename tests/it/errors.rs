@@ -296,7 +296,7 @@ pub fn suffer(job: &Job) {
                 let _ = writeln!(&*log, "{}", "x".repeat(job.number("max_size") / 2));
             }
             let _ = (log.rotate(), log.reopen(), log.sync(), log.segments(), log.stats());
-            let _ = (&*log).flush();
+            let _ = log.flush();
         };
         all(&log);
         let dir = log.path().parent().unwrap().to_owned();

@@ -447,6 +447,7 @@ impl Worker {
     }
 
     /// Waits until it ends, and says whether it ended well.
+    #[cfg(all(unix, feature = "fault"))]
     pub fn end(mut self) -> bool {
         drop(self.stdin.take());
         while self.hear().is_some() {}
