@@ -14,6 +14,10 @@ mod buffered;
 mod direct;
 mod lock;
 mod names;
+#[cfg(feature = "policy")]
+mod policy;
+#[cfg(feature = "policy")]
+mod policy_writer;
 mod processes;
 mod support;
 mod support_lock;

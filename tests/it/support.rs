@@ -443,6 +443,8 @@ fn child() {
         "calendar" => crate::triggers::calendar(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
+        #[cfg(feature = "policy")]
+        task if task.starts_with("policy-") => crate::policy::child(&job),
         other => panic!("no such task: {other}"),
     }
 }
