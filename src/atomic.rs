@@ -468,29 +468,14 @@ impl AtomicFile {
         self.temp.file()
     }
 
-    fn append(&self, bytes: &[u8]) -> Result<usize> {
-        let written = fs::append(self.temp.file(), bytes);
-        written.map_err(|source| Error::io("write", &self.target, source))
-    }
-
-    fn append_all(&self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            match self.append(bytes) {
-                Ok(0) => {
-                    return Err(Error::io("write", &self.target, io::ErrorKind::WriteZero.into()));
-                }
-                Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.io_kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    fn append_all(&self, bytes: &[u8]) -> Result<()> {
+        fs::write_all(self.temp.file(), bytes, &self.target)
     }
 }
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(self.append(bytes)?)
+        Ok(fs::write(self.temp.file(), bytes, &self.target)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {

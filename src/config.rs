@@ -168,6 +168,11 @@ impl Config {
                     "a buffer must have room for a record; use 1 MiB or so",
                 );
             }
+            if self.maintenance == Maintenance::Inline {
+                let why = "buffered delivery has a thread of its own anyway; use `Thread`, or direct \
+                           delivery";
+                return refuse("maintenance", &"Inline", why);
+            }
             if self.durability == Durability::EveryRecord {
                 let why = "a buffered record is not even in the kernel when its log call returns; use \
                            direct delivery, or another durability";
@@ -305,7 +310,8 @@ impl Builder {
 
     /// Gives every new segment these first bytes, such as the column names of a CSV file. They count
     /// as part of its size; a segment that holds nothing else counts as empty. Called once per new
-    /// segment, and when one is opened, to know how long its header is.
+    /// segment, and at opening, to know how long headers are. It must not write to this log, which
+    /// is about to change segments then; if it panics, that rotation fails.
     ///
     /// # Examples
     /// ```
@@ -321,7 +327,7 @@ impl Builder {
         self
     }
 
-    /// Has every [`Event`] told to `observer`: by the thread that caused it, outside of every lock, so
+    /// Has every [`Event`] told to `observer`: by a thread that calls the log or by one of the log's own, outside of every lock, so
     /// that it may write to the log itself. A panic of it is caught and ignored.
     pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.callbacks.observer = Some(Arc::new(observer));

@@ -52,11 +52,6 @@ pub(crate) fn create_new(path: &Path, mode: u32) -> Result<File> {
     run("create", path, || sys::create_new(path, mode))
 }
 
-/// Opens a file for reading; `None` if there is none. Links are followed.
-pub(crate) fn open_read(path: &Path) -> Result<Option<File>> {
-    found(run("open", path, || File::open(path)))
-}
-
 /// Opens a lock file, creating it if need be.
 pub(crate) fn open_lock(path: &Path, mode: u32) -> Result<File> {
     run("open lock file", path, || sys::open_lock(path, mode))
@@ -136,26 +131,51 @@ pub(crate) fn open_unleased(path: &Path) -> Result<Unleased> {
     }
 }
 
-/// Marks an appending handle's file as in use until the handle closes; `false` if refused.
+/// Marks a segment's file as in use until the handle closes; `false` if refused.
 pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
     run_lock(LockKind::Shared, path, || sys::try_lease(file))
 }
 
-/// Appends with one `write` call; may be short.
-#[inline]
-pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
-    let allowed = fault::write_step(bytes.len())?;
-    sys::append(file, &bytes[..allowed])
+/// Opens a segment for reading, if it is there. What is there may be no regular file.
+pub(crate) fn open_segment(path: &Path) -> Result<Option<File>> {
+    found(run("open", path, || sys::open_segment(path)))
 }
 
-/// Appends all of `bytes`, in as many `write` calls as it takes.
-pub(crate) fn append_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<()> {
+/// Gives a lease back before the handle closes.
+pub(crate) fn end_lease(file: &File, path: &Path) -> Result<()> {
+    run("unlock", path, || sys::end_lease(file))
+}
+
+/// Whether a worker may still append to a finished segment; gives back the lease of our handle on it.
+pub(crate) fn may_grow(file: &File, path: &Path) -> Result<bool> {
+    run_lock(LockKind::Exclusive, path, || sys::may_grow(file, path))
+}
+
+/// A file without a name, for what is too large for memory; gone when it closes.
+pub(crate) fn unnamed() -> Result<File> {
+    run("create a temporary file in", &std::env::temp_dir(), tempfile::tempfile)
+}
+
+/// Appends a record, or several, with one `write` call; may be short.
+#[inline]
+pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
+    fault::write_step("append", bytes.len(), |len| sys::append(file, &bytes[..len]))
+}
+
+/// Writes to a file that is being made with one `write` call; may be short. `path` is for the message.
+pub(crate) fn write(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
+    let written = fault::write_step("write", bytes.len(), |len| sys::append(file, &bytes[..len]));
+    written.map_err(|source| Error::io("write", path, source))
+}
+
+/// Writes all of `bytes`, in as many `write` calls as it takes.
+pub(crate) fn write_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<()> {
     while !bytes.is_empty() {
-        match append(file, bytes) {
+        match write(file, bytes, path) {
             Ok(0) => return Err(Error::io("write", path, io::ErrorKind::WriteZero.into())),
             Ok(taken) => bytes = &bytes[taken..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("write", path, error)),
+            Err(error) if error.io_kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -164,6 +184,7 @@ pub(crate) fn append_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<(
 /// The end of the handle's last append, other workers' appends before it included.
 #[inline]
 pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
+    fault::step("ask the offset of")?;
     sys::append_offset(file)
 }
 
@@ -179,13 +200,19 @@ pub(crate) fn read_whole(path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// Reads from a file's start up to a buffer's length. `path` is for the message.
 pub(crate) fn read_start(file: &File, buffer: &mut [u8], path: &Path) -> Result<usize> {
-    run("read", path, || sys::read_start(file, buffer))
+    read_at(file, buffer, 0, path)
+}
+
+/// Reads from an offset up to a buffer's length; 0 at the end. `path` is for the message.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64, path: &Path) -> Result<usize> {
+    run("read", path, || sys::read_at(file, buffer, offset))
 }
 
 /// Writes over a file's start with one call; may be short. `path` is for the message.
 pub(crate) fn write_start(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
-    let write = || sys::write_start(file, &bytes[..fault::write_step(bytes.len())?]);
-    write().map_err(|source| Error::io("write", path, source))
+    let write = |len| sys::write_start(file, &bytes[..len]);
+    let written = fault::write_step("write", bytes.len(), write);
+    written.map_err(|source| Error::io("write", path, source))
 }
 
 /// Renames a file, replacing what is at `to`.

@@ -5,7 +5,10 @@ use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 /// One counter.
 #[derive(Debug, Default)]
@@ -61,7 +64,8 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    fn failed(&self, error: &Error) {
+    /// Counts a failure and keeps it as the last one.
+    pub(crate) fn failed(&self, error: &Error) {
         for (kind, counter) in ErrorKind::ALL.iter().zip(&self.failures) {
             if *kind == error.kind() {
                 counter.increment();
@@ -102,12 +106,14 @@ pub(crate) struct Journal {
     untold: Mutex<Vec<Event>>,
     /// Whether there are any, so that a record need not take the mutex to see that there are none.
     any_untold: AtomicBool,
+    telling: AtomicBool,
 }
 
 impl Journal {
     pub(crate) fn new(observer: Option<Observer>) -> Self {
         let counters = Counters::default();
-        Self { counters, observer, untold: Mutex::default(), any_untold: AtomicBool::new(false) }
+        let [any_untold, telling] = [const { AtomicBool::new(false) }; 2];
+        Self { counters, observer, untold: Mutex::default(), any_untold, telling }
     }
 
     /// Keeps an event for the observer, if there is one.
@@ -134,17 +140,27 @@ impl Journal {
         }
     }
 
+    /// Whether there is something to tell.
+    pub(crate) fn has_untold(&self) -> bool {
+        self.any_untold.load(Relaxed)
+    }
+
+    /// One thread tells at a time, so that events come in order; and an observer that causes events by
+    /// writing to the log is told of them later, not within itself. What comes meanwhile is told at the
+    /// next call.
     #[cold]
     fn tell_all(&self) {
-        let events = {
-            let mut untold = self.untold.lock();
-            self.any_untold.store(false, Relaxed);
-            std::mem::take(&mut *untold)
-        };
-        for (event, observer) in
-            events.iter().flat_map(|event| Some((event, self.observer.as_ref()?)))
-        {
-            let _ = catch_unwind(AssertUnwindSafe(|| observer(event)));
+        let Some(observer) = &self.observer else { return };
+        if !self.telling.swap(true, Acquire) {
+            let events = {
+                let mut untold = self.untold.lock();
+                self.any_untold.store(false, Relaxed);
+                std::mem::take(&mut *untold)
+            };
+            for event in &events {
+                let _ = catch_unwind(AssertUnwindSafe(|| observer(event)));
+            }
+            self.telling.store(false, Release);
         }
     }
 }

@@ -1,17 +1,27 @@
 //! The fault hook: makes file operation number N fail, write short, pause or kill the process.
 //!
 //! Under feature `fault` (tests only) every operation of [`fs`](crate::fs) is counted from 1, per
-//! process. `LOGROTOR_FAULT` picks one, or with a `+` all from it on, and what happens there:
+//! process. `LOGROTOR_FAULT` is a plan, `WHICH:EFFECT`:
 //!
-//! | value | effect |
+//! | which | operations |
 //! |---|---|
-//! | `7:errno=28` | operation 7 fails with errno 28 |
-//! | `7+:errno=28` | so does every one after it |
-//! | `7:short` | if operation 7 is a write, it takes half of the bytes |
-//! | `7:pause=FILE` | operation 7 waits until FILE exists; `FILE.reached` is made first |
-//! | `7:kill` | the process dies before operation 7, as by `kill -9` |
+//! | `7` | the seventh |
+//! | `7+` | the seventh and every one after it |
+//! | `7-9` | the seventh to the ninth |
+//! | `7+/rename` | of those with this verb, which alone are counted, the seventh and every one after it |
+//! | `7+/!append` | likewise, of those with any other verb |
 //!
-//! `LOGROTOR_FAULT_COUNT=FILE` appends each operation's number and verb to FILE.
+//! | effect | what happens there |
+//! |---|---|
+//! | `errno=28` | it fails with this errno |
+//! | `short` | if it is a write, it takes half of the bytes |
+//! | `torn` | if it is a write, it takes half of the bytes, and the process dies |
+//! | `pause=FILE` | it waits until FILE exists; `FILE.reached` is made first |
+//! | `kill` | the process dies before it, as by `kill -9` |
+//!
+//! The plan is over as soon as the file named by `LOGROTOR_FAULT_UNTIL` exists.
+//! `LOGROTOR_FAULT_COUNT=FILE` appends a line for each operation counted to FILE: its number, its verb,
+//! and ` !` if the plan struck it.
 //! Without the feature the functions are empty and are compiled away.
 
 #[cfg(not(feature = "fault"))]
@@ -24,11 +34,15 @@ pub(crate) fn step(_verb: &'static str) -> io::Result<()> {
     Ok(())
 }
 
-/// As [`step`], for a write of `len` bytes: returns how many it may take.
+/// As [`step`], for a write of `len` bytes, which `write` does for as many as it is told.
 #[cfg(not(feature = "fault"))]
 #[inline(always)]
-pub(crate) fn write_step(len: usize) -> io::Result<usize> {
-    Ok(len)
+pub(crate) fn write_step(
+    _verb: &'static str,
+    len: usize,
+    write: impl FnOnce(usize) -> io::Result<usize>,
+) -> io::Result<usize> {
+    write(len)
 }
 
 #[cfg(feature = "fault")]
@@ -44,18 +58,30 @@ mod on {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     static PLAN: LazyLock<Option<Plan>> =
         LazyLock::new(|| std::env::var("LOGROTOR_FAULT").ok().map(|text| Plan::parse(&text)));
-    static TRACE: LazyLock<Option<PathBuf>> =
-        LazyLock::new(|| std::env::var_os("LOGROTOR_FAULT_COUNT").map(PathBuf::from));
+    static UNTIL: LazyLock<Option<PathBuf>> = LazyLock::new(|| path("LOGROTOR_FAULT_UNTIL"));
+    static TRACE: LazyLock<Option<PathBuf>> = LazyLock::new(|| path("LOGROTOR_FAULT_COUNT"));
 
-    struct Plan {
-        first: u64,
-        last: u64,
-        fault: Fault,
+    fn path(variable: &str) -> Option<PathBuf> {
+        std::env::var_os(variable).map(PathBuf::from)
     }
 
-    enum Fault {
+    struct Plan {
+        verbs: Verbs,
+        first: u64,
+        last: u64,
+        effect: Effect,
+    }
+
+    enum Verbs {
+        All,
+        Only(String),
+        AllBut(String),
+    }
+
+    enum Effect {
         Errno(i32),
         Short,
+        Torn,
         Pause(PathBuf),
         Kill,
     }
@@ -64,54 +90,91 @@ mod on {
         /// A wrong plan would make a test pass for nothing, so it ends the process.
         #[allow(clippy::panic, reason = "tests only: a plan that cannot be read must not pass")]
         fn parse(text: &str) -> Self {
-            let read = || {
-                let (at, what) = text.split_once(':')?;
-                let first = at.trim_end_matches('+').parse().ok()?;
-                let last = if at.ends_with('+') { u64::MAX } else { first };
-                let fault = match what.split_once('=') {
-                    Some(("errno", code)) => Fault::Errno(code.parse().ok()?),
-                    Some(("pause", path)) => Fault::Pause(path.into()),
-                    None if what == "short" => Fault::Short,
-                    None if what == "kill" => Fault::Kill,
-                    _ => return None,
-                };
-                Some(Self { first, last, fault })
+            Self::read(text).unwrap_or_else(|| panic!("LOGROTOR_FAULT={text} is not WHICH:EFFECT"))
+        }
+
+        fn read(text: &str) -> Option<Self> {
+            let (which, effect) = text.split_once(':')?;
+            let (range, verbs) = match which.split_once('/') {
+                None => (which, Verbs::All),
+                Some((range, verb)) => match verb.strip_prefix('!') {
+                    Some(verb) => (range, Verbs::AllBut(verb.to_owned())),
+                    None => (range, Verbs::Only(verb.to_owned())),
+                },
             };
-            read().unwrap_or_else(|| panic!("LOGROTOR_FAULT={text} is not N[+]:FAULT"))
+            let (first, last) = match range.split_once('-') {
+                Some((first, last)) => (first.parse().ok()?, last.parse().ok()?),
+                None => {
+                    let first = range.trim_end_matches('+').parse().ok()?;
+                    (first, if range.ends_with('+') { u64::MAX } else { first })
+                }
+            };
+            let effect = match effect.split_once('=') {
+                Some(("errno", code)) => Effect::Errno(code.parse().ok()?),
+                Some(("pause", path)) => Effect::Pause(path.into()),
+                None if effect == "short" => Effect::Short,
+                None if effect == "torn" => Effect::Torn,
+                None if effect == "kill" => Effect::Kill,
+                _ => return None,
+            };
+            Some(Self { verbs, first, last, effect })
+        }
+
+        fn counts(&self, verb: &str) -> bool {
+            match &self.verbs {
+                Verbs::All => true,
+                Verbs::Only(only) => verb == only,
+                Verbs::AllBut(but) => verb != but,
+            }
         }
     }
 
     pub(crate) fn step(verb: &'static str) -> io::Result<()> {
         match due(verb) {
-            Some(Fault::Errno(code)) => Err(io::Error::from_raw_os_error(*code)),
-            Some(Fault::Pause(gate)) => pause(gate),
-            Some(Fault::Kill) => crate::sys::kill_self(),
-            Some(Fault::Short) | None => Ok(()),
+            Some(Effect::Errno(code)) => Err(io::Error::from_raw_os_error(*code)),
+            Some(Effect::Pause(gate)) => pause(gate),
+            Some(Effect::Kill) => crate::sys::kill_self(),
+            Some(Effect::Short | Effect::Torn) | None => Ok(()),
         }
     }
 
-    pub(crate) fn write_step(len: usize) -> io::Result<usize> {
-        match due("write") {
-            Some(Fault::Short) => Ok(len / 2),
-            Some(Fault::Errno(code)) => Err(io::Error::from_raw_os_error(*code)),
-            Some(Fault::Pause(gate)) => pause(gate).map(|()| len),
-            Some(Fault::Kill) => crate::sys::kill_self(),
-            None => Ok(len),
+    pub(crate) fn write_step(
+        verb: &'static str,
+        len: usize,
+        write: impl FnOnce(usize) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        match due(verb) {
+            Some(Effect::Errno(code)) => return Err(io::Error::from_raw_os_error(*code)),
+            Some(Effect::Pause(gate)) => pause(gate)?,
+            Some(Effect::Kill) => crate::sys::kill_self(),
+            Some(Effect::Short) => return write(len / 2),
+            Some(Effect::Torn) => {
+                write(len / 2)?;
+                crate::sys::kill_self();
+            }
+            None => {}
         }
+        write(len)
     }
 
-    fn due(verb: &'static str) -> Option<&'static Fault> {
+    fn due(verb: &'static str) -> Option<&'static Effect> {
+        let plan = PLAN.as_ref();
+        if !plan.is_none_or(|plan| plan.counts(verb)) {
+            return None;
+        }
         let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
-        trace(number, verb);
-        let plan = PLAN.as_ref()?;
-        (plan.first..=plan.last).contains(&number).then_some(&plan.fault)
+        let is_over = || UNTIL.as_ref().is_some_and(|until| until.exists());
+        let struck = plan.filter(|plan| (plan.first..=plan.last).contains(&number) && !is_over());
+        trace(number, verb, if struck.is_some() { " !" } else { "" });
+        Some(&struck?.effect)
     }
 
-    fn trace(number: u64, verb: &str) {
+    fn trace(number: u64, verb: &str, mark: &str) {
         if let Some(path) = TRACE.as_ref() {
+            // Only here: without a trace, a record allocates nothing under this feature either.
+            let line = format!("{number} {verb}{mark}\n");
             let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            let _ =
-                file.and_then(|mut file| file.write_all(format!("{number} {verb}\n").as_bytes()));
+            let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
         }
     }
 

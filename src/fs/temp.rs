@@ -168,8 +168,11 @@ pub(crate) fn temp_target(name: &str) -> Option<&str> {
 
 /// Removes a temporary unless some process is writing it; `true` if it is gone.
 pub(crate) fn remove_dead_temp(path: &Path) -> Result<bool> {
-    match fs::open_unleased(path)? {
-        Unleased::Ours(held) => {
+    match fs::open_unleased(path) {
+        // Another user's, who will clear it up.
+        Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err(error) => Err(error),
+        Ok(Unleased::Ours(held)) => {
             let ours = fs::fstat(&held, path)?.id;
             // Since it was opened it may have been finished, and be what it was made for.
             if fs::stat(path)?.is_some_and(|there| there.id == ours) {
@@ -177,8 +180,8 @@ pub(crate) fn remove_dead_temp(path: &Path) -> Result<bool> {
             }
             Ok(true)
         }
-        Unleased::Leased => Ok(false),
-        Unleased::Gone => Ok(true),
+        Ok(Unleased::Leased) => Ok(false),
+        Ok(Unleased::Gone) => Ok(true),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) use signal::Signal;
 use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
-use crate::fs::{self, Unleased};
+use crate::fs::{self, EntryKind, Unleased};
 use crate::lock::Wait;
 use crate::rotation::{Retry, rotation_lock, without_twins};
 use crate::segment::name::{Key, Name, Naming, Packing};
@@ -28,6 +28,7 @@ use crate::segment::{Backup, Listing, Location, backup_names};
 use crate::stats::{Event, Journal};
 use parking_lot::Mutex;
 use prune::{Facts, Surroundings};
+use std::io::ErrorKind::StorageFull;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,9 +143,10 @@ impl Keeper {
 
     fn next_expiry(&self, listing: Option<&Listing>) -> Option<Timestamp> {
         let age = self.settings().retention.max_backup_age?;
-        let expiry = listing?.backups.iter().map(|backup| backup.finished().plus(age)).min()?;
+        let now = self.clock.now();
+        let expiry = |backup: &Backup| backup.finished_by(now).plus(age);
         // What is too old already and still there is deferred; it needs no alarm.
-        (expiry > self.clock.now()).then_some(expiry)
+        listing?.backups.iter().map(expiry).filter(|expiry| *expiry > now).min()
     }
 
     /// Runs `work` while no backup changes its name: with [`Naming::Number`] under the rotation lock.
@@ -204,16 +206,19 @@ impl Pass<'_> {
         self.keeper.settings().naming
     }
 
-    /// Keeps a failure, and goes on.
+    /// Keeps a failure, and goes on. The observer is told of the first one of a pass: what ails one backup
+    /// (a full disk) often ails them all.
     fn check<T>(&mut self, result: Result<T>) -> Option<T> {
+        let journal = &self.keeper.journal;
         match result {
-            Ok(value) => Some(value),
+            Ok(value) => return Some(value),
+            Err(error) if self.failure.is_some() => journal.counters.failed(&error),
             Err(error) => {
-                self.keeper.journal.failed(error.clone());
-                self.failure.get_or_insert(error);
-                None
+                journal.failed(error.clone());
+                self.failure = Some(error);
             }
         }
+        None
     }
 
     fn defer(&mut self) {
@@ -237,7 +242,10 @@ impl Pass<'_> {
 
     fn prune_stable(&mut self, mut listing: Listing) -> Result<Listing> {
         let names = backup_names(self.location, self.naming())?;
-        without_twins(self.location, &names)?;
+        let twins = without_twins(self.location, &names, |error| {
+            self.check(Err::<(), _>(error));
+        });
+        self.check(twins);
         listing.backups = self.list()?.backups;
         let kept = listing.backups.split_off(self.surplus(&listing)?);
         listing.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
@@ -262,8 +270,9 @@ impl Pass<'_> {
             Some(_) => fs::free_space(self.location.dir())?,
             None => u64::MAX,
         };
+        let now = self.keeper.clock.now();
         let around = Surroundings {
-            now: self.keeper.clock.now(),
+            now,
             other_bytes: temporaries.saturating_add(active.max(settings.max_size)),
             free,
         };
@@ -271,7 +280,7 @@ impl Pass<'_> {
         let backups: Vec<_> = listing.backups.chunk_by(|a, b| a.name.key == b.name.key).collect();
         let facts = |forms: &&[Backup]| Facts {
             bytes: forms.iter().map(|form| form.len).sum(),
-            finished: forms[0].finished(),
+            finished: forms[0].finished_by(now),
         };
         let facts: Vec<_> = backups.iter().map(facts).collect();
         let surplus = settings.retention.surplus(&facts, around);
@@ -307,10 +316,14 @@ impl Pass<'_> {
                 break;
             }
             let step = self.compress_one(backup, codec);
+            let is_full = step.as_ref().is_err_and(|error| error.io_kind() == StorageFull);
             match self.check(step) {
                 Some(Step::Done) => any = true,
                 Some(Step::Deferred) => self.defer(),
                 Some(Step::Moved) | None => {}
+            }
+            if is_full {
+                break;
             }
         }
         any
@@ -326,6 +339,11 @@ impl Pass<'_> {
             return Ok(Step::Moved);
         }
         let target = self.location.backup_path(packed(backup.name, codec));
+        // Somebody else is packing it; or the disk is so full that log calls would find it full meanwhile.
+        let is_being_packed = fs::stat(&target)?.is_some_and(|there| there.kind == EntryKind::File);
+        if is_being_packed || fs::free_space(self.location.dir())? < backup.len {
+            return Ok(Step::Deferred);
+        }
         let packing = compress::pack(&plain, &backup.path, &target, codec, self.go_on)?;
         let Some(packed) = packing else { return Ok(Step::Deferred) };
         self.replace_by(backup, codec, packed)
@@ -334,14 +352,21 @@ impl Pass<'_> {
     /// Puts a packed backup in the place of the plain one, which is held exclusively.
     fn replace_by(&self, backup: &Backup, codec: Codec, file: AtomicFile) -> Result<Step> {
         let after = fs::fstat(file.file(), file.path())?.len;
-        let done = self.keeper.with_stable_names(self.location, || {
-            let Some((name, from)) = self.present_name(backup)? else { return Ok(None) };
+        let placed = self.keeper.with_stable_names(self.location, || {
+            let Some((name, _)) = self.present_name(backup)? else { return Ok(None) };
             let to = self.location.backup_path(packed(name, codec));
             file.place(&to)?;
-            fs::remove(&from)?;
-            Ok(Some((from, to)))
+            Ok(Some(to))
         })?;
-        let Some((from, to)) = done else { return Ok(Step::Moved) };
+        let Some(to) = placed else { return Ok(Step::Moved) };
+        // Not under the lock: it may take long. If the plain backup is renamed meanwhile, it is removed
+        // by who does it, as one that is there packed.
+        fs::sync_dir(self.location.dir())?;
+        let from = self.keeper.with_stable_names(self.location, || {
+            let Some((_, from)) = self.present_name(backup)? else { return Ok(None) };
+            Ok(fs::remove(&from)?.then_some(from))
+        })?;
+        let from = from.unwrap_or_else(|| backup.path.clone());
         self.keeper.journal.counters.compressions.increment();
         self.keeper.journal.note(Event::Compressed {
             from,

@@ -6,19 +6,46 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Says that there may be work, or that it is over.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Signal {
     raised: AtomicBool,
+    /// Raised, or simply time to look.
+    nudged: AtomicBool,
     over: AtomicBool,
     gate: Mutex<()>,
     bell: Condvar,
+}
+
+impl Default for Signal {
+    /// Raised: there may be what a worker left half done when it died.
+    fn default() -> Self {
+        Self {
+            raised: AtomicBool::new(true),
+            nudged: AtomicBool::new(true),
+            over: AtomicBool::new(false),
+            gate: Mutex::default(),
+            bell: Condvar::new(),
+        }
+    }
 }
 
 impl Signal {
     /// Says that there may be work.
     pub(crate) fn raise(&self) {
         self.raised.store(true, Ordering::Release);
+        self.nudge();
         self.ring();
+    }
+
+    /// Says that it is time to look whether there is work, without waking anybody.
+    pub(crate) fn nudge(&self) {
+        self.nudged.store(true, Ordering::Release);
+    }
+
+    /// Whether it is time to look, without taking note of it.
+    #[inline]
+    pub(crate) fn is_nudged(&self) -> bool {
+        self.nudged.load(Ordering::Relaxed)
     }
 
     /// Whether there may be work, without taking note of it.
@@ -29,6 +56,7 @@ impl Signal {
 
     /// Whether there may be work; lowers the signal.
     pub(crate) fn take(&self) -> bool {
+        self.nudged.store(false, Ordering::Release);
         self.raised.swap(false, Ordering::Acquire)
     }
 

@@ -31,8 +31,9 @@ use crate::lock::{FileLock, Guard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::{Key, Name, Naming, Packing};
 use crate::segment::{Listing, Location, backup_names};
-use crate::stats::Journal;
+use crate::stats::{Counters, Journal};
 use std::io::ErrorKind::AlreadyExists;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,16 @@ impl Active {
     pub(crate) fn is_empty(&self) -> bool {
         self.size <= self.header
     }
+
+    /// Takes note of the file's size. Counts it in `counters` if that is less than it was: cut short by
+    /// another program; the header went with the rest.
+    pub(crate) fn learn_size(&mut self, size: u64, counters: &Counters) {
+        if size < self.size {
+            self.header = 0;
+            counters.truncations.increment();
+        }
+        self.size = size;
+    }
 }
 
 /// What a rotation came to.
@@ -89,10 +100,13 @@ pub(crate) struct Settings {
     pub(crate) mode: Option<u32>,
     pub(crate) lock_timeout: Duration,
     pub(crate) header: Option<Header>,
+    /// The length that segments' headers are taken to have that this process has not made.
+    pub(crate) header_len: u64,
 }
 
 /// Opens, follows and rotates one log.
 pub(crate) struct Rotator {
+    /// The path as the user gave it, but absolute: links in it are not resolved.
     given: PathBuf,
     location: Arc<Location>,
     lock: FileLock,
@@ -125,6 +139,8 @@ impl Rotator {
             return Err(Error::unwritable_directory(location.path(), location.dir()));
         }
         let lock = rotation_lock(&location, settings.mode)?;
+        // A link that is put there later is found wherever the process has gone by then.
+        let given = std::path::absolute(&given).unwrap_or(given);
         Ok(Self { given, location, lock, settings, clock, journal })
     }
 
@@ -151,10 +167,10 @@ impl Rotator {
         like: Option<Access>,
         patience: Duration,
     ) -> Result<(Active, Outcome)> {
-        self.follow_link()?;
+        self.relocate()?;
         // If another worker creates the log first, the second round finds it.
         loop {
-            if let Some(active) = self.adopt()? {
+            if let Some(active) = self.adopt(patience)? {
                 return Ok((active, Outcome::Followed));
             }
             self.location.ensure_dir()?;
@@ -169,7 +185,8 @@ impl Rotator {
 
     /// Makes the active segment whatever the log's path names now, creating it if that is nothing.
     pub(crate) fn follow(&mut self, active: &mut Active, patience: Duration) -> Result<Outcome> {
-        let (found, outcome) = self.open(Some(active.lease.entry.access), patience)?;
+        let (found, outcome) =
+            self.open(Some(active.lease.present_access(&self.location)), patience)?;
         *active = found;
         Ok(outcome)
     }
@@ -206,27 +223,30 @@ impl Rotator {
         if self.has_moved(active)? {
             return self.follow_locked(active);
         }
-        active.size = fs::fstat(&active.lease.file, self.location.path())?.len;
+        let entry = fs::fstat(&active.lease.file, self.location.path())?;
+        active.learn_size(entry.len, &self.journal.counters);
         if active.is_empty() || !due(active) {
             return Ok(Outcome::NotDue);
         }
-        self.replace(active)
+        self.replace(active, entry.access)
     }
 
     fn follow_locked(&self, active: &mut Active) -> Result<Outcome> {
-        if let Some(found) = self.adopt()? {
+        // Without patience: others wait for the lock.
+        if let Some(found) = self.adopt(Duration::ZERO)? {
             *active = found;
             return Ok(Outcome::Followed);
         }
-        if let Some(created) = self.create_if_missing(Some(active.lease.entry.access))? {
+        let like = active.lease.present_access(&self.location);
+        if let Some(created) = self.create_if_missing(Some(like))? {
             *active = created;
         }
         Ok(Outcome::Created)
     }
 
-    /// Renames the active segment to a backup and puts a new one in its place.
-    fn replace(&self, active: &mut Active) -> Result<Outcome> {
-        let next = self.prepare(Some(active.lease.entry.access))?;
+    /// Renames the active segment to a backup and puts a new one in its place, with the same access.
+    fn replace(&self, active: &mut Active, access: Access) -> Result<Outcome> {
+        let next = self.prepare(Some(access))?;
         let (backup, time) = self.rename_to_backup(active)?;
         match self.put_in_place(next, Newest::Known(Some(time))) {
             Ok(fresh) => {
@@ -244,19 +264,20 @@ impl Rotator {
         }
     }
 
-    /// If a link was put at the log's path, goes where it leads, as a worker that starts now would.
-    fn follow_link(&mut self) -> Result<()> {
-        let there = fs::stat(self.location.path())?;
-        if there.is_some_and(|there| there.kind == EntryKind::Link) {
-            self.location = Arc::new(Location::resolve(&self.given)?);
+    /// Goes where the path that the user gave leads now, if links on its way have changed, as a worker
+    /// that starts now would.
+    fn relocate(&mut self) -> Result<()> {
+        let location = Location::resolve(&self.given)?;
+        if location != *self.location {
+            self.location = Arc::new(location);
             self.lock = rotation_lock(&self.location, self.settings.mode)?;
         }
         Ok(())
     }
 
     /// Opens the active segment if there is one.
-    fn adopt(&self) -> Result<Option<Active>> {
-        let Some(lease) = Lease::active(&self.location, self.settings.lock_timeout)? else {
+    fn adopt(&self, patience: Duration) -> Result<Option<Active>> {
+        let Some(lease) = Lease::active(&self.location, patience)? else {
             return Ok(None);
         };
         let entry = lease.entry;
@@ -267,7 +288,7 @@ impl Rotator {
         };
         Ok(Some(Active {
             size: entry.len,
-            header: self.header().len() as u64,
+            header: self.settings.header_len,
             started: started(birth, newest, entry.modified.into(), self.clock.now()),
             newest_backup: Newest::Unknown,
             lease,
@@ -287,8 +308,8 @@ impl Rotator {
         let mode = self.settings.mode.or(like.map(|access| access.mode));
         let temp = Temp::beside(self.location.path(), mode.unwrap_or(DEFAULT_MODE))?;
         temp.set_access(like, self.settings.mode)?;
-        let header = self.header();
-        fs::append_all(temp.file(), &header, temp.path())?;
+        let header = self.header()?;
+        fs::write_all(temp.file(), &header, temp.path())?;
         Ok((temp, header.len() as u64))
     }
 
@@ -302,8 +323,12 @@ impl Rotator {
         Ok(Active { lease, size: header, header, started, newest_backup: newest })
     }
 
-    fn header(&self) -> Vec<u8> {
-        self.settings.header.as_ref().map(|header| header()).unwrap_or_default()
+    fn header(&self) -> Result<Vec<u8>> {
+        let Some(header) = &self.settings.header else { return Ok(Vec::new()) };
+        catch_unwind(AssertUnwindSafe(|| header())).map_err(|_| {
+            let (kind, why) = (ErrorKind::InvalidConfig, "the function that makes it has panicked");
+            Error::refused(kind, "make the header of", self.location.path(), why)
+        })
     }
 
     /// Renames the active segment to a name that no backup has. Returns that, and its time.
@@ -341,7 +366,8 @@ impl Rotator {
     /// Frees number 1 by renaming 1 to 2, 2 to 3 and so on, up to the first gap. A crash on the way
     /// leaves a gap, and the next rotation renames only up to that.
     fn make_room(&self) -> Result<()> {
-        let names = without_twins(&self.location, &backup_names(&self.location, Naming::Number)?)?;
+        let names = backup_names(&self.location, Naming::Number)?;
+        let names = without_twins(&self.location, &names, |error| self.journal.failed(error))?;
         for (from, to) in shifts(&names) {
             let (from, to) = (self.location.backup_path(from), self.location.backup_path(to));
             fs::rename_noreplace(&from, &to)?;
@@ -368,39 +394,50 @@ impl Rotator {
     }
 }
 
+/// The newest of the names, oldest first. After the last name that there can be none could be newer; it
+/// is no backup of ours.
 fn newest_time(names: &[Name]) -> Option<Timestamp> {
-    match names.last()?.key {
-        Key::Time(time) => Some(time),
+    names.iter().rev().find_map(|name| match name.key {
+        Key::Time(time) => (time < Timestamp::MAX).then_some(time),
         Key::Number(_) => None,
-    }
+    })
 }
 
-/// Removes each plain backup that has a packed twin, and returns the names that are left.
+/// Removes each plain backup that has a packed twin, and returns the names that are left. One that cannot
+/// be removed is left as well, and `failed` is told.
 ///
 /// A packed backup got its name when it was whole, and only after no worker could append to the plain
 /// one any more; a crash came before that was removed.
-pub(crate) fn without_twins(location: &Location, names: &[Name]) -> Result<Vec<Name>> {
+pub(crate) fn without_twins(
+    location: &Location,
+    names: &[Name],
+    mut failed: impl FnMut(Error),
+) -> Result<Vec<Name>> {
     let mut left = Vec::new();
     for (at, name) in names.iter().enumerate() {
-        if has_twin(location, *name, names.get(at + 1))? {
-            fs::remove(&location.backup_path(*name))?;
-        } else {
+        let is_gone = has_twin(location, *name, names.get(at + 1))?
+            && fs::remove(&location.backup_path(*name)).map_err(&mut failed).is_ok();
+        if !is_gone {
             left.push(*name);
         }
     }
     Ok(left)
 }
 
-/// Whether the same backup is there packed as well. `next` is the name after it in order of age, and
-/// of one backup the plain one first.
+/// Whether the same backup is there packed by us as well. `next` is the name after it in order of age,
+/// and of one backup the plain one first.
 fn has_twin(location: &Location, name: Name, next: Option<&Name>) -> Result<bool> {
     let Some(next) = next.filter(|next| next.key == name.key) else { return Ok(false) };
     if name.packing != Packing::Plain {
         return Ok(false);
     }
-    // A directory or a link that somebody gave such a name holds no records of ours.
-    let there = fs::stat(&location.backup_path(*next))?;
-    Ok(there.is_some_and(|there| there.kind == EntryKind::File))
+    let plain = fs::stat(&location.backup_path(name))?;
+    let packed = fs::stat(&location.backup_path(*next))?;
+    // What we pack has the plain one's time before it has its name. What somebody else is packing there
+    // has another until it is whole, and a directory or a link holds no records of ours.
+    Ok(plain.zip(packed).is_some_and(|(plain, packed)| {
+        packed.kind == EntryKind::File && packed.modified == plain.modified
+    }))
 }
 
 /// The renames, in order, that free number 1. `names` come oldest first.
@@ -444,11 +481,15 @@ mod tests {
     fn plain_backup_with_a_packed_twin_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let location = Location::resolve(&dir.path().join("a")).unwrap();
-        for name in ["a.1", "a.2", "a.2.gz"] {
-            std::fs::write(dir.path().join(name), "").unwrap();
+        for name in ["a.1", "a.2", "a.2.gz", "a.3", "a.3.gz"] {
+            let file = std::fs::File::create(dir.path().join(name)).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
         }
-        let left = without_twins(&location, &backup_names(&location, Naming::Number).unwrap());
-        assert_eq!(left.unwrap(), numbers(&["1", "2.gz"]));
+        // One that another program is still packing.
+        std::fs::write(dir.path().join("a.3.gz"), "partial").unwrap();
+        let names = backup_names(&location, Naming::Number).unwrap();
+        let left = without_twins(&location, &names, |_| unreachable!("none fails"));
+        assert_eq!(left.unwrap(), numbers(&["1", "2.gz", "3", "3.gz"]));
         assert!(!dir.path().join("a.2").exists());
     }
 }

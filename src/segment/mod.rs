@@ -1,12 +1,15 @@
 //! The files of a log: where they are, which there are, in what order.
 
+pub(crate) mod chain;
 pub(crate) mod lease;
+pub(crate) mod mark;
 pub(crate) mod name;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId};
 use name::{Key, Name, Naming, Packing};
+use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -24,6 +27,15 @@ impl Location {
     ///
     /// A link at `given` is followed, so that the backups live beside its target.
     pub(crate) fn resolve(given: &Path) -> Result<Self> {
+        Self::at(given, |dir| fs::create_dirs(dir).and_then(|()| fs::canonical(dir)))
+    }
+
+    /// As [`resolve`](Self::resolve), but makes nothing.
+    pub(crate) fn find(given: &Path) -> Result<Self> {
+        Self::at(given, fs::canonical)
+    }
+
+    fn at(given: &Path, resolve_dir: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Self> {
         let target = follow_links(given)?;
         let refuse =
             |why: &str| Err(Error::refused(ErrorKind::NotAFile, "use as a log", given, why));
@@ -49,8 +61,7 @@ impl Location {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        fs::create_dirs(parent)?;
-        let dir = fs::canonical(parent)?;
+        let dir = resolve_dir(parent)?;
         Ok(Self { path: dir.join(name), name: name.to_owned(), dir })
     }
 
@@ -109,6 +120,13 @@ pub(crate) struct Backup {
 }
 
 impl Backup {
+    /// As [`finished`](Self::finished); but a name that was given while the clock was wrong, and lies in
+    /// the future, says nothing of age. Then it is the last change.
+    pub(crate) fn finished_by(&self, now: Timestamp) -> Timestamp {
+        let finished = self.finished();
+        if finished > now { self.modified.into() } else { finished }
+    }
+
     /// When it was rotated away; with [`Naming::Number`], when it was last written to.
     pub(crate) fn finished(&self) -> Timestamp {
         match self.name.key {
@@ -187,19 +205,45 @@ pub(crate) fn backup_names(location: &Location, naming: Naming) -> Result<Vec<Na
     Ok(names)
 }
 
+/// The names of the backups of either naming, each naming's oldest first.
+pub(crate) fn all_backup_names(location: &Location) -> Result<Vec<Name>> {
+    let names = fs::names(location.dir())?;
+    let mut names: Vec<_> =
+        names.iter().filter_map(|name| Name::parse(&location.name, name)).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
 /// Makes the plain backups durable, and the names of all.
 pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
-    for name in backup_names(location, naming)? {
-        let path = location.backup_path(name);
-        if name.packing != Packing::Plain || file_at(&path)?.is_none() {
-            continue;
+    // Rotations meanwhile may have renamed backups; then it is done again, for a fresh one costs little.
+    for _ in 0..MAX_ROUNDS {
+        let names = backup_names(location, naming)?;
+        for name in names.iter().filter(|name| name.packing == Packing::Plain) {
+            sync_backup(&location.backup_path(*name))?;
         }
-        // Gone if it was packed meanwhile, which has synced it.
-        if let Some(file) = fs::open_append(&path)? {
-            fs::sync_data(&file, &path)?;
+        fs::sync_dir(location.dir())?;
+        if names == backup_names(location, naming)? {
+            break;
         }
     }
-    fs::sync_dir(location.dir())
+    Ok(())
+}
+
+/// How often something is done again because the log was rotated meanwhile.
+const MAX_ROUNDS: usize = 8;
+
+fn sync_backup(path: &Path) -> Result<()> {
+    if file_at(path)?.is_none() {
+        return Ok(());
+    }
+    let opened = match fs::open_append(path) {
+        // On Unix a file need not be writable to be synced.
+        Err(error) if error.io_kind() == PermissionDenied => fs::open_segment(path)?,
+        opened => opened?,
+    };
+    // Gone if it was packed meanwhile, which has synced it.
+    opened.map_or(Ok(()), |file| fs::sync_data(&file, path))
 }
 
 /// The regular file at `path`; `None` if it is gone, or if someone put a link or a directory there, which
@@ -231,11 +275,14 @@ impl Segment {
     pub(crate) fn list(location: &Location, naming: Naming) -> Result<Vec<Self>> {
         let active = || fs::stat(location.path());
         let mut before = active()?;
+        let mut rounds = 0;
         loop {
+            rounds += 1;
             let backups = Listing::read(location, naming)?.backups;
             let after = active()?;
             // A rotation in between would leave a segment out: neither a backup yet nor active any more.
-            if before.map(|entry| entry.id) == after.map(|entry| entry.id) {
+            let is_same = before.map(|entry| entry.id) == after.map(|entry| entry.id);
+            if is_same || rounds == MAX_ROUNDS {
                 return Ok(Self::assemble(location, backups, after));
             }
             before = after;

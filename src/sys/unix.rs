@@ -116,8 +116,28 @@ pub(crate) fn try_lease(file: &File) -> io::Result<bool> {
     }
 }
 
-pub(crate) fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
-    file.read_at(buffer, 0)
+pub(crate) fn open_segment(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)
+}
+
+pub(crate) fn end_lease(file: &File) -> io::Result<()> {
+    fs4::FileExt::unlock(file)
+}
+
+pub(crate) fn may_grow(file: &File, _path: &Path) -> io::Result<bool> {
+    let grows = match fs4::FileExt::try_lock(file) {
+        Ok(()) => false,
+        // Somebody holds it. If exclusively, then no worker does, nor ever will: workers lease the
+        // active segment only.
+        Err(fs4::TryLockError::WouldBlock) => try_lease(file)?,
+        Err(fs4::TryLockError::Error(error)) => return Err(error),
+    };
+    end_lease(file)?;
+    Ok(grows)
+}
+
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.read_at(buffer, offset)
 }
 
 pub(crate) fn write_start(file: &File, bytes: &[u8]) -> io::Result<usize> {

@@ -5,9 +5,9 @@
 //! whole records and ends where the segment is full.
 
 use crate::clock::Deadline;
+use crate::error::{Error, Result};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// When a record reaches the kernel.
@@ -22,8 +22,8 @@ pub enum Delivery {
     /// [`flush`](std::io::Write::flush), dropping the last handle, and
     /// [`close`](crate::RotatingFileWriter::close) wait until the buffer is written.
     Buffered {
-        /// How many bytes of records are held at most; twice that is allocated. A larger record is
-        /// taken when nothing else is held.
+        /// How many bytes of records are held at most; twice that is allocated, and eight bytes for
+        /// each record held. A larger record is taken when nothing else is held.
         #[cfg_attr(feature = "policy", serde(with = "crate::config::units::capacity"))]
         capacity: usize,
         /// How long a record waits at most before it is written, if the buffer does not fill up first.
@@ -180,6 +180,8 @@ pub(crate) struct Buffer {
     filled: Condvar,
     /// Log calls wait for room, or for all to be written.
     emptied: Condvar,
+    /// The process that has the thread; one that was forked from it has not.
+    process: u32,
 }
 
 #[derive(Debug, Default)]
@@ -199,7 +201,7 @@ struct State {
     urgent: bool,
     over: bool,
     /// What the kernel refuses records with, until it takes them again; and how often it has.
-    failure: Option<Arc<io::Error>>,
+    failure: Option<Error>,
     failures: u64,
 }
 
@@ -218,6 +220,7 @@ impl Buffer {
             state: Mutex::new(state),
             filled: Condvar::new(),
             emptied: Condvar::new(),
+            process: std::process::id(),
         }
     }
 
@@ -228,11 +231,14 @@ impl Buffer {
         if !self.has_room(&state, record.len()) && !self.make_room(&mut state, record.len())? {
             return Ok(());
         }
+        let held = state.batch.bytes.len();
+        // Once per sleep, and once per half a buffer, not once per record.
+        let wake = state.idle || (held < self.half() && held + record.len() >= self.half());
+        if wake {
+            self.check_process()?;
+        }
         state.batch.push(record);
         state.taken += 1;
-        let len = state.batch.bytes.len();
-        // Once per sleep, and once per half a buffer, not once per record.
-        let wake = state.idle || (len >= self.half() && len - record.len() < self.half());
         state.idle = false;
         drop(state);
         if wake {
@@ -253,6 +259,7 @@ impl Buffer {
     /// Waits for room; `false` if the record is dropped instead.
     #[cold]
     fn make_room(&self, state: &mut MutexGuard<'_, State>, len: usize) -> io::Result<bool> {
+        self.check_process()?;
         if self.overflow != Overflow::Block {
             state.dropped += 1;
             state.untold += 1;
@@ -260,7 +267,7 @@ impl Buffer {
         }
         while !self.has_room(state, len) {
             if let Some(failure) = &state.failure {
-                return Err(io::Error::new(failure.kind(), Arc::clone(failure)));
+                return Err(failure.clone().into());
             }
             state.urgent = true;
             self.filled.notify_one();
@@ -272,22 +279,30 @@ impl Buffer {
     /// Waits until all that was taken before is in the kernel, at most for `patience`.
     ///
     /// # Errors
-    /// What the kernel refuses it with; it stays in the buffer, and is tried again. `TimedOut` if the
-    /// patience is at an end first.
-    pub(crate) fn flush(&self, patience: Option<Duration>) -> io::Result<()> {
+    /// What the kernel refuses it with; it stays in the buffer, and is tried again.
+    pub(crate) fn flush(&self, patience: Option<Duration>) -> Result<()> {
         let deadline = patience.map_or(Deadline::never(), Deadline::after);
         let mut state = self.state.lock();
         let (all, failures) = (state.taken, state.failures);
         while state.written < all {
             if let Some(failure) = state.failure.as_ref().filter(|_| state.failures > failures) {
-                return Err(io::Error::new(failure.kind(), Arc::clone(failure)));
+                return Err(failure.clone());
             }
-            let Some(left) = deadline.left() else { return Err(io::ErrorKind::TimedOut.into()) };
+            let Some(left) = deadline.left() else { return Ok(()) };
             state.urgent = true;
             self.filled.notify_one();
             self.emptied.wait_for(&mut state, left.min(LONG));
         }
         Ok(())
+    }
+
+    /// Fails in a forked child, which has a copy of the buffer, but no thread that empties it.
+    pub(crate) fn check_process(&self) -> io::Result<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        let why = "the buffer of this log is its parent process's; after `fork`, open the log anew";
+        Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 
     /// How many records were dropped.
@@ -302,36 +317,43 @@ impl Buffer {
     }
 
     /// The thread: passes batches to `write`, which takes out of one what it could write, until
-    /// [`end`](Self::end).
-    pub(crate) fn deliver(&self, mut write: impl FnMut(&mut Batch) -> io::Result<()>) {
+    /// [`end`](Self::end). Returns how many records the kernel refused to the last.
+    pub(crate) fn deliver(&self, mut write: impl FnMut(&mut Batch) -> Result<()>) -> u64 {
         loop {
             let (mut batch, last) = self.next();
             let mut delay = FIRST_DELAY;
             while !batch.is_empty() {
+                let is_last_try = self.is_over();
                 let before = batch.ends.len();
                 let done = write(&mut batch);
                 let refused = done.is_err();
                 self.settle(before - batch.ends.len(), done);
-                if refused && !self.pause(delay) {
+                if refused && is_last_try {
                     return self.give_up(batch.ends.len());
+                }
+                if refused {
+                    self.pause(delay);
                 }
                 delay = LONGEST_DELAY.min(2 * delay);
             }
             if last {
-                return;
+                return 0;
             }
             self.give_back(batch);
         }
     }
 
-    /// Waits before the kernel is asked again; `false` once the log is being closed.
-    fn pause(&self, delay: Duration) -> bool {
+    /// Waits before the kernel is asked again, unless the log is being closed.
+    fn pause(&self, delay: Duration) {
         let deadline = Deadline::after(delay);
         let mut state = self.state.lock();
         while let Some(left) = deadline.left().filter(|_| !state.over) {
             self.filled.wait_for(&mut state, left);
         }
-        !state.over
+    }
+
+    fn is_over(&self) -> bool {
+        self.state.lock().over
     }
 
     /// Waits for records, and takes them all; and whether these are the last.
@@ -363,13 +385,13 @@ impl Buffer {
     }
 
     /// Notes that `count` more records are in the kernel, and whether it takes the next.
-    fn settle(&self, count: usize, done: io::Result<()>) {
+    fn settle(&self, count: usize, done: Result<()>) {
         let mut state = self.state.lock();
         state.written += count as u64;
         match done {
             Ok(()) => state.failure = None,
             Err(error) => {
-                state.failure = Some(Arc::new(error));
+                state.failure = Some(error);
                 state.failures += 1;
             }
         }
@@ -382,12 +404,13 @@ impl Buffer {
     }
 
     /// Counts records as dropped that the kernel refuses while the log is being closed.
-    fn give_up(&self, count: usize) {
+    fn give_up(&self, count: usize) -> u64 {
         let mut state = self.state.lock();
         let rest = count as u64 + state.batch.ends.len() as u64;
         state.dropped += rest;
         state.written += rest;
         self.emptied.notify_all();
+        rest
     }
 }
 

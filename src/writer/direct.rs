@@ -208,6 +208,7 @@ impl Direct {
             // What fails is told once per step of the delay; the path is looked at all the same.
             Ok(()) | Err(_) => {}
         }
+        self.parts.signal.nudge();
         self.rest();
     }
 
@@ -217,6 +218,9 @@ impl Direct {
         let left = self.active.lease.clone();
         let outcome =
             self.rotator.rotate(&mut self.active, self.patience.lock_timeout, |_| true)?;
+        if matches!(outcome, Outcome::NotDue) {
+            return Ok(None);
+        }
         Ok(self.settle(outcome, left))
     }
 
@@ -275,7 +279,7 @@ impl Direct {
             return;
         }
         match fs::fstat(&self.active.lease.file, self.location().path()) {
-            Ok(entry) => self.active.size = entry.len,
+            Ok(entry) => self.active.learn_size(entry.len, &self.parts.journal.counters),
             Err(error) => return self.failed(error),
         }
         if self.active.is_empty() {
@@ -347,10 +351,12 @@ impl Direct {
 
     /// Begins with another active segment, having left the one before.
     fn arrived(&mut self, left: Lease) {
-        self.parts.custody.leave(left, self.records, self.location());
+        if left.id() != self.active.lease.id() {
+            self.mid_line = false;
+        }
+        self.parts.custody.leave(left, self.records, self.location(), &self.parts.journal);
         self.census.ask_at = 0;
         self.nameless = false;
-        self.mid_line = false;
         self.retry.succeeded();
         self.window = self.trigger.window(self.active.started);
         self.rest();
@@ -418,12 +424,7 @@ impl Direct {
     fn ask_size(&mut self) {
         let counted = self.active.size;
         let end = fs::append_offset(&self.active.lease.file).unwrap_or(counted);
-        if end < counted {
-            // Cut short by another program; the header went with the rest.
-            self.active.header = 0;
-            self.parts.journal.counters.truncations.increment();
-        }
-        self.active.size = end;
+        self.active.learn_size(end, &self.parts.journal.counters);
         self.census.note(end == counted, end, self.trigger.max_size);
     }
 

@@ -13,7 +13,7 @@ use crate::segment::lease::Lease;
 use crate::stats::Journal;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 /// What of a log survives a power cut or a crash of the system. (The end of a process alone, also by
 /// `kill -9`, never costs a record that was delivered.)
@@ -43,6 +43,8 @@ pub(crate) struct Custody {
     /// Changed under the write mutex only.
     durability: AtomicU8,
     commit: Commit,
+    /// With [`Durability::EveryRecord`]: whether the active segment's name is yet to be made durable.
+    is_name_unsynced: AtomicBool,
     /// Left, and yet to be synced; leased until then, so that they are not compressed before.
     unsynced: Mutex<Vec<(Lease, PathBuf)>>,
 }
@@ -50,7 +52,12 @@ pub(crate) struct Custody {
 impl Custody {
     pub(crate) fn new(durability: Durability) -> Self {
         let durability = AtomicU8::new(durability as u8);
-        Self { durability, commit: Commit::default(), unsynced: Mutex::default() }
+        Self {
+            durability,
+            commit: Commit::default(),
+            is_name_unsynced: AtomicBool::new(false),
+            unsynced: Mutex::default(),
+        }
     }
 
     #[inline]
@@ -91,13 +98,30 @@ impl Custody {
 
     /// Takes over a segment that was left after `records` records. Its successor's name is to be made
     /// durable as well.
-    pub(crate) fn leave(&self, left: Lease, records: u64, location: &Location) {
+    pub(crate) fn leave(&self, left: Lease, records: u64, location: &Location, journal: &Journal) {
         match self.durability() {
             Durability::None => {}
             Durability::OnRotate => self.unsynced.lock().push((left, location.dir().to_owned())),
             // Records are waiting for it, or will as soon as this call lets go of the write mutex.
-            Durability::EveryRecord => self.commit.sync(records, || sync(&left, location.dir())),
+            Durability::EveryRecord => {
+                self.commit.sync(records, || {
+                    let synced = fs::sync_data(&left.file, location.path());
+                    synced.inspect_err(|error| journal.failed(error.clone()))
+                });
+                self.is_name_unsynced.store(true, Relaxed);
+            }
         }
+    }
+
+    /// Syncs records in the active segment, and its name first, if that is new.
+    pub(crate) fn sync_active(&self, active: &std::fs::File, location: &Location) -> Result<()> {
+        if self.is_name_unsynced.swap(false, Relaxed) {
+            if let Err(error) = fs::sync_dir(location.dir()) {
+                self.is_name_unsynced.store(true, Relaxed);
+                return Err(error);
+            }
+        }
+        fs::sync_data(active, location.path())
     }
 
     /// Syncs the segments left since the last time.

@@ -7,8 +7,7 @@ use std::io::{self, Write};
 ///
 /// Made by [`RotatingFileWriter::lines`]. What has no line break at the end is held back, also by
 /// `flush`, until the rest comes or this is dropped. A line that is longer than 1 MiB is passed on in
-/// pieces of about that size, so that memory stays bounded. If passing on fails, the lines are kept and
-/// go with the next ones; so a failed `write` has taken the bytes, and must not be repeated.
+/// pieces of about that size, so that memory stays bounded. A `write` that fails has taken nothing.
 ///
 /// # Examples
 /// ```
@@ -46,29 +45,32 @@ impl LineRecords {
 
 impl Write for LineRecords {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let last_break = bytes.iter().rposition(|&byte| byte == b'\n');
-        match last_break {
+        let held = self.held.len();
+        match bytes.iter().rposition(|&byte| byte == b'\n') {
             // The usual case: whole lines, and nothing held back. No copy is made.
-            Some(at) if self.held.is_empty() => {
+            Some(at) if held == 0 => {
                 self.log.write_record(&bytes[..=at])?;
                 self.held.extend_from_slice(&bytes[at + 1..]);
             }
-            Some(at) => {
-                let whole = self.held.len() + at + 1;
+            last_break => {
                 self.held.extend_from_slice(bytes);
-                self.pass_on(whole)?;
+                let whole = match last_break {
+                    Some(at) => held + at + 1,
+                    None if self.held.len() > MAX_HELD => self.held.len(),
+                    None => 0,
+                };
+                if let Err(error) = self.pass_on(whole) {
+                    self.held.truncate(held);
+                    return Err(error);
+                }
             }
-            None => self.held.extend_from_slice(bytes),
-        }
-        if self.held.len() > MAX_HELD {
-            self.pass_on(self.held.len())?;
         }
         Ok(bytes.len())
     }
 
     /// Holds back what is not a whole line: passing it on would split the line.
     fn flush(&mut self) -> io::Result<()> {
-        self.log.flush()
+        Ok(self.log.flush()?)
     }
 }
 

@@ -12,7 +12,7 @@ pub use lines::LineRecords;
 
 use crate::clock::Stopwatch;
 use crate::config::{Builder, Callbacks, Config};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::maintenance::{Keeper, Maintenance, Signal};
 use crate::rotation::{self, Newest, Rotator};
@@ -28,6 +28,10 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -43,6 +47,22 @@ use std::time::Duration;
 ///
 /// When the last handle is dropped, the thread that looks after the backups ends at once, and leaves
 /// what is not finished to the next worker; [`close`](Self::close) finishes it.
+///
+/// # Fork
+/// Best is to open the log anew after `fork`: the child is then a worker as any other, whatever the threads of
+/// its parent were doing. Of a handle that is carried through `fork` instead, this is promised:
+///
+/// - With [`Delivery::Direct`] the child can write to the log and rotate it, and nothing is lost, as
+///   long as no thread was in a log call at the moment of the fork; if one was, the child's first call
+///   may wait for ever. The log's own thread is in one for some microseconds a second; with
+///   [`Maintenance::Inline`] there is none.
+/// - With [`Delivery::Buffered`] the child's calls fail with [`std::io::ErrorKind::Unsupported`]: at once, or
+///   if records were in the buffer at the fork, when half of it is full. Those are the parent's to write.
+/// - The child has no thread that looks after backups. Other workers and the child's
+///   [`close`](Self::close) do.
+/// - Dropping it waits for nothing. The segment that was active at the fork counts as in use while the
+///   child has a copy of its file open, and is not compressed or removed before: if the log has threads, until
+///   the child writes to a later segment, ends, or calls `exec`.
 ///
 /// # Examples
 /// ```
@@ -72,6 +92,8 @@ struct Handle {
     keeper: Option<JoinHandle<()>>,
     /// Looks at the policy, if there is one, unless that is done inline.
     follower: Option<JoinHandle<()>>,
+    /// The process that has these threads; one that was forked from it has not.
+    process: u32,
 }
 
 /// One log in one process: what log calls and the log's threads work on.
@@ -86,6 +108,10 @@ struct Core {
     /// As the log was opened. A policy may have changed since what is not fixed.
     config: Config,
     obedience: Obedience,
+    /// The path as it was given, for messages.
+    path: PathBuf,
+    /// With inline maintenance: whether a log call is at it.
+    is_working: AtomicBool,
 }
 
 impl RotatingFileWriter {
@@ -104,7 +130,8 @@ impl RotatingFileWriter {
 
     pub(crate) fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
         let core = Arc::new(Core::open(path, config, callbacks)?);
-        let mut handle = Handle { core, deliverer: None, keeper: None, follower: None };
+        let process = std::process::id();
+        let mut handle = Handle { core, deliverer: None, keeper: None, follower: None, process };
         if handle.core.buffer.is_some() {
             handle.deliverer = Some(handle.spawn("logrotor-write", Core::deliver)?);
         }
@@ -188,14 +215,26 @@ impl RotatingFileWriter {
     pub fn sync(&self) -> Result<()> {
         self.drain()?;
         let core = self.core();
-        let (active, location) = {
+        let ((records, active), location) = {
             let direct = core.direct.lock();
-            (direct.position().1, Arc::clone(direct.location()))
+            (direct.position(), Arc::clone(direct.location()))
         };
-        let active = fs::sync_data(&active, location.path());
+        let active = match core.custody.commit() {
+            // The kernel tells of a failure once; it must be told to the records that wait for it.
+            Some(commit) => commit.wait_for(records, || core.commit()),
+            None => fs::sync_data(&active, location.path()),
+        };
         let backups = segment::sync_backups(&location, core.config.naming);
         core.after_call();
         active.and(backups)
+    }
+
+    /// Waits until the records taken so far are in the kernel. With direct delivery they are already.
+    ///
+    /// # Errors
+    /// What the kernel refuses them with; they stay in the buffer, and are tried again.
+    pub fn flush(&self) -> Result<()> {
+        self.drain()
     }
 
     /// What this process did to the log since it was opened. Cheap, and waits for nobody.
@@ -272,6 +311,7 @@ impl Core {
         let journal = Arc::new(Journal::new(callbacks.observer.clone()));
         let obedience = Obedience::new(&callbacks, config, &journal);
         let Callbacks { header, clock, .. } = callbacks;
+        let header_len = header.as_ref().map_or(0, |header| header().len() as u64);
         let signal = Arc::new(Signal::default());
         let custody = Arc::new(Custody::new(config.durability));
         let rotator = Rotator::new(
@@ -281,6 +321,7 @@ impl Core {
                 mode: config.mode,
                 lock_timeout: config.lock_timeout,
                 header,
+                header_len,
             },
             clock.clone(),
             Arc::clone(&journal),
@@ -298,7 +339,10 @@ impl Core {
             fs::sync_dir(direct.location().dir())?;
         }
         if config.rotate_on_open {
-            direct.rotate()?;
+            // A log that cannot be rotated can be written to.
+            if let Err(error) = direct.rotate() {
+                journal.failed(error);
+            }
         }
         Ok(Self {
             direct: Mutex::new(direct),
@@ -309,17 +353,35 @@ impl Core {
             journal,
             config: config.clone(),
             obedience,
+            path: path.to_owned(),
+            is_working: AtomicBool::new(false),
         })
     }
 
     /// The thread that writes what is in the buffer.
     fn deliver(&self) {
         let Some(buffer) = &self.buffer else { return };
-        buffer.deliver(|batch| {
+        let lost = buffer.deliver(|batch| {
             let done = self.direct.lock().append_batch(batch);
-            self.after_call();
+            let done = done.map_err(|error| Error::io("write to", self.path.as_path(), error));
+            if let Err(error) = &done {
+                self.journal.failed(error.clone());
+            }
+            self.have_told();
             done
         });
+        if lost > 0 {
+            let why = format!("{lost} records held back were refused to the last, and are lost");
+            self.journal.failed(Error::refused(ErrorKind::Io, "close", self.path.as_path(), why));
+        }
+    }
+
+    /// Has the other thread tell the observer. Not this one: an observer that writes to the log may wait
+    /// for room in the buffer, which only this thread makes.
+    fn have_told(&self) {
+        if self.journal.has_untold() {
+            self.signal.raise();
+        }
     }
 
     /// The thread that looks after the backups, and the log while nobody writes.
@@ -336,14 +398,15 @@ impl Core {
         }
         // Counted and noted where it happened.
         let _ = self.custody.sync_left(&self.journal);
+        self.journal.tell();
     }
 
     /// Waits until the records taken so far are in the kernel.
     fn drain(&self, patience: Option<Duration>) -> Result<()> {
         let Some(buffer) = &self.buffer else { return Ok(()) };
-        buffer.flush(patience).map_err(|error| {
-            Error::io("write the records held for", self.direct.lock().location().path(), error)
-        })
+        let checked = buffer.check_process();
+        checked.map_err(|error| Error::io("write to", self.path.as_path(), error))?;
+        buffer.flush(patience)
     }
 
     /// What syncs the records written so far, and the number of the last of them.
@@ -353,7 +416,7 @@ impl Core {
             let (records, active) = direct.position();
             (records, active, Arc::clone(direct.location()))
         };
-        (records, move || fs::sync_data(&active, location.path()))
+        (records, move || self.custody.sync_active(&active, &location))
     }
 
     /// What a log call does once it has let go of the write mutex.
@@ -362,8 +425,10 @@ impl Core {
         self.journal.tell();
         if self.config.maintenance == Maintenance::Inline {
             self.obey();
-            if self.signal.is_raised() {
+            // One call does the work; others need not wait for it.
+            if self.signal.is_nudged() && !self.is_working.swap(true, Acquire) {
                 self.work_off_signal();
+                self.is_working.store(false, Release);
             }
         }
     }
@@ -376,7 +441,11 @@ impl Core {
         let location = Arc::clone(self.direct.lock().location());
         if self.keeper.is_due(&location, raised) {
             // Counted and noted where it happened, and tried again later.
-            let _ = self.maintain(&|| !self.signal.is_over());
+            let _ = self.maintain(&|| {
+                // Packing a backup may take long, and what others leave meanwhile waits to be synced.
+                let _ = self.custody.sync_left(&self.journal);
+                !self.signal.is_over()
+            });
         }
         self.journal.tell();
     }
@@ -425,6 +494,11 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // Neither the threads nor whoever may have held the locks are here to be waited for.
+            std::mem::forget((self.deliverer.take(), self.keeper.take(), self.follower.take()));
+            return;
+        }
         if let Some(buffer) = &self.core.buffer {
             buffer.end();
         }
@@ -466,11 +540,12 @@ fn with_pieces<T>(
 ) -> io::Result<T> {
     const KEEP: usize = 64 * 1024;
     // Taken out, so that a value which logs while it is formatted finds an empty one.
-    let mut pieces = PIECES.take();
+    // Where this thread is ending and has none any more, it is an empty one as well.
+    let mut pieces = PIECES.try_with(Cell::take).unwrap_or_default();
     pieces.clear();
     let done = gather(&mut pieces).and_then(|()| write(&pieces));
     if pieces.capacity() <= KEEP {
-        PIECES.set(pieces);
+        let _ = PIECES.try_with(|kept| kept.set(pieces));
     }
     done
 }
@@ -515,7 +590,7 @@ impl io::Write for &RotatingFileWriter {
         }
     }
 
-    /// Waits until the records taken so far are in the kernel. With direct delivery they are already.
+    /// As [`RotatingFileWriter::flush`].
     fn flush(&mut self) -> io::Result<()> {
         Ok(self.drain()?)
     }
@@ -541,6 +616,6 @@ impl io::Write for RotatingFileWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        (&*self).flush()
+        Ok(self.drain()?)
     }
 }

@@ -1,9 +1,12 @@
 //! Buffered delivery: what is promised when a log call does not wait for the kernel.
 
 use crate::support::{Dir, check, record};
-use logrotor::{Delivery, Overflow};
+use logrotor::{Delivery, Event, Overflow, RotatingFileWriter};
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn delivery(capacity: usize, overflow: Overflow) -> Delivery {
@@ -129,4 +132,47 @@ fn rotation_by_hand_comes_after_the_records_before_it() {
     log.close().unwrap();
     assert_eq!(std::fs::read_to_string(backup).unwrap(), "before\n");
     assert_eq!(dir.active_lines(), ["after"]);
+}
+
+// An observer may write to the log. With buffered delivery it was told by the thread that empties the
+// buffer: where there was no room it waited there for itself, and the log stood still for ever; so did a
+// `flush` or `rotate`.
+#[test]
+fn regression_observer_that_uses_the_log_does_not_wait_for_its_own_thread() {
+    let dir = Dir::new();
+    let handle = Arc::new(Mutex::new(None::<RotatingFileWriter>));
+    let (inner, once) = (Arc::clone(&handle), AtomicBool::new(false));
+    let (done, result) = channel();
+    let log = dir
+        .writer()
+        .max_size(200)
+        .delivery(Delivery::Buffered {
+            capacity: 100,
+            flush_interval: NEVER,
+            overflow: Overflow::Block,
+        })
+        .observer(move |event| {
+            let log = inner.lock().unwrap().clone();
+            if let (Event::Rotated { .. }, Some(mut log), false) =
+                (event, log, once.swap(true, Ordering::SeqCst))
+            {
+                for _ in 0..4 {
+                    log.write_all(&[[b'o'; 60].as_slice(), b"\n"].concat()).unwrap();
+                }
+                let (flushed, rotated) = (log.flush(), log.rotate());
+                done.send((flushed.is_ok(), rotated.is_ok())).unwrap();
+            }
+        })
+        .build()
+        .unwrap();
+    *handle.lock().unwrap() = Some(log.clone());
+    for _ in 0..10 {
+        (&log).write_all(&[[b'x'; 60].as_slice(), b"\n"].concat()).unwrap();
+    }
+    assert_eq!(result.recv_timeout(Duration::from_secs(60)), Ok((true, true)));
+    (&log).flush().unwrap();
+    handle.lock().unwrap().take();
+    let lines = dir.all_lines();
+    assert_eq!(lines.iter().filter(|line| line.starts_with('x')).count(), 10);
+    assert_eq!(lines.iter().filter(|line| line.starts_with('o')).count(), 4);
 }

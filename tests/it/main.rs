@@ -11,14 +11,33 @@
 
 mod atomic;
 mod buffered;
+#[cfg(all(unix, feature = "fault"))]
+mod crash;
 mod direct;
+mod durability;
+mod errors;
+#[cfg(all(unix, feature = "fault"))]
+mod faults;
+mod foreign;
+mod header;
 mod lock;
+mod maintenance;
 mod names;
+mod observer;
+#[cfg(unix)]
+mod permissions;
 #[cfg(feature = "policy")]
 mod policy;
 #[cfg(feature = "policy")]
 mod policy_writer;
 mod processes;
+mod reader;
+mod recovery;
+#[cfg(all(unix, feature = "fault"))]
+mod scenario;
+mod straggler;
 mod support;
 mod support_lock;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod triggers;

@@ -579,7 +579,7 @@ fn every_kind_of_damage_is_told_once_and_repaired_from_the_copies() {
         put(dir, &read(dir)[..read(dir).len() - 3]);
     });
     check_damage("truncated header", "its header is not whole", |dir, _| {
-        put(dir, &read(dir)[..40])
+        put(dir, &read(dir)[..40]);
     });
     check_damage("empty", "it holds no setting", |dir, _| put(dir, ""));
     check_damage("missing", "it is missing", |dir, _| std::fs::remove_file(file(dir)).unwrap());
@@ -702,9 +702,9 @@ mod faults {
                 job("policy-update", &dir).env("LOGROTOR_FAULT", format!("{step}:kill")).spawn();
             assert_eq!(worker.hear(), None, "step {step} was not reached");
             if read(&dir) == before {
-                old += 1
+                old += 1;
             } else {
-                new += 1
+                new += 1;
             }
             check_after(&dir, &format!("killed at step {step}"), &before);
         }

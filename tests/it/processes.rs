@@ -1,46 +1,297 @@
-//! Many processes on one log: every record once, whole, in order.
+//! Many processes on one log: every record once, whole, in order, whatever becomes of the lock file, of
+//! its holder, or of the workers.
 
-use crate::support::{Dir, Job, Verdict, check, record};
+use crate::support::{
+    Dir, Job, Random, Verdict, Worker, check, eventually, is_long, next_worker, record, seed,
+};
+use logrotor::Maintenance;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-/// Has `workers` processes write `count` records each; returns what became of them.
-fn run(workers: usize, count: usize, job: impl Fn(Job) -> Job) -> Verdict {
-    let dir = Dir::new();
-    let job = job(Job::new("write", &dir.log()).with("count", count));
+/// An hour, in milliseconds: a worker that looks beyond its own handle only to rotate.
+const NEVER: usize = 3_600_000;
+
+/// Starts `workers` processes that wait for a word to write `count` records each.
+fn start(job: &Job, workers: usize, count: usize) -> Vec<Worker> {
+    let job = job.clone().with("count", count);
     let mut all: Vec<_> = (0..workers).map(|id| job.clone().with("worker", id).spawn()).collect();
     all.iter_mut().for_each(|worker| worker.expect("ready"));
-    all.iter_mut().for_each(|worker| worker.tell("go"));
-    all.into_iter().for_each(crate::support::Worker::finish);
-    let expected: BTreeMap<_, _> = (0..workers).map(|id| (id, count)).collect();
-    check(&dir.all_lines(), &expected)
+    all
 }
 
-fn every_record_once(workers: usize, count: usize, max_size: usize) {
-    let sized = |job: Job| job.with("max_size", max_size);
-    let variants: [(&str, &dyn Fn(Job) -> Job); 4] = [
-        ("timestamp", &|job| sized(job)),
-        ("timestamp, gzip", &|job| sized(job).with("gzip", 1)),
-        ("number", &|job| sized(job).with("numbered", 1)),
-        ("number, gzip", &|job| sized(job).with("numbered", 1).with("gzip", 1)),
-    ];
-    for (name, variant) in variants {
-        let verdict = run(workers, count, variant);
-        assert!(verdict.is_clean(), "{workers} x {count}, {max_size} bytes, {name}: {verdict}");
-        assert_eq!(verdict.found, workers * count);
+/// Has `workers` processes write `count` records each, all at once.
+fn run(job: &Job, workers: usize, count: usize) {
+    let mut all = start(job, workers, count);
+    all.iter_mut().for_each(|worker| worker.tell("go"));
+    all.into_iter().for_each(Worker::finish);
+}
+
+/// What became of the records of `workers` that wrote `count` each.
+fn verdict(dir: &Dir, workers: usize, count: usize) -> Verdict {
+    check(&dir.all_lines(), &(0..workers).map(|id| (id, count)).collect())
+}
+
+/// One cell of the table of workers, limits, packings and namings.
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    workers: usize,
+    count: usize,
+    max_size: usize,
+    gzip: bool,
+    numbered: bool,
+}
+
+impl Cell {
+    fn job(&self, log: &Path) -> Job {
+        // What is asked here is what becomes of the records, not how soon ten workers that do nothing but
+        // rotate get at the lock.
+        let mut job =
+            Job::new("write", log).with("max_size", self.max_size).with("lock_ms", 60_000);
+        if self.gzip {
+            job = job.with("gzip", 1);
+        }
+        if self.numbered {
+            job = job.with("numbered", 1);
+        }
+        job
+    }
+
+    fn check(&self) {
+        let dir = Dir::new();
+        let job = self.job(&dir.log());
+        run(&job, self.workers, self.count);
+        let verdict = verdict(&dir, self.workers, self.count);
+        assert!(verdict.is_clean() && verdict.extra == 0, "{self:?}: {verdict}");
+        assert_eq!(verdict.found, self.workers * self.count);
+        assert!(!dir.backups().is_empty() || self.max_size > 1024 * 1024, "{self:?}");
+        self.check_packing(&dir, &job);
+    }
+
+    /// Whatever the workers left to each other as they ended, the next one finishes.
+    fn check_packing(&self, dir: &Dir, job: &Job) {
+        job.builder().maintenance(Maintenance::Inline).build().unwrap().close().unwrap();
+        let backups = dir.backups();
+        assert!(backups.iter().all(|name| name.ends_with(".gz") == self.gzip), "{self:?}");
+        assert_eq!(dir.names().len(), backups.len() + 1, "{self:?}: {:?}", dir.names());
+    }
+}
+
+/// Checks a limit with both packings and namings. The short form writes a part of the records.
+fn every_record_once(max_size: usize, part: usize) {
+    for (workers, count) in [(2, 10_000), (5, 4_000), (10, 2_000)] {
+        for (gzip, numbered) in [(false, false), (true, false), (false, true), (true, true)] {
+            let count = if is_long() { count } else { count / part };
+            // With numbers each rotation renames all backups, so that the time grows with the square of
+            // their number: 10 000 of them would take hours.
+            let count = if numbered && max_size < 1024 { count.min(600 / workers) } else { count };
+            Cell { workers, count, max_size, gzip, numbered }.check();
+        }
     }
 }
 
 #[test]
-fn five_workers_at_5_kib_lose_double_and_tear_nothing() {
-    every_record_once(5, 4_000, 5 * 1024);
+fn every_record_is_found_once_whole_and_in_order_at_200_bytes() {
+    every_record_once(200, 10);
+}
+
+#[test]
+fn every_record_is_found_once_whole_and_in_order_at_5_kib() {
+    every_record_once(5 * 1024, 2);
+}
+
+#[test]
+fn every_record_is_found_once_whole_and_in_order_at_1_mib() {
+    every_record_once(1024 * 1024, 1);
 }
 
 #[test]
 fn checker_sees_what_is_dropped_doubled_torn_and_disordered() {
     let lines: Vec<_> = (0..1000).map(|seq| record(1, seq).trim_end().to_owned()).collect();
     let expected = BTreeMap::from([(1, 1000)]);
-    assert!(check(&lines, &expected).is_clean());
-    let kept = lines.iter().enumerate().filter(|(at, _)| at % 20 != 0);
-    let kept: Vec<_> = kept.map(|(_, line)| line.clone()).collect();
-    assert_eq!(check(&kept, &expected).lost, 50);
+    let clean = check(&lines, &expected);
+    assert!(clean.is_clean() && clean.found == 1000);
+
+    let (every_20th, others): (Vec<_>, Vec<_>) =
+        lines.iter().cloned().enumerate().partition(|(at, _)| at % 20 == 0);
+    let dropped: Vec<_> = others.into_iter().map(|(_, line)| line).collect();
+    assert_eq!(check(&dropped, &expected), Verdict { found: 950, lost: 50, ..Verdict::default() });
+
+    let doubled = lines.iter().enumerate();
+    let doubled: Vec<_> =
+        doubled.flat_map(|(at, line)| vec![line.clone(); 1 + usize::from(at % 20 == 0)]).collect();
+    assert_eq!(
+        check(&doubled, &expected),
+        Verdict { found: 1000, doubled: every_20th.len(), ..Verdict::default() }
+    );
+
+    let mut torn = lines.clone();
+    let tail = torn[500].split_off(30);
+    torn.insert(501, tail);
+    let verdict = check(&torn, &expected);
+    assert_eq!((verdict.lost, verdict.torn, verdict.is_clean()), (1, 2, false));
+
+    let mut disordered = lines;
+    disordered.swap(10, 11);
+    let verdict = check(&disordered, &expected);
+    assert_eq!((verdict.disordered, verdict.found, verdict.is_clean()), (1, 1000, false));
+}
+
+#[test]
+fn one_overflow_is_one_rotation_for_ten_processes_that_arrive_together() {
+    const WORKERS: usize = 10;
+    let dir = Dir::new();
+    let job = Job::new("obey", &dir.log()).with("max_size", 4096).with("inline", 1);
+    let job = job.with("check_ms", NEVER).with("lock_ms", 60_000);
+    let mut workers: Vec<_> = (0..WORKERS).map(|_| job.spawn()).collect();
+    workers.iter_mut().for_each(|worker| worker.expect("ready"));
+    for round in 1..=10 {
+        // Each sees the segment full, and has a record that does not fit any more.
+        workers[0].write(&"x".repeat(4090 - dir.read("app.log").len()));
+        for worker in &mut workers {
+            assert_eq!(worker.ask("reopen"), "ok");
+        }
+        workers.iter_mut().for_each(|worker| worker.tell("write no room"));
+        workers.iter_mut().for_each(|worker| worker.expect("ok"));
+        let mut sum = |counter| workers.iter_mut().map(|worker| worker.count(counter)).sum::<u64>();
+        assert_eq!((sum("rotations"), sum("skips")), (round, round * (WORKERS as u64 - 1)));
+        assert_eq!(dir.active_lines(), ["no room"; WORKERS]);
+    }
+    assert_eq!(dir.backups().len(), 10);
+}
+
+#[test]
+fn segment_exceeds_max_size_by_about_one_record_per_worker_at_most() {
+    const WORKERS: usize = 10;
+    const MAX_SIZE: usize = 5 * 1024;
+    let longest = (0..90).map(|seq| record(0, seq).len()).max().unwrap();
+    // What a worker that was alone for long may write before it asks for the size again.
+    let unasked = 4096.min(MAX_SIZE / 16);
+    let dir = Dir::new();
+    let job = Job::new("write", &dir.log()).with("max_size", MAX_SIZE).with("lock_ms", 60_000);
+    run(&job, WORKERS, 2_000);
+    let most = dir.backups().iter().map(|name| dir.read(name).len()).max().unwrap();
+    assert!(most <= MAX_SIZE + WORKERS * (longest + unasked), "{most}");
+}
+
+/// Removes the lock file whenever it is there, until all workers have ended.
+fn remove_while_they_run(lock: &Path, workers: &mut [Worker]) -> usize {
+    let mut removed = 0;
+    while !workers.iter_mut().all(Worker::has_ended) {
+        removed += (0..50).filter(|_| std::fs::remove_file(lock).is_ok()).count();
+    }
+    removed
+}
+
+#[test]
+fn lock_file_removed_by_hand_while_processes_rotate_costs_no_record() {
+    const WORKERS: usize = 4;
+    const COUNT: usize = 1_000;
+    for (gzip, numbered) in [(false, false), (true, false), (false, true)] {
+        let dir = Dir::new();
+        let cell = Cell { workers: WORKERS, count: COUNT, max_size: 1024, gzip, numbered };
+        let mut workers = start(&cell.job(&dir.log()), WORKERS, COUNT);
+        workers.iter_mut().for_each(|worker| worker.tell("go"));
+        let removed = remove_while_they_run(&dir.file("app.log.lock"), &mut workers);
+        assert!(removed > 0);
+        workers.into_iter().for_each(Worker::finish);
+        let Verdict { found, doubled, torn, extra, .. } = verdict(&dir, WORKERS, COUNT);
+        // Two that rotate at once, as they then may, can name their backups the wrong way round, so the
+        // order of segments is not asked.
+        assert_eq!((found, doubled, torn, extra), (WORKERS * COUNT, 0, 0, 0), "{cell:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn stopped_lock_holder_delays_no_record_and_rotation_is_made_once_it_lets_go() {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let dir = Dir::new();
+    let job =
+        Job::new("obey", &dir.log()).with("max_size", 10).with("lock_ms", PATIENCE.as_millis());
+    let mut worker = job.spawn();
+    worker.expect("ready");
+    worker.write("first");
+    let mut holder =
+        Job::new("hold", &dir.log()).with("lock", dir.file("app.log.lock").display()).spawn();
+    holder.expect("ready");
+    holder.stop();
+    for seq in 0..5 {
+        let asked = Instant::now();
+        worker.write(&format!("postponed {seq}"));
+        assert!(asked.elapsed() < PATIENCE + Duration::from_secs(5));
+    }
+    assert_eq!((worker.count("rotations"), dir.active_lines().len()), (0, 6));
+    assert!(worker.count("timeouts") >= 1 && worker.count("lock_waits") >= 1);
+    assert!(worker.ask("last").contains(&format!("last owner: pid {}, running", holder.pid())));
+    holder.go_on();
+    holder.tell("let go");
+    eventually("the rotation is made", || {
+        worker.write("later");
+        worker.count("rotations") >= 1
+    });
+    assert_eq!(dir.all_lines()[0], "first");
+}
+
+/// A worker that is to be killed, and where it notes how many of its records are written.
+struct Victim {
+    id: usize,
+    process: Worker,
+    note: std::path::PathBuf,
+}
+
+impl Victim {
+    fn start(job: &Job, notes: &Dir, id: usize) -> Self {
+        let note = notes.file(&id.to_string());
+        let job = job.clone().with("worker", id).with("count", 1_000_000);
+        let mut process = job.with("acknowledged", note.display()).with("check_ms", 10).spawn();
+        process.expect("ready");
+        Self { id, process, note }
+    }
+
+    fn acknowledged(&self) -> usize {
+        let bytes = std::fs::read(&self.note).unwrap_or_default();
+        bytes.try_into().map_or(0, |bytes| usize::try_from(u64::from_le_bytes(bytes)).unwrap())
+    }
+}
+
+/// Kills workers at random moments, in rounds, and checks what is found afterwards.
+fn every_acknowledged_record_survives(rounds: usize, job: impl Fn(Job) -> Job) {
+    const WORKERS: usize = 3;
+    let mut random = Random(seed());
+    let (dir, notes) = (Dir::new(), Dir::new());
+    let job = job(Job::new("acknowledge", &dir.log()).with("max_size", 2048).with("gzip", 1));
+    let mut expected = BTreeMap::new();
+    for round in 0..rounds {
+        let start = |worker| Victim::start(&job, &notes, round * WORKERS + worker);
+        let mut victims: Vec<_> = (0..WORKERS).map(start).collect();
+        while !victims.is_empty() {
+            let mut victim = victims.swap_remove(random.below(victims.len()));
+            let enough = victim.acknowledged() + 1 + random.below(200);
+            eventually("it has written some more", || victim.acknowledged() >= enough);
+            victim.process.kill();
+            expected.insert(victim.id, victim.acknowledged());
+        }
+    }
+    next_worker(&job, record(999, 0).trim_end());
+    expected.insert(999, 1);
+
+    let verdict = check(&dir.all_lines(), &expected);
+    assert!(verdict.is_clean(), "{verdict}");
+    // Each may have died between its last write and its note.
+    assert!(verdict.extra <= rounds * WORKERS, "{verdict}");
+    let names = dir.names();
+    assert!(names.iter().all(|name| name == "app.log" || name.ends_with(".gz")), "{names:?}");
+}
+
+#[test]
+fn every_acknowledged_record_survives_kill_9_of_the_workers_again_and_again() {
+    every_acknowledged_record_survives(if is_long() { 200 } else { 8 }, |job| job);
+}
+
+#[test]
+fn every_acknowledged_record_survives_kill_9_of_the_workers_while_they_rename_numbered_backups() {
+    every_acknowledged_record_survives(if is_long() { 20 } else { 3 }, |job| {
+        job.with("numbered", 1)
+    });
 }

@@ -2,7 +2,8 @@
 //! everything back.
 
 use logrotor::{
-    Builder, Compression, ErrorKind, FileLock, Maintenance, Naming, RotatingFileWriter, Stats, Wait,
+    Builder, Compression, Durability, ErrorKind, FileLock, Maintenance, Naming, RotatingFileWriter,
+    Stats, Wait,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -248,17 +249,26 @@ impl Job {
 
     /// Starts a process that does this, by running this test binary again.
     pub fn spawn(&self) -> Worker {
+        let mut child =
+            self.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
+    }
+
+    /// What starts that process.
+    pub fn command(&self) -> Command {
         let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = self.binary();
         command
             .args(["--exact", "support::child", "--nocapture", "--include-ignored"])
-            .env(ORDERS, orders)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+            .env(ORDERS, orders);
         for (key, value) in &self.0 {
             if let Some(variable) = key.strip_prefix(ENV) {
                 command.env(variable, value);
             }
+        }
+        if self.has("cwd") {
+            command.current_dir(self.text("cwd"));
         }
         #[cfg(unix)]
         if self.has("uid") {
@@ -266,9 +276,19 @@ impl Job {
             std::os::unix::process::CommandExt::gid(&mut command, id);
             std::os::unix::process::CommandExt::uid(&mut command, id);
         }
-        let mut child = command.spawn().unwrap();
-        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
+        command
+    }
+
+    /// This test binary, with files that cannot grow beyond `file_blocks` of 512 bytes if the job says so.
+    fn binary(&self) -> Command {
+        let this = std::env::current_exe().unwrap();
+        if !self.has("file_blocks") {
+            return Command::new(this);
+        }
+        let mut limited = Command::new("sh");
+        let script = "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"";
+        limited.args(["-c", script, "sh", self.text("file_blocks")]).arg(this);
+        limited
     }
 
     fn received() -> Option<Self> {
@@ -292,6 +312,10 @@ impl Job {
         if self.has("inline") {
             builder = builder.maintenance(Maintenance::Inline);
         }
+        #[cfg(all(unix, feature = "fault"))]
+        if self.has("buffered") {
+            builder = builder.delivery(crate::scenario::buffered());
+        }
         if self.has("mode") {
             builder = builder.mode(u32::from_str_radix(self.text("mode"), 8).unwrap());
         }
@@ -301,10 +325,44 @@ impl Job {
         if self.has("check_ms") {
             builder = builder.check_interval(millis(self.number("check_ms")));
         }
+        if self.has("on_rotate") {
+            builder = builder.durability(Durability::OnRotate);
+        }
+        if self.has("every_record") {
+            builder = builder.durability(Durability::EveryRecord);
+        }
         if self.has("lock_ms") {
             builder = builder.lock_timeout(millis(self.number("lock_ms")));
         }
         builder
+    }
+}
+
+/// The file operations that a process made, as the fault hook counts them.
+#[cfg(all(unix, feature = "fault"))]
+pub struct Trace(tempfile::NamedTempFile);
+
+#[cfg(all(unix, feature = "fault"))]
+impl Trace {
+    pub fn new() -> Self {
+        Self(tempfile::NamedTempFile::new().unwrap())
+    }
+
+    /// This job, traced.
+    pub fn of(&self, job: &Job) -> Job {
+        job.clone().env("LOGROTOR_FAULT_COUNT", self.0.path().display())
+    }
+
+    /// How many operations there were up to now.
+    pub fn len(&self) -> usize {
+        std::fs::read_to_string(self.0.path()).unwrap().lines().count()
+    }
+
+    /// The number of the first `verb` after operation `after`.
+    pub fn first(&self, verb: &str, after: usize) -> usize {
+        let text = std::fs::read_to_string(self.0.path()).unwrap();
+        let is_it = |line: &str| line.split_once(' ').is_some_and(|(_, what)| what == verb);
+        after + 1 + text.lines().skip(after).position(is_it).expect("it was never made")
     }
 }
 
@@ -388,6 +446,13 @@ impl Worker {
         assert!(self.child.wait().unwrap().success());
     }
 
+    /// Waits until it ends, and says whether it ended well.
+    pub fn end(mut self) -> bool {
+        drop(self.stdin.take());
+        while self.hear().is_some() {}
+        self.child.wait().unwrap().success()
+    }
+
     /// Waits until the kernel says that it is stopped.
     pub fn stop(&self) {
         self.signal("-STOP");
@@ -413,6 +478,18 @@ impl Drop for Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Has a worker write one record, rotate, and do what maintenance is due. It is a process: those that the
+/// tests beside this one start would hold its handles for a moment, and so leases, if it were not.
+pub fn next_worker(job: &Job, text: &str) {
+    let mut worker = job.clone().with("task", "obey").spawn();
+    worker.expect("ready");
+    worker.write(text);
+    for order in ["rotate", "close"] {
+        assert_eq!(worker.ask(order), "ok", "{order}");
+    }
+    worker.finish();
 }
 
 /// What the worker says to its parent.
@@ -441,10 +518,16 @@ fn child() {
         "hold" => hold(&job),
         "acknowledge" => acknowledge(&job),
         "calendar" => crate::triggers::calendar(&job),
+        #[cfg(feature = "fault")]
+        "commit" => crate::durability::traced::commit(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
         #[cfg(feature = "policy")]
         task if task.starts_with("policy-") => crate::policy::child(&job),
+        #[cfg(all(unix, feature = "fault"))]
+        "play" => crate::scenario::play(&job),
+        "open" => crate::errors::open(&job),
+        "suffer" => crate::errors::suffer(&job),
         other => panic!("no such task: {other}"),
     }
 }
@@ -498,13 +581,24 @@ fn obey(job: &Job) {
         match verb {
             "write" => say(answer(log.write_all(format!("{rest}\n").as_bytes()))),
             "rotate" => say(answer(log.rotate())),
+            "sync" => say(answer(log.sync())),
             "reopen" => say(answer(log.reopen())),
             "count" => say(counter(&log.stats(), rest)),
             "last" => say(log.stats().last_error.map(|e| e.to_string()).unwrap_or_default()),
+            "cd" => say(answer(std::env::set_current_dir(rest))),
             "close" => say(answer(log.clone().close())),
+            "threads" => say(threads()),
             other => panic!("no such verb: {other}"),
         }
     }
+}
+
+/// How many threads of this process are a log's own.
+fn threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names =
+        tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
+    names.filter(|name| name.starts_with("logrotor")).count()
 }
 
 fn counter(stats: &Stats, name: &str) -> u64 {
@@ -519,6 +613,7 @@ fn counter(stats: &Stats, name: &str) -> u64 {
         "compressions" => stats.compressions,
         "deferrals" => stats.deferrals,
         "pruned" => stats.pruned,
+        "torn" => stats.torn,
         "timeouts" => stats.failures(ErrorKind::LockTimeout),
         "failures" => stats.all_failures(),
         other => panic!("no such counter: {other}"),

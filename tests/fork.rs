@@ -1,0 +1,164 @@
+//! A log across `fork`: a file of its own, since it forks this very process.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+use fork::{Fork, fork};
+use logrotor::{Builder, Delivery, Maintenance, RotatingFileWriter};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use std::io::{ErrorKind, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// Does `work` in a forked child, which must end well, and soon; and `meanwhile` in this process.
+fn in_child(work: impl FnOnce(), meanwhile: impl FnOnce()) {
+    let child = match fork().unwrap() {
+        // Never back into the test harness, which is the parent's.
+        Fork::Child => {
+            let done = catch_unwind(AssertUnwindSafe(work));
+            std::process::exit(i32::from(done.is_err()));
+        }
+        Fork::Parent(child) => Pid::from_raw(child).unwrap(),
+    };
+    meanwhile();
+    let start = Instant::now();
+    loop {
+        if let Some((_, status)) = waitpid(Some(child), WaitOptions::NOHANG).unwrap() {
+            return assert_eq!(status.exit_status(), Some(0), "the child failed");
+        }
+        if start.elapsed() > Duration::from_secs(60) {
+            kill_process(child, Signal::KILL).unwrap();
+            panic!("the child hangs");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn builder(dir: &Path) -> Builder {
+    RotatingFileWriter::builder(dir.join("app.log"))
+}
+
+fn write(mut log: &RotatingFileWriter, who: &str, count: usize) {
+    for seq in 0..count {
+        writeln!(log, "{who} {seq}").unwrap();
+    }
+}
+
+/// All lines of the log's plain files, in any order.
+fn lines(dir: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .flat_map(|file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn assert_every_line_once(dir: &Path, writers: &[&str], count: usize) {
+    let mut found = lines(dir);
+    let mut expected: Vec<_> =
+        writers.iter().flat_map(|who| (0..count).map(move |seq| format!("{who} {seq}"))).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn handle_carried_through_fork_serves_parent_and_child() {
+    for maintenance in [Maintenance::Inline, Maintenance::Thread] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = builder(dir.path()).max_size(500).maintenance(maintenance).build().unwrap();
+        write(&log, "before", 20);
+        in_child(|| write(&log, "child", 1000), || write(&log, "parent", 1000));
+        write(&log, "parent again", 20);
+        let count = |who: &str| {
+            lines(dir.path()).iter().filter(|line| line.starts_with(&format!("{who} "))).count()
+        };
+        assert_eq!([count("before"), count("child")], [20, 1000]);
+        assert_eq!(lines(dir.path()).len(), 20 + 1000 + 1000 + 20);
+    }
+}
+
+// A forked child has no threads but the one that forked, yet dropping its handle waited for the end of the
+// log's thread.
+#[test]
+fn regression_handle_dropped_by_a_forked_child_does_not_wait_for_threads_of_its_parent() {
+    for delivery in [Delivery::Direct, Delivery::buffered()] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = builder(dir.path()).delivery(delivery).build().unwrap();
+        writeln!(log, "before 0").unwrap();
+        log.flush().unwrap();
+        let mut copy = Some(log.clone());
+        drop(log);
+        in_child(|| drop(copy.take()), || {});
+        writeln!(copy.as_mut().unwrap(), "before 1").unwrap();
+        drop(copy);
+        assert_every_line_once(dir.path(), &["before"], 2);
+    }
+}
+
+// A forked child has no thread that empties its copy of the buffer, so records went there and nowhere else,
+// and a flush waited for ever.
+#[test]
+fn regression_buffer_in_a_forked_child_refuses_records_instead_of_keeping_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = builder(dir.path()).delivery(Delivery::buffered()).build().unwrap();
+    writeln!(log, "before 0").unwrap();
+    log.flush().unwrap();
+    in_child(
+        || {
+            let mut log = log.clone();
+            // At once, or if the thread was not idle yet, when half of the buffer is full.
+            let refused = (0..).find_map(|_| writeln!(log, "lost").err()).unwrap();
+            assert_eq!(refused.kind(), ErrorKind::Unsupported);
+            let refused = std::io::Error::from(log.flush().unwrap_err());
+            assert_eq!(refused.kind(), ErrorKind::Unsupported);
+            log.rotate().unwrap_err();
+        },
+        || {},
+    );
+    drop(log);
+    assert_every_line_once(dir.path(), &["before"], 1);
+}
+
+#[test]
+fn child_forked_while_a_thread_is_in_a_log_call_opens_the_log_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (inside, is_inside) = channel();
+    let (go_on, may_go_on) = channel::<()>();
+    let (inside, may_go_on) = (std::sync::Mutex::new(inside), std::sync::Mutex::new(may_go_on));
+    let armed = std::sync::Arc::new(AtomicBool::new(false));
+    let is_armed = std::sync::Arc::clone(&armed);
+    // A header is asked for within a log call that rotates.
+    let log = builder(dir.path())
+        .max_size(9)
+        .header(move || {
+            if is_armed.swap(false, Ordering::SeqCst) {
+                inside.lock().unwrap().send(()).unwrap();
+                may_go_on.lock().unwrap().recv().unwrap();
+            }
+            Vec::new()
+        })
+        .build()
+        .unwrap();
+    write(&log, "parent", 1);
+    armed.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        scope.spawn(|| writeln!(&log, "parent 1").unwrap());
+        is_inside.recv().unwrap();
+        in_child(
+            || {
+                // The rotation lock is the parent's, so the records go to the segment there is.
+                let own = builder(dir.path()).lock_timeout(Duration::ZERO).build().unwrap();
+                write(&own, "child", 2);
+            },
+            || {},
+        );
+        go_on.send(()).unwrap();
+    });
+    drop(log);
+    assert_every_line_once(dir.path(), &["child", "parent"], 2);
+}

@@ -1,0 +1,121 @@
+//! File operations that fail: each in turn, once and for as long as it takes, with every errno.
+
+use crate::scenario::{Variant, acknowledged, take_over};
+use crate::support::{Dir, is_long};
+use rustix::io::Errno;
+use std::path::Path;
+
+const ERRNOS: [Errno; 7] =
+    [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::ACCESS, Errno::MFILE, Errno::INTR, Errno::STALE];
+
+/// What the child said of how it went.
+#[derive(Debug)]
+struct Account {
+    refused: u64,
+    returned: u64,
+    failures: u64,
+    torn: u64,
+    closed: bool,
+    /// The verb of the first operation that the fault struck; `None` if it struck none.
+    struck: Option<String>,
+}
+
+/// Plays the scenario under the plan `which:effect`; all that is acknowledged must be there at the end.
+fn play(at: usize, which: &str, effect: &str, variant: Variant) -> Account {
+    let (dir, aside) = (Dir::new(), Dir::new());
+    let (count, until, trace) = (aside.file("count"), aside.file("until"), aside.file("trace"));
+    let job = variant
+        .job("play", &dir.log())
+        .with("worker", 1)
+        .with("recover", 1)
+        .with("acknowledged", count.display())
+        .with("until", until.display())
+        .env("LOGROTOR_FAULT_UNTIL", until.display())
+        .env("LOGROTOR_FAULT_COUNT", trace.display())
+        .env("LOGROTOR_FAULT", format!("{at}{which}:{effect}"));
+    let mut child = job.spawn();
+    let said = child.hear().unwrap_or_else(|| panic!("{at}{which}:{effect} {variant}: it died"));
+    child.finish();
+    let numbers: Vec<u64> = said.split(' ').map_while(|word| word.parse().ok()).collect();
+    let [refused, returned, failures, torn] = numbers[..] else { panic!("{said}") };
+    let closed = said.ends_with("closed");
+    take_over(&dir, variant, None, acknowledged(&count), 0);
+    Account { refused, returned, failures, torn, closed, struck: verb_of(at, &trace) }
+}
+
+fn verb_of(at: usize, trace: &Path) -> Option<String> {
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let start = format!("{at} ");
+    trace.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix(" !")).map(str::to_owned)
+}
+
+/// Strikes at operation 1, 2, and so on, as long as the scenario has as many. In the short form each operation
+/// fails with one errno, in the long one with every; and of faults that last only every `stride`th
+/// begins.
+fn struck_at_every_operation(which: &str, stride: usize, mut check: impl FnMut(&str, &Account)) {
+    for (turn, variant) in Variant::all().into_iter().enumerate() {
+        for at in (1..).step_by(if is_long() { 1 } else { stride }) {
+            let chosen = (at + turn) % ERRNOS.len();
+            let errnos = if is_long() { &ERRNOS[..] } else { &ERRNOS[chosen..=chosen] };
+            let mut any = false;
+            for errno in errnos {
+                // A call that is interrupted for ever is tried again for ever.
+                let some = format!("-{}", at + 20);
+                let is_endless = which == "+" && *errno == Errno::INTR;
+                let which = if is_endless { &some } else { which };
+                let effect = format!("errno={}", errno.raw_os_error());
+                let account = play(at, which, &effect, variant);
+                any |= account.struck.is_some();
+                check(&format!("{at}{which}:{errno:?} {variant}: {account:?}"), &account);
+            }
+            if !any {
+                println!("{variant}: struck at operations 1 to {}", at - 1);
+                assert!(at > 50, "{at}");
+                break;
+            }
+        }
+    }
+}
+
+/// Operations whose failure need not be told: the record was appended after all, or what was asked for is
+/// only a help (the true size, the owner's name in the lock file), or the lock file may not be
+/// removed by us and stays.
+fn may_go_untold(verb: Option<&str>) -> bool {
+    matches!(verb, None | Some("append" | "ask the offset of" | "write" | "remove"))
+}
+
+#[test]
+fn operation_that_fails_once_costs_no_record_and_is_told_once() {
+    struck_at_every_operation("", 1, |what, account| {
+        let is_append = account.struck.as_deref() == Some("append");
+        assert!(account.refused <= u64::from(is_append), "{what}");
+        let all =
+            account.refused + account.returned + account.failures + u64::from(!account.closed);
+        assert!(all >= 1 || may_go_untold(account.struck.as_deref()), "{what}");
+        // A failure that `rotate` or `close` returns may be counted as maintenance's as well.
+        assert!(all <= 2, "{what}");
+        assert_eq!(account.torn, 0, "{what}");
+    });
+}
+
+#[test]
+fn operations_that_fail_for_a_while_cost_no_record_and_are_told_a_few_times() {
+    // The log's own records go in: what fails is everything else, rotation first of all.
+    struck_at_every_operation("+/!append", 2, |what, account| {
+        assert_eq!(account.refused, 0, "{what}");
+        assert!(
+            account.returned + account.failures >= 1 || may_go_untold(account.struck.as_deref()),
+            "{what}"
+        );
+        assert!(account.returned + account.failures <= 8, "{what}");
+        assert!(account.closed && account.torn == 0, "{what}");
+    });
+}
+
+#[test]
+fn records_that_are_refused_for_a_while_are_the_callers_to_write_again() {
+    struck_at_every_operation("+", 3, |what, account| {
+        assert!(account.returned + account.failures + account.refused <= 24, "{what}");
+        assert!(account.closed && account.torn == 0, "{what}");
+    });
+}

@@ -1,0 +1,359 @@
+//! What other programs do to a log while workers write to it: within `check_interval` the records go to
+//! the right file again.
+
+use crate::support::{Dir, Job, Verdict, Worker, check, eventually};
+use logrotor::{Clock, ErrorKind, Maintenance, RotatingFileWriter, Stats};
+use std::cell::Cell;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A log that looks at its path only when the test's clock says so.
+struct Watched {
+    dir: Dir,
+    clock: Clock,
+    now: Cell<SystemTime>,
+    log: RotatingFileWriter,
+}
+
+impl Watched {
+    fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    fn with(setup: impl FnOnce(logrotor::Builder) -> logrotor::Builder) -> Self {
+        let dir = Dir::new();
+        // In a directory of its own, which can be taken away.
+        std::fs::create_dir(dir.file("logs")).unwrap();
+        let now = SystemTime::now();
+        let clock = Clock::manual(now);
+        let builder = RotatingFileWriter::builder(dir.file("logs/app.log")).clock(clock.clone());
+        let builder = builder.check_interval(CHECK_INTERVAL).maintenance(Maintenance::Inline);
+        let log = setup(builder).build().unwrap();
+        Self { dir, clock, now: Cell::new(now), log }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.file("logs/app.log")
+    }
+
+    fn try_write(&self, line: &str) -> std::io::Result<()> {
+        (&self.log).write_all(format!("{line}\n").as_bytes())
+    }
+
+    fn write(&self, line: &str) {
+        self.try_write(line).unwrap();
+    }
+
+    fn pass(&self, span: Duration) {
+        self.now.set(self.now.get() + span);
+        self.clock.set(self.now.get());
+    }
+
+    /// Writes one record before the check interval is over, and one when it is.
+    fn write_before_and_after_check(&self) {
+        self.pass(CHECK_INTERVAL - Duration::from_micros(1));
+        self.write("unnoticed");
+        self.pass(Duration::from_micros(1));
+        self.write("noticed");
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.dir.lines_of("logs/app.log")
+    }
+
+    /// How often the log was created again, followed, and found cut short, without a failure.
+    fn counts(&self) -> (u64, u64, u64) {
+        let Stats { recreations, follows, truncations, .. } = self.log.stats();
+        assert_eq!(self.log.stats().all_failures(), 0, "{:?}", self.log.stats().last_error);
+        (recreations, follows, truncations)
+    }
+}
+
+#[test]
+fn deleted_log_is_made_again_within_the_check_interval() {
+    let watched = Watched::new();
+    watched.write("first");
+    std::fs::remove_file(watched.path()).unwrap();
+    watched.write_before_and_after_check();
+    assert_eq!(watched.lines(), ["noticed"]);
+    assert_eq!(watched.counts(), (1, 0, 0));
+}
+
+#[test]
+fn log_made_again_has_its_header() {
+    let watched = Watched::with(|builder| builder.header(|| b"time,level\n".to_vec()));
+    std::fs::remove_file(watched.path()).unwrap();
+    watched.write_before_and_after_check();
+    assert_eq!(watched.lines(), ["time,level", "noticed"]);
+}
+
+#[test]
+fn log_moved_and_made_anew_by_logrotate_is_followed_and_nothing_is_lost() {
+    let watched = Watched::new();
+    watched.write("first");
+    std::fs::rename(watched.path(), watched.dir.file("logs/app.log-1")).unwrap();
+    std::fs::write(watched.path(), "").unwrap();
+    watched.write_before_and_after_check();
+    assert_eq!(watched.lines(), ["noticed"]);
+    assert_eq!(watched.dir.lines_of("logs/app.log-1"), ["first", "unnoticed"]);
+    assert_eq!(watched.counts(), (0, 1, 0));
+}
+
+#[test]
+fn log_moved_and_not_made_anew_is_made_by_the_worker_and_nothing_is_lost() {
+    let watched = Watched::new();
+    watched.write("first");
+    std::fs::rename(watched.path(), watched.dir.file("logs/app.log-1")).unwrap();
+    watched.write_before_and_after_check();
+    assert_eq!(watched.lines(), ["noticed"]);
+    assert_eq!(watched.dir.lines_of("logs/app.log-1"), ["first", "unnoticed"]);
+    assert_eq!(watched.counts(), (1, 0, 0));
+}
+
+// A segment cut short was noticed only after a write to it. One that seemed full was looked at before the
+// write, by the rotation that it called for: then the truncation went uncounted, and the length of a
+// header that was gone still counted, so that the segment could pass for one without a record.
+#[test]
+fn regression_truncation_that_a_rotation_finds_is_counted_and_the_header_is_known_to_be_gone() {
+    let header = b"0123456789\n".to_vec();
+    let watched = Watched::with(|builder| builder.max_size(40).header(move || header.clone()));
+    watched.write("twenty bytes of text");
+    std::fs::write(watched.path(), "").unwrap();
+    watched.write("seems to lack room");
+    assert_eq!((watched.counts(), watched.log.stats().rotations), ((0, 0, 1), 0));
+    std::fs::write(watched.path(), "left\n").unwrap();
+    assert!(watched.log.rotate().unwrap().is_some());
+    assert_eq!(watched.counts(), (0, 0, 2));
+}
+
+#[test]
+fn log_truncated_by_copytruncate_goes_on_at_its_start_and_by_its_new_size() {
+    let watched = Watched::with(|builder| builder.max_size(30));
+    watched.write("before the copy");
+    std::fs::write(watched.path(), "").unwrap();
+    watched.write("after the copy");
+    // By the size before, this would have no room.
+    watched.write("and so on");
+    assert_eq!(watched.lines(), ["after the copy", "and so on"]);
+    assert_eq!(watched.counts(), (0, 0, 1));
+    watched.write("this has none");
+    assert_eq!(watched.lines(), ["this has none"]);
+    assert_eq!(watched.log.stats().rotations, 1);
+}
+
+#[test]
+fn truncated_log_without_its_header_is_rotated_like_any_other() {
+    let watched = Watched::with(|builder| builder.max_size(30).header(|| b"0123456789\n".to_vec()));
+    watched.write("before");
+    std::fs::write(watched.path(), "").unwrap();
+    watched.write("short");
+    assert!(watched.log.rotate().unwrap().is_some());
+    assert_eq!(watched.lines(), ["0123456789"]);
+    assert_eq!(watched.counts(), (0, 0, 1));
+}
+
+#[test]
+fn removed_directory_is_made_again_with_the_log() {
+    let watched = Watched::new();
+    watched.write("first");
+    std::fs::remove_dir_all(watched.dir.file("logs")).unwrap();
+    watched.write_before_and_after_check();
+    assert_eq!(watched.lines(), ["noticed"]);
+    assert_eq!(watched.counts(), (1, 0, 0));
+}
+
+#[test]
+fn log_is_made_in_a_directory_that_was_removed_and_made_again() {
+    let watched = Watched::new();
+    watched.write("first");
+    std::fs::remove_dir_all(watched.dir.file("logs")).unwrap();
+    std::fs::create_dir(watched.dir.file("logs")).unwrap();
+    watched.write_before_and_after_check();
+    assert_eq!(watched.lines(), ["noticed"]);
+    assert_eq!(watched.counts(), (1, 0, 0));
+}
+
+#[test]
+fn log_whose_directory_was_moved_is_made_at_its_own_path_and_nothing_is_lost() {
+    let watched = Watched::new();
+    watched.write("first");
+    std::fs::rename(watched.dir.file("logs"), watched.dir.file("old")).unwrap();
+    watched.write_before_and_after_check();
+    assert_eq!(watched.lines(), ["noticed"]);
+    assert_eq!(watched.dir.lines_of("old/app.log"), ["first", "unnoticed"]);
+    assert_eq!(watched.counts(), (1, 0, 0));
+}
+
+#[cfg(unix)]
+#[test]
+fn link_in_place_of_the_log_is_followed_and_later_backups_live_beside_its_target() {
+    let watched = Watched::new();
+    watched.write("first");
+    let target = watched.dir.path().canonicalize().unwrap().join("elsewhere/real.log");
+    std::fs::create_dir(target.parent().unwrap()).unwrap();
+    std::fs::write(&target, "there\n").unwrap();
+    std::fs::remove_file(watched.path()).unwrap();
+    std::os::unix::fs::symlink(&target, watched.path()).unwrap();
+    watched.write_before_and_after_check();
+    assert_eq!(watched.dir.lines_of("elsewhere/real.log"), ["there", "noticed"]);
+    assert_eq!((watched.counts(), watched.log.path()), ((0, 1, 0), target.clone()));
+    let backup = watched.log.rotate().unwrap().unwrap();
+    assert_eq!(backup.parent(), target.parent());
+    assert!(std::fs::symlink_metadata(watched.path()).unwrap().is_symlink());
+    watched.write("next");
+    assert_eq!(watched.lines(), ["next"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn link_to_a_file_that_is_missing_has_that_made() {
+    let watched = Watched::new();
+    watched.write("first");
+    std::fs::remove_file(watched.path()).unwrap();
+    std::os::unix::fs::symlink("../elsewhere/real.log", watched.path()).unwrap();
+    watched.write_before_and_after_check();
+    assert_eq!(watched.dir.lines_of("elsewhere/real.log"), ["noticed"]);
+    assert_eq!(watched.counts(), (1, 0, 0));
+}
+
+// The link was looked for at the path as it was given: from where the process was by then. A daemon that
+// had opened `app.log` and gone to `/` went on with a log in `/`.
+#[cfg(unix)]
+#[test]
+fn regression_link_in_place_of_a_log_opened_by_a_relative_path_is_found_from_any_working_directory()
+{
+    let dir = Dir::new();
+    std::fs::create_dir(dir.file("away")).unwrap();
+    let job = Job::new("obey", Path::new("app.log")).with("cwd", dir.path().display());
+    let mut worker = job.with("check_ms", 0).with("inline", 1).spawn();
+    worker.expect("ready");
+    assert_eq!(worker.ask(&format!("cd {}", dir.file("away").display())), "ok");
+    std::fs::remove_file(dir.log()).unwrap();
+    std::os::unix::fs::symlink("real.log", dir.log()).unwrap();
+    worker.write("line");
+    assert_eq!(dir.lines_of("real.log"), ["line"]);
+    assert_eq!(std::fs::read_dir(dir.file("away")).unwrap().count(), 0);
+}
+
+/// Writes for 1000 check intervals to a log that cannot be followed; how many failures that makes.
+fn failures_of_a_long_trouble(watched: &Watched) -> u64 {
+    for _ in 0..1000 {
+        watched.pass(CHECK_INTERVAL);
+        // Refused or not: what counts here is how often it is told.
+        let _ = watched.try_write("troubled");
+    }
+    watched.log.stats().all_failures()
+}
+
+#[test]
+fn directory_in_place_of_a_deleted_log_has_records_refused_rather_than_lost_until_it_is_gone() {
+    let watched = Watched::new();
+    watched.write("first");
+    std::fs::remove_file(watched.path()).unwrap();
+    std::fs::create_dir(watched.path()).unwrap();
+    watched.pass(CHECK_INTERVAL);
+    let error = watched.try_write("refused").unwrap_err();
+    assert!(error.to_string().contains("was removed"), "{error}");
+    let stats = watched.log.stats();
+    assert_eq!((stats.records, stats.failures(ErrorKind::NotAFile)), (1, 1));
+    let message = stats.last_error.unwrap().to_string();
+    assert!(message.contains("app.log") && message.ends_with("it is a directory"), "{message}");
+
+    std::fs::remove_dir(watched.path()).unwrap();
+    watched.pass(CHECK_INTERVAL);
+    watched.write("accepted");
+    assert_eq!(watched.lines(), ["accepted"]);
+    assert_eq!(watched.log.stats().recreations, 1);
+}
+
+#[test]
+fn directory_in_place_of_a_moved_log_has_records_go_to_where_that_was_moved() {
+    let watched = Watched::new();
+    watched.write("first");
+    std::fs::rename(watched.path(), watched.dir.file("moved")).unwrap();
+    std::fs::create_dir(watched.path()).unwrap();
+    watched.pass(CHECK_INTERVAL);
+    watched.write("second");
+    assert_eq!(watched.dir.lines_of("moved"), ["first", "second"]);
+    assert_eq!(watched.log.stats().failures(ErrorKind::NotAFile), 1);
+
+    std::fs::remove_dir(watched.path()).unwrap();
+    watched.pass(CHECK_INTERVAL);
+    watched.write("third");
+    assert_eq!(watched.lines(), ["third"]);
+}
+
+#[test]
+fn log_that_cannot_be_followed_makes_a_few_failures_not_one_per_record() {
+    let watched = Watched::new();
+    watched.write("first");
+    std::fs::remove_file(watched.path()).unwrap();
+    std::fs::create_dir(watched.path()).unwrap();
+    let failures = failures_of_a_long_trouble(&watched);
+    assert!((1..=30).contains(&failures), "{failures}");
+}
+
+#[test]
+fn file_in_place_of_the_directory_makes_a_few_failures_and_is_recovered_from() {
+    let watched = Watched::new();
+    watched.write("first");
+    std::fs::remove_dir_all(watched.dir.file("logs")).unwrap();
+    std::fs::write(watched.dir.file("logs"), "in the way").unwrap();
+    let failures = failures_of_a_long_trouble(&watched);
+    assert!((1..=30).contains(&failures), "{failures}");
+    watched.try_write("refused").unwrap_err();
+
+    std::fs::remove_file(watched.dir.file("logs")).unwrap();
+    watched.pass(CHECK_INTERVAL);
+    watched.write("accepted");
+    assert_eq!(watched.lines(), ["accepted"]);
+}
+
+#[test]
+fn idle_worker_makes_a_deleted_log_again_by_itself() {
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    (&log).write_all(b"first\n").unwrap();
+    std::fs::remove_file(dir.log()).unwrap();
+    eventually("the log is there again", || dir.log().exists());
+    eventually("it is counted", || log.stats().recreations == 1);
+    assert_eq!((log.stats().records, log.stats().all_failures()), (1, 0));
+}
+
+/// What `logrotate` does with `create`.
+fn move_and_create(log: &Path, to: &Path) {
+    // Between the two, a worker may have made it.
+    if std::fs::rename(log, to).is_ok() {
+        let _ = std::fs::File::create_new(log);
+    }
+}
+
+#[test]
+fn logrotate_beside_processes_that_rotate_themselves_costs_no_record() {
+    const WORKERS: usize = 3;
+    const COUNT: usize = 10_000;
+    let dir = Dir::new();
+    let job = Job::new("write", &dir.log()).with("max_size", 20_000).with("check_ms", 5);
+    let job = job.with("count", COUNT);
+    let mut workers: Vec<_> =
+        (0..WORKERS).map(|id| job.clone().with("worker", id).spawn()).collect();
+    workers.iter_mut().for_each(|worker| worker.expect("ready"));
+    workers.iter_mut().for_each(|worker| worker.tell("go"));
+    let mut moved = 0;
+    while !workers.iter_mut().all(Worker::has_ended) {
+        move_and_create(&dir.log(), &dir.file(&format!("moved.{moved}")));
+        moved += 1;
+        std::thread::yield_now();
+    }
+    workers.into_iter().for_each(Worker::finish);
+    let mut lines: Vec<_> =
+        (0..moved).flat_map(|at| dir.lines_of(&format!("moved.{at}"))).collect();
+    lines.extend(dir.all_lines());
+    let expected = (0..WORKERS).map(|id| (id, COUNT)).collect();
+    let Verdict { found, doubled, torn, extra, .. } = check(&lines, &expected);
+    assert_eq!((found, doubled, torn, extra), (WORKERS * COUNT, 0, 0, 0));
+    assert!(moved > 10, "{moved}");
+}

@@ -1,0 +1,123 @@
+//! `tracing` end to end: every event is one whole line, whoever writes it.
+
+use crate::support::Dir;
+use ::tracing::{Dispatch, Level, dispatcher, error, info, info_span, warn};
+use logrotor::{Compression, Delivery, RotatingFileWriter};
+use serde_json::Value;
+
+const THREADS: u64 = 6;
+const COUNT: u64 = 500;
+
+/// What makes JSON lines difficult: line breaks, quotes, and more than a line may be expected to hold.
+fn awkward(seq: u64) -> String {
+    format!(
+        "line {seq}\nbreak, \"quote\", \\, {{}}, ü, \u{1f980}, {}",
+        "x".repeat(seq as usize % 300)
+    )
+}
+
+fn json(log: &RotatingFileWriter) -> Dispatch {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(log.clone())
+        .with_max_level(Level::INFO)
+        .into()
+}
+
+/// Has threads write events through one subscriber.
+fn threads_write(dispatch: &Dispatch) {
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || {
+                dispatcher::with_default(dispatch, || {
+                    let _span = info_span!("job", thread).entered();
+                    (0..COUNT)
+                        .for_each(|seq| info!(thread, seq, text = awkward(seq), "{seq} done"));
+                });
+            });
+        }
+    });
+}
+
+/// Checks that every line is one event, and that each thread's are all there, in order.
+fn assert_whole(lines: &[String]) {
+    let mut next = [0; THREADS as usize];
+    for line in lines {
+        let event: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let seq = event["seq"].as_u64().unwrap();
+        assert_eq!(event["text"], awkward(seq));
+        assert_eq!(event["message"], format!("{seq} done"));
+        assert_eq!((&event["level"], &event["span"]["name"]), (&"INFO".into(), &"job".into()));
+        let thread = event["thread"].as_u64().unwrap();
+        assert_eq!(event["span"]["thread"], thread);
+        assert_eq!(seq, std::mem::replace(&mut next[thread as usize], seq + 1));
+    }
+    assert_eq!(next, [COUNT; THREADS as usize]);
+}
+
+#[test]
+fn json_lines_of_threads_all_parse_and_each_event_is_one_record() {
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    threads_write(&json(&log));
+    assert_whole(&dir.active_lines());
+    assert_eq!(log.stats().records, THREADS * COUNT);
+}
+
+#[test]
+fn json_lines_all_parse_across_rotations_and_compression() {
+    let dir = Dir::new();
+    let log = dir.writer().max_size(64 * 1024).compression(Compression::Gzip).build().unwrap();
+    threads_write(&json(&log));
+    assert!(log.stats().rotations > 5);
+    log.close().unwrap();
+    for name in dir.backups() {
+        assert!(dir.read(&name).ends_with(b"}\n"), "{name}");
+    }
+    assert_whole(&dir.all_lines());
+}
+
+#[test]
+fn json_lines_all_parse_from_the_buffer() {
+    let dir = Dir::new();
+    let builder = dir.writer().max_size(64 * 1024).delivery(Delivery::buffered());
+    let log = builder.build().unwrap();
+    threads_write(&json(&log));
+    log.close().unwrap();
+    assert_whole(&dir.all_lines());
+}
+
+#[test]
+fn json_lines_of_two_workers_all_parse() {
+    let dir = Dir::new();
+    let logs = [0, 1].map(|_| dir.writer().max_size(64 * 1024).build().unwrap());
+    std::thread::scope(|scope| {
+        for log in &logs {
+            scope.spawn(move || {
+                dispatcher::with_default(&json(log), || {
+                    (0..COUNT).for_each(|seq| info!(seq, text = awkward(seq)));
+                });
+            });
+        }
+    });
+    let lines = dir.all_lines();
+    assert_eq!(lines.len() as u64, 2 * COUNT);
+    for line in lines {
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        assert_eq!(event["text"], awkward(event["seq"].as_u64().unwrap()));
+    }
+}
+
+#[test]
+fn plain_lines_hold_the_event_and_its_fields() {
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    let fmt = tracing_subscriber::fmt().with_writer(log).with_ansi(false).without_time();
+    dispatcher::with_default(&fmt.with_target(false).into(), || {
+        warn!(disk = 3, "nearly full");
+        error!("full");
+    });
+    let lines: Vec<_> = dir.active_lines().iter().map(|line| line.trim().to_owned()).collect();
+    assert_eq!(lines, ["WARN nearly full disk=3", "ERROR full"]);
+}
