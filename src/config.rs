@@ -350,8 +350,8 @@ impl Builder {
     /// it whole. A version that cannot work with what is fixed is refused whole, and told likewise. What
     /// is wrong with the policy's file is told too, once.
     ///
-    /// The file is looked at by the maintenance thread four times a second, at the price of a `stat`; with
-    /// [`Maintenance::Inline`] by log calls.
+    /// The file is looked at four times a second, at the price of a `stat`, by a thread of the log's own;
+    /// with [`Maintenance::Inline`] by log calls.
     ///
     /// # Examples
     /// ```

@@ -26,6 +26,10 @@ mod names;
 mod observer;
 #[cfg(unix)]
 mod permissions;
+#[cfg(feature = "policy")]
+mod policy;
+#[cfg(feature = "policy")]
+mod policy_writer;
 mod processes;
 mod reader;
 mod recovery;

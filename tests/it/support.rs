@@ -523,6 +523,8 @@ fn child() {
         "commit" => crate::durability::traced::commit(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
+        #[cfg(feature = "policy")]
+        task if task.starts_with("policy-") => crate::policy::child(&job),
         #[cfg(all(unix, feature = "fault"))]
         "play" => crate::scenario::play(&job),
         "open" => crate::errors::open(&job),
