@@ -35,7 +35,8 @@ fn killed_at_every_operation(with_second: bool) {
             at += 1;
         }
         println!("{variant}: killed at operations 1 to {}", at - 1);
-        assert!(at > 100, "{at}");
+        // A scenario of fewer operations would not be the one described.
+        assert!(at > 60, "{at}");
     }
 }
 

@@ -163,9 +163,11 @@ pub fn play(job: &Job) {
     log.flush().unwrap();
     acknowledge(seq);
     let closed = log.clone().close();
-    eventually("every failure is told", || {
-        told.load(Ordering::SeqCst) == log.stats().all_failures()
+    // Of those of one pass over the backups, the first.
+    eventually("failures are told", || {
+        (told.load(Ordering::SeqCst) > 0) == (log.stats().all_failures() > 0)
     });
+    assert!(told.load(Ordering::SeqCst) <= log.stats().all_failures());
     let stats = log.stats();
     say(format!(
         "{} {} {} {} {}",
