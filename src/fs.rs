@@ -188,6 +188,14 @@ pub(crate) fn read_start(file: &File, buffer: &mut [u8], path: &Path) -> Result<
     run("read", path, || sys::read_start(file, buffer))
 }
 
+/// The last byte of a file of `len` bytes; `None` if that is 0. `path` is for the message.
+pub(crate) fn read_last(file: &File, len: u64, path: &Path) -> Result<Option<u8>> {
+    let Some(at) = len.checked_sub(1) else { return Ok(None) };
+    let mut last = [0];
+    let read = run("read", path, || sys::read_at(file, &mut last, at))?;
+    Ok((read > 0).then_some(last[0]))
+}
+
 /// Writes over a file's start with one call; may be short. `path` is for the message.
 pub(crate) fn write_start(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
     let write = |len| sys::write_start(file, &bytes[..len]);

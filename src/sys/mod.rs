@@ -15,6 +15,7 @@
 //!   another has it open just now.
 //! - `read_start(file, buffer)` / `write_start(file, bytes)`: one read or write at offset 0, not on an
 //!   appending handle.
+//! - `read_at(file, buffer, at)`: one read at an offset, which changes nothing for an appending handle.
 //! - `append(file, bytes)`: one write at the end of an appending handle's file; may be short.
 //! - `append_offset(file)`: the end of the handle's last append, other processes' included.
 //! - `try_lease(file)`: marks the file behind an appending handle as in use until the handle closes;

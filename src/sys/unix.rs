@@ -117,7 +117,11 @@ pub(crate) fn try_lease(file: &File) -> io::Result<bool> {
 }
 
 pub(crate) fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
-    file.read_at(buffer, 0)
+    read_at(file, buffer, 0)
+}
+
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    file.read_at(buffer, at)
 }
 
 pub(crate) fn write_start(file: &File, bytes: &[u8]) -> io::Result<usize> {
