@@ -12,7 +12,7 @@ use crate::sys;
 /// A point in time: microseconds since 1970, UTC, without leap seconds.
 ///
 /// Kept within the years 1970 to 9999, so that every one has a name of the same width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Timestamp(i64);
 
 impl Timestamp {

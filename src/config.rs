@@ -327,7 +327,7 @@ impl Builder {
         self
     }
 
-    /// Has every [`Event`] told to `observer`: by the thread that caused it, outside of every lock, so
+    /// Has every [`Event`] told to `observer`: by a thread that calls the log or by one of the log's own, outside of every lock, so
     /// that it may write to the log itself. A panic of it is caught and ignored.
     pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.callbacks.observer = Some(Arc::new(observer));
@@ -350,8 +350,8 @@ impl Builder {
     /// it whole. A version that cannot work with what is fixed is refused whole, and told likewise. What
     /// is wrong with the policy's file is told too, once.
     ///
-    /// The file is looked at by the maintenance thread four times a second, at the price of a `stat`; with
-    /// [`Maintenance::Inline`] by log calls.
+    /// The file is looked at four times a second, at the price of a `stat`, by a thread of the log's own;
+    /// with [`Maintenance::Inline`] by log calls.
     ///
     /// # Examples
     /// ```

@@ -52,11 +52,6 @@ pub(crate) fn create_new(path: &Path, mode: u32) -> Result<File> {
     run("create", path, || sys::create_new(path, mode))
 }
 
-/// Opens a file for reading; `None` if there is none. Links are followed.
-pub(crate) fn open_read(path: &Path) -> Result<Option<File>> {
-    found(run("open", path, || File::open(path)))
-}
-
 /// Opens a lock file, creating it if need be.
 pub(crate) fn open_lock(path: &Path, mode: u32) -> Result<File> {
     run("open lock file", path, || sys::open_lock(path, mode))
@@ -136,9 +131,29 @@ pub(crate) fn open_unleased(path: &Path) -> Result<Unleased> {
     }
 }
 
-/// Marks an appending handle's file as in use until the handle closes; `false` if refused.
+/// Marks a segment's file as in use until the handle closes; `false` if refused.
 pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
     run_lock(LockKind::Shared, path, || sys::try_lease(file))
+}
+
+/// Opens a segment for reading, if it is there. What is there may be no regular file.
+pub(crate) fn open_segment(path: &Path) -> Result<Option<File>> {
+    found(run("open", path, || sys::open_segment(path)))
+}
+
+/// Gives a lease back before the handle closes.
+pub(crate) fn end_lease(file: &File, path: &Path) -> Result<()> {
+    run("unlock", path, || sys::end_lease(file))
+}
+
+/// Whether a worker may still append to a finished segment; gives back the lease of our handle on it.
+pub(crate) fn may_grow(file: &File, path: &Path) -> Result<bool> {
+    run_lock(LockKind::Exclusive, path, || sys::may_grow(file, path))
+}
+
+/// A file without a name, for what is too large for memory; gone when it closes.
+pub(crate) fn unnamed() -> Result<File> {
+    run("create a temporary file in", &std::env::temp_dir(), tempfile::tempfile)
 }
 
 /// Appends a record, or several, with one `write` call; may be short.
@@ -185,14 +200,19 @@ pub(crate) fn read_whole(path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// Reads from a file's start up to a buffer's length. `path` is for the message.
 pub(crate) fn read_start(file: &File, buffer: &mut [u8], path: &Path) -> Result<usize> {
-    run("read", path, || sys::read_start(file, buffer))
+    read_at(file, buffer, 0, path)
+}
+
+/// Reads from an offset up to a buffer's length; 0 at the end. `path` is for the message.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64, path: &Path) -> Result<usize> {
+    run("read", path, || sys::read_at(file, buffer, offset))
 }
 
 /// The last byte of a file of `len` bytes; `None` if that is 0. `path` is for the message.
 pub(crate) fn read_last(file: &File, len: u64, path: &Path) -> Result<Option<u8>> {
     let Some(at) = len.checked_sub(1) else { return Ok(None) };
     let mut last = [0];
-    let read = run("read", path, || sys::read_at(file, &mut last, at))?;
+    let read = read_at(file, &mut last, at, path)?;
     Ok((read > 0).then_some(last[0]))
 }
 
@@ -294,9 +314,15 @@ pub(crate) fn canonical(dir: &Path) -> Result<PathBuf> {
     run("resolve", dir, || std::fs::canonicalize(dir))
 }
 
-/// Where a link leads.
+/// Where a link leads. One that another user has put where everybody may put files is not followed.
 pub(crate) fn read_link(link: &Path) -> Result<PathBuf> {
-    run("read link", link, || std::fs::read_link(link))
+    run("read link", link, || {
+        if sys::is_planted(link, parent(link))? {
+            let why = "another user has put it into a directory that is open to all";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        std::fs::read_link(link)
+    })
 }
 
 /// Whether this process may make and rename files in a directory.

@@ -42,6 +42,7 @@
 //! | column names at the top of every file | [`header`](Builder::header) |
 //! | to know what happens | [`stats`](RotatingFileWriter::stats), [`observer`](Builder::observer) |
 //! | settings as data | [`Config`] and [`RotatingFileWriter::from_config`] |
+//! | to read a log back, in order, across its backups; or to follow it | [`reader`] |
 //! | a lock between processes for something else | [`lock`] |
 //! | to replace a file as a whole | [`atomic`] |
 //!
@@ -70,6 +71,7 @@
 //! |---|---|
 //! | `tracing` (default) | `MakeWriter` for `tracing-subscriber` |
 //! | `zstd` | `Compression::Zstd` |
+//! | `follow` | a following [`reader`] is told of changes by the system, rather than look at intervals |
 //! | `fault` | for this crate's own tests: makes chosen file operations fail |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -83,6 +85,7 @@ mod maintenance;
 #[cfg(feature = "policy")]
 #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
 pub mod policy;
+pub mod reader;
 mod rotation;
 mod segment;
 mod stats;

@@ -64,7 +64,8 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    fn failed(&self, error: &Error) {
+    /// Counts a failure and keeps it as the last one.
+    pub(crate) fn failed(&self, error: &Error) {
         for (kind, counter) in ErrorKind::ALL.iter().zip(&self.failures) {
             if *kind == error.kind() {
                 counter.increment();

@@ -74,7 +74,7 @@ impl Config {
     /// let error = Config::from_file(&path).unwrap_err().to_string();
     /// assert!(error.contains("`max_sise` = \"10 MiB\" on line 2 of"));
     /// assert!(error.ends_with("did you mean `max_size`?"));
-    /// # logrotor::Result::Ok(())
+    /// # Ok::<(), logrotor::Error>(())
     /// ```
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -109,7 +109,7 @@ impl Config {
     /// ```
     /// # use logrotor::Config;
     /// let config = Config::default().with_env()?;
-    /// # logrotor::Result::Ok(())
+    /// # Ok::<(), logrotor::Error>(())
     /// ```
     pub fn with_env(self) -> Result<Self> {
         // What is not Unicode is refused as a value that cannot be read.
@@ -144,7 +144,7 @@ impl Config {
     /// config.set("max_backups", "none")?;
     /// assert_eq!(config, Config::default());
     /// assert!(config.set("max_size", "none").is_err());
-    /// # logrotor::Result::Ok(())
+    /// # Ok::<(), logrotor::Error>(())
     /// ```
     pub fn set(&mut self, setting: &str, value: &str) -> Result<()> {
         self.put(setting, value).map_err(|why| Error::config(setting, value, why))

@@ -1,8 +1,10 @@
 //! Packing a finished segment: into a temporary beside it, which gets its name when it is whole.
 
 use crate::atomic::{AtomicFile, Links, SyncLevel};
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::fs::{self, Replace};
+use crate::segment::mark;
 use crate::segment::name::Packing;
 use std::fs::File;
 use std::io::{self, Write};
@@ -89,16 +91,26 @@ pub(crate) fn pack(
         .links(Links::Replace)
         .sync(SyncLevel::File);
     let mut packed = options.open(target)?;
+    let begun = entry.born.map(Timestamp::from);
     let whole = match codec {
         Codec::Gzip(level) => {
             let level = flate2::Compression::new(level);
-            let mut encoder = flate2::write::GzEncoder::new(&mut packed, level);
+            let builder = flate2::GzBuilder::new();
+            let builder = match begun {
+                Some(begun) => builder.extra(mark::gzip_extra(begun)),
+                None => builder,
+            };
+            let mut encoder = builder.write(&mut packed, level);
             let whole = copy(plain, from, &mut encoder, go_on)?;
             encoder.finish().map(|_| whole)
         }
         #[cfg(feature = "zstd")]
         Codec::Zstd(level) => {
             let level = i32::try_from(level).unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+            if let Some(begun) = begun {
+                let written = packed.write_all(&mark::zstd_frame(begun));
+                written.map_err(|error| compressing(from, error))?;
+            }
             let encoder = zstd::Encoder::new(&mut packed, level);
             let mut encoder = encoder.map_err(|error| compressing(from, error))?;
             let whole = copy(plain, from, &mut encoder, go_on)?;

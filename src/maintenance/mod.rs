@@ -206,16 +206,19 @@ impl Pass<'_> {
         self.keeper.settings().naming
     }
 
-    /// Keeps a failure, and goes on.
+    /// Keeps a failure, and goes on. The observer is told of the first one of a pass: what ails one backup
+    /// (a full disk) often ails them all.
     fn check<T>(&mut self, result: Result<T>) -> Option<T> {
+        let journal = &self.keeper.journal;
         match result {
-            Ok(value) => Some(value),
+            Ok(value) => return Some(value),
+            Err(error) if self.failure.is_some() => journal.counters.failed(&error),
             Err(error) => {
-                self.keeper.journal.failed(error.clone());
-                self.failure.get_or_insert(error);
-                None
+                journal.failed(error.clone());
+                self.failure = Some(error);
             }
         }
+        None
     }
 
     fn defer(&mut self) {

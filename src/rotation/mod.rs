@@ -98,7 +98,6 @@ pub(crate) struct Settings {
     pub(crate) naming: Naming,
     /// The mode of new segments and of the lock file; by default that of the segment before.
     pub(crate) mode: Option<u32>,
-    pub(crate) lock_timeout: Duration,
     pub(crate) header: Option<Header>,
     /// The length that segments' headers are taken to have that this process has not made.
     pub(crate) header_len: u64,
@@ -148,15 +147,14 @@ impl Rotator {
         &self.location
     }
 
-    /// Goes on with another mode for new segments, and another patience.
+    /// Goes on with another mode for new segments.
     ///
     /// # Errors
     /// As [`rotation_lock`]; then nothing has changed.
     #[cfg(feature = "policy")]
-    pub(crate) fn apply(&mut self, mode: Option<u32>, lock_timeout: Duration) -> Result<()> {
+    pub(crate) fn apply(&mut self, mode: Option<u32>) -> Result<()> {
         self.lock = rotation_lock(&self.location, mode)?;
         self.settings.mode = mode;
-        self.settings.lock_timeout = lock_timeout;
         Ok(())
     }
 
@@ -185,7 +183,8 @@ impl Rotator {
 
     /// Makes the active segment whatever the log's path names now, creating it if that is nothing.
     pub(crate) fn follow(&mut self, active: &mut Active, patience: Duration) -> Result<Outcome> {
-        let (found, outcome) = self.open(Some(active.lease.entry.access), patience)?;
+        let (found, outcome) =
+            self.open(Some(active.lease.present_access(&self.location)), patience)?;
         *active = found;
         Ok(outcome)
     }
@@ -222,12 +221,12 @@ impl Rotator {
         if self.has_moved(active)? {
             return self.follow_locked(active);
         }
-        let size = fs::fstat(&active.lease.file, self.location.path())?.len;
-        active.learn_size(size, &self.journal.counters);
+        let entry = fs::fstat(&active.lease.file, self.location.path())?;
+        active.learn_size(entry.len, &self.journal.counters);
         if active.is_empty() || !due(active) {
             return Ok(Outcome::NotDue);
         }
-        self.replace(active)
+        self.replace(active, entry.access)
     }
 
     fn follow_locked(&self, active: &mut Active) -> Result<Outcome> {
@@ -236,15 +235,16 @@ impl Rotator {
             *active = found;
             return Ok(Outcome::Followed);
         }
-        if let Some(created) = self.create_if_missing(Some(active.lease.entry.access))? {
+        let like = active.lease.present_access(&self.location);
+        if let Some(created) = self.create_if_missing(Some(like))? {
             *active = created;
         }
         Ok(Outcome::Created)
     }
 
-    /// Renames the active segment to a backup and puts a new one in its place.
-    fn replace(&self, active: &mut Active) -> Result<Outcome> {
-        let next = self.prepare(Some(active.lease.entry.access))?;
+    /// Renames the active segment to a backup and puts a new one in its place, with the same access.
+    fn replace(&self, active: &mut Active, access: Access) -> Result<Outcome> {
+        let next = self.prepare(Some(access))?;
         let (backup, time) = self.rename_to_backup(active)?;
         match self.put_in_place(next, Newest::Known(Some(time))) {
             Ok(fresh) => {

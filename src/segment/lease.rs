@@ -7,7 +7,7 @@
 use super::Location;
 use crate::clock::{Deadline, sleep};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, Entry, EntryKind, FileId, Temp};
+use crate::fs::{self, Access, Entry, EntryKind, FileId, Temp};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,19 @@ use std::time::Duration;
 pub(crate) struct Lease {
     /// Shared with whoever syncs it; the lease lasts as long as any of them.
     pub(crate) file: Arc<File>,
-    /// As it was when it was opened; only `id`, `born` and `access` stay true.
+    /// As it was when it was opened; only `id` and `born` stay true.
     pub(crate) entry: Entry,
 }
 
 impl Lease {
     pub(crate) fn id(&self) -> FileId {
         self.entry.id
+    }
+
+    /// Owner, group and mode as they are now, also of a file that has no name any more.
+    pub(crate) fn present_access(&self, location: &Location) -> Access {
+        let entry = fs::fstat(&self.file, location.path());
+        entry.map_or(self.entry.access, |entry| entry.access)
     }
 
     /// Opens and leases the active segment; `None` if there is none.

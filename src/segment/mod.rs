@@ -1,6 +1,8 @@
 //! The files of a log: where they are, which there are, in what order.
 
+pub(crate) mod chain;
 pub(crate) mod lease;
+pub(crate) mod mark;
 pub(crate) mod name;
 
 use crate::clock::Timestamp;
@@ -25,6 +27,15 @@ impl Location {
     ///
     /// A link at `given` is followed, so that the backups live beside its target.
     pub(crate) fn resolve(given: &Path) -> Result<Self> {
+        Self::at(given, |dir| fs::create_dirs(dir).and_then(|()| fs::canonical(dir)))
+    }
+
+    /// As [`resolve`](Self::resolve), but makes nothing.
+    pub(crate) fn find(given: &Path) -> Result<Self> {
+        Self::at(given, fs::canonical)
+    }
+
+    fn at(given: &Path, resolve_dir: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Self> {
         let target = follow_links(given)?;
         let refuse =
             |why: &str| Err(Error::refused(ErrorKind::NotAFile, "use as a log", given, why));
@@ -50,8 +61,7 @@ impl Location {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        fs::create_dirs(parent)?;
-        let dir = fs::canonical(parent)?;
+        let dir = resolve_dir(parent)?;
         Ok(Self { path: dir.join(name), name: name.to_owned(), dir })
     }
 
@@ -195,6 +205,15 @@ pub(crate) fn backup_names(location: &Location, naming: Naming) -> Result<Vec<Na
     Ok(names)
 }
 
+/// The names of the backups of either naming, each naming's oldest first.
+pub(crate) fn all_backup_names(location: &Location) -> Result<Vec<Name>> {
+    let names = fs::names(location.dir())?;
+    let mut names: Vec<_> =
+        names.iter().filter_map(|name| Name::parse(&location.name, name)).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
 /// Makes the plain backups durable, and the names of all.
 pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
     // Rotations meanwhile may have renamed backups; then it is done again, for a fresh one costs little.
@@ -220,7 +239,7 @@ fn sync_backup(path: &Path) -> Result<()> {
     }
     let opened = match fs::open_append(path) {
         // On Unix a file need not be writable to be synced.
-        Err(error) if error.io_kind() == PermissionDenied => fs::open_read(path)?,
+        Err(error) if error.io_kind() == PermissionDenied => fs::open_segment(path)?,
         opened => opened?,
     };
     // Gone if it was packed meanwhile, which has synced it.

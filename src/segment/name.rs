@@ -58,7 +58,7 @@ impl Packing {
 }
 
 /// Which backup it is, however packed. Ordered by age: the older one is less.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Time(Timestamp),
     /// 1 or more; 1 is the newest.
@@ -106,7 +106,7 @@ impl fmt::Display for Key {
 }
 
 /// A backup's name, apart from the log's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Name {
     pub(crate) key: Key,
     pub(crate) packing: Packing,

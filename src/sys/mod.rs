@@ -13,18 +13,26 @@
 //! - `is_lock_unsupported(error)`: whether locking failed because the file system has no locks.
 //! - `is_removal_refused(error)`: whether a file was not removed because this process may not, or because
 //!   another has it open just now.
-//! - `read_start(file, buffer)` / `write_start(file, bytes)`: one read or write at offset 0, not on an
-//!   appending handle.
-//! - `read_at(file, buffer, at)`: one read at an offset, which changes nothing for an appending handle.
+//! - `read_at(file, buffer, offset)`: one read at an offset; appends do not notice.
+//! - `write_start(file, bytes)`: one write at offset 0, not on an appending handle.
 //! - `append(file, bytes)`: one write at the end of an appending handle's file; may be short.
 //! - `append_offset(file)`: the end of the handle's last append, other processes' included.
-//! - `try_lease(file)`: marks the file behind an appending handle as in use until the handle closes;
-//!   `false` if someone holds it through `open_unleased`.
+//! - `open_segment(path)`: opens a segment for reading, follows no link in the last component, does not
+//!   wait.
+//! - `try_lease(file)`: marks the file behind a segment's handle as in use until the handle closes;
+//!   `false` if someone holds it through `open_unleased`. On Windows a handle for reading marks nothing,
+//!   and needs not: what it has open can be read to the end, whatever becomes of the name.
+//! - `end_lease(file)`: takes the mark back; the handle stays open.
+//! - `may_grow(file, path)`: whether a worker may still append to a finished segment. `file` is a handle
+//!   for reading, whose lease, if it has one, is given back; `path` is where the segment was last seen.
 //! - `open_unleased(path)`: opens for reading and takes the file for this handle alone; `None` if
 //!   any appending handle of this crate is open on it, in this process or another. Follows no link.
 //! - `rename_noreplace(from, to)`: fails with `AlreadyExists` rather than replace. On file systems
 //!   without an atomic form the check comes just before the rename.
 //! - `set_mode`, `set_owner`: permissions and ownership of an open file; no-ops where there are none.
+//! - `is_planted(link, dir)`: whether a link in a sticky directory that all may write to is neither this
+//!   user's nor that of the directory's owner: the rule of Linux's `fs.protected_symlinks`, which holds
+//!   for links that the kernel itself follows, if it is on.
 //! - `sync_dir(path)`: makes the directory's entries durable, where that is a separate act.
 //! - `drop_from_cache(file)`: advises that the content need not be kept in memory.
 //! - `be_modest()`: lowers this thread's priority, and with it that of its I/O where the system derives

@@ -116,12 +116,28 @@ pub(crate) fn try_lease(file: &File) -> io::Result<bool> {
     }
 }
 
-pub(crate) fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
-    read_at(file, buffer, 0)
+pub(crate) fn open_segment(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)
 }
 
-pub(crate) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    file.read_at(buffer, at)
+pub(crate) fn end_lease(file: &File) -> io::Result<()> {
+    fs4::FileExt::unlock(file)
+}
+
+pub(crate) fn may_grow(file: &File, _path: &Path) -> io::Result<bool> {
+    let grows = match fs4::FileExt::try_lock(file) {
+        Ok(()) => false,
+        // Somebody holds it. If exclusively, then no worker does, nor ever will: workers lease the
+        // active segment only.
+        Err(fs4::TryLockError::WouldBlock) => try_lease(file)?,
+        Err(fs4::TryLockError::Error(error)) => return Err(error),
+    };
+    end_lease(file)?;
+    Ok(grows)
+}
+
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.read_at(buffer, offset)
 }
 
 pub(crate) fn write_start(file: &File, bytes: &[u8]) -> io::Result<usize> {
@@ -168,6 +184,13 @@ pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
 pub(crate) fn set_owner(file: &File, access: Access) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(access.uid), Gid::from_raw(access.gid));
     Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
+}
+
+pub(crate) fn is_planted(link: &Path, dir: &Path) -> io::Result<bool> {
+    const OPEN_TO_ALL: u32 = 0o1002;
+    let (dir, link) = (std::fs::metadata(dir)?, std::fs::symlink_metadata(link)?);
+    let is_trusted = [dir.uid(), rustix::process::geteuid().as_raw()].contains(&link.uid());
+    Ok(dir.mode() & OPEN_TO_ALL == OPEN_TO_ALL && !is_trusted)
 }
 
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {

@@ -17,6 +17,7 @@ const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
 const FILE_READ_ATTRIBUTES: u32 = 0x80;
 const ERROR_SHARING_VIOLATION: i32 = 32;
+const ERROR_HANDLE_EOF: i32 = 38;
 const ERROR_INVALID_FUNCTION: i32 = 1;
 const ERROR_NOT_SUPPORTED: i32 = 50;
 
@@ -99,12 +100,30 @@ pub(crate) fn try_lease(_file: &File) -> io::Result<bool> {
     Ok(true)
 }
 
-pub(crate) fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
-    read_at(file, buffer, 0)
+pub(crate) fn open_segment(path: &Path) -> io::Result<File> {
+    open_lock_read(path)
 }
 
-pub(crate) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    file.seek_read(buffer, at)
+pub(crate) fn end_lease(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn may_grow(file: &File, path: &Path) -> io::Result<bool> {
+    match open_unleased(path) {
+        Ok(Some(there)) => Ok(fstat(&there)?.id != fstat(file)?.id),
+        Ok(None) => Ok(true),
+        // Packed or removed, which needed it to be in nobody's hands.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    match file.seek_read(buffer, offset) {
+        // What the system says of an offset beyond the end.
+        Err(error) if error.raw_os_error() == Some(ERROR_HANDLE_EOF) => Ok(0),
+        done => done,
+    }
 }
 
 pub(crate) fn write_start(file: &File, bytes: &[u8]) -> io::Result<usize> {
@@ -133,6 +152,10 @@ pub(crate) fn set_mode(_file: &File, _mode: u32) -> io::Result<()> {
 
 pub(crate) fn set_owner(_file: &File, _access: Access) -> io::Result<()> {
     Ok(())
+}
+
+pub(crate) fn is_planted(_link: &Path, _dir: &Path) -> io::Result<bool> {
+    Ok(false)
 }
 
 pub(crate) fn sync_dir(_path: &Path) -> io::Result<()> {

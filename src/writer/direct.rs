@@ -109,7 +109,7 @@ impl Direct {
         patience: Patience,
         mode: Option<u32>,
     ) -> Result<()> {
-        self.rotator.apply(mode, patience.lock_timeout)?;
+        self.rotator.apply(mode)?;
         self.trigger = trigger;
         self.patience = patience;
         self.window = trigger.window(self.active.started);

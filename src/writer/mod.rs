@@ -90,6 +90,8 @@ struct Handle {
     deliverer: Option<JoinHandle<()>>,
     /// Looks after the backups, unless that is done inline.
     keeper: Option<JoinHandle<()>>,
+    /// Looks at the policy, if there is one, unless that is done inline.
+    follower: Option<JoinHandle<()>>,
     /// The process that has these threads; one that was forked from it has not.
     process: u32,
 }
@@ -129,12 +131,17 @@ impl RotatingFileWriter {
     pub(crate) fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
         let core = Arc::new(Core::open(path, config, callbacks)?);
         let process = std::process::id();
-        let mut handle = Handle { core, deliverer: None, keeper: None, process };
+        let mut handle = Handle { core, deliverer: None, keeper: None, follower: None, process };
         if handle.core.buffer.is_some() {
             handle.deliverer = Some(handle.spawn("logrotor-write", Core::deliver)?);
         }
         match config.maintenance {
-            Maintenance::Thread => handle.keeper = Some(handle.spawn("logrotor-keep", Core::keep)?),
+            Maintenance::Thread => {
+                handle.keeper = Some(handle.spawn("logrotor-keep", Core::keep)?);
+                if handle.core.obedience.is_due_to_a_policy() {
+                    handle.follower = Some(handle.spawn("logrotor-obey", Core::stay_obedient)?);
+                }
+            }
             Maintenance::Inline => handle.core.work_off_signal(),
         }
         Ok(Self { handle: Arc::new(handle) })
@@ -309,13 +316,7 @@ impl Core {
         let custody = Arc::new(Custody::new(config.durability));
         let rotator = Rotator::new(
             path.to_owned(),
-            rotation::Settings {
-                naming: config.naming,
-                mode: config.mode,
-                lock_timeout: config.lock_timeout,
-                header,
-                header_len,
-            },
+            rotation::Settings { naming: config.naming, mode: config.mode, header, header_len },
             clock.clone(),
             Arc::clone(&journal),
         )?;
@@ -382,30 +383,16 @@ impl Core {
         fs::be_modest();
         while !self.signal.is_over() {
             let worked = Stopwatch::start();
-            self.obey();
             self.direct.lock().look_after();
             self.journal.tell();
             self.work_off_signal();
             // A thousand rotations a second over a large directory are not a thousand listings.
             self.signal.rest(LONGEST_REST.min(3 * worked.elapsed()));
-            self.wait();
+            self.signal.wait(TICK);
         }
         // Counted and noted where it happened.
         let _ = self.custody.sync_left(&self.journal);
         self.journal.tell();
-    }
-
-    /// Waits until there may be something to do.
-    fn wait(&self) {
-        let ticks = self.obedience.looks_per_tick();
-        for _ in 0..ticks {
-            self.signal.wait(TICK / ticks);
-            if self.signal.is_raised() || self.signal.is_over() {
-                return;
-            }
-            self.obey();
-            self.journal.tell();
-        }
     }
 
     /// Waits until the records taken so far are in the kernel.
@@ -451,7 +438,6 @@ impl Core {
             let _ = self.maintain(&|| {
                 // Packing a backup may take long, and what others leave meanwhile waits to be synced.
                 let _ = self.custody.sync_left(&self.journal);
-                self.obey();
                 !self.signal.is_over()
             });
         }
@@ -504,7 +490,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         if self.process != std::process::id() {
             // Neither the threads nor whoever may have held the locks are here to be waited for.
-            std::mem::forget((self.deliverer.take(), self.keeper.take()));
+            std::mem::forget((self.deliverer.take(), self.keeper.take(), self.follower.take()));
             return;
         }
         if let Some(buffer) = &self.core.buffer {
@@ -513,6 +499,7 @@ impl Drop for Handle {
         join(self.deliverer.take());
         self.core.signal.end();
         join(self.keeper.take());
+        join(self.follower.take());
     }
 }
 

@@ -28,14 +28,16 @@ mod off {
             Self
         }
 
-        pub(in crate::writer) fn looks_per_tick(&self) -> u32 {
-            1
+        pub(in crate::writer) fn is_due_to_a_policy(&self) -> bool {
+            false
         }
     }
 
     impl Core {
         #[inline(always)]
         pub(in crate::writer) fn obey(&self) {}
+
+        pub(in crate::writer) fn stay_obedient(&self) {}
     }
 }
 
@@ -55,8 +57,7 @@ mod on {
     use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
     use std::time::Duration;
 
-    /// How often the policy is looked at, so that with the work of a tick in between a new version holds
-    /// within a second.
+    /// How often the policy is looked at, so that a new version holds well within a second.
     const LOOK: Duration = Duration::from_millis(250);
 
     /// The policy that a log obeys, if it has one.
@@ -103,8 +104,8 @@ mod on {
             }))
         }
 
-        pub(in crate::writer) fn looks_per_tick(&self) -> u32 {
-            if self.0.is_some() { 4 } else { 1 }
+        pub(in crate::writer) fn is_due_to_a_policy(&self) -> bool {
+            self.0.is_some()
         }
     }
 
@@ -124,9 +125,17 @@ mod on {
     }
 
     impl Core {
+        /// The thread that looks at the policy. One of its own: packing a backup, syncing segments and listing
+        /// a large directory take the maintenance thread longer than a second.
+        pub(in crate::writer) fn stay_obedient(&self) {
+            while !self.signal.is_over() {
+                self.obey();
+                self.journal.tell();
+                self.signal.rest(LOOK);
+            }
+        }
+
         /// Looks at the policy, if it is time to, and puts in force here what is new.
-        ///
-        /// Called where no record is under way; it may be in the middle of a pass over the backups.
         #[inline]
         pub(in crate::writer) fn obey(&self) {
             if let Some(policed) = &self.obedience.0 {
@@ -150,17 +159,16 @@ mod on {
                 }
             }
             let policy = policed.store.current();
-            if policy.version() != state.version && self.follow(policed, &state, &policy) {
+            if policy.version() != state.version {
+                self.follow(policed, &state, &policy);
                 state.version = policy.version();
                 state.settings = Config::clone(&policy);
             }
         }
 
-        /// Deals with a new version; `false` if that has to wait.
-        fn follow(&self, policed: &Policed, state: &State, policy: &Policy<Config>) -> bool {
-            // A log call may hold it while it waits for the rotation lock, which a pass over numbered
-            // backups may hold here; so it is not waited for.
-            let Some(mut direct) = self.direct.try_lock_for(LOOK / 10) else { return false };
+        /// Deals with a new version.
+        fn follow(&self, policed: &Policed, state: &State, policy: &Policy<Config>) {
+            let mut direct = self.direct.lock();
             let possible = self.possible(policy);
             let location = Arc::clone(direct.location());
             let done = validate(&possible, policed.header)
@@ -183,7 +191,6 @@ mod on {
                 let (path, version) = (policed.store.path(), policy.version());
                 self.journal.failed(Error::policy_setting_fixed(path, version, setting));
             }
-            true
         }
 
         /// The settings of a version, with those that cannot change left as they are.

@@ -134,8 +134,8 @@ fn rotation_by_hand_comes_after_the_records_before_it() {
     assert_eq!(dir.active_lines(), ["after"]);
 }
 
-// An observer may write to the log. With buffered delivery it was told by the thread that empties the buffer:
-// where there was no room it waited there for itself, and the log stood still for ever; so did a
+// An observer may write to the log. With buffered delivery it was told by the thread that empties the
+// buffer: where there was no room it waited there for itself, and the log stood still for ever; so did a
 // `flush` or `rotate`.
 #[test]
 fn regression_observer_that_uses_the_log_does_not_wait_for_its_own_thread() {
@@ -159,7 +159,8 @@ fn regression_observer_that_uses_the_log_does_not_wait_for_its_own_thread() {
                 for _ in 0..4 {
                     log.write_all(&[[b'o'; 60].as_slice(), b"\n"].concat()).unwrap();
                 }
-                done.send(log.flush().is_ok() && log.rotate().is_ok()).unwrap();
+                let (flushed, rotated) = (log.flush(), log.rotate());
+                done.send((flushed.is_ok(), rotated.is_ok())).unwrap();
             }
         })
         .build()
@@ -168,7 +169,7 @@ fn regression_observer_that_uses_the_log_does_not_wait_for_its_own_thread() {
     for _ in 0..10 {
         (&log).write_all(&[[b'x'; 60].as_slice(), b"\n"].concat()).unwrap();
     }
-    assert!(result.recv_timeout(Duration::from_secs(60)).unwrap());
+    assert_eq!(result.recv_timeout(Duration::from_secs(60)), Ok((true, true)));
     log.flush().unwrap();
     handle.lock().unwrap().take();
     let lines = dir.all_lines();

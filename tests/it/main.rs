@@ -16,14 +16,24 @@ mod crash;
 mod direct;
 #[cfg(target_os = "linux")]
 mod disk;
+mod durability;
+mod errors;
 #[cfg(all(unix, feature = "fault"))]
 mod faults;
 mod foreign;
 mod header;
 mod lock;
+mod maintenance;
 mod names;
 mod observer;
+#[cfg(unix)]
+mod permissions;
+#[cfg(feature = "policy")]
+mod policy;
+#[cfg(feature = "policy")]
+mod policy_writer;
 mod processes;
+mod reader;
 mod recovery;
 #[cfg(all(unix, feature = "fault"))]
 mod scenario;

@@ -186,6 +186,7 @@ fn strangers_are_left_alone_where_backups_are_named_by_number() {
     strangers_stay(Naming::Number, "app.log.2026-11-20T23-57-01.123456Z.gz");
 }
 
+#[cfg(unix)]
 #[test]
 fn directories_and_links_with_names_of_backups_are_left_alone() {
     let dir = Dir::new();

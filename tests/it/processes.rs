@@ -1,10 +1,11 @@
 //! Many processes on one log: every record once, whole, in order, whatever becomes of the lock file, of
 //! its holder, or of the workers.
 
-use crate::support::{Dir, Job, Random, Verdict, Worker, check, eventually, is_long, record, seed};
+use crate::support::{
+    Dir, Job, Random, Verdict, Worker, check, eventually, is_long, next_worker, record, seed,
+};
 use logrotor::Maintenance;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -240,11 +241,10 @@ struct Victim {
 }
 
 impl Victim {
-    fn start(dir: &Dir, notes: &Dir, id: usize) -> Self {
+    fn start(job: &Job, notes: &Dir, id: usize) -> Self {
         let note = notes.file(&id.to_string());
-        let job = Job::new("acknowledge", &dir.log()).with("worker", id).with("count", 1_000_000);
-        let job = job.with("acknowledged", note.display()).with("max_size", 2048).with("gzip", 1);
-        let mut process = job.with("check_ms", 10).spawn();
+        let job = job.clone().with("worker", id).with("count", 1_000_000);
+        let mut process = job.with("acknowledged", note.display()).with("check_ms", 10).spawn();
         process.expect("ready");
         Self { id, process, note }
     }
@@ -255,15 +255,15 @@ impl Victim {
     }
 }
 
-#[test]
-fn every_acknowledged_record_survives_kill_9_of_the_workers_again_and_again() {
+/// Kills workers at random moments, in rounds, and checks what is found afterwards.
+fn every_acknowledged_record_survives(rounds: usize, job: impl Fn(Job) -> Job) {
     const WORKERS: usize = 3;
-    let rounds = if is_long() { 200 } else { 8 };
     let mut random = Random(seed());
     let (dir, notes) = (Dir::new(), Dir::new());
+    let job = job(Job::new("acknowledge", &dir.log()).with("max_size", 2048).with("gzip", 1));
     let mut expected = BTreeMap::new();
     for round in 0..rounds {
-        let start = |worker| Victim::start(&dir, &notes, round * WORKERS + worker);
+        let start = |worker| Victim::start(&job, &notes, round * WORKERS + worker);
         let mut victims: Vec<_> = (0..WORKERS).map(start).collect();
         while !victims.is_empty() {
             let mut victim = victims.swap_remove(random.below(victims.len()));
@@ -273,11 +273,7 @@ fn every_acknowledged_record_survives_kill_9_of_the_workers_again_and_again() {
             expected.insert(victim.id, victim.acknowledged());
         }
     }
-    let next = dir.writer().max_size(2048).compression(logrotor::Compression::Gzip);
-    let next = next.maintenance(Maintenance::Inline).build().unwrap();
-    (&next).write_all(record(999, 0).as_bytes()).unwrap();
-    next.rotate().unwrap();
-    next.close().unwrap();
+    next_worker(&job, record(999, 0).trim_end());
     expected.insert(999, 1);
 
     let verdict = check(&dir.all_lines(), &expected);
@@ -286,4 +282,16 @@ fn every_acknowledged_record_survives_kill_9_of_the_workers_again_and_again() {
     assert!(verdict.extra <= rounds * WORKERS, "{verdict}");
     let names = dir.names();
     assert!(names.iter().all(|name| name == "app.log" || name.ends_with(".gz")), "{names:?}");
+}
+
+#[test]
+fn every_acknowledged_record_survives_kill_9_of_the_workers_again_and_again() {
+    every_acknowledged_record_survives(if is_long() { 200 } else { 8 }, |job| job);
+}
+
+#[test]
+fn every_acknowledged_record_survives_kill_9_of_the_workers_while_they_rename_numbered_backups() {
+    every_acknowledged_record_survives(if is_long() { 20 } else { 3 }, |job| {
+        job.with("numbered", 1)
+    });
 }

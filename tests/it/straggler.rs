@@ -8,8 +8,10 @@ use std::io::Write;
 /// An hour, in milliseconds: a worker that does not look at the path by itself.
 const NEVER: usize = 3_600_000;
 
-/// A worker process that writes only when told to, and moves on only by a rotation of its own.
+/// A worker process that writes only when told to, and moves on only by a rotation of its own. It finds
+/// the log there: what it made itself it would have leased before anybody saw it.
 fn straggler(dir: &Dir) -> Job {
+    std::fs::write(dir.log(), "").unwrap();
     Job::new("obey", &dir.log()).with("inline", 1).with("check_ms", NEVER)
 }
 
@@ -139,4 +141,47 @@ fn backup_of_a_straggler_is_not_removed_before_it_moves_on() {
     assert_eq!(behind.ask("reopen"), "ok");
     eventually("the backup is removed", || log.stats().pruned == 1);
     assert_eq!(dir.names(), ["app.log"]);
+}
+
+/// The numbers of the file operations called `verb` that this job makes until it is ready.
+#[cfg(feature = "fault")]
+fn operations(dir: &Dir, job: &Job, verb: &str) -> Vec<usize> {
+    let trace = dir.file("trace");
+    start(&job.clone().env("LOGROTOR_FAULT_COUNT", trace.display())).kill();
+    let lines = std::fs::read_to_string(&trace).unwrap();
+    std::fs::remove_file(trace).unwrap();
+    let lines = lines.lines().filter_map(|line| line.split_once(' '));
+    lines.filter(|(_, name)| *name == verb).map(|(number, _)| number.parse().unwrap()).collect()
+}
+
+// The lease that counts is one taken while the path still names the file. Whatever happens before that, the
+// worker must find the new segment, not write to a file that is being compressed or is gone.
+#[cfg(feature = "fault")]
+#[test]
+fn worker_that_is_overtaken_between_opening_and_leasing_goes_to_the_new_segment() {
+    let dir = Dir::new();
+    std::fs::write(dir.log(), "before\n").unwrap();
+    let job = straggler(&dir);
+    for verb in ["open", "take shared lock", "look at"] {
+        let all = operations(&dir, &job, verb);
+        assert!(!all.is_empty(), "{verb}");
+        for number in all {
+            let gate = dir.file("gate");
+            let pause = format!("{number}:pause={}", gate.display());
+            let mut behind = job.clone().env("LOGROTOR_FAULT", pause).spawn();
+            eventually("it pauses", || dir.file("gate.reached").exists());
+            let log = leader(&dir);
+            (&log).write_all(b"leader\n").unwrap();
+            log.rotate().unwrap().unwrap();
+            log.close().unwrap();
+            let before = dir.all_lines();
+            std::fs::write(&gate, "").unwrap();
+            behind.expect("ready");
+            behind.write("late");
+            behind.finish();
+            assert_eq!(dir.all_lines(), [&before[..], &["late".to_owned()]].concat(), "{verb}");
+            std::fs::remove_file(gate).unwrap();
+            std::fs::remove_file(dir.file("gate.reached")).unwrap();
+        }
+    }
 }

@@ -2,7 +2,8 @@
 //! everything back.
 
 use logrotor::{
-    Builder, Compression, ErrorKind, FileLock, Maintenance, Naming, RotatingFileWriter, Stats, Wait,
+    Builder, Compression, Durability, ErrorKind, FileLock, Maintenance, Naming, RotatingFileWriter,
+    Stats, Wait,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -248,13 +249,19 @@ impl Job {
 
     /// Starts a process that does this, by running this test binary again.
     pub fn spawn(&self) -> Worker {
+        let mut child =
+            self.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
+    }
+
+    /// What starts that process.
+    pub fn command(&self) -> Command {
         let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        let mut command = self.command();
+        let mut command = self.binary();
         command
             .args(["--exact", "support::child", "--nocapture", "--include-ignored"])
-            .env(ORDERS, orders)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+            .env(ORDERS, orders);
         for (key, value) in &self.0 {
             if let Some(variable) = key.strip_prefix(ENV) {
                 command.env(variable, value);
@@ -269,13 +276,11 @@ impl Job {
             std::os::unix::process::CommandExt::gid(&mut command, id);
             std::os::unix::process::CommandExt::uid(&mut command, id);
         }
-        let mut child = command.spawn().unwrap();
-        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
+        command
     }
 
     /// This test binary, with files that cannot grow beyond `file_blocks` of 512 bytes if the job says so.
-    fn command(&self) -> Command {
+    fn binary(&self) -> Command {
         let this = std::env::current_exe().unwrap();
         if !self.has("file_blocks") {
             return Command::new(this);
@@ -320,10 +325,44 @@ impl Job {
         if self.has("check_ms") {
             builder = builder.check_interval(millis(self.number("check_ms")));
         }
+        if self.has("on_rotate") {
+            builder = builder.durability(Durability::OnRotate);
+        }
+        if self.has("every_record") {
+            builder = builder.durability(Durability::EveryRecord);
+        }
         if self.has("lock_ms") {
             builder = builder.lock_timeout(millis(self.number("lock_ms")));
         }
         builder
+    }
+}
+
+/// The file operations that a process made, as the fault hook counts them.
+#[cfg(all(unix, feature = "fault"))]
+pub struct Trace(tempfile::NamedTempFile);
+
+#[cfg(all(unix, feature = "fault"))]
+impl Trace {
+    pub fn new() -> Self {
+        Self(tempfile::NamedTempFile::new().unwrap())
+    }
+
+    /// This job, traced.
+    pub fn of(&self, job: &Job) -> Job {
+        job.clone().env("LOGROTOR_FAULT_COUNT", self.0.path().display())
+    }
+
+    /// How many operations there were up to now.
+    pub fn len(&self) -> usize {
+        std::fs::read_to_string(self.0.path()).unwrap().lines().count()
+    }
+
+    /// The number of the first `verb` after operation `after`.
+    pub fn first(&self, verb: &str, after: usize) -> usize {
+        let text = std::fs::read_to_string(self.0.path()).unwrap();
+        let is_it = |line: &str| line.split_once(' ').is_some_and(|(_, what)| what == verb);
+        after + 1 + text.lines().skip(after).position(is_it).expect("it was never made")
     }
 }
 
@@ -408,6 +447,7 @@ impl Worker {
     }
 
     /// Waits until it ends, and says whether it ended well.
+    #[cfg(all(unix, feature = "fault"))]
     pub fn end(mut self) -> bool {
         drop(self.stdin.take());
         while self.hear().is_some() {}
@@ -441,6 +481,18 @@ impl Drop for Worker {
     }
 }
 
+/// Has a worker write one record, rotate, and do what maintenance is due. It is a process: those that the
+/// tests beside this one start would hold its handles for a moment, and so leases, if it were not.
+pub fn next_worker(job: &Job, text: &str) {
+    let mut worker = job.clone().with("task", "obey").spawn();
+    worker.expect("ready");
+    worker.write(text);
+    for order in ["rotate", "close"] {
+        assert_eq!(worker.ask(order), "ok", "{order}");
+    }
+    worker.finish();
+}
+
 /// What the worker says to its parent.
 pub fn say(line: impl fmt::Display) {
     println!("{SAYS}{line}");
@@ -467,10 +519,16 @@ fn child() {
         "hold" => hold(&job),
         "acknowledge" => acknowledge(&job),
         "calendar" => crate::triggers::calendar(&job),
+        #[cfg(feature = "fault")]
+        "commit" => crate::durability::traced::commit(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
+        #[cfg(feature = "policy")]
+        task if task.starts_with("policy-") => crate::policy::child(&job),
         #[cfg(all(unix, feature = "fault"))]
         "play" => crate::scenario::play(&job),
+        "open" => crate::errors::open(&job),
+        "suffer" => crate::errors::suffer(&job),
         other => panic!("no such task: {other}"),
     }
 }
@@ -524,14 +582,24 @@ fn obey(job: &Job) {
         match verb {
             "write" => say(answer(log.write_all(format!("{rest}\n").as_bytes()))),
             "rotate" => say(answer(log.rotate())),
+            "sync" => say(answer(log.sync())),
             "reopen" => say(answer(log.reopen())),
             "count" => say(counter(&log.stats(), rest)),
             "last" => say(log.stats().last_error.map(|e| e.to_string()).unwrap_or_default()),
             "cd" => say(answer(std::env::set_current_dir(rest))),
             "close" => say(answer(log.clone().close())),
+            "threads" => say(threads()),
             other => panic!("no such verb: {other}"),
         }
     }
+}
+
+/// How many threads of this process are a log's own.
+fn threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names =
+        tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
+    names.filter(|name| name.starts_with("logrotor")).count()
 }
 
 fn counter(stats: &Stats, name: &str) -> u64 {

@@ -1,0 +1,418 @@
+//! Reading from the end backwards: the last lines, and reverse order.
+
+use super::buffer::{self, Piece};
+use super::content::{CHUNK, Content, read_exact_at};
+use super::damage::{Damage, DamageKind};
+use super::{At, Pulled, Range, Source};
+use crate::error::Result;
+use crate::fs;
+use crate::segment::chain::{Chain, Held, Spot, Step};
+use crate::segment::name::Packing;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where to begin so that `lines` lines follow: a segment, and an offset in it.
+///
+/// Damage met on the way is left to be reported when it is read.
+pub(super) fn last(chain: &mut Chain, range: &Range, lines: u64) -> Result<(Step, u64)> {
+    let mut wanted = lines;
+    let mut newer = None;
+    let mut step = newest(chain, range)?;
+    loop {
+        let mark = chain.clone();
+        let mut spot = match &step {
+            Step::End => break,
+            Step::Unreadable(spot, _) => spot.clone(),
+            Step::To(held) if range.is_before(held) && !held.is_active() => break,
+            // Clocks may have been set, so that this says nothing of the backups.
+            Step::To(held) if range.is_before(held) => held.spot.clone(),
+            Step::To(held) => match start_of_last(held, wanted) {
+                Tail::From(offset) => return Ok((step, offset)),
+                Tail::Lines(lines) => {
+                    wanted -= lines;
+                    held.spot.clone()
+                }
+            },
+        };
+        let before = chain.before(&mut spot)?;
+        newer = Some((step, mark));
+        step = before;
+    }
+    // All there are; the way goes on from the oldest of them, not from beyond.
+    let Some((oldest, mark)) = newer else { return Ok((Step::End, 0)) };
+    *chain = mark;
+    Ok((oldest, 0))
+}
+
+/// The newest segment that is not wholly after the range.
+pub(super) fn newest(chain: &mut Chain, range: &Range) -> Result<Step> {
+    let mut step = chain.newest()?;
+    while let (Some(until), Step::To(held)) = (range.until, &step) {
+        let mark = chain.clone();
+        let mut spot = held.spot.clone();
+        let before = chain.before(&mut spot)?;
+        let finished = match &before {
+            Step::To(before) => before.finished(),
+            Step::Unreadable(..) | Step::End => None,
+        };
+        if super::started(held, finished).is_none_or(|started| started <= until) {
+            *chain = mark;
+            break;
+        }
+        step = before;
+    }
+    Ok(step)
+}
+
+/// The plain segments shortly before one: those that workers that are late may still append to. Oldest
+/// first.
+pub(super) fn shortly_before(chain: &Chain, step: &Step) -> Result<Vec<Held>> {
+    const AT_MOST: usize = 8;
+    let mut chain = chain.clone();
+    let mut found = VecDeque::new();
+    let Step::To(held) = step else { return Ok(Vec::new()) };
+    let mut spot = held.spot.clone();
+    while found.len() < AT_MOST {
+        match chain.before(&mut spot)? {
+            Step::To(held) if held.spot.packing == Packing::Plain => {
+                spot = held.spot.clone();
+                found.push_front(held);
+            }
+            _ => break,
+        }
+    }
+    Ok(found.into())
+}
+
+/// What a segment has of the lines wanted.
+enum Tail {
+    /// All of them, from this offset on.
+    From(u64),
+    /// Only this many.
+    Lines(u64),
+}
+
+/// What can be read of a segment is searched; damage counts as its end.
+fn start_of_last(held: &Held, lines: u64) -> Tail {
+    let Ok(mut content) = Content::new(held.clone()) else { return Tail::Lines(0) };
+    if content.is_packed() {
+        in_packed(&mut content, held, lines)
+    } else {
+        in_plain(&content, lines)
+    }
+}
+
+fn in_plain(content: &Content, lines: u64) -> Tail {
+    let Ok(len) = content.settled_len() else { return Tail::Lines(0) };
+    if lines == 0 {
+        return Tail::From(len);
+    }
+    let mut block = vec![0; CHUNK];
+    let (mut found, mut upto) = (0, len);
+    while upto > 0 {
+        let from = upto.saturating_sub(CHUNK as u64);
+        let size = usize::try_from(upto - from).unwrap_or(CHUNK);
+        let Ok(taken) = content.read_exact_at(&mut block[..size], from) else { break };
+        for at in (0..taken).rev().filter(|&at| block[at] == b'\n') {
+            let end = from + at as u64 + 1;
+            // The line break at the very end ends a line, and begins none.
+            if end == len {
+                continue;
+            }
+            found += 1;
+            if found == lines {
+                return Tail::From(end);
+            }
+        }
+        upto = from;
+    }
+    // The first line begins after no line break.
+    found += u64::from(len > 0);
+    if found == lines { Tail::From(0) } else { Tail::Lines(found) }
+}
+
+fn in_packed(content: &mut Content, held: &Held, lines: u64) -> Tail {
+    let all = line_start(content, u64::MAX).lines;
+    if all < lines {
+        return Tail::Lines(all);
+    }
+    let Ok(mut again) = Content::new(held.clone()) else { return Tail::Lines(0) };
+    Tail::From(line_start(&mut again, all - lines).offset)
+}
+
+/// Where the line after some number of lines begins.
+struct LineStart {
+    /// How many lines are before it: fewer than asked for if there are no more.
+    lines: u64,
+    offset: u64,
+}
+
+fn line_start(content: &mut Content, after: u64) -> LineStart {
+    let mut block = vec![0; CHUNK];
+    let (mut lines, mut is_mid_line) = (0, false);
+    while lines < after {
+        let from = content.position;
+        let taken = content.read(&mut block).unwrap_or(0);
+        let read = &block[..taken];
+        let Some(last) = read.last() else {
+            return LineStart { lines: lines + u64::from(is_mid_line), offset: content.position };
+        };
+        let breaks = read.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        if lines + breaks >= after {
+            let mut ends = (0..taken).filter(|&at| read[at] == b'\n');
+            let nth = usize::try_from(after - lines - 1).ok().and_then(|n| ends.nth(n));
+            let offset = from + nth.map_or(0, |at| at as u64 + 1);
+            return LineStart { lines: after, offset };
+        }
+        lines += breaks;
+        is_mid_line = *last != b'\n';
+    }
+    LineStart { lines, offset: content.position }
+}
+
+/// A log as one stream of lines, newest first.
+pub(super) struct Backward {
+    chain: Chain,
+    range: Range,
+    at: Option<Spot>,
+    reel: Option<Reel>,
+    reels: u64,
+    name: Arc<Path>,
+    /// The rest, backwards, of the line that is being handed out.
+    pieces: VecDeque<Piece>,
+    line: Vec<u8>,
+    consumed: usize,
+    /// Where the line begins.
+    offset: u64,
+    damage: VecDeque<Damage>,
+    lines_left: u64,
+    is_over: bool,
+}
+
+impl Backward {
+    /// `lines` is the most to hand out.
+    pub(super) fn new(mut chain: Chain, range: Range, lines: u64, given: &Path) -> Result<Self> {
+        let step = newest(&mut chain, &range)?;
+        if matches!(step, Step::End) && !range.is_limited() {
+            return Err(super::no_log(given));
+        }
+        let name = chain.location().path().into();
+        let mut backward = Self {
+            chain,
+            range,
+            at: None,
+            reel: None,
+            reels: 0,
+            name,
+            pieces: VecDeque::new(),
+            line: Vec::new(),
+            consumed: 0,
+            offset: 0,
+            damage: VecDeque::new(),
+            lines_left: lines,
+            is_over: lines == 0,
+        };
+        backward.go(step);
+        Ok(backward)
+    }
+
+    fn go(&mut self, step: Step) {
+        self.reel = None;
+        self.reels += 1;
+        let result = match step {
+            Step::To(held) if !self.range.is_before(&held) => {
+                self.at = Some(held.spot.clone());
+                Reel::open(held)
+            }
+            Step::To(held) if held.is_active() => {
+                self.at = Some(held.spot.clone());
+                return;
+            }
+            Step::To(_) | Step::End => {
+                self.is_over = true;
+                return;
+            }
+            Step::Unreadable(spot, error) => {
+                let damage = Damage::unreadable(&spot.path, 0, error);
+                self.at = Some(spot);
+                Err(damage)
+            }
+        };
+        match result {
+            Ok((reel, damage)) => {
+                self.name = Arc::clone(&reel.name);
+                self.reel = Some(reel);
+                self.damage.extend(damage);
+            }
+            Err(damage) => self.damage.push_back(damage),
+        }
+    }
+
+    /// Goes on to the segment before.
+    fn go_back(&mut self) {
+        let step = match &mut self.at {
+            Some(spot) => self.chain.before(spot),
+            None => Ok(Step::End),
+        };
+        match step {
+            Ok(step) => self.go(step),
+            Err(error) => {
+                let log = self.chain.location().path();
+                self.damage.push_back(Damage::unreadable(log, 0, error));
+                self.is_over = true;
+            }
+        }
+    }
+
+    fn next_line(&mut self) {
+        let previous = match &mut self.reel {
+            Some(reel) => reel.previous(),
+            None => Ok(None),
+        };
+        match previous {
+            Ok(Some((offset, line))) => {
+                (self.line, self.consumed) = (line, 0);
+                self.pieces = buffer::split(&self.line, offset).into();
+                self.line.clear();
+            }
+            Ok(None) => self.go_back(),
+            Err(damage) => {
+                self.damage.push_back(damage);
+                self.reel = None;
+            }
+        }
+    }
+}
+
+impl Source for Backward {
+    fn pull(&mut self) -> Pulled {
+        loop {
+            if self.consumed < self.line.len() {
+                return Pulled::Bytes;
+            }
+            if let Some(damage) = self.damage.pop_front() {
+                return Pulled::Damage(damage);
+            }
+            match self.pieces.pop_back() {
+                Some(Piece::Hole { offset, bytes }) => {
+                    let damage = Damage::new(DamageKind::Hole, &*self.name, offset);
+                    self.damage.push_back(Damage { bytes: Some(bytes), ..damage });
+                }
+                Some(Piece::Bytes { offset, mut bytes }) => {
+                    // In this order every line needs its end.
+                    if bytes.last() != Some(&b'\n') {
+                        bytes.push(b'\n');
+                    }
+                    (self.line, self.consumed, self.offset) = (bytes, 0, offset);
+                    self.lines_left -= 1;
+                    if self.lines_left == 0 {
+                        self.is_over = true;
+                        self.pieces.clear();
+                    }
+                }
+                None if self.is_over => return Pulled::End,
+                None => self.next_line(),
+            }
+        }
+    }
+
+    fn put_back(&mut self, damage: Damage) {
+        self.damage.push_front(damage);
+    }
+
+    fn ready(&self) -> &[u8] {
+        &self.line[self.consumed..]
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.consumed = (self.consumed + len).min(self.line.len());
+        self.offset += len as u64;
+    }
+
+    fn at(&self) -> At<'_> {
+        At { segment: &self.name, offset: self.offset, lane: self.reels }
+    }
+}
+
+/// A segment that is read backwards.
+struct Reel {
+    /// Keeps the lease.
+    _held: Held,
+    /// What is read: the segment, or what a packed one unpacked to.
+    file: Arc<File>,
+    name: Arc<Path>,
+    /// What is not handed out yet of what was read; it ends there.
+    block: Vec<u8>,
+    /// Where the block begins.
+    base: u64,
+}
+
+/// The longest line that is put together; a longer one comes in pieces.
+const MAX_LINE: usize = 16 * 1024 * 1024;
+
+impl Reel {
+    /// Opens a segment at its end; also gives the damage that ends a packed one early.
+    fn open(held: Held) -> Result<(Self, Option<Damage>), Damage> {
+        let mut content = Content::new(held.clone())?;
+        let name = Arc::clone(&content.name);
+        let (file, base, damage) = if content.is_packed() {
+            let scratch = fs::unnamed().map_err(|error| Damage::unreadable(&*name, 0, error))?;
+            let damage = unpack_into(&mut content, &scratch)?;
+            (Arc::new(scratch), content.position, damage)
+        } else {
+            (Arc::clone(&held.file), content.settled_len()?, None)
+        };
+        Ok((Self { _held: held, file, name, block: Vec::new(), base }, damage))
+    }
+
+    /// The last line not handed out yet, and where it begins.
+    fn previous(&mut self) -> Result<Option<(u64, Vec<u8>)>, Damage> {
+        let mut searched = 0;
+        loop {
+            let own_end = usize::from(self.block.last() == Some(&b'\n'));
+            let end = self.block.len() - own_end.max(searched);
+            if let Some(at) = self.block[..end].iter().rposition(|&byte| byte == b'\n') {
+                return Ok(Some(self.take(at + 1)));
+            }
+            searched = self.block.len();
+            if searched > MAX_LINE {
+                return Ok(Some(self.take(0)));
+            }
+            if !self.extend()? {
+                return Ok((searched > 0).then(|| self.take(0)));
+            }
+        }
+    }
+
+    /// Puts what comes before the block in front of it. `false` if there is nothing.
+    fn extend(&mut self) -> Result<bool, Damage> {
+        let size = CHUNK.max(self.block.len());
+        let from = self.base.saturating_sub(size as u64);
+        let len = usize::try_from(self.base - from).unwrap_or(size);
+        let mut block = vec![0; len];
+        let taken = read_exact_at(&self.file, &mut block, from, &self.name)?;
+        // Less only if another program has cut the file short.
+        block.truncate(taken);
+        block.append(&mut self.block);
+        (self.block, self.base) = (block, from);
+        Ok(len > 0)
+    }
+
+    fn take(&mut self, from: usize) -> (u64, Vec<u8>) {
+        (self.base + from as u64, self.block.split_off(from))
+    }
+}
+
+fn unpack_into(content: &mut Content, scratch: &File) -> Result<Option<Damage>, Damage> {
+    let mut block = vec![0; CHUNK];
+    loop {
+        match content.read(&mut block) {
+            Ok(0) => return Ok(None),
+            Ok(taken) => fs::write_all(scratch, &block[..taken], &content.name)
+                .map_err(|error| Damage::unreadable(&*content.name, content.position, error))?,
+            Err(damage) => return Ok(Some(damage)),
+        }
+    }
+}

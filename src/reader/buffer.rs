@@ -1,0 +1,226 @@
+//! Bytes on their way from a segment to the caller, with holes found and left out.
+
+/// How many NUL bytes in a row are a hole, and no record.
+pub(super) const HOLE: usize = 64;
+
+/// What a piece of a segment begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// This many bytes of records.
+    Bytes(usize),
+    /// This many NUL bytes that are a hole, and perhaps more after them.
+    Hole(usize),
+    /// It takes more of the segment to tell.
+    Unknown,
+}
+
+/// A buffer of one size: `ready` bytes for the caller, then raw ones.
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+    ready: usize,
+    end: usize,
+    /// The length so far of the hole that the raw bytes continue.
+    hole: u64,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// There are bytes for the caller.
+    Ready,
+    /// A hole of this length has ended where the raw bytes begin.
+    Hole(u64),
+    /// More of the segment is needed; at its end, there is no more.
+    More,
+}
+
+impl Buffer {
+    pub(super) fn new(size: usize) -> Self {
+        Self { bytes: vec![0; size], start: 0, ready: 0, end: 0, hole: 0 }
+    }
+
+    pub(super) fn ready(&self) -> &[u8] {
+        &self.bytes[self.start..self.ready]
+    }
+
+    pub(super) fn consume(&mut self, len: usize) {
+        self.start = (self.start + len).min(self.ready);
+    }
+
+    /// How many bytes are in it, ready and raw.
+    pub(super) fn held(&self) -> u64 {
+        (self.end - self.start) as u64
+    }
+
+    /// Whether there is anything that belongs to the segment read last.
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end && self.hole == 0
+    }
+
+    /// Where more of the segment goes. Only while nothing is ready.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            (self.start, self.ready) = (0, 0);
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    /// Takes note of bytes put into the space.
+    pub(super) fn filled(&mut self, len: usize) {
+        self.end += len;
+    }
+
+    /// Sorts the raw bytes; `is_last` says that the segment has no more for now.
+    pub(super) fn sort(&mut self, is_last: bool) -> Turn {
+        loop {
+            let raw = &self.bytes[self.ready..self.end];
+            if self.hole > 0 {
+                let more = raw.iter().take_while(|&&byte| byte == 0).count();
+                self.hole += more as u64;
+                let is_over = more < raw.len() || is_last;
+                self.drop_raw(more);
+                return if is_over {
+                    Turn::Hole(std::mem::take(&mut self.hole))
+                } else {
+                    Turn::More
+                };
+            }
+            if raw.is_empty() {
+                return Turn::More;
+            }
+            match find(raw, is_last) {
+                Found::Bytes(len) => {
+                    self.ready += len;
+                    return Turn::Ready;
+                }
+                Found::Hole(len) => {
+                    self.hole = len as u64;
+                    self.drop_raw(len);
+                }
+                Found::Unknown => return Turn::More,
+            }
+        }
+    }
+
+    /// Leaves out the first raw bytes. Only while nothing is ready.
+    fn drop_raw(&mut self, len: usize) {
+        self.start += len;
+        self.ready = self.start;
+    }
+}
+
+/// `bytes` is not empty.
+fn find(bytes: &[u8], is_last: bool) -> Found {
+    // By far the most pieces have no NUL byte, which is quickly seen.
+    if !bytes.contains(&0) {
+        return Found::Bytes(bytes.len());
+    }
+    let mut at = 0;
+    while let Some(next) = bytes[at..].iter().position(|&byte| byte == 0) {
+        let from = at + next;
+        let run = bytes[from..].iter().take_while(|&&byte| byte == 0).count();
+        let is_cut = from + run == bytes.len() && !is_last;
+        if run >= HOLE || is_cut {
+            return match from {
+                0 if run >= HOLE => Found::Hole(run),
+                0 => Found::Unknown,
+                _ => Found::Bytes(from),
+            };
+        }
+        at = from + run;
+    }
+    Found::Bytes(bytes.len())
+}
+
+/// A part of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    Bytes { offset: u64, bytes: Vec<u8> },
+    Hole { offset: u64, bytes: u64 },
+}
+
+/// Takes a line that begins at `offset` apart at its holes.
+pub(super) fn split(line: &[u8], offset: u64) -> Vec<Piece> {
+    let (mut rest, mut offset, mut pieces) = (line, offset, Vec::new());
+    while !rest.is_empty() {
+        let len = match find(rest, true) {
+            Found::Hole(len) => {
+                pieces.push(Piece::Hole { offset, bytes: len as u64 });
+                len
+            }
+            Found::Bytes(len) => {
+                pieces.push(Piece::Bytes { offset, bytes: rest[..len].to_owned() });
+                len
+            }
+            Found::Unknown => break,
+        };
+        offset += len as u64;
+        rest = &rest[len..];
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What comes out of a buffer of `size` into which `input` is put in pieces of `step`.
+    fn through(input: &[u8], size: usize, step: usize) -> (Vec<u8>, Vec<u64>) {
+        let mut buffer = Buffer::new(size);
+        let (mut rest, mut bytes, mut holes) = (input, Vec::new(), Vec::new());
+        loop {
+            match buffer.sort(rest.is_empty()) {
+                Turn::Ready => {
+                    bytes.extend_from_slice(buffer.ready());
+                    buffer.consume(buffer.ready().len());
+                }
+                Turn::Hole(len) => holes.push(len),
+                Turn::More if rest.is_empty() => break,
+                Turn::More => {
+                    let space = buffer.space();
+                    let len = step.min(rest.len()).min(space.len());
+                    assert!(len > 0, "a buffer that asks for more has room for it");
+                    space[..len].copy_from_slice(&rest[..len]);
+                    buffer.filled(len);
+                    rest = &rest[len..];
+                }
+            }
+        }
+        assert!(buffer.is_empty());
+        (bytes, holes)
+    }
+
+    #[test]
+    fn long_run_of_nul_bytes_is_left_out_and_a_short_one_is_not() {
+        for run in [0, 1, HOLE - 1, HOLE, HOLE + 1, 10 * HOLE] {
+            let input = [b"before\n".as_slice(), &vec![0; run], b"after\n"].concat();
+            for step in 1..=HOLE + 20 {
+                let (bytes, holes) = through(&input, 100, step);
+                if run < HOLE {
+                    assert_eq!((bytes, holes), (input.clone(), vec![]), "{run} {step}");
+                } else {
+                    assert_eq!(bytes, b"before\nafter\n");
+                    assert_eq!(holes, [run as u64], "{run} {step}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_change_what_comes_out(
+            runs in prop::collection::vec((prop::bool::ANY, 1_usize..150), 0..8),
+            size in HOLE..300,
+            step in 1_usize..300,
+        ) {
+            let byte = |nul: bool| if nul { 0 } else { b'x' };
+            let input: Vec<u8> =
+                runs.iter().flat_map(|(nul, len)| vec![byte(*nul); *len]).collect();
+            prop_assert_eq!(through(&input, size, step), through(&input, 10_000, 10_000));
+        }
+    }
+}

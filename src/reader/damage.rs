@@ -1,0 +1,123 @@
+//! What cannot be read back, and where.
+
+use crate::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What is wrong at some place of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DamageKind {
+    /// A packed backup is cut off, or its content contradicts its checksum. What could be unpacked before
+    /// that was handed out; reading goes on with the next segment.
+    Corrupt,
+    /// 64 or more NUL bytes in a row, as a power cut or a program that writes to a truncated file leaves
+    /// them. They are left out; reading goes on after them.
+    Hole,
+    /// A backup that should be there is not: it was removed before it was read, or its number is not there.
+    Missing,
+    /// The file became shorter while it was read. Reading goes on from its start.
+    CutShort,
+    /// A segment cannot be opened or read; the error says why. Reading goes on with the next.
+    Unreadable,
+}
+
+/// A place in a log where records are missing or cannot be read. Reading goes on after it.
+#[derive(Debug, Clone)]
+pub struct Damage {
+    pub(super) kind: DamageKind,
+    pub(super) segment: PathBuf,
+    pub(super) offset: u64,
+    pub(super) bytes: Option<u64>,
+    pub(super) what: What,
+}
+
+/// What is known beyond the kind.
+#[derive(Debug, Clone)]
+pub(super) enum What {
+    Kind,
+    Error(Error),
+    Text(String),
+}
+
+impl Damage {
+    pub(super) fn new(kind: DamageKind, segment: impl Into<PathBuf>, offset: u64) -> Self {
+        Self { kind, segment: segment.into(), offset, bytes: None, what: What::Kind }
+    }
+
+    pub(super) fn unreadable(segment: impl Into<PathBuf>, offset: u64, error: Error) -> Self {
+        Self { what: What::Error(error), ..Self::new(DamageKind::Unreadable, segment, offset) }
+    }
+
+    pub(super) fn with_text(self, text: impl Into<String>) -> Self {
+        Self { what: What::Text(text.into()), ..self }
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn kind(&self) -> DamageKind {
+        self.kind
+    }
+
+    /// The segment, by the name that it had when it was opened, or should have.
+    #[must_use]
+    pub fn segment(&self) -> &Path {
+        &self.segment
+    }
+
+    /// The offset in the segment's records, unpacked, at which they end or become unreadable.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// How many bytes are concerned, if that is known.
+    #[must_use]
+    pub fn bytes(&self) -> Option<u64> {
+        self.bytes
+    }
+
+    /// The failure behind it, for [`DamageKind::Unreadable`].
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        match &self.what {
+            What::Error(error) => Some(error),
+            What::Kind | What::Text(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, offset) = (self.segment.display(), self.offset);
+        match (&self.what, self.kind) {
+            (What::Error(error), _) => return write!(f, "{error}"),
+            (What::Text(text), DamageKind::Missing) => return write!(f, "`{path}`: {text}"),
+            (What::Text(text), _) => return write!(f, "`{path}` at byte {offset}: {text}"),
+            (What::Kind, _) => write!(f, "`{path}` at byte {offset}: ")?,
+        }
+        match self.kind {
+            DamageKind::Corrupt => write!(f, "the packed content is damaged"),
+            DamageKind::Hole => {
+                write!(f, "{} NUL bytes in place of records", self.bytes.unwrap_or_default())
+            }
+            DamageKind::Missing => write!(f, "it is missing"),
+            DamageKind::CutShort => write!(f, "the file was cut short; reading it from its start"),
+            DamageKind::Unreadable => write!(f, "it cannot be read"),
+        }
+    }
+}
+
+impl std::error::Error for Damage {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error().map(|error| error as _)
+    }
+}
+
+impl From<Damage> for io::Error {
+    /// Of kind [`io::ErrorKind::InvalidData`], with the damage inside.
+    fn from(damage: Damage) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, damage)
+    }
+}

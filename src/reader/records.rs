@@ -1,0 +1,128 @@
+//! A log's records: its lines, each with the place where it was found.
+
+use super::{Damage, LogReader, Pulled, Source};
+use std::io::BufRead;
+use std::path::Path;
+use std::sync::Arc;
+
+/// One line of a log, without its line break.
+///
+/// A line longer than 16 MiB comes in pieces, each a record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    bytes: Vec<u8>,
+    segment: Option<Arc<Path>>,
+    offset: u64,
+}
+
+/// The longest record.
+const MAX_RECORD: usize = 16 * 1024 * 1024;
+
+impl Record {
+    /// An empty one, for [`LogReader::read_record`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What was written, without the line break at its end.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What was written, without the line break at its end.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// As text, with replacement characters for what is not UTF-8.
+    #[must_use]
+    pub fn into_string_lossy(self) -> String {
+        String::from_utf8(self.bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+
+    /// The segment, by the name it had when it was opened.
+    #[must_use]
+    pub fn segment(&self) -> &Path {
+        self.segment.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Where it begins in its segment, unpacked.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(super) fn read(&mut self, source: &mut dyn Source) -> Result<bool, Damage> {
+        self.bytes.clear();
+        let mut lane = None;
+        loop {
+            match source.pull() {
+                Pulled::Bytes => {}
+                Pulled::End => return Ok(lane.is_some()),
+                Pulled::Damage(damage) if lane.is_none() => return Err(damage),
+                Pulled::Damage(damage) => {
+                    source.put_back(damage);
+                    return Ok(true);
+                }
+            }
+            let at = source.at();
+            match lane {
+                None => {
+                    if self.segment.as_ref().is_none_or(|known| !Arc::ptr_eq(known, at.segment)) {
+                        self.segment = Some(Arc::clone(at.segment));
+                    }
+                    (lane, self.offset) = (Some(at.lane), at.offset);
+                }
+                // A line without an end, at the end of its segment.
+                Some(lane) if lane != at.lane => return Ok(true),
+                Some(_) => {}
+            }
+            let mut rest = source.ready();
+            let before = self.bytes.len();
+            // Cannot fail: it reads from memory.
+            let taken = rest.read_until(b'\n', &mut self.bytes).unwrap_or_default();
+            source.consume(taken);
+            if self.bytes.len() > before && self.bytes.last() == Some(&b'\n') {
+                self.bytes.pop();
+                return Ok(true);
+            }
+            if self.bytes.len() >= MAX_RECORD {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// Iterates over a log's records; made by [`LogReader::records`].
+///
+/// An error tells of damage at that place; the next item is what comes after it.
+#[derive(Debug)]
+pub struct Records<'a> {
+    reader: &'a mut LogReader,
+    segment: Option<Arc<Path>>,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(reader: &'a mut LogReader) -> Self {
+        Self { reader, segment: None }
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Record, Damage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut record = Record { segment: self.segment.take(), ..Record::default() };
+        let read = self.reader.read_record(&mut record);
+        self.segment.clone_from(&record.segment);
+        match read {
+            Ok(true) => Some(Ok(record)),
+            Ok(false) => None,
+            Err(damage) => Some(Err(damage)),
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! Reading forward, oldest segment first, while workers go on writing and rotating.
+//!
+//! After a rotation, workers that have not noticed it still append to what is a backup by then. A reader
+//! that waited for them would stand still as long as one of them idles; one that did not would lose what
+//! they append. So a finished segment stays *open beside* its successors until no worker can append to it
+//! any more, and reading goes in rounds:
+//!
+//! 1. For each open segment, **newest first**, note how far its whole lines go.
+//! 2. Hand these out, **oldest first**.
+//!
+//! Hence the order: what one worker wrote to the newer segment, it wrote after all that it wrote to the
+//! older one; the older one's end was noted later, so all of that is handed out before.
+//!
+//! A segment whose successor is open needs no lease any more: what is open can be read to its end even if
+//! it is packed and removed by then. So readers do not hold up maintenance, nor each other.
+
+use super::buffer::{Buffer, Turn};
+use super::content::{CHUNK, Content};
+use super::damage::{Damage, DamageKind};
+use super::watch::Watch;
+use super::{At, Pulled, Source};
+use crate::clock::{Clock, Stopwatch, Timestamp};
+use crate::error::Result;
+use crate::segment::chain::{Chain, Held, Missing, Place, Spot, Step};
+use crate::segment::name::Key;
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// The longest unfinished line that waits for its end.
+const MAX_UNFINISHED: u64 = 16 * 1024 * 1024;
+
+/// A segment that is being read.
+struct Lane {
+    content: Content,
+    /// Tells one lane from another in the eyes of those who put records together.
+    number: u64,
+    /// How far it may be read in this round.
+    limit: u64,
+    /// Up to where it was searched for the end of a line in vain.
+    searched: u64,
+    /// Nothing is appended to it any more, or nothing more is wanted.
+    is_final: bool,
+}
+
+impl Lane {
+    fn is_at_limit(&self) -> bool {
+        self.content.position >= self.limit
+    }
+
+    fn end_here(&mut self) {
+        self.limit = self.content.position;
+        self.is_final = true;
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Walking,
+    /// What was noted last is handed out, and then it is over.
+    Ending,
+    Over,
+}
+
+/// When reading ends.
+pub(super) enum Mode {
+    /// At the end that the active segment had when it was reached.
+    Once,
+    /// Never, until it is told to.
+    Follow(Watch),
+}
+
+/// A log as one stream.
+pub(super) struct Stream {
+    chain: Chain,
+    mode: Mode,
+    until: Option<SystemTime>,
+    phase: Phase,
+    /// Where the walk has got to.
+    at: Option<Spot>,
+    /// When the segment there was rotated away, if it was and its name tells.
+    finished: Option<SystemTime>,
+    /// Oldest first; the last one is the segment that the walk has got to.
+    lanes: Vec<Lane>,
+    lanes_so_far: u64,
+    buffer: Buffer,
+    /// The lane whose bytes are in the buffer.
+    reading: u64,
+    name: Arc<Path>,
+    offset: u64,
+    damage: VecDeque<Damage>,
+    looked: Stopwatch,
+    followed_since: Option<SystemTime>,
+}
+
+impl Stream {
+    pub(super) fn new(chain: Chain, mode: Mode, until: Option<SystemTime>) -> Self {
+        let name = chain.location().path().into();
+        let follows = matches!(mode, Mode::Follow(_));
+        Self {
+            chain,
+            mode,
+            until,
+            phase: Phase::Walking,
+            at: None,
+            finished: None,
+            lanes: Vec::new(),
+            lanes_so_far: 0,
+            buffer: Buffer::new(2 * CHUNK),
+            reading: 0,
+            name,
+            offset: 0,
+            damage: VecDeque::new(),
+            looked: Stopwatch::start(),
+            followed_since: follows.then(|| Clock::system().now().into()),
+        }
+    }
+
+    /// Begins at an offset of a segment. What workers that are late still append to those before it,
+    /// `behind`, is read as well.
+    pub(super) fn begin(
+        &mut self,
+        step: Step,
+        offset: u64,
+        behind: Vec<Held>,
+    ) -> Result<(), Damage> {
+        for held in behind {
+            let mut content = Content::new(held)?;
+            let end = content.settled_len()?;
+            content.position = end;
+            self.lanes_so_far += 1;
+            let number = self.lanes_so_far;
+            self.lanes.push(Lane { content, number, limit: end, searched: end, is_final: false });
+        }
+        self.go(step)?;
+        if let Some(lane) = self.lanes.last_mut().filter(|_| offset > 0) {
+            lane.content.skip_to(offset)?;
+            lane.searched = offset;
+        }
+        Ok(())
+    }
+
+    pub(super) fn report(&mut self, damage: Damage) {
+        self.damage.push_back(damage);
+    }
+
+    fn is_following(&self) -> bool {
+        matches!(self.mode, Mode::Follow(_))
+    }
+
+    /// Brings the next bytes of the oldest segment that has any, or a hole among them, into the buffer.
+    /// `false` if nothing could be done before the next round.
+    fn read(&mut self) -> bool {
+        let at = match self.buffer.is_empty() {
+            true => self.lanes.iter().position(|lane| !lane.is_at_limit()),
+            false => self.lanes.iter().position(|lane| lane.number == self.reading),
+        };
+        let Some(at) = at else { return false };
+        let lane = &mut self.lanes[at];
+        if self.reading != lane.number {
+            (self.reading, self.name) = (lane.number, Arc::clone(&lane.content.name));
+        }
+        loop {
+            let turn = self.buffer.sort(lane.is_at_limit());
+            self.offset = lane.content.position - self.buffer.held();
+            match turn {
+                Turn::Ready => break,
+                Turn::Hole(len) => {
+                    let offset = self.offset - len;
+                    let damage = Damage::new(DamageKind::Hole, &*self.name, offset);
+                    self.damage.push_back(Damage { bytes: Some(len), ..damage });
+                    break;
+                }
+                Turn::More if lane.is_at_limit() => break,
+                Turn::More => {}
+            }
+            let space = self.buffer.space();
+            let left = lane.limit - lane.content.position;
+            let len = usize::try_from(left).unwrap_or(space.len()).min(space.len());
+            match lane.content.read(&mut space[..len]) {
+                // A packed segment's end; or it was cut short, which the next round finds out.
+                Ok(0) if lane.content.is_packed() => lane.end_here(),
+                Ok(0) => lane.limit = lane.content.position,
+                Ok(taken) => self.buffer.filled(taken),
+                Err(damage) => {
+                    self.damage.push_back(damage);
+                    lane.end_here();
+                }
+            }
+        }
+        true
+    }
+
+    /// Begins the next round, or ends.
+    fn advance(&mut self) -> Result<(), Damage> {
+        self.drop_finished();
+        match self.phase {
+            Phase::Walking => {}
+            Phase::Ending | Phase::Over => {
+                self.phase = Phase::Over;
+                self.lanes.clear();
+                return Ok(());
+            }
+        }
+        // Before the search for a successor: what was there when it was told to end is still read.
+        if matches!(&self.mode, Mode::Follow(watch) if watch.bell().is_over()) {
+            self.mode = Mode::Once;
+        }
+        if self.is_following() && self.measure() {
+            return Ok(());
+        }
+        self.settle();
+        let step = match &mut self.at {
+            Some(spot) => self.chain.after(spot),
+            None => self.chain.oldest(),
+        };
+        // The active segment has got its name by now, if it was rotated away.
+        self.finished = self.at.as_ref().and_then(time_of);
+        let step = match step {
+            // The directory was removed; its workers will make it again.
+            Err(error) if error.is_not_found() && self.is_following() => Step::End,
+            step => step.map_err(|e| Damage::unreadable(self.chain.location().path(), 0, e))?,
+        };
+        if self.report_missing() {
+            // So that it is told once.
+            self.finished = None;
+        }
+        match step {
+            Step::End => self.at_end(),
+            step => self.go(step)?,
+        }
+        Ok(())
+    }
+
+    /// Notes how far each segment may be read now, newest first. `true` if there is anything to read.
+    fn measure(&mut self) -> bool {
+        let mut grew = false;
+        for lane in self.lanes.iter_mut().rev().filter(|lane| !lane.is_final) {
+            if let Err(damage) = measure(lane, &mut self.damage) {
+                self.damage.push_back(damage);
+                lane.end_here();
+            }
+            grew |= !lane.is_at_limit();
+        }
+        grew
+    }
+
+    /// Finds out which of the segments rotated away have got their last record.
+    fn settle(&mut self) {
+        let newest = self.lanes.len().saturating_sub(1);
+        for lane in self.lanes[..newest].iter_mut().filter(|lane| !lane.is_final) {
+            settle(lane);
+        }
+    }
+
+    /// Closes what is finished. The newest is kept: it is where the walk goes on from.
+    fn drop_finished(&mut self) {
+        let newest = self.lanes_so_far;
+        self.lanes.retain(|lane| lane.number == newest || !(lane.is_final && lane.is_at_limit()));
+    }
+
+    /// Goes on to a segment.
+    fn go(&mut self, step: Step) -> Result<(), Damage> {
+        match step {
+            Step::To(held) => {
+                if is_after(self.until, super::started(&held, self.finished)) {
+                    self.end();
+                    return Ok(());
+                }
+                self.report_gap(&held);
+                self.at = Some(held.spot.clone());
+                match Content::new(held) {
+                    Ok(content) => self.open_lane(content),
+                    Err(damage) => self.damage.push_back(damage),
+                }
+            }
+            Step::Unreadable(spot, error) => {
+                self.damage.push_back(Damage::unreadable(&spot.path, 0, error));
+                self.at = Some(spot);
+            }
+            Step::End => self.at_end(),
+        }
+        Ok(())
+    }
+
+    fn open_lane(&mut self, content: Content) {
+        self.lanes_so_far += 1;
+        let is_packed = content.is_packed();
+        let is_last = !self.is_following() && content.held.spot.place == Place::Active;
+        let mut lane = Lane {
+            content,
+            number: self.lanes_so_far,
+            limit: if is_packed { u64::MAX } else { 0 },
+            searched: 0,
+            is_final: is_packed,
+        };
+        if is_last {
+            // Here reading ends, even if the log grows faster than we read.
+            match lane.content.settled_len() {
+                Ok(len) => lane.limit = len,
+                Err(damage) => self.damage.push_back(damage),
+            }
+            lane.is_final = true;
+            self.phase = Phase::Ending;
+        }
+        self.lanes.push(lane);
+        // The newest first: see the module's head.
+        self.measure();
+        let before = self.lanes.len() - 1;
+        if let Some(lane) = self.lanes[..before].last_mut() {
+            if lane.content.is_packed() {
+                let _ = lane.content.held.let_go();
+            } else {
+                settle(lane);
+            }
+        }
+        if is_last {
+            self.note_ends();
+        }
+    }
+
+    /// There is no later segment.
+    fn at_end(&mut self) {
+        match &self.mode {
+            Mode::Once => self.end(),
+            Mode::Follow(watch) => {
+                let is_alone = self.lanes.len() < 2;
+                watch.wait(if is_alone { Duration::MAX } else { BESIDE });
+            }
+        }
+    }
+
+    /// Hands out what there is, unfinished lines as well, and nothing more.
+    fn end(&mut self) {
+        self.phase = Phase::Ending;
+        self.note_ends();
+    }
+
+    fn note_ends(&mut self) {
+        for lane in self.lanes.iter_mut().rev().filter(|lane| !lane.is_final) {
+            lane.is_final = true;
+            lane.limit = lane.content.settled_len().map_or(lane.limit, |len| len.max(lane.limit));
+        }
+    }
+
+    /// Reports what the walk found missing; `false` if nothing.
+    fn report_missing(&mut self) -> bool {
+        let all = self.chain.take_missing();
+        let is_any = !all.is_empty();
+        for missing in all {
+            let damage = |path: &Path| Damage::new(DamageKind::Missing, path, 0);
+            self.damage.push_back(match missing {
+                Missing::Removed(path) => {
+                    damage(&path).with_text("it was removed before it was read")
+                }
+                Missing::Numbers(numbers) => {
+                    let name = |number| {
+                        let name = crate::segment::name::Name::plain(Key::Number(number));
+                        self.chain.location().backup_path(name)
+                    };
+                    let (first, last) = (name(*numbers.end()), name(*numbers.start()));
+                    let text = "there is no backup of this number, but there are older ones";
+                    match first == last {
+                        true => damage(&first).with_text(text),
+                        false => damage(&first)
+                            .with_text(format!("{text}; so it is down to `{}`", last.display())),
+                    }
+                }
+            });
+        }
+        is_any
+    }
+
+    /// Reports segments that came and went between two looks at the directory. A segment is made
+    /// before the one before it gets its name; one that was made later had another in between.
+    fn report_gap(&mut self, held: &Held) {
+        let Some((before, followed_since)) = self.finished.zip(self.followed_since) else { return };
+        // An older one may be a copy, made when it was copied.
+        let Some(begun) = held.begun.filter(|begun| *begun >= followed_since) else { return };
+        if Timestamp::from(begun) > Timestamp::from(before) {
+            let text = "segments between it and the one before may have been removed unread";
+            let damage = Damage::new(DamageKind::Missing, &held.spot.path, 0);
+            self.damage.push_back(damage.with_text(text));
+        }
+    }
+
+    /// While we are behind, takes note now and then of what there is, to know of what is removed.
+    fn look_around(&mut self) {
+        if self.is_following() && self.looked.elapsed() > LOOK_EVERY {
+            self.looked = Stopwatch::start();
+            // If the directory cannot be read, that shows when it must be.
+            let _ = self.chain.look();
+        }
+    }
+}
+
+/// How long to wait at most while a segment that was rotated away is open beside its successor.
+const BESIDE: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+fn is_after(until: Option<SystemTime>, started: Option<SystemTime>) -> bool {
+    until.zip(started).is_some_and(|(until, started)| started > until)
+}
+
+/// When a backup was rotated away, if its name tells.
+fn time_of(spot: &Spot) -> Option<SystemTime> {
+    match spot.place {
+        Place::Backup(Key::Time(time)) if !spot.is_lost => Some(time.into()),
+        _ => None,
+    }
+}
+
+fn measure(lane: &mut Lane, reports: &mut VecDeque<Damage>) -> Result<(), Damage> {
+    let content = &mut lane.content;
+    let len = content.len()?;
+    if len < content.position {
+        reports.push_back(Damage::new(DamageKind::CutShort, &*content.name, len));
+        (content.position, lane.limit, lane.searched) = (0, 0, 0);
+    }
+    let from = content.position.max(lane.searched);
+    lane.limit = match content.last_line_end(from, len)? {
+        Some(end) => end,
+        None if len - content.position > MAX_UNFINISHED => len,
+        None => content.position,
+    };
+    lane.searched = len;
+    Ok(())
+}
+
+/// Notes a segment's true end, if it has one by now.
+fn settle(lane: &mut Lane) {
+    // If that cannot be told, it stays open; nothing is lost by it.
+    if !lane.content.held.may_grow().unwrap_or(true) {
+        if let Ok(len) = lane.content.len() {
+            (lane.limit, lane.is_final) = (len, true);
+        }
+    }
+}
+
+impl Source for Stream {
+    fn pull(&mut self) -> Pulled {
+        loop {
+            if !self.buffer.ready().is_empty() {
+                return Pulled::Bytes;
+            }
+            if let Some(damage) = self.damage.pop_front() {
+                return Pulled::Damage(damage);
+            }
+            self.look_around();
+            if self.read() {
+                continue;
+            }
+            if self.phase == Phase::Over {
+                return Pulled::End;
+            }
+            if let Err(damage) = self.advance() {
+                self.phase = Phase::Over;
+                self.lanes.clear();
+                return Pulled::Damage(damage);
+            }
+        }
+    }
+
+    fn put_back(&mut self, damage: Damage) {
+        self.damage.push_front(damage);
+    }
+
+    fn ready(&self) -> &[u8] {
+        self.buffer.ready()
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.buffer.consume(len);
+        self.offset += len as u64;
+    }
+
+    fn at(&self) -> At<'_> {
+        At { segment: &self.name, offset: self.offset, lane: self.reading }
+    }
+}

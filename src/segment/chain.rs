@@ -1,0 +1,607 @@
+//! The order of a log's segments, walked one step at a time while workers go on rotating.
+//!
+//! No lock is taken, and a listing of a directory is not made at one instant; so a step counts only if
+//! looks at single files prove it:
+//!
+//! - A segment is leased first, and its name is checked afterwards. What is leased is neither packed nor
+//!   removed, so it can be found again by its identity, wherever rotations have moved it.
+//! - A listing can miss a backup that is being packed just then: the plain name goes and the packed one
+//!   comes. That happens to a backup once, so of two listings in a row one has it, if it was there before.
+//! - [`Naming::Timestamp`]: a backup keeps its name, and later ones have later names. So the successor
+//!   is the next later name among those that were there before a listing; the active segment is, if
+//!   after it was leased there is no later name.
+//! - [`Naming::Number`]: numbers only ever grow. A backup that has its number before and after a look had
+//!   it all the time; so if the next lower number, or the active segment, was leased in between, then
+//!   it is the successor.
+//!
+//! If a log has backups with names of both kinds, those of the kind that has the newest backup come last.
+
+use super::name::{Key, Name, Packing};
+use super::{Location, all_backup_names, mark};
+use crate::clock::{Deadline, Timestamp, sleep};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{self, Entry, EntryKind, FileId};
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::ops::{Bound, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+#[cfg(doc)]
+use super::name::Naming;
+
+/// Where a segment stands in its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Backup(Key),
+    Active,
+}
+
+/// A segment that was found, whether it could be opened or not.
+#[derive(Debug, Clone)]
+pub(crate) struct Spot {
+    pub(crate) place: Place,
+    /// Its name when it was last seen.
+    pub(crate) path: PathBuf,
+    pub(crate) packing: Packing,
+    /// Whether another program took it away, so that its place is not known any more.
+    pub(crate) is_lost: bool,
+    id: FileId,
+}
+
+/// A segment open for reading. It is leased, if that could be had, until [`Held::let_go`], or until
+/// this and all clones are dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) file: Arc<File>,
+    /// As it was when it was opened.
+    pub(crate) entry: Entry,
+    /// When its file was made, before it was packed; `None` if that is not known.
+    pub(crate) begun: Option<SystemTime>,
+    pub(crate) spot: Spot,
+}
+
+impl Held {
+    /// Whether a worker may still append to it. Gives the lease back: only for what is not the active
+    /// segment any more, and whose successor is held.
+    pub(crate) fn may_grow(&self) -> Result<bool> {
+        fs::may_grow(&self.file, &self.spot.path)
+    }
+
+    /// Gives the lease back.
+    pub(crate) fn let_go(&self) -> Result<()> {
+        fs::end_lease(&self.file, &self.spot.path)
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.spot.place == Place::Active
+    }
+
+    /// When it was rotated away, or if its name does not tell, last written to; `None` for the active
+    /// segment.
+    pub(crate) fn finished(&self) -> Option<SystemTime> {
+        match self.spot.place {
+            Place::Active => None,
+            Place::Backup(Key::Time(time)) => Some(time.into()),
+            Place::Backup(Key::Number(_)) => Some(self.entry.modified),
+        }
+    }
+}
+
+/// Where a step leads.
+#[derive(Debug)]
+pub(crate) enum Step {
+    To(Held),
+    /// There is a segment, but it cannot be opened.
+    Unreadable(Spot, Error),
+    /// There is none, or none yet.
+    End,
+}
+
+/// What should have been between two segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// This backup was listed, and was removed before it was opened.
+    Removed(PathBuf),
+    /// There are no backups with these numbers.
+    Numbers(RangeInclusive<u32>),
+}
+
+/// A walk along a log's segments. A clone goes on from the same place.
+#[derive(Debug, Clone)]
+pub(crate) struct Chain {
+    location: Location,
+    /// Whether numbered backups are older than those named by time.
+    numbers_first: bool,
+    /// Whether numbered backups are still to come.
+    numbers_ahead: bool,
+    /// The newest time name that is at or before the place reached.
+    passed: Timestamp,
+    /// Time names after that, as far as they were listed.
+    known: BTreeSet<Timestamp>,
+    /// The newest time name listed.
+    seen: Timestamp,
+    /// Up to here no time name is unknown: this one was seen before the last listing.
+    complete: Timestamp,
+    /// What has a backup's name but is a directory or a link: not ours.
+    strangers: HashSet<Name>,
+    missing: Vec<Missing>,
+}
+
+/// The backups there are, of either naming.
+#[derive(Debug, Default)]
+struct Groups {
+    times: BTreeSet<Timestamp>,
+    numbers: BTreeSet<u32>,
+}
+
+impl Groups {
+    fn is_empty(&self) -> bool {
+        self.times.is_empty() && self.numbers.is_empty()
+    }
+}
+
+/// What came of opening a backup.
+enum Opened {
+    Step(Step),
+    /// It is a directory or a link.
+    Stranger,
+    Gone,
+}
+
+/// How often a rotation is given the time to close a gap in the numbers, and how long each time.
+const GAP_LOOKS: usize = 20;
+const GAP_WAIT: Duration = Duration::from_millis(5);
+
+impl Chain {
+    pub(crate) fn new(location: Location) -> Result<Self> {
+        let mut chain = Self {
+            location,
+            numbers_first: true,
+            numbers_ahead: false,
+            passed: Timestamp::MIN,
+            known: BTreeSet::new(),
+            seen: Timestamp::MIN,
+            complete: Timestamp::MIN,
+            strangers: HashSet::new(),
+            missing: Vec::new(),
+        };
+        let groups = chain.groups()?;
+        chain.numbers_first = chain.are_numbers_first(&groups)?;
+        chain.numbers_ahead = !chain.numbers_first;
+        Ok(chain)
+    }
+
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+
+    fn are_numbers_first(&self, groups: &Groups) -> Result<bool> {
+        let (Some(time), Some(number)) = (groups.times.last(), groups.numbers.first()) else {
+            return Ok(true);
+        };
+        for packing in Packing::ALL {
+            let name = Name { key: Key::Number(*number), packing };
+            if let Some(entry) = fs::stat(&self.location.backup_path(name))? {
+                return Ok(Timestamp::from(entry.modified) <= *time);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What was found missing since this was last asked.
+    pub(crate) fn take_missing(&mut self) -> Vec<Missing> {
+        std::mem::take(&mut self.missing)
+    }
+
+    /// Takes note of the backups there are now, so that it is known when one is removed unread.
+    pub(crate) fn look(&mut self) -> Result<()> {
+        self.groups().map(drop)
+    }
+
+    /// Lists the backups. None that was there before is left out.
+    fn groups(&mut self) -> Result<Groups> {
+        const LISTINGS: usize = 2;
+        let mut groups = Groups::default();
+        for _ in 0..LISTINGS {
+            for name in all_backup_names(&self.location)? {
+                if self.strangers.contains(&name) {
+                    continue;
+                }
+                match name.key {
+                    Key::Time(time) => groups.times.insert(time),
+                    Key::Number(number) => groups.numbers.insert(number),
+                };
+            }
+        }
+        self.known.extend(after(&groups.times, self.passed));
+        self.complete = self.seen;
+        self.seen = groups.times.last().copied().unwrap_or_default().max(self.seen);
+        Ok(groups)
+    }
+
+    /// The oldest segment.
+    pub(crate) fn oldest(&mut self) -> Result<Step> {
+        loop {
+            let groups = self.groups()?;
+            let time = groups.times.first().map(|time| Key::Time(*time));
+            let number = groups.numbers.last().map(|number| Key::Number(*number));
+            let first = if self.numbers_first { number.or(time) } else { time.or(number) };
+            let Some(key) = first else {
+                let active = self.next_active()?;
+                match active.filter(|_| self.groups().is_ok_and(|groups| groups.is_empty())) {
+                    Some(step) => return Ok(step),
+                    None => continue,
+                }
+            };
+            let Opened::Step(step) = self.open(key)? else { continue };
+            if let Key::Number(number) = key {
+                // Still the highest after it was leased.
+                let last = self.groups()?.numbers.last().copied();
+                if last != Some(number) || !self.is_in_place(&step)? {
+                    continue;
+                }
+            }
+            self.arrive(Place::Backup(key));
+            return Ok(step);
+        }
+    }
+
+    /// The newest segment: the active one, if there is one.
+    pub(crate) fn newest(&mut self) -> Result<Step> {
+        loop {
+            let groups = self.groups()?;
+            if let Some(active) = self.open_active()? {
+                self.arrive(Place::Active);
+                self.passed = groups.times.last().copied().unwrap_or(Timestamp::MIN);
+                return Ok(active);
+            }
+            let Some(key) = self.newest_backup(&groups) else { return Ok(Step::End) };
+            if let Opened::Step(step) = self.open(key)? {
+                self.arrive_from_newer(key, &groups);
+                return Ok(step);
+            }
+        }
+    }
+
+    fn newest_backup(&self, groups: &Groups) -> Option<Key> {
+        let time = groups.times.last().map(|time| Key::Time(*time));
+        let number = groups.numbers.first().map(|number| Key::Number(*number));
+        if self.numbers_first { time.or(number) } else { number.or(time) }
+    }
+
+    /// The segment after one that is held, which is found again wherever it has been moved.
+    pub(crate) fn after(&mut self, spot: &mut Spot) -> Result<Step> {
+        let mut looks = 0;
+        loop {
+            let is_sure = self.locate(spot)?;
+            let step = match spot.place {
+                Place::Active => Some(Step::End),
+                Place::Backup(Key::Time(time)) => self.after_time(time)?,
+                Place::Backup(Key::Number(number)) => {
+                    self.after_number(is_sure.then_some(&*spot), number, &mut looks)?
+                }
+            };
+            let Some(step) = step else { continue };
+            match &step {
+                Step::To(Held { spot, .. }) | Step::Unreadable(spot, _) => self.arrive(spot.place),
+                Step::End => {}
+            }
+            return Ok(step);
+        }
+    }
+
+    /// `None` if things have moved meanwhile.
+    fn after_time(&mut self, time: Timestamp) -> Result<Option<Step>> {
+        let mut next = after(&self.known, time).next();
+        if next.is_none_or(|next| next > self.complete) {
+            self.groups()?;
+            next = after(&self.known, time).next();
+        }
+        match next {
+            Some(next) if next <= self.complete => return self.open_time(next),
+            Some(_) => return Ok(None),
+            None => {}
+        }
+        if !self.numbers_ahead {
+            return self.next_active();
+        }
+        let groups = self.groups()?;
+        let Some(number) = groups.numbers.last().copied() else {
+            self.numbers_ahead = false;
+            return Ok(None);
+        };
+        let Opened::Step(step) = self.open(Key::Number(number))? else { return Ok(None) };
+        let is_last = self.groups()?.numbers.last() == Some(&number);
+        Ok((is_last && self.is_in_place(&step)?).then_some(step))
+    }
+
+    fn open_time(&mut self, time: Timestamp) -> Result<Option<Step>> {
+        let key = Key::Time(time);
+        let opened = self.open(key)?;
+        self.known.remove(&time);
+        match opened {
+            Opened::Step(step) => Ok(Some(step)),
+            Opened::Stranger => Ok(None),
+            Opened::Gone => {
+                let path = self.location.backup_path(Name::plain(key));
+                self.missing.push(Missing::Removed(path));
+                Ok(None)
+            }
+        }
+    }
+
+    /// `from` is where we are, if that can be proven.
+    fn after_number(
+        &mut self,
+        from: Option<&Spot>,
+        number: u32,
+        looks: &mut usize,
+    ) -> Result<Option<Step>> {
+        let is_there = |from: Option<&Spot>| from.map_or(Ok(true), Spot::is_in_place);
+        if number > 1 {
+            let next = Key::Number(number - 1);
+            if let Opened::Step(step) = self.open(next)? {
+                return Ok(is_there(from)?.then_some(step));
+            }
+        }
+        let lower = below(&self.groups()?.numbers, number);
+        let step = match lower {
+            Some(lower) => match self.open(Key::Number(lower))? {
+                Opened::Step(step) => Some(step),
+                Opened::Stranger | Opened::Gone => None,
+            },
+            None => {
+                let next = after(&self.known, self.passed).next();
+                match next {
+                    Some(time) if time <= self.complete => self.open_time(time)?,
+                    Some(_) => None,
+                    None => self.next_active()?,
+                }
+            }
+        };
+        let is_same = below(&self.groups()?.numbers, number) == lower && is_there(from)?;
+        let Some(step) = step.filter(|_| is_same) else { return Ok(None) };
+        let gap = lower.unwrap_or(0) + 1..=number - 1;
+        if !gap.is_empty() {
+            // A rotation renames one after the other, so there may be a gap for a moment.
+            *looks += 1;
+            if *looks < GAP_LOOKS {
+                sleep(GAP_WAIT);
+                return Ok(None);
+            }
+            self.missing.push(Missing::Numbers(gap));
+        }
+        Ok(Some(step))
+    }
+
+    /// The segment before one that is held.
+    pub(crate) fn before(&mut self, spot: &mut Spot) -> Result<Step> {
+        loop {
+            let is_sure = self.locate(spot)?;
+            let can_move = is_sure && !matches!(spot.place, Place::Backup(Key::Time(_)));
+            let groups = self.groups()?;
+            let newest_time = || groups.times.last().map(|time| Key::Time(*time));
+            let newest_number = || groups.numbers.first().map(|number| Key::Number(*number));
+            let key = match spot.place {
+                Place::Active => self.newest_backup(&groups),
+                Place::Backup(Key::Time(time)) => {
+                    let earlier = groups.times.range(..time).next_back();
+                    let earlier = earlier.map(|time| Key::Time(*time));
+                    earlier.or_else(|| newest_number().filter(|_| self.numbers_first))
+                }
+                Place::Backup(Key::Number(number)) => {
+                    let higher = (Bound::Excluded(number), Bound::Unbounded);
+                    let higher = groups.numbers.range(higher).next();
+                    let higher = higher.map(|number| Key::Number(*number));
+                    higher.or_else(|| newest_time().filter(|_| !self.numbers_first))
+                }
+            };
+            let opened = match key {
+                Some(key) => self.open(key)?,
+                None => Opened::Step(Step::End),
+            };
+            let Opened::Step(step) = opened else { continue };
+            if can_move && !spot.is_in_place()? {
+                continue;
+            }
+            let Some(key) = key else { return Ok(step) };
+            self.arrive_from_newer(key, &groups);
+            return Ok(step);
+        }
+    }
+
+    fn arrive(&mut self, place: Place) {
+        match place {
+            Place::Backup(Key::Time(time)) => {
+                self.passed = time;
+                self.known = self.known.split_off(&time);
+                self.known.remove(&time);
+            }
+            Place::Backup(Key::Number(_)) | Place::Active => self.numbers_ahead = false,
+        }
+    }
+
+    fn arrive_from_newer(&mut self, key: Key, groups: &Groups) {
+        self.passed = match key {
+            Key::Time(time) => time,
+            Key::Number(_) if self.numbers_first => Timestamp::MIN,
+            Key::Number(_) => groups.times.last().copied().unwrap_or(Timestamp::MIN),
+        };
+        self.numbers_ahead = !self.numbers_first && matches!(key, Key::Time(_));
+        self.known = after(&groups.times, self.passed).collect();
+    }
+
+    /// The active segment, if there is no backup after those passed: `None` if there is.
+    fn next_active(&mut self) -> Result<Option<Step>> {
+        let step = self.open_active()?;
+        let times = self.groups()?.times;
+        let is_next = after(&times, self.passed).next().is_none() && !self.numbers_ahead;
+        Ok(is_next.then(|| step.unwrap_or(Step::End)))
+    }
+
+    /// Finds out where a held segment is now. `false` if it cannot be told.
+    fn locate(&mut self, spot: &mut Spot) -> Result<bool> {
+        const LOOKS: usize = 3;
+        match spot.place {
+            Place::Backup(Key::Time(_)) => return Ok(true),
+            _ if spot.is_in_place()? => return Ok(true),
+            _ => {}
+        }
+        // A rotation that fails half-way puts the active segment back.
+        for _ in 0..LOOKS {
+            let groups = self.groups()?;
+            let (times, numbers) = match spot.place {
+                Place::Active => (after(&groups.times, self.passed).collect(), 1..),
+                Place::Backup(Key::Number(number)) => (Vec::new(), number..),
+                Place::Backup(Key::Time(_)) => return Ok(true),
+            };
+            let times = times.into_iter().map(Key::Time);
+            let numbers = groups.numbers.range(numbers).map(|number| Key::Number(*number));
+            for key in times.chain(numbers) {
+                let path = self.location.backup_path(Name { key, packing: spot.packing });
+                if is_at(&path, spot.id)? {
+                    (spot.place, spot.path) = (Place::Backup(key), path);
+                    self.arrive(spot.place);
+                    return Ok(true);
+                }
+            }
+            if spot.is_in_place()? {
+                return Ok(true);
+            }
+        }
+        if spot.place == Place::Active {
+            // Removed or taken elsewhere by another program. What came since is after it.
+            spot.is_lost = true;
+            spot.place = Place::Backup(Key::Time(self.passed));
+        }
+        Ok(false)
+    }
+
+    fn is_in_place(&self, step: &Step) -> Result<bool> {
+        match step {
+            Step::To(held) => held.spot.is_in_place(),
+            Step::Unreadable(spot, _) => spot.is_in_place(),
+            Step::End => Ok(true),
+        }
+    }
+
+    /// Opens and leases a backup, in whatever packing it is.
+    fn open(&mut self, key: Key) -> Result<Opened> {
+        use Packing::{Gzip, Plain, Zstd};
+        // A packed one is whole, and the plain one that may be beside it is to be removed; once that is
+        // gone, the packed one is there.
+        let mut result = Opened::Gone;
+        for packing in [Gzip, Zstd, Plain, Gzip, Zstd] {
+            let name = Name { key, packing };
+            match self.open_name(name)? {
+                Opened::Gone => {}
+                Opened::Stranger => {
+                    self.strangers.insert(name);
+                    result = Opened::Stranger;
+                }
+                found @ Opened::Step(_) => return Ok(found),
+            }
+        }
+        Ok(result)
+    }
+
+    fn open_name(&self, name: Name) -> Result<Opened> {
+        let path = self.location.backup_path(name);
+        let Some(there) = fs::stat(&path)? else { return Ok(Opened::Gone) };
+        if there.kind != EntryKind::File {
+            return Ok(Opened::Stranger);
+        }
+        let place = Place::Backup(name.key);
+        let spot = Spot { place, path, packing: name.packing, is_lost: false, id: there.id };
+        Ok(self.hold(spot)?.map_or(Opened::Gone, Opened::Step))
+    }
+
+    fn open_active(&self) -> Result<Option<Step>> {
+        let path = self.location.path();
+        // Rotated away between two looks; the next ones find its successor.
+        for _ in 0..MOVES {
+            let Some(there) = fs::stat(path)? else { return Ok(None) };
+            if there.kind != EntryKind::File {
+                return Err(Error::not_a_file("read", path, there.kind));
+            }
+            let (place, packing) = (Place::Active, Packing::Plain);
+            let path = path.to_owned();
+            let spot = Spot { place, path, packing, is_lost: false, id: there.id };
+            if let Some(step) = self.hold(spot)? {
+                return Ok(Some(step));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens and leases a file; `None` if it has not, or not any more, the name it was seen with.
+    fn hold(&self, mut spot: Spot) -> Result<Option<Step>> {
+        let file = match fs::open_segment(&spot.path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            Err(error) => return Ok(Some(Step::Unreadable(spot, error))),
+        };
+        let entry = fs::fstat(&file, &spot.path)?;
+        spot.id = entry.id;
+        lease(&file, &spot)?;
+        let is_it = entry.kind == EntryKind::File && spot.is_in_place()?;
+        if !is_it {
+            return Ok(None);
+        }
+        let begun = match spot.packing {
+            Packing::Plain => entry.born,
+            // A file that cannot be read will tell so later.
+            packing => begun(&file, packing, &spot.path).unwrap_or_default(),
+        };
+        Ok(Some(Step::To(Held { file: Arc::new(file), entry, begun, spot })))
+    }
+}
+
+/// When the segment was begun that a packed file was made of.
+fn begun(file: &File, packing: Packing, path: &Path) -> Result<Option<SystemTime>> {
+    let mut start = [0; mark::REACH];
+    let taken = fs::read_start(file, &mut start, path)?;
+    Ok(mark::parse(packing, &start[..taken]).map(SystemTime::from))
+}
+
+const MOVES: usize = 1000;
+
+impl Spot {
+    fn is_in_place(&self) -> Result<bool> {
+        is_at(&self.path, self.id)
+    }
+}
+
+fn is_at(path: &Path, id: FileId) -> Result<bool> {
+    Ok(fs::stat(path)?.is_some_and(|there| there.id == id))
+}
+
+/// Leases a segment. Somebody may hold it for a moment to see whether it can, or for as long as packing
+/// it takes; then nobody appends to it any more, and what we have open stays readable. But a numbered
+/// backup that is packed loses its identity, and with it we our place, so its packing is waited for.
+fn lease(file: &File, spot: &Spot) -> Result<()> {
+    const RETRY: Duration = Duration::from_micros(200);
+    const BRIEFLY: Duration = Duration::from_millis(2);
+    const AT_MOST: Duration = Duration::from_secs(30);
+    let is_numbered = matches!(spot.place, Place::Backup(Key::Number(_)));
+    let until = Deadline::after(if is_numbered { AT_MOST } else { BRIEFLY });
+    loop {
+        match fs::try_lease(file, &spot.path) {
+            Ok(true) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::LockUnsupported => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(false) if until.left().is_none() || !spot.is_in_place()? => return Ok(()),
+            Ok(false) => sleep(RETRY),
+        }
+    }
+}
+
+fn after(times: &BTreeSet<Timestamp>, time: Timestamp) -> impl Iterator<Item = Timestamp> + '_ {
+    times.range((Bound::Excluded(time), Bound::Unbounded)).copied()
+}
+
+fn below(numbers: &BTreeSet<u32>, number: u32) -> Option<u32> {
+    numbers.range(..number).next_back().copied()
+}

@@ -1,0 +1,680 @@
+//! What becomes of backups: packed, kept within limits, and whatever a crash left is cleared up.
+
+use crate::support::{Dir, Job, Random, Worker, eventually, lines, record, seed};
+use logrotor::atomic::AtomicFile;
+use logrotor::{
+    Builder, Clock, Compression, ErrorKind, Maintenance, Naming, RotatingFileWriter, Stats,
+};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+const LONG: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A log that does its work within the calls of a test, and looks beyond its handle at none.
+fn inline(dir: &Dir) -> Builder {
+    dir.writer().check_interval(LONG).maintenance(Maintenance::Inline)
+}
+
+fn rotate(mut log: &RotatingFileWriter, text: &str) {
+    log.write_all(text.as_bytes()).unwrap();
+    log.rotate().unwrap().expect("a record was written just now");
+}
+
+/// The name of the backup of a day in January 2020.
+fn of_day(day: u32) -> String {
+    format!("app.log.2020-01-{day:02}T00-00-00.000000Z")
+}
+
+/// Puts backups of the first days of January 2020 into the directory, of this size; returns their names.
+fn plant(dir: &Dir, days: u32, bytes: usize) -> Vec<String> {
+    let names: Vec<_> = (1..=days).map(of_day).collect();
+    names.iter().for_each(|name| std::fs::write(dir.file(name), vec![b'x'; bytes]).unwrap());
+    names
+}
+
+fn midnight_of_day(day: u32) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800) + (day - 1) * DAY
+}
+
+/// Bytes that take long to compress and do not become much fewer.
+fn noise(len: usize) -> Vec<u8> {
+    let mut random = Random(seed());
+    (0..len / 8).flat_map(|_| (random.next() & 0x7f7f_3f3f_7f3f_7f7f).to_le_bytes()).collect()
+}
+
+fn size(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().len()
+}
+
+/// Text that can be packed well or less well.
+fn text() -> String {
+    (0..400).map(|seq| record(seq % 7, seq)).collect()
+}
+
+/// Packs one backup; returns its name, having seen that it holds what was written.
+fn packed(dir: &Dir, compression: Compression, level: Option<u32>) -> String {
+    let builder = inline(dir).compression(compression);
+    let builder = match level {
+        Some(level) => builder.compression_level(level),
+        None => builder,
+    };
+    rotate(&builder.build().unwrap(), &text());
+    let name = dir.backups().pop().unwrap();
+    assert_eq!(lines(&dir.read(&name)), lines(text().as_bytes()), "{name}");
+    name
+}
+
+/// The sizes that a backup is packed to, at one level each.
+fn packed_sizes(compression: Compression, levels: [Option<u32>; 3]) -> [u64; 3] {
+    levels.map(|level| {
+        let dir = Dir::new();
+        size(&dir.file(&packed(&dir, compression, level)))
+    })
+}
+
+#[test]
+fn gzip_backup_decodes_to_what_was_written_and_has_the_plain_ones_name_and_gz() {
+    let dir = Dir::new();
+    let name = packed(&dir, Compression::Gzip, None);
+    assert!(name.ends_with("Z.gz"), "{name}");
+    assert_eq!(dir.names(), ["app.log".to_owned(), name]);
+}
+
+#[test]
+fn gzip_tries_as_hard_as_its_level_says() {
+    let [low, default, high] = packed_sizes(Compression::Gzip, [Some(1), None, Some(9)]);
+    assert!(low > default && low > high, "{low} {default} {high}");
+    let [six, one, _] = packed_sizes(Compression::Gzip, [Some(6), Some(1), None]);
+    assert_eq!((six, one), (default, low));
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn zstd_backup_decodes_to_what_was_written_and_has_the_plain_ones_name_and_zst() {
+    let dir = Dir::new();
+    let name = packed(&dir, Compression::Zstd, None);
+    assert!(name.ends_with("Z.zst"), "{name}");
+    assert_eq!(dir.names(), ["app.log".to_owned(), name]);
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn zstd_tries_as_hard_as_its_level_says() {
+    let [low, default, high] = packed_sizes(Compression::Zstd, [Some(1), None, Some(19)]);
+    assert!(low > high && default >= high, "{low} {default} {high}");
+}
+
+#[test]
+fn backups_that_are_packed_already_stay_as_they_are() {
+    let dir = Dir::new();
+    let name = packed(&dir, Compression::Gzip, None);
+    let before = std::fs::read(dir.file(&name)).unwrap();
+    let log = inline(&dir).compression(Compression::Gzip).build().unwrap();
+    log.clone().close().unwrap();
+    assert_eq!((std::fs::read(dir.file(&name)).unwrap(), log.stats().compressions), (before, 0));
+}
+
+#[test]
+fn packed_backup_has_the_time_of_the_plain_one() {
+    let dir = Dir::new();
+    let name = &plant(&dir, 1, 1000)[0];
+    let plain = std::fs::File::options().write(true).open(dir.file(name)).unwrap();
+    plain.set_modified(midnight_of_day(1)).unwrap();
+    drop(plain);
+    inline(&dir).compression(Compression::Gzip).build().unwrap();
+    let packed = std::fs::metadata(dir.file(&format!("{name}.gz"))).unwrap();
+    assert_eq!(packed.modified().unwrap(), midnight_of_day(1));
+}
+
+#[cfg(unix)]
+#[test]
+fn packed_backup_has_the_mode_and_owner_of_the_plain_one() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let dir = Dir::new();
+    let name = &plant(&dir, 1, 1000)[0];
+    std::fs::set_permissions(dir.file(name), std::fs::Permissions::from_mode(0o640)).unwrap();
+    // As far as this process may.
+    if chown(dir.file(name), Some(12_345), Some(54_321)).is_err() {
+        println!("only the mode is checked: this process may give no file away");
+    }
+    let access = |name: &str| {
+        let meta = std::fs::metadata(dir.file(name)).unwrap();
+        (meta.mode() & 0o7777, meta.uid(), meta.gid())
+    };
+    let plain = access(name);
+    inline(&dir).compression(Compression::Gzip).build().unwrap();
+    assert_eq!(plain.0, 0o640);
+    assert_eq!(access(&format!("{name}.gz")), plain);
+}
+
+/// Opens a log in a directory with backups of ten days of 100 bytes each, and rotates it five times;
+/// how many backups there are at first and then.
+fn kept(limit: impl Fn(Builder) -> Builder) -> Vec<usize> {
+    let dir = Dir::new();
+    plant(&dir, 10, 100);
+    let log = limit(inline(&dir).max_size(100)).build().unwrap();
+    let mut kept = vec![dir.backups().len()];
+    for round in 0..5 {
+        rotate(&log, &format!("{round:099}\n"));
+        kept.push(dir.backups().len());
+    }
+    // The newest are those that are kept.
+    let last = dir.backups().pop().map(|name| dir.lines_of(&name)[0].clone());
+    assert_eq!(last, (kept[5] > 0).then(|| format!("{:099}", 4)));
+    assert_eq!(log.segments().unwrap().pop().unwrap().path, log.path());
+    kept
+}
+
+#[test]
+fn all_backups_are_kept_without_a_limit() {
+    assert_eq!(kept(|log| log), [10, 11, 12, 13, 14, 15]);
+}
+
+#[test]
+fn max_backups_holds_at_the_start_and_after_every_rotation() {
+    assert_eq!(kept(|log| log.max_backups(3)), [3; 6]);
+}
+
+#[test]
+fn max_backups_of_zero_keeps_none() {
+    assert_eq!(kept(|log| log.max_backups(0)), [0; 6]);
+}
+
+#[test]
+fn max_total_size_counts_the_active_segment_full_and_holds_at_the_start_and_after_every_rotation() {
+    assert_eq!(kept(|log| log.max_total_size(499)), [3; 6]);
+    assert_eq!(kept(|log| log.max_total_size(500)), [4; 6]);
+    assert_eq!(kept(|log| log.max_total_size(100)), [0; 6]);
+}
+
+#[test]
+fn max_backup_age_holds_at_the_start_and_after_every_rotation() {
+    let clock = Clock::manual(midnight_of_day(11));
+    // Those of days 9 and 10.
+    let limit = |log: Builder| log.clock(clock.clone()).max_backup_age(3 * DAY - DAY / 2);
+    assert_eq!(kept(limit), [2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn min_free_space_that_cannot_be_had_takes_all_backups_and_leaves_the_active_segment() {
+    assert_eq!(kept(|log| log.min_free_space(u64::MAX)), [0; 6]);
+}
+
+#[test]
+fn min_free_space_that_there_is_takes_none() {
+    assert_eq!(kept(|log| log.min_free_space(1)), [10, 11, 12, 13, 14, 15]);
+}
+
+#[test]
+fn limits_hold_together_whichever_is_stricter() {
+    let age = |log: Builder| log.clock(Clock::manual(midnight_of_day(11))).max_backup_age(5 * DAY);
+    assert_eq!(kept(|log| age(log).max_backups(6).max_total_size(700))[0], 4);
+    assert_eq!(kept(|log| age(log).max_backups(3).max_total_size(700))[0], 3);
+    assert_eq!(kept(|log| age(log).max_backups(6).max_total_size(300))[0], 2);
+    assert_eq!(kept(|log| age(log).max_backups(6).min_free_space(u64::MAX))[0], 0);
+}
+
+#[test]
+fn oldest_backups_go_first() {
+    for limit in [|log: Builder| log.max_backups(2), |log: Builder| log.max_total_size(300)] {
+        let dir = Dir::new();
+        let names = plant(&dir, 5, 100);
+        limit(inline(&dir).max_size(100)).build().unwrap();
+        assert_eq!(dir.backups(), names[3..]);
+    }
+}
+
+#[test]
+fn oldest_numbers_go_first() {
+    let dir = Dir::new();
+    for number in 1..=12 {
+        std::fs::write(dir.file(&format!("app.log.{number}")), "x\n").unwrap();
+    }
+    let log = inline(&dir).naming(Naming::Number).max_backups(2).build().unwrap();
+    assert_eq!(dir.backups(), ["app.log.2", "app.log.1"]);
+    rotate(&log, "newest\n");
+    assert_eq!(dir.backups(), ["app.log.2", "app.log.1"]);
+    assert_eq!(dir.lines_of("app.log.1"), ["newest"]);
+}
+
+#[test]
+fn backup_is_too_old_at_exactly_its_age() {
+    let dir = Dir::new();
+    let names = plant(&dir, 3, 100);
+    let clock = Clock::manual(midnight_of_day(4) - Duration::from_micros(1));
+    let open = || inline(&dir).clock(clock.clone()).max_backup_age(2 * DAY).build().unwrap();
+    open();
+    assert_eq!(dir.backups(), names[1..]);
+    clock.set(midnight_of_day(4));
+    open();
+    assert_eq!(dir.backups(), names[2..]);
+}
+
+#[test]
+fn backup_that_becomes_too_old_goes_while_nobody_writes() {
+    let dir = Dir::new();
+    let names = plant(&dir, 3, 100);
+    let clock = Clock::manual(midnight_of_day(3));
+    let builder = dir.writer().clock(clock.clone()).max_backup_age(3 * DAY);
+    let log = builder.build().unwrap();
+    clock.set(midnight_of_day(5));
+    eventually("the old ones are gone", || dir.backups() == names[2..]);
+    assert_eq!(log.stats().rotations, 0);
+}
+
+#[test]
+fn strangers_never_go() {
+    let dir = Dir::new();
+    let strangers = ["app.log.bak.gz", "app.log.old", "app.error.log.1", "app.log.1.txt"];
+    strangers.iter().for_each(|name| std::fs::write(dir.file(name), "x\n").unwrap());
+    let builder = inline(&dir).compression(Compression::Gzip).max_backups(0);
+    let log = builder.max_total_size(1 << 30).min_free_space(u64::MAX).build().unwrap();
+    rotate(&log, "x\n");
+    let mut names: Vec<_> = strangers.into_iter().chain(["app.log"]).collect();
+    names.sort_unstable();
+    assert_eq!(dir.names(), names);
+}
+
+#[test]
+fn temporary_that_is_being_written_counts_in_the_total_size() {
+    let dir = Dir::new();
+    let names = plant(&dir, 4, 100);
+    let mut live = AtomicFile::create(dir.file(&format!("{}.gz", of_day(9)))).unwrap();
+    live.write_all(&[b'x'; 150]).unwrap();
+    inline(&dir).max_size(100).max_total_size(450).build().unwrap();
+    assert_eq!(dir.backups(), names[2..]);
+}
+
+/// The names of temporaries of a log's files, or that look like it.
+const TEMPORARIES: [&str; 3] = [
+    ".app.log.abcdefGHIJ12.tmp",
+    ".app.log.2020-01-01T00-00-00.000000Z.gz.abcdefGHIJ12.tmp",
+    ".app.log.2020-01-01T00-00-00.000000Z.zst.abcdefGHIJ12.tmp",
+];
+
+#[test]
+fn temporaries_that_nobody_writes_any_more_are_removed() {
+    let dir = Dir::new();
+    let numbered = ".app.log.7.gz.abcdefGHIJ12.tmp";
+    for name in TEMPORARIES.into_iter().chain([numbered]) {
+        std::fs::write(dir.file(name), "half").unwrap();
+    }
+    inline(&dir).build().unwrap();
+    // Those of the other naming are as strange as its backups.
+    assert_eq!(dir.names(), [numbered, "app.log"]);
+    inline(&dir).naming(Naming::Number).build().unwrap();
+    assert_eq!(dir.names(), ["app.log"]);
+}
+
+#[test]
+fn temporaries_of_others_are_not_touched() {
+    let dir = Dir::new();
+    let others = [
+        ".app.error.log.abcdefGHIJ12.tmp",
+        ".app.log.abcdefGHIJ1.tmp",
+        ".app.log.old.abcdefGHIJ12.tmp",
+        ".app.log.tmp",
+        "app.log.abcdefGHIJ12.tmp",
+    ];
+    others.iter().for_each(|name| std::fs::write(dir.file(name), "half").unwrap());
+    let log = inline(&dir).build().unwrap();
+    rotate(&log, "x\n");
+    let names = dir.names();
+    assert!(others.iter().all(|name| names.iter().any(|there| there == name)), "{names:?}");
+}
+
+#[test]
+fn temporary_that_somebody_writes_is_left_to_them() {
+    let dir = Dir::new();
+    let mut live = AtomicFile::create(dir.file("app.log.2020-01-01T00-00-00.000000Z.gz")).unwrap();
+    live.write_all(b"half").unwrap();
+    let names = dir.names();
+    let log = inline(&dir).build().unwrap();
+    rotate(&log, "x\n");
+    assert!(names.iter().all(|name| dir.names().contains(name)), "{names:?}");
+    drop(live);
+}
+
+#[test]
+fn plain_backup_whose_packed_twin_is_there_is_removed() {
+    let dir = Dir::new();
+    plant(&dir, 1, 100);
+    let packed = format!("{}.gz", of_day(1));
+    plant_twin(&dir, &of_day(1), b"whole\n");
+    let log = inline(&dir).build().unwrap();
+    assert_eq!(dir.backups(), [packed.as_str()]);
+    assert_eq!(dir.lines_of(&packed), ["whole"]);
+    assert_eq!(log.stats().pruned, 0);
+}
+
+#[test]
+fn backup_that_is_there_twice_counts_once() {
+    let dir = Dir::new();
+    let names = plant(&dir, 3, 100);
+    plant_twin(&dir, &names[1], b"whole\n");
+    inline(&dir).max_backups(3).build().unwrap();
+    assert_eq!(
+        dir.backups(),
+        [&names[0], &format!("{}.gz", names[1]), &names[2]].map(String::clone)
+    );
+}
+
+// A backup that another worker was just packing counted twice, and the oldest one went in its stead.
+#[cfg(feature = "fault")]
+#[test]
+fn regression_backup_that_is_being_replaced_by_its_packed_twin_counts_once() {
+    let listings = |dir: &Dir| {
+        plant(dir, 4, 100);
+        let job = Job::new("obey", &dir.log()).with("inline", 1).with("max_backups", 3);
+        job.env("LOGROTOR_FAULT_COUNT", dir.file("trace").display())
+    };
+    let dry = Dir::new();
+    start(&listings(&dry)).finish();
+    let trace = std::fs::read_to_string(dry.file("trace")).unwrap();
+    // One listing to see that there are too many, and two under way to removing them.
+    let third = trace.lines().filter(|line| line.ends_with(" list")).nth(2).unwrap();
+    let third = third.split(' ').next().unwrap();
+    let (dir, gates) = (Dir::new(), Dir::new());
+    let plan = format!("{third}:pause={}", gates.file("gate").display());
+    let mut worker = listings(&dir).env("LOGROTOR_FAULT", plan).spawn();
+    eventually("the listing is reached", || gates.file("gate.reached").exists());
+    plant_twin(&dir, &of_day(4), b"whole\n");
+    std::fs::write(gates.file("gate"), "").unwrap();
+    worker.expect("ready");
+    assert_eq!(dir.backups()[..2], [of_day(2), of_day(3)]);
+    worker.finish();
+}
+
+/// Makes the packed form of a backup as a worker does that is then killed: it has the time of the plain one.
+fn plant_twin(dir: &Dir, name: &str, content: &[u8]) {
+    let file = std::fs::File::create(dir.file(&format!("{name}.gz"))).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    encoder.write_all(content).unwrap();
+    let modified = std::fs::metadata(dir.file(name)).unwrap().modified().unwrap();
+    encoder.finish().unwrap().set_modified(modified).unwrap();
+}
+
+// `gzip app.log.1` by hand, while a worker looks after the backups: the plain one was removed as one that is
+// there packed, and when gzip gave up for want of space, so was what it had made.
+#[test]
+fn regression_plain_backup_that_another_program_is_packing_stays() {
+    let dir = Dir::new();
+    let name = &plant(&dir, 1, 100)[0];
+    std::fs::write(dir.file(&format!("{name}.gz")), "partial").unwrap();
+    let log = inline(&dir).compression(Compression::Gzip).build().unwrap();
+    assert_eq!(dir.names(), ["app.log", name, &format!("{name}.gz")]);
+    assert_eq!((log.stats().all_failures(), log.stats().deferrals), (0, 1));
+    std::fs::remove_file(dir.file(&format!("{name}.gz"))).unwrap();
+    log.close().unwrap();
+    assert_eq!(dir.read(&format!("{name}.gz")), [b'x'; 100]);
+}
+
+#[test]
+fn inline_work_is_done_when_the_call_returns() {
+    let dir = Dir::new();
+    let log = inline(&dir).compression(Compression::Gzip).max_backups(2).max_size(30);
+    let mut log = log.build().unwrap();
+    for seq in 0..10 {
+        writeln!(log, "record number {seq:010}").unwrap();
+        let backups = dir.backups();
+        assert!(
+            backups.len() <= 2 && backups.iter().all(|name| name.ends_with(".gz")),
+            "{backups:?}"
+        );
+    }
+    assert_eq!((log.stats().compressions, log.stats().pruned), (9, 7));
+}
+
+/// Waits until the threads of a worker that has packed a backup, or is about to, have just these names.
+/// The first is the one that uses the log; a new thread has its parent's name at first.
+#[cfg(target_os = "linux")]
+fn until_threads_are(expected: &[&str], job: impl Fn(Job) -> Job) {
+    let dir = Dir::new();
+    let mut worker = start(&job(Job::new("obey", &dir.log()).with("gzip", 1)));
+    worker.write("x");
+    assert_eq!(worker.ask("rotate"), "ok");
+    let tasks = Path::new("/proc").join(worker.pid().to_string()).join("task");
+    let main = worker.pid().to_string();
+    eventually("the threads are those", || {
+        let ids = std::fs::read_dir(&tasks).unwrap().map(|task| task.unwrap().file_name());
+        let ids = ids.filter(|id| *id != *main);
+        let names = ids.map(|id| std::fs::read_to_string(tasks.join(id).join("comm")).unwrap());
+        let mut names: Vec<_> = names.map(|name| name.trim_end().to_owned()).collect();
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        names == expected
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn inline_log_has_no_thread_and_other_logs_have_one() {
+    until_threads_are(&["support::child"], |job| job.with("inline", 1));
+    until_threads_are(&["support::child", "logrotor-keep"], |job| job);
+}
+
+#[test]
+fn log_calls_do_not_wait_for_compression() {
+    let dir = Dir::new();
+    let mut log = dir.writer().compression(Compression::Gzip).compression_level(9).build().unwrap();
+    rotate(&log, &String::from_utf8(noise(4 << 20)).unwrap());
+    writeln!(log, "next").unwrap();
+    rotate(&log, "after next\n");
+    assert_eq!(log.stats().compressions, 0);
+    assert_eq!(dir.backups().len(), 2);
+}
+
+/// A directory with a backup that takes seconds to compress.
+fn with_large_backup() -> (Dir, String, Vec<u8>) {
+    let (dir, content) = (Dir::new(), noise(4 << 20));
+    std::fs::write(dir.file(&of_day(1)), &content).unwrap();
+    (dir, of_day(1), content)
+}
+
+fn temporaries(dir: &Dir) -> Vec<String> {
+    dir.names().into_iter().filter(|name| name.ends_with(".tmp")).collect()
+}
+
+/// Waits until a backup is being compressed, and is not yet.
+fn until_compressing(dir: &Dir) {
+    eventually("the backup is being compressed", || {
+        temporaries(dir).first().is_some_and(|name| {
+            std::fs::metadata(dir.file(name)).is_ok_and(|temporary| temporary.len() > 0)
+        })
+    });
+}
+
+/// Has a new worker finish what another has begun.
+fn assert_finished_by_the_next(dir: &Dir, name: &str, content: &[u8]) {
+    let log = dir.writer().compression(Compression::Gzip).compression_level(1).build().unwrap();
+    log.close().unwrap();
+    let packed = format!("{name}.gz");
+    assert_eq!(dir.names(), ["app.log", &packed]);
+    assert!(dir.read(&packed) == content, "the backup holds something else");
+}
+
+#[test]
+fn dropping_the_last_handle_gives_up_a_long_compression_which_the_next_worker_finishes() {
+    let (dir, name, content) = with_large_backup();
+    let log = dir.writer().compression(Compression::Gzip).compression_level(9).build().unwrap();
+    until_compressing(&dir);
+    let start = Instant::now();
+    drop(log);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(dir.names(), ["app.log", &name]);
+    assert!(std::fs::read(dir.file(&name)).unwrap() == content);
+    assert_finished_by_the_next(&dir, &name, &content);
+}
+
+#[test]
+fn worker_killed_in_the_middle_of_a_compression_has_it_finished_by_the_next() {
+    let (dir, name, content) = with_large_backup();
+    let mut worker = start(&Job::new("obey", &dir.log()).with("gzip", 1));
+    until_compressing(&dir);
+    worker.kill();
+    assert_eq!(temporaries(&dir).len(), 1);
+    assert_finished_by_the_next(&dir, &name, &content);
+}
+
+fn start(job: &Job) -> Worker {
+    let mut worker = job.spawn();
+    worker.expect("ready");
+    worker
+}
+
+#[test]
+fn closing_finishes_the_work_that_is_due() {
+    let (dir, name, content) = with_large_backup();
+    let log = dir.writer().compression(Compression::Gzip).compression_level(1).build().unwrap();
+    rotate(&log, "x\n");
+    log.close().unwrap();
+    assert!(dir.backups().iter().all(|name| name.ends_with(".gz")), "{:?}", dir.names());
+    assert!(dir.read(&format!("{name}.gz")) == content);
+}
+
+#[test]
+fn closing_returns_what_the_work_fails_with_and_the_backup_stays() {
+    let dir = Dir::new();
+    let name = &plant(&dir, 2, 100)[0];
+    let packed = format!("{name}.gz");
+    std::fs::create_dir(dir.file(&packed)).unwrap();
+    let log = inline(&dir).compression(Compression::Gzip).build().unwrap();
+    let error = log.clone().close().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.path().unwrap()),
+        (ErrorKind::NotAFile, &*log.path().with_file_name(&packed))
+    );
+    // What does not depend on it was done.
+    assert_eq!(dir.names(), ["app.log", name, &packed, &format!("{}.gz", of_day(2))]);
+    assert_eq!(std::fs::read(dir.file(name)).unwrap(), [b'x'; 100]);
+    std::fs::remove_dir(dir.file(&packed)).unwrap();
+    log.close().unwrap();
+    assert_eq!(dir.read(&packed), [b'x'; 100]);
+}
+
+#[test]
+fn backup_that_another_worker_may_append_to_is_packed_once_that_one_moves_on() {
+    let dir = Dir::new();
+    let mut other = inline(&dir).build().unwrap();
+    let log = dir.writer().compression(Compression::Gzip).build().unwrap();
+    rotate(&log, "first\n");
+    eventually("it is deferred", || log.stats().deferrals > 0);
+    writeln!(other, "from a worker that knows of no rotation").unwrap();
+    assert_eq!(log.stats().compressions, 0);
+    other.reopen().unwrap();
+    eventually("it is packed", || log.stats().compressions == 1);
+    let backup = &dir.backups()[0];
+    assert_eq!(dir.lines_of(backup), ["first", "from a worker that knows of no rotation"]);
+}
+
+#[test]
+fn backup_that_another_worker_may_append_to_is_packed_once_that_one_is_killed() {
+    let dir = Dir::new();
+    let idle = Job::new("obey", &dir.log()).with("inline", 1).with("check_ms", 3_600_000);
+    let mut other = start(&idle);
+    other.write("first");
+    let log = dir.writer().compression(Compression::Gzip).build().unwrap();
+    log.rotate().unwrap();
+    eventually("it is deferred", || log.stats().deferrals > 0);
+    assert_eq!(log.stats().compressions, 0);
+    other.kill();
+    eventually("it is packed", || log.stats().compressions == 1);
+    assert_eq!(dir.lines_of(&dir.backups()[0]), ["first"]);
+}
+
+#[test]
+fn backup_that_another_worker_may_append_to_is_not_removed_before_that_one_moves_on() {
+    let dir = Dir::new();
+    let other = inline(&dir).build().unwrap();
+    let log = inline(&dir).max_backups(0).build().unwrap();
+    rotate(&log, "first\n");
+    assert_eq!((dir.backups().len(), log.stats().pruned), (1, 0));
+    other.reopen().unwrap();
+    log.close().unwrap();
+    assert_eq!(dir.names(), ["app.log"]);
+}
+
+// Inline, a deferred backup was looked at again with the next rotation only.
+#[test]
+fn regression_inline_log_looks_at_deferred_backups_once_per_check_interval() {
+    let (dir, start) = (Dir::new(), SystemTime::now());
+    let clock = Clock::manual(start);
+    let other = inline(&dir).build().unwrap();
+    let builder = inline(&dir).clock(clock.clone()).compression(Compression::Gzip);
+    let mut log = builder.build().unwrap();
+    rotate(&log, "first\n");
+    other.reopen().unwrap();
+    writeln!(log, "before the interval is over").unwrap();
+    assert_eq!((log.stats().deferrals, log.stats().compressions), (1, 0));
+    clock.set(start + LONG);
+    writeln!(log, "after").unwrap();
+    assert_eq!((log.stats().deferrals, log.stats().compressions), (1, 1));
+}
+
+// A log looked after its backups at the first rotation only: a program that writes little left what
+// a crash had interrupted, and kept more than its limits, for as long as it ran.
+#[test]
+fn regression_backups_are_looked_after_when_the_log_is_opened() {
+    for maintenance in [Maintenance::Inline, Maintenance::Thread] {
+        let dir = Dir::new();
+        plant(&dir, 3, 100);
+        let builder = dir.writer().maintenance(maintenance).compression(Compression::Gzip);
+        let log = builder.max_backups(2).build().unwrap();
+        let is_done = |stats: Stats| (stats.pruned, stats.compressions) == (1, 2);
+        match maintenance {
+            Maintenance::Inline => assert!(is_done(log.stats())),
+            Maintenance::Thread => eventually("the work is done", || is_done(log.stats())),
+        }
+    }
+}
+
+#[test]
+fn two_workers_that_keep_three_backups_leave_exactly_three() {
+    for numbered in [false, true] {
+        let dir = Dir::new();
+        let job = Job::new("write", &dir.log()).with("count", 1500).with("max_size", 4096);
+        let job = job.with("gzip", 1).with("max_backups", 3);
+        let job = if numbered { job.with("numbered", 1) } else { job };
+        let mut workers = [0, 1].map(|id| start(&job.clone().with("worker", id)));
+        workers.iter_mut().for_each(|worker| worker.tell("go"));
+        workers.into_iter().for_each(Worker::finish);
+        // What one of them left to the other when it closed.
+        job.builder().build().unwrap().close().unwrap();
+        let backups = dir.backups();
+        assert!(
+            backups.len() == 3 && backups.iter().all(|name| name.ends_with(".gz")),
+            "{backups:?}"
+        );
+        assert_eq!(dir.names().len(), 4);
+        // They hold the end of the log, without a gap.
+        for worker in 0..2 {
+            let own = format!("w{worker:03}");
+            let lines = dir.all_lines();
+            let own: Vec<_> = lines.iter().filter(|line| line.starts_with(&own)).collect();
+            let expected: Vec<_> =
+                (1500 - own.len()..1500).map(|seq| record(worker, seq)).collect();
+            assert!(own.iter().zip(&expected).all(|(line, record)| *line == record.trim_end()));
+        }
+    }
+}
+
+#[test]
+fn numbered_backups_keep_their_order_while_they_are_packed() {
+    for maintenance in [Maintenance::Inline, Maintenance::Thread] {
+        let dir = Dir::new();
+        let builder = dir.writer().naming(Naming::Number).compression(Compression::Gzip);
+        let log = builder.max_size(400).maintenance(maintenance).build().unwrap();
+        for seq in 0..300 {
+            (&log).write_all(record(0, seq).as_bytes()).unwrap();
+        }
+        assert!(log.stats().rotations > 20);
+        log.close().unwrap();
+        let expected: Vec<_> = (0..300).map(|seq| record(0, seq).trim_end().to_owned()).collect();
+        assert_eq!(dir.all_lines(), expected);
+        let count = dir.backups().len();
+        let expected: Vec<_> =
+            (1..=count).rev().map(|number| format!("app.log.{number}.gz")).collect();
+        assert_eq!(dir.backups(), expected);
+    }
+}

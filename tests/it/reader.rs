@@ -1,0 +1,828 @@
+//! Reading a log back: whole, in part, backwards, while it is written, and damaged.
+
+use crate::support::{Dir, Job, check, eventually, lines, record};
+use logrotor::reader::{DamageKind, LogReader, Record};
+use logrotor::{Compression, ErrorKind, Naming, RotatingFileWriter};
+use std::collections::BTreeMap;
+use std::io::{BufRead, Read, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+const NAMINGS: [Naming; 2] = [Naming::Timestamp, Naming::Number];
+
+/// A log of 100 lines in 20 segments, the backups packed.
+fn packed(dir: &Dir, naming: Naming) {
+    write(dir, naming, Compression::Gzip, 0..100);
+}
+
+fn write(dir: &Dir, naming: Naming, packing: Compression, numbers: std::ops::Range<u32>) {
+    let builder = dir.writer().naming(naming).max_size(50).compression(packing);
+    let mut log = builder.build().unwrap();
+    for number in numbers {
+        writeln!(log, "line {number:04}").unwrap();
+    }
+    log.close().unwrap();
+}
+
+fn numbered(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
+    numbers.into_iter().map(|number| format!("line {number:04}")).collect()
+}
+
+fn all(reader: &mut LogReader) -> Vec<String> {
+    reader.records().map(|record| record.unwrap().into_string_lossy()).collect()
+}
+
+fn read(dir: &Dir) -> Vec<String> {
+    all(&mut LogReader::open(dir.log()).unwrap())
+}
+
+/// The lines, and the kinds and offsets of damage, in the order in which they come.
+fn with_damage(mut reader: LogReader) -> Vec<String> {
+    let show = |item: Result<Record, logrotor::reader::Damage>| match item {
+        Ok(record) => record.into_string_lossy(),
+        Err(damage) => {
+            let segment = damage.segment().file_name().unwrap().to_str().unwrap().to_owned();
+            format!("{:?} {segment} {}", damage.kind(), damage.offset())
+        }
+    };
+    reader.records().map(show).collect()
+}
+
+#[test]
+fn log_is_one_stream_across_packed_plain_and_active_segments() {
+    for naming in NAMINGS {
+        let dir = Dir::new();
+        packed(&dir, naming);
+        #[cfg(feature = "zstd")]
+        write(&dir, naming, Compression::Zstd, 100..150);
+        #[cfg(not(feature = "zstd"))]
+        write(&dir, naming, Compression::Gzip, 100..150);
+        write(&dir, naming, Compression::None, 150..151);
+        {
+            let _reader = LogReader::open(dir.log()).unwrap();
+            // Plain backups, for this writer packs none.
+            write(&dir, naming, Compression::None, 151..200);
+        }
+        assert_eq!(read(&dir), numbered(0..200), "{naming:?}");
+        let mut text = String::new();
+        LogReader::open(dir.log()).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(lines(text.as_bytes()), numbered(0..200));
+        let by_line = LogReader::open(dir.log()).unwrap().lines();
+        assert_eq!(by_line.collect::<Result<Vec<_>, _>>().unwrap(), numbered(0..200));
+    }
+}
+
+#[test]
+fn record_tells_its_segment_and_offset() {
+    let dir = Dir::new();
+    packed(&dir, Naming::Number);
+    let mut reader = LogReader::open(dir.log()).unwrap();
+    let records: Vec<_> = reader.records().map(Result::unwrap).collect();
+    let place = |at: usize| {
+        let record: &Record = &records[at];
+        (record.segment().file_name().unwrap().to_str().unwrap(), record.offset())
+    };
+    assert_eq!([place(0), place(4)], [("app.log.19.gz", 0), ("app.log.19.gz", 40)]);
+    assert_eq!([place(95), place(99)], [("app.log", 0), ("app.log", 40)]);
+}
+
+#[test]
+fn log_that_changed_its_naming_is_read_in_order() {
+    for (first, second) in [(NAMINGS[0], NAMINGS[1]), (NAMINGS[1], NAMINGS[0])] {
+        let dir = Dir::new();
+        write(&dir, first, Compression::Gzip, 0..30);
+        write(&dir, second, Compression::None, 30..60);
+        assert_eq!(read(&dir), numbered(0..60), "{first:?}");
+        let mut reverse = LogReader::builder(dir.log()).reverse().open().unwrap();
+        assert_eq!(all(&mut reverse), numbered((0..60).rev()));
+    }
+}
+
+#[test]
+fn strangers_are_not_read() {
+    let dir = Dir::new();
+    packed(&dir, Naming::Number);
+    for name in ["app.log.old", "app.log.1.txt", "app.error.log.1", "app.log.0", "app.log.lock"] {
+        std::fs::write(dir.file(name), "stranger\n").unwrap();
+    }
+    std::fs::create_dir(dir.file("app.log.7")).unwrap();
+    std::fs::create_dir(dir.file("app.log.99")).unwrap();
+    std::fs::create_dir(dir.file("app.log.2026-11-20T23-57-01.123456Z")).unwrap();
+    assert_eq!(read(&dir), numbered(0..100));
+}
+
+#[test]
+fn plain_backup_with_a_packed_twin_is_read_once() {
+    for naming in NAMINGS {
+        let dir = Dir::new();
+        packed(&dir, naming);
+        let twin = dir.backups()[7].clone();
+        let plain = twin.trim_end_matches(".gz");
+        std::fs::write(dir.file(plain), dir.read(&twin)).unwrap();
+        assert_eq!(read(&dir), numbered(0..100), "{naming:?}");
+    }
+}
+
+#[test]
+fn missing_log_or_directory_is_an_error_that_names_it() {
+    let dir = Dir::new();
+    let error = LogReader::open(dir.log()).unwrap_err();
+    assert!(error.to_string().contains("app.log"), "{error}");
+    assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
+    let nowhere = dir.file("none").join("app.log");
+    let error = LogReader::open(&nowhere).unwrap_err();
+    assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
+    assert!(!dir.file("none").exists());
+    assert_eq!(LogReader::open(dir.path()).unwrap_err().kind(), ErrorKind::NotAFile);
+}
+
+#[test]
+fn what_cannot_be_followed_is_refused() {
+    let dir = Dir::new();
+    packed(&dir, Naming::Timestamp);
+    let builder = || LogReader::builder(dir.log()).follow();
+    for builder in [
+        builder().reverse(),
+        builder().until(SystemTime::now()),
+        builder().poll_interval(Duration::ZERO),
+    ] {
+        assert_eq!(builder.open().unwrap_err().kind(), ErrorKind::InvalidConfig);
+    }
+}
+
+#[test]
+fn empty_log_has_no_record() {
+    let dir = Dir::new();
+    std::fs::write(dir.log(), "").unwrap();
+    assert!(read(&dir).is_empty());
+    assert!(all(&mut LogReader::builder(dir.log()).reverse().open().unwrap()).is_empty());
+    assert!(all(&mut LogReader::builder(dir.log()).last(3).open().unwrap()).is_empty());
+}
+
+#[test]
+fn unfinished_and_empty_lines_are_records() {
+    let dir = Dir::new();
+    std::fs::write(dir.file("app.log.2"), "one\n\ntorn").unwrap();
+    std::fs::write(dir.file("app.log.1"), "\n").unwrap();
+    std::fs::write(dir.log(), "two\nend").unwrap();
+    assert_eq!(read(&dir), ["one", "", "torn", "", "two", "end"]);
+    let mut text = String::new();
+    LogReader::open(dir.log()).unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "one\n\ntorn\ntwo\nend");
+    let mut reverse = LogReader::builder(dir.log()).reverse().open().unwrap();
+    assert_eq!(all(&mut reverse), ["end", "two", "", "torn", "", "one"]);
+    for last in 0..8 {
+        let mut reader = LogReader::builder(dir.log()).last(last).open().unwrap();
+        let expected = ["one", "", "torn", "", "two", "end"];
+        let expected = &expected[6 - usize::try_from(last).unwrap().min(6)..];
+        assert_eq!(all(&mut reader), expected, "{last}");
+    }
+}
+
+#[test]
+fn long_lines_survive_every_way_of_reading() {
+    let dir = Dir::new();
+    let long = |len: usize| "x".repeat(len);
+    let lengths = [10, 200_000, 0, 65_536, 65_535, 131_072, 1, 3_000_000];
+    let text: String = lengths.iter().map(|len| long(*len) + "\n").collect();
+    std::fs::write(dir.log(), &text).unwrap();
+    let read: Vec<_> = read(&dir).iter().map(String::len).collect();
+    assert_eq!(read, lengths);
+    let mut reverse = LogReader::builder(dir.log()).reverse().open().unwrap();
+    let mut read: Vec<_> = all(&mut reverse).iter().map(String::len).collect();
+    read.reverse();
+    assert_eq!(read, lengths);
+}
+
+#[test]
+fn last_lines_come_from_as_many_segments_as_it_takes() {
+    for naming in NAMINGS {
+        let dir = Dir::new();
+        packed(&dir, naming);
+        for last in [0, 1, 4, 5, 6, 10, 11, 99, 100, 101] {
+            let mut reader = LogReader::builder(dir.log()).last(last).open().unwrap();
+            let first = 100 - u32::try_from(last).unwrap().min(100);
+            assert_eq!(all(&mut reader), numbered(first..100), "{naming:?} {last}");
+            let builder = LogReader::builder(dir.log()).last(last).reverse();
+            let reverse = all(&mut builder.open().unwrap());
+            assert_eq!(reverse, numbered((first..100).rev()), "{naming:?} {last}");
+        }
+    }
+}
+
+#[test]
+fn last_lines_leave_older_segments_alone() {
+    let dir = Dir::new();
+    packed(&dir, Naming::Number);
+    // Whoever looks into these reports it.
+    for number in 3..20 {
+        std::fs::write(dir.file(&format!("app.log.{number}.gz")), "not gzip").unwrap();
+    }
+    let reader = LogReader::builder(dir.log()).last(12).open().unwrap();
+    assert_eq!(with_damage(reader), numbered(88..100));
+}
+
+#[test]
+fn times_leave_out_whole_segments() {
+    let dir = Dir::new();
+    let hour = |n: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + n * 3600);
+    let clock = logrotor::Clock::manual(hour(0));
+    let mut log = dir.writer().clock(clock.clone()).build().unwrap();
+    for n in 0..6 {
+        writeln!(log, "hour {n}").unwrap();
+        clock.set(hour(n + 1));
+        log.rotate().unwrap();
+    }
+    // Written when their names say.
+    for (n, name) in (1..).zip(dir.backups()) {
+        let file = std::fs::File::options().append(true).open(dir.file(&name)).unwrap();
+        file.set_modified(hour(n)).unwrap();
+    }
+    let read = |from: Option<u64>, until: Option<u64>, reverse: bool| {
+        let mut builder = LogReader::builder(dir.log());
+        let minute = Duration::from_secs(60);
+        builder = from.into_iter().fold(builder, |b, n| b.from(hour(n) + minute));
+        builder = until.into_iter().fold(builder, |b, n| b.until(hour(n) + minute));
+        builder = if reverse { builder.reverse() } else { builder };
+        let mut lines = all(&mut builder.open().unwrap());
+        if reverse {
+            lines.reverse();
+        }
+        lines.concat().replace("hour ", "")
+    };
+    for reverse in [false, true] {
+        assert_eq!(read(None, None, reverse), "012345");
+        assert_eq!(read(Some(2), None, reverse), "2345");
+        assert_eq!(read(None, Some(2), reverse), "012");
+        assert_eq!(read(Some(1), Some(3), reverse), "123");
+        assert_eq!(read(Some(50), None, reverse), "");
+    }
+    let mut last = LogReader::builder(dir.log()).until(hour(3)).last(2).open().unwrap();
+    assert_eq!(all(&mut last).concat(), "hour 2hour 3");
+}
+
+/// A log in which each segment has one line, so that every step of a reader crosses a rotation.
+fn one_line_each(dir: &Dir, naming: Naming, packing: Compression) -> RotatingFileWriter {
+    dir.writer().naming(naming).max_size(10).compression(packing).build().unwrap()
+}
+
+#[test]
+fn rotation_and_packing_in_mid_read_lose_and_double_nothing() {
+    for naming in NAMINGS {
+        for step in 1..7 {
+            let dir = Dir::new();
+            let mut log = one_line_each(&dir, naming, Compression::Gzip);
+            let mut written = 0..;
+            let mut write = |log: &mut RotatingFileWriter, lines| {
+                written.by_ref().take(lines).for_each(|n| writeln!(log, "line {n:04}").unwrap());
+            };
+            write(&mut log, 20);
+            let mut reader = LogReader::open(dir.log()).unwrap();
+            let mut read = Vec::new();
+            while let Some(record) = reader.records().next() {
+                read.push(record.unwrap().into_string_lossy());
+                if read.len() < 30 && read.len() % step == 0 {
+                    write(&mut log, 3);
+                    // Packs all that nobody has open.
+                    log.clone().close().unwrap();
+                }
+            }
+            let count = u32::try_from(read.len()).unwrap();
+            assert!(count >= 20);
+            assert_eq!(read, numbered(0..count), "{naming:?} {step}");
+        }
+    }
+}
+
+#[test]
+fn reading_backwards_loses_and_doubles_nothing_either() {
+    for naming in NAMINGS {
+        let dir = Dir::new();
+        let mut log = one_line_each(&dir, naming, Compression::Gzip);
+        (0..20).for_each(|n| writeln!(log, "line {n:04}").unwrap());
+        let mut reader = LogReader::builder(dir.log()).reverse().open().unwrap();
+        let mut read = Vec::new();
+        while let Some(record) = reader.records().next() {
+            read.push(record.unwrap().into_string_lossy());
+            writeln!(log, "line later").unwrap();
+            log.clone().close().unwrap();
+        }
+        assert_eq!(read, numbered((0..20).rev()), "{naming:?}");
+    }
+}
+
+#[test]
+fn segment_being_read_is_packed_later_and_writers_do_not_wait() {
+    let dir = Dir::new();
+    let mut log = one_line_each(&dir, Naming::Timestamp, Compression::Gzip);
+    writeln!(log, "line 0000").unwrap();
+    let mut reader = LogReader::builder(dir.log()).follow().open().unwrap();
+    assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"line 0000");
+    (1..5).for_each(|n| writeln!(log, "line {n:04}").unwrap());
+    log.clone().close().unwrap();
+    let is_packed = |at: usize| dir.backups()[at].ends_with(".gz");
+    assert!(!is_packed(0) && (1..4).all(is_packed), "{:?}", dir.backups());
+    let stats = log.stats();
+    assert_eq!((stats.rotations, stats.lock_waits, stats.all_failures()), (4, 0, 0));
+    for n in 1..5 {
+        let record = reader.records().next().unwrap().unwrap();
+        assert_eq!(record.into_string_lossy(), format!("line {n:04}"));
+    }
+    log.clone().close().unwrap();
+    assert!(is_packed(0), "{:?}", dir.backups());
+}
+
+/// Has a reader run on a thread while `work` is done; returns its lines.
+fn while_following(
+    reader: LogReader,
+    work: impl FnOnce(),
+) -> (Vec<String>, Vec<logrotor::reader::Damage>) {
+    let stopper = reader.stopper();
+    let thread = std::thread::spawn(move || {
+        let mut reader = reader;
+        let (mut lines, mut damages) = (Vec::new(), Vec::new());
+        for item in reader.records() {
+            match item {
+                Ok(record) => lines.push(record.into_string_lossy()),
+                Err(damage) => damages.push(damage),
+            }
+        }
+        (lines, damages)
+    });
+    work();
+    stopper.stop();
+    thread.join().unwrap()
+}
+
+fn follow(dir: &Dir) -> LogReader {
+    LogReader::builder(dir.log()).follow().open().unwrap()
+}
+
+#[test]
+fn follower_waits_for_a_log_that_is_not_there_yet() {
+    let dir = Dir::new();
+    let (lines, damages) = while_following(follow(&dir), || packed(&dir, Naming::Timestamp));
+    assert_eq!(lines, numbered(0..100));
+    assert!(damages.is_empty(), "{damages:?}");
+}
+
+#[test]
+fn follower_is_told_of_a_line_without_waiting_for_the_next_look() {
+    let dir = Dir::new();
+    let mut log = dir.writer().build().unwrap();
+    let mut reader = follow(&dir);
+    let (sender, lines) = std::sync::mpsc::channel();
+    let stopper = reader.stopper();
+    let thread = std::thread::spawn(move || {
+        reader.records().for_each(|record| sender.send(record.unwrap()).unwrap());
+    });
+    for n in 0..50 {
+        writeln!(log, "line {n:04}").unwrap();
+        assert_eq!(lines.recv().unwrap().into_string_lossy(), format!("line {n:04}"));
+        if n % 10 == 0 {
+            log.rotate().unwrap();
+        }
+    }
+    stopper.stop();
+    thread.join().unwrap();
+}
+
+#[test]
+fn follower_with_last_begins_there_and_reads_on() {
+    for naming in NAMINGS {
+        let dir = Dir::new();
+        write(&dir, naming, Compression::Gzip, 0..43);
+        let reader = LogReader::builder(dir.log()).follow().last(7).open().unwrap();
+        let work = || write(&dir, naming, Compression::Gzip, 43..90);
+        let (lines, damages) = while_following(reader, work);
+        assert_eq!(lines, numbered(36..90), "{naming:?} {damages:?}");
+    }
+}
+
+#[test]
+fn unfinished_line_is_held_back_until_it_is_whole() {
+    let dir = Dir::new();
+    let mut log = dir.writer().build().unwrap();
+    let mut reader = follow(&dir);
+    write!(log, "begin of ").unwrap();
+    writeln!(log, "the line").unwrap();
+    let record = reader.records().next().unwrap().unwrap();
+    assert_eq!(record.bytes(), b"begin of the line");
+    write!(log, "torn").unwrap();
+    log.rotate().unwrap();
+    writeln!(log, "next").unwrap();
+    let record = reader.records().next().unwrap().unwrap();
+    assert_eq!(record.bytes(), b"torn");
+    assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"next");
+}
+
+#[test]
+fn stragglers_records_are_read_and_each_workers_order_is_kept() {
+    let dir = Dir::new();
+    // It looks at the path once an hour, so it goes on with its segment until that is full.
+    let mut late =
+        Job::new("obey", &dir.log()).with("check_ms", 3_600_000).with("inline", 1).spawn();
+    late.expect("ready");
+    let mut log = dir.writer().build().unwrap();
+    let mut reader = follow(&dir);
+    let mut next = || {
+        let record = reader.records().next().unwrap().unwrap();
+        record.into_string_lossy()
+    };
+    late.write("late 1");
+    assert_eq!(next(), "late 1");
+    for round in 0..5 {
+        log.rotate().unwrap();
+        writeln!(log, "early {round}").unwrap();
+        // Not held up by the one that is late.
+        assert_eq!(next(), format!("early {round}"));
+        late.write(&format!("late {round}"));
+        assert_eq!(next(), format!("late {round}"));
+    }
+    late.write("before");
+    assert_eq!(late.ask("reopen"), "ok");
+    late.write("after");
+    assert_eq!([next(), next()], ["before", "after"]);
+    late.finish();
+}
+
+#[test]
+fn late_records_are_read_by_a_follower_that_began_after_the_rotation() {
+    let dir = Dir::new();
+    let mut late =
+        Job::new("obey", &dir.log()).with("check_ms", 3_600_000).with("inline", 1).spawn();
+    late.expect("ready");
+    late.write("old");
+    let mut log = dir.writer().build().unwrap();
+    log.rotate().unwrap();
+    writeln!(log, "old as well").unwrap();
+    let mut reader = LogReader::builder(dir.log()).follow().last(0).open().unwrap();
+    late.write("late");
+    assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"late");
+    late.finish();
+}
+
+#[test]
+fn followers_hold_up_neither_maintenance_nor_each_other() {
+    let dir = Dir::new();
+    let log = one_line_each(&dir, Naming::Timestamp, Compression::Gzip);
+    let readers = [follow(&dir), follow(&dir)];
+    let stoppers = readers.each_ref().map(LogReader::stopper);
+    let threads = readers.map(|mut reader| std::thread::spawn(move || all(&mut reader)));
+    (0..20).for_each(|n| writeln!(&log, "line {n:04}").unwrap());
+    eventually("all backups are packed while followers run", || {
+        log.clone().close().unwrap();
+        dir.backups().iter().all(|name| name.ends_with(".gz"))
+    });
+    stoppers.iter().for_each(logrotor::reader::Stopper::stop);
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), numbered(0..20));
+    }
+}
+
+#[test]
+fn follower_goes_on_after_the_log_was_moved_deleted_or_its_directory_made_again() {
+    let dir = Dir::new();
+    let sub = dir.file("logs");
+    let path = sub.join("app.log");
+    let write = |n: u32| {
+        std::fs::create_dir_all(&sub).unwrap();
+        let mut file = std::fs::File::options().create(true).append(true).open(&path).unwrap();
+        writeln!(file, "line {n:04}").unwrap();
+    };
+    write(0);
+    let mut reader = LogReader::builder(&path).follow().open().unwrap();
+    let mut next = || reader.records().next().unwrap().unwrap().into_string_lossy();
+    assert_eq!(next(), "line 0000");
+    std::fs::rename(&path, sub.join("app.log.1")).unwrap();
+    write(1);
+    assert_eq!(next(), "line 0001");
+    std::fs::rename(&path, sub.join("elsewhere")).unwrap();
+    write(2);
+    assert_eq!(next(), "line 0002");
+    std::fs::remove_file(&path).unwrap();
+    write(3);
+    assert_eq!(next(), "line 0003");
+    std::fs::remove_dir_all(&sub).unwrap();
+    write(4);
+    assert_eq!(next(), "line 0004");
+}
+
+#[test]
+fn pruned_before_it_was_read_is_reported_and_nothing_is_doubled() {
+    let dir = Dir::new();
+    let mut log = one_line_each(&dir, Naming::Timestamp, Compression::None);
+    writeln!(log, "line 0000").unwrap();
+    let mut reader = follow(&dir);
+    assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"line 0000");
+    (1..10).for_each(|n| writeln!(log, "line {n:04}").unwrap());
+    // Reads on, so the names of all that follow are known by now.
+    assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"line 0001");
+    log.close().unwrap();
+    let names = dir.backups();
+    drop(dir.writer().max_size(10).max_backups(3).build().unwrap().close());
+    let left = dir.backups();
+    assert!(left.len() <= 4, "{left:?}");
+    let stopper = reader.stopper();
+    stopper.stop();
+    let mut expected: Vec<_> = names.iter().skip(2).collect();
+    expected.retain(|name| !left.contains(name));
+    let items = with_damage(reader);
+    let gaps: Vec<_> = items.iter().filter_map(|item| item.strip_prefix("Missing ")).collect();
+    let gaps: Vec<_> = gaps.iter().map(|gap| gap.trim_end_matches(" 0")).collect();
+    assert_eq!(gaps, expected);
+    assert_eq!(items[gaps.len()..], numbered(10 - (items.len() - gaps.len()) as u32..10));
+}
+
+#[test]
+fn pruned_before_its_name_was_seen_is_reported() {
+    for packing in [Compression::None, Compression::Gzip] {
+        let dir = Dir::new();
+        let builder = dir.writer().max_size(10).compression(packing).max_backups(2);
+        let log = builder.check_interval(Duration::ZERO).build().unwrap();
+        let line = |n: u32| {
+            writeln!(&log, "line {n:04}").unwrap();
+            // Longer than file times need to differ.
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        line(0);
+        let mut reader = follow(&dir);
+        assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"line 0000");
+        (1..9).for_each(line);
+        eventually("surplus backups are pruned", || {
+            log.clone().close().unwrap();
+            dir.backups().len() <= 3
+        });
+        reader.stopper().stop();
+        let items = with_damage(reader);
+        assert!(items[0].starts_with("Missing "), "{packing:?} {items:?}");
+        assert_eq!(items[1..], numbered(10 - items.len() as u32..9), "{packing:?}");
+    }
+}
+
+#[test]
+fn late_follower_of_a_log_with_few_backups_knows_that_it_lost_and_doubles_nothing() {
+    let dir = Dir::new();
+    let job = Job::new("write", &dir.log()).with("count", 3_000).with("max_size", 8_000);
+    let job = job.with("gzip", 1).with("max_backups", 2);
+    let mut all: Vec<_> = (0..4).map(|id| job.clone().with("worker", id).spawn()).collect();
+    all.iter_mut().for_each(|worker| worker.expect("ready"));
+    let reader = follow(&dir);
+    let stopper = reader.stopper();
+    let thread = std::thread::spawn(move || {
+        let mut reader = reader;
+        let (mut lines, mut gaps) = (Vec::new(), 0);
+        for item in reader.records() {
+            match item {
+                Ok(record) => lines.push(record.into_string_lossy()),
+                Err(damage) => {
+                    assert_eq!(damage.kind(), DamageKind::Missing, "{damage}");
+                    gaps += 1;
+                }
+            }
+            if lines.len() % 50 == 0 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        (lines, gaps)
+    });
+    all.iter_mut().for_each(|worker| worker.tell("go"));
+    all.into_iter().for_each(crate::support::Worker::finish);
+    stopper.stop();
+    let (lines, gaps) = thread.join().unwrap();
+    let expected: BTreeMap<_, _> = (0..4).map(|id| (id, 3_000)).collect();
+    let verdict = check(&lines, &expected);
+    assert_eq!((verdict.doubled, verdict.torn, verdict.disordered), (0, 0, 0), "{verdict}");
+    assert!(verdict.lost == 0 || gaps > 0, "{verdict}, no gap reported");
+    println!("{verdict}, {gaps} gaps");
+}
+
+/// Has a follower read while processes write and rotate; checks that every record came once.
+fn follow_many(workers: usize, count: usize, max_size: usize, numbered: bool) {
+    let dir = Dir::new();
+    let mut job = Job::new("write", &dir.log()).with("count", count).with("max_size", max_size);
+    job = job.with("gzip", 1);
+    if numbered {
+        job = job.with("numbered", 1);
+    }
+    let mut all: Vec<_> = (0..workers).map(|id| job.clone().with("worker", id).spawn()).collect();
+    let mut rotations = 0;
+    let (lines, damages) = while_following(follow(&dir), || {
+        all.iter_mut().for_each(|worker| worker.expect("ready"));
+        all.iter_mut().for_each(|worker| worker.tell("go"));
+        for worker in &mut all {
+            let said = worker.hear().unwrap();
+            rotations += said.split(' ').next().unwrap().parse::<usize>().unwrap();
+        }
+    });
+    all.into_iter().for_each(crate::support::Worker::finish);
+    let expected: BTreeMap<_, _> = (0..workers).map(|id| (id, count)).collect();
+    let verdict = check(&lines, &expected);
+    assert!(verdict.is_clean(), "{rotations} rotations: {verdict}");
+    assert!(damages.is_empty(), "{damages:?}");
+    assert!(rotations * max_size > workers * count * 60, "{rotations} rotations only");
+}
+
+#[test]
+fn follower_is_exact_across_1000_rotations_by_4_processes_with_gzip() {
+    follow_many(4, 8_000, 2_500, false);
+}
+
+#[test]
+fn follower_is_exact_with_numbered_backups_too() {
+    follow_many(4, 1_500, 2_500, true);
+}
+
+/// Checks one reading of a log that was being written: of every worker a beginning, without a gap.
+fn is_beginning(lines: &[String]) -> BTreeMap<usize, usize> {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for line in lines {
+        let worker = line[1..4].parse().unwrap();
+        let next = counts.entry(worker).or_default();
+        assert_eq!(*line, record(worker, *next).trim_end(), "after {next} records");
+        *next += 1;
+    }
+    counts
+}
+
+#[test]
+fn every_reading_during_writing_has_a_beginning_of_each_worker_without_a_gap() {
+    for numbered in [false, true] {
+        let dir = Dir::new();
+        let mut job = Job::new("write", &dir.log()).with("count", 3_000).with("max_size", 4_000);
+        job = job.with("gzip", 1);
+        if numbered {
+            job = job.with("numbered", 1);
+        }
+        let mut all: Vec<_> = (0..4).map(|id| job.clone().with("worker", id).spawn()).collect();
+        all.iter_mut().for_each(|worker| worker.expect("ready"));
+        all.iter_mut().for_each(|worker| worker.tell("go"));
+        let (mut before, mut readings) = (BTreeMap::new(), 0);
+        let mut heard = 0;
+        let done = std::thread::spawn(move || {
+            for worker in &mut all {
+                worker.hear().unwrap();
+                heard += 1;
+            }
+            all.into_iter().for_each(crate::support::Worker::finish);
+            heard
+        });
+        loop {
+            let is_over = done.is_finished();
+            let counts = is_beginning(&read(&dir));
+            for (worker, count) in &before {
+                assert!(counts[worker] >= *count, "worker {worker} had {count} before");
+            }
+            before = counts;
+            readings += 1;
+            if is_over {
+                break;
+            }
+        }
+        assert_eq!(done.join().unwrap(), 4);
+        let expected: BTreeMap<_, _> = (0..4).map(|id| (id, 3_000)).collect();
+        assert_eq!(before, expected);
+        println!("numbered: {numbered}, readings: {readings}");
+    }
+}
+
+fn damage_file(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    change(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn truncated_gzip_is_reported_and_reading_goes_on() {
+    let dir = Dir::new();
+    packed(&dir, Naming::Number);
+    damage_file(&dir.file("app.log.3.gz"), |bytes| bytes.truncate(bytes.len() - 6));
+    let items = with_damage(LogReader::open(dir.log()).unwrap());
+    let mut expected = numbered(0..85);
+    expected.push("Corrupt app.log.3.gz 50".to_owned());
+    expected.extend(numbered(85..100));
+    assert_eq!(items, expected);
+}
+
+#[test]
+fn corrupt_gzip_is_reported_and_reading_goes_on() {
+    let dir = Dir::new();
+    packed(&dir, Naming::Timestamp);
+    let name = dir.backups()[10].clone();
+    // The checksum, the content, the header; nothing at all.
+    let changes: [fn(&mut Vec<u8>); 4] = [
+        |bytes| {
+            let at = bytes.len() - 8;
+            bytes[at] ^= 1;
+        },
+        |bytes| {
+            let at = bytes.len() - 20;
+            bytes[at] ^= 0xff;
+        },
+        |bytes| bytes[0] = 0,
+        Vec::clear,
+    ];
+    let whole = std::fs::read(dir.file(&name)).unwrap();
+    for (number, change) in changes.into_iter().enumerate() {
+        damage_file(&dir.file(&name), change);
+        for reverse in [false, true] {
+            let builder = LogReader::builder(dir.log());
+            let builder = if reverse { builder.reverse() } else { builder };
+            let items = with_damage(builder.open().unwrap());
+            let (damages, lines): (Vec<_>, Vec<_>) =
+                items.into_iter().partition(|item| item.starts_with("Corrupt"));
+            assert_eq!(damages.len(), 1, "change {number}, reverse {reverse}: {damages:?}");
+            assert!(damages[0].contains(&name));
+            let outside = lines
+                .iter()
+                .filter(|line| numbered(0..50).contains(line) || numbered(55..100).contains(line));
+            assert_eq!(outside.count(), 95, "change {number}, reverse {reverse}");
+        }
+        std::fs::write(dir.file(&name), &whole).unwrap();
+    }
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn damaged_zstd_is_reported_and_reading_goes_on() {
+    let dir = Dir::new();
+    write(&dir, Naming::Number, Compression::Zstd, 0..30);
+    damage_file(&dir.file("app.log.2.zst"), |bytes| bytes.truncate(bytes.len() - 3));
+    damage_file(&dir.file("app.log.4.zst"), |bytes| bytes[18] ^= 1);
+    let items = with_damage(LogReader::open(dir.log()).unwrap());
+    let damaged: Vec<_> = items.iter().filter(|item| item.starts_with("Corrupt")).collect();
+    assert_eq!(damaged.len(), 2, "{items:?}");
+    assert!(items.ends_with(&numbered(20..30)), "{items:?}");
+}
+
+#[test]
+fn hole_of_nul_bytes_is_reported_with_its_length() {
+    let dir = Dir::new();
+    let hole = vec![0; 100_000];
+    let active = [b"one\ntw".as_slice(), &hole, b"o\nthree\n"].concat();
+    std::fs::write(dir.log(), active).unwrap();
+    let mut reader = LogReader::open(dir.log()).unwrap();
+    let items: Vec<_> = reader.records().collect();
+    let damage = items[2].as_ref().unwrap_err();
+    assert_eq!((damage.kind(), damage.offset()), (DamageKind::Hole, 6));
+    assert_eq!(damage.bytes(), Some(100_000));
+    let text = |at: usize| items[at].as_ref().unwrap().clone().into_string_lossy();
+    assert_eq!([text(0), text(1), text(3), text(4)], ["one", "tw", "o", "three"]);
+    let reverse = LogReader::builder(dir.log()).reverse().open().unwrap();
+    assert_eq!(with_damage(reverse), ["three", "o", "Hole app.log 6", "tw", "one"]);
+}
+
+#[test]
+fn missing_number_is_reported() {
+    let dir = Dir::new();
+    packed(&dir, Naming::Number);
+    for number in [3, 7, 8] {
+        std::fs::remove_file(dir.file(&format!("app.log.{number}.gz"))).unwrap();
+    }
+    let items = with_damage(LogReader::open(dir.log()).unwrap());
+    let mut expected = numbered(0..55);
+    expected.push("Missing app.log.8 0".to_owned());
+    expected.extend(numbered(65..80));
+    expected.push("Missing app.log.3 0".to_owned());
+    expected.extend(numbered(85..100));
+    assert_eq!(items, expected);
+}
+
+#[test]
+fn log_cut_short_under_a_follower_is_reported_and_read_anew() {
+    let dir = Dir::new();
+    std::fs::write(dir.log(), "one\ntwo\n").unwrap();
+    let mut reader = follow(&dir);
+    let mut next = || reader.records().next().unwrap();
+    assert_eq!(next().unwrap().bytes(), b"one");
+    assert_eq!(next().unwrap().bytes(), b"two");
+    std::fs::write(dir.log(), "new\n").unwrap();
+    assert_eq!(next().unwrap_err().kind(), DamageKind::CutShort);
+    assert_eq!(next().unwrap().bytes(), b"new");
+}
+
+#[test]
+fn read_error_carries_the_damage_and_the_next_read_goes_on() {
+    let dir = Dir::new();
+    packed(&dir, Naming::Number);
+    damage_file(&dir.file("app.log.19.gz"), Vec::clear);
+    let mut reader = LogReader::open(dir.log()).unwrap();
+    let mut text = String::new();
+    let error = reader.read_to_string(&mut text).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    let damage = error.get_ref().unwrap().downcast_ref::<logrotor::reader::Damage>().unwrap();
+    assert_eq!(damage.kind(), DamageKind::Corrupt);
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(lines(text.as_bytes()), numbered(5..100));
+}
+
+#[cfg(not(feature = "zstd"))]
+#[test]
+fn packing_that_was_not_built_in_is_reported() {
+    let dir = Dir::new();
+    packed(&dir, Naming::Number);
+    std::fs::rename(dir.file("app.log.2.gz"), dir.file("app.log.2.zst")).unwrap();
+    let items = with_damage(LogReader::open(dir.log()).unwrap());
+    assert!(items.contains(&"Unreadable app.log.2.zst 0".to_owned()), "{items:?}");
+    assert_eq!(items.len(), 96);
+}
