@@ -208,6 +208,14 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64, path: &Path) 
     run("read", path, || sys::read_at(file, buffer, offset))
 }
 
+/// The last byte of a file of `len` bytes; `None` if that is 0. `path` is for the message.
+pub(crate) fn read_last(file: &File, len: u64, path: &Path) -> Result<Option<u8>> {
+    let Some(at) = len.checked_sub(1) else { return Ok(None) };
+    let mut last = [0];
+    let read = read_at(file, &mut last, at, path)?;
+    Ok((read > 0).then_some(last[0]))
+}
+
 /// Writes over a file's start with one call; may be short. `path` is for the message.
 pub(crate) fn write_start(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
     let write = |len| sys::write_start(file, &bytes[..len]);
@@ -306,9 +314,15 @@ pub(crate) fn canonical(dir: &Path) -> Result<PathBuf> {
     run("resolve", dir, || std::fs::canonicalize(dir))
 }
 
-/// Where a link leads.
+/// Where a link leads. One that another user has put where everybody may put files is not followed.
 pub(crate) fn read_link(link: &Path) -> Result<PathBuf> {
-    run("read link", link, || std::fs::read_link(link))
+    run("read link", link, || {
+        if sys::is_planted(link, parent(link))? {
+            let why = "another user has put it into a directory that is open to all";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        std::fs::read_link(link)
+    })
 }
 
 /// Whether this process may make and rename files in a directory.

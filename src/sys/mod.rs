@@ -13,7 +13,7 @@
 //! - `is_lock_unsupported(error)`: whether locking failed because the file system has no locks.
 //! - `is_removal_refused(error)`: whether a file was not removed because this process may not, or because
 //!   another has it open just now.
-//! - `read_at(file, buffer, offset)`: one read at an offset, not on an appending handle.
+//! - `read_at(file, buffer, offset)`: one read at an offset; appends do not notice.
 //! - `write_start(file, bytes)`: one write at offset 0, not on an appending handle.
 //! - `append(file, bytes)`: one write at the end of an appending handle's file; may be short.
 //! - `append_offset(file)`: the end of the handle's last append, other processes' included.
@@ -30,6 +30,9 @@
 //! - `rename_noreplace(from, to)`: fails with `AlreadyExists` rather than replace. On file systems
 //!   without an atomic form the check comes just before the rename.
 //! - `set_mode`, `set_owner`: permissions and ownership of an open file; no-ops where there are none.
+//! - `is_planted(link, dir)`: whether a link in a sticky directory that all may write to is neither this
+//!   user's nor that of the directory's owner: the rule of Linux's `fs.protected_symlinks`, which holds
+//!   for links that the kernel itself follows, if it is on.
 //! - `sync_dir(path)`: makes the directory's entries durable, where that is a separate act.
 //! - `drop_from_cache(file)`: advises that the content need not be kept in memory.
 //! - `be_modest()`: lowers this thread's priority, and with it that of its I/O where the system derives

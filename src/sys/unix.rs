@@ -186,6 +186,13 @@ pub(crate) fn set_owner(file: &File, access: Access) -> io::Result<()> {
     Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
 }
 
+pub(crate) fn is_planted(link: &Path, dir: &Path) -> io::Result<bool> {
+    const OPEN_TO_ALL: u32 = 0o1002;
+    let (dir, link) = (std::fs::metadata(dir)?, std::fs::symlink_metadata(link)?);
+    let is_trusted = [dir.uid(), rustix::process::geteuid().as_raw()].contains(&link.uid());
+    Ok(dir.mode() & OPEN_TO_ALL == OPEN_TO_ALL && !is_trusted)
+}
+
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
         // Some file systems cannot sync a directory, and say so with EINVAL.

@@ -154,6 +154,10 @@ pub(crate) fn set_owner(_file: &File, _access: Access) -> io::Result<()> {
     Ok(())
 }
 
+pub(crate) fn is_planted(_link: &Path, _dir: &Path) -> io::Result<bool> {
+    Ok(false)
+}
+
 pub(crate) fn sync_dir(_path: &Path) -> io::Result<()> {
     // NTFS journals its directories; there is no call that syncs one alone.
     Ok(())

@@ -32,8 +32,7 @@ pub(crate) struct Direct {
     retry: Retry,
     /// Whether the active segment has lost its last name, and what is written to it would be lost.
     nameless: bool,
-    /// Whether the last record was torn, so that the next must begin a new line.
-    mid_line: bool,
+    line: Line,
     /// Records written so far.
     records: u64,
     census: Census,
@@ -74,7 +73,7 @@ impl Direct {
             patience,
             retry: Retry::default(),
             nameless: false,
-            mid_line: false,
+            line: Line::Whole,
             records: 0,
             census: Census::default(),
             parts,
@@ -124,9 +123,7 @@ impl Direct {
     pub(crate) fn append(&mut self, record: &[u8]) -> io::Result<()> {
         self.prepare(record.len());
         self.put(record).map_err(|stopped| {
-            if stopped.written > 0 {
-                self.tore();
-            }
+            self.stopped(stopped.written > 0);
             stopped.error
         })?;
         self.count(1, record.len());
@@ -147,9 +144,7 @@ impl Direct {
                 done += whole;
                 let whole_end = done.checked_sub(1).map_or(0, |last| batch.ends[last]);
                 self.count(whole, whole_end - start);
-                if stop > whole_end {
-                    self.tore();
-                }
+                self.stopped(stop > whole_end);
                 result = Err(stopped.error);
                 break;
             }
@@ -165,7 +160,8 @@ impl Direct {
         // Long enough that the price of a call does not matter, short enough that other workers'
         // records do not wait long for the file.
         const LONGEST: u64 = 128 * 1024;
-        let room = self.trigger.max_size.saturating_sub(self.active.size);
+        let room =
+            self.trigger.max_size.saturating_sub(self.active.size + self.line.break_len() as u64);
         // Without room, rotation was refused, and the segment takes what comes.
         let len = if room == 0 { LONGEST } else { room.min(LONGEST) };
         ends.partition_point(|end| (end - start) as u64 <= len).max(1)
@@ -179,6 +175,7 @@ impl Direct {
         if now < self.calm.0 || now >= self.calm.1 {
             self.look_after();
         }
+        let len = len + self.line.break_len();
         if self.trigger.overflows(self.active.size, self.active.header, len) {
             self.make_room(len);
         }
@@ -191,10 +188,14 @@ impl Direct {
         self.parts.journal.counters.bytes.add_alone(bytes as u64);
     }
 
-    /// Notes that the segment ends in a part of a record.
-    fn tore(&mut self) {
-        self.mid_line = true;
-        self.parts.journal.counters.torn.increment();
+    /// Notes that the kernel did not take a record, or took a part of it.
+    fn stopped(&mut self, is_torn: bool) {
+        if is_torn {
+            self.line = Line::Torn;
+            self.parts.journal.counters.torn.increment();
+        } else if self.line == Line::Whole {
+            self.line = Line::Doubtful;
+        }
     }
 
     /// Follows whatever became of the log's path, and rotates if the time for it has come.
@@ -206,7 +207,8 @@ impl Direct {
             Ok(()) if self.retry.is_due() => self.check_time(),
             Err(error) if self.retry.is_due() => self.failed(error),
             // What fails is told once per step of the delay; the path is looked at all the same.
-            Ok(()) | Err(_) => {}
+            Err(_) => self.look_for_name(),
+            Ok(()) => {}
         }
         self.parts.signal.nudge();
         self.rest();
@@ -352,7 +354,7 @@ impl Direct {
     /// Begins with another active segment, having left the one before.
     fn arrived(&mut self, left: Lease) {
         if left.id() != self.active.lease.id() {
-            self.mid_line = false;
+            self.line = Line::Whole;
         }
         self.parts.custody.leave(left, self.records, self.location(), &self.parts.journal);
         self.census.ask_at = 0;
@@ -366,15 +368,19 @@ impl Direct {
     /// Goes on with the segment it has, and tries again later.
     fn failed(&mut self, error: Error) {
         self.retry.failed();
+        self.look_for_name();
+        self.parts.journal.failed(error);
+    }
+
+    fn look_for_name(&mut self) {
         let entry = fs::fstat(&self.active.lease.file, self.location().path());
         self.nameless = entry.is_ok_and(|entry| entry.links == 0);
-        self.parts.journal.failed(error);
     }
 
     /// Appends bytes that belong together, in one call if the kernel takes them so.
     #[inline]
     fn put(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
-        if self.mid_line || self.nameless {
+        if self.line != Line::Whole || self.nameless {
             return self.put_after_trouble(bytes);
         }
         match fs::append(&self.active.lease.file, bytes) {
@@ -437,15 +443,55 @@ impl Direct {
             let error = Error::refused(ErrorKind::Io, "write to", self.location().path(), why);
             return Err(Stopped { written: 0, error: error.into() });
         }
-        if !std::mem::take(&mut self.mid_line) {
+        if !self.needs_break(bytes) {
+            self.line = Line::Whole;
             return self.put(bytes);
         }
+        self.line = Line::Whole;
         let joined = [b"\n", bytes].concat();
         self.put(&joined).map_err(|stopped| {
             // Without the line break, the next record needs one still.
-            self.mid_line = true;
+            self.line = Line::Torn;
             Stopped { written: stopped.written.saturating_sub(1), ..stopped }
         })
+    }
+
+    /// Whether `bytes` must begin with a line break. If the last byte cannot be read, a torn record
+    /// is not trusted, and a doubt is dropped.
+    fn needs_break(&self, bytes: &[u8]) -> bool {
+        let (file, path) = (&self.active.lease.file, self.location().path());
+        let last = || {
+            let len = fs::fstat(file, path)?.len;
+            Ok::<_, Error>((len, fs::read_last(file, len, path)?))
+        };
+        match self.line {
+            Line::Whole => false,
+            Line::Torn => !last().is_ok_and(|(_, last)| last == Some(b'\n')),
+            // Only among lines, and only if somebody else has written meanwhile: else all is whole.
+            Line::Doubtful if bytes.ends_with(b"\n") => {
+                last().is_ok_and(|(len, last)| len > self.active.size && last != Some(b'\n'))
+            }
+            Line::Doubtful => false,
+        }
+    }
+}
+
+/// How the segment ends, as far as this worker knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// With whole records.
+    Whole,
+    /// The kernel refused a record (the disk is full), so another worker's may have been torn there.
+    Doubtful,
+    /// With a part of a record, after which the next must begin a new line.
+    Torn,
+}
+
+impl Line {
+    /// How many bytes a line break before the next record takes at most.
+    #[inline]
+    fn break_len(self) -> usize {
+        usize::from(self != Self::Whole)
     }
 }
 

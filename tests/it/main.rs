@@ -14,6 +14,8 @@ mod buffered;
 #[cfg(all(unix, feature = "fault"))]
 mod crash;
 mod direct;
+#[cfg(target_os = "linux")]
+mod disk;
 mod durability;
 mod errors;
 #[cfg(all(unix, feature = "fault"))]
