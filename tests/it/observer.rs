@@ -375,6 +375,25 @@ fn maintenance_that_fails_is_told_once_per_step_of_the_delay_and_not_per_rotatio
     assert!((1..=most).contains(&failures), "{failures} failures, at most {most} attempts");
 }
 
+// Each backup's failure was told, in every pass: on a full disk, an event per backup and step of the delay.
+#[test]
+fn regression_failures_of_many_backups_are_all_counted_and_told_once_per_pass() {
+    let dir = Dir::new();
+    for second in 0..5 {
+        let backup = format!("app.log.2020-01-01T00-00-0{second}.000000Z");
+        std::fs::write(dir.file(&backup), "planted\n").unwrap();
+        std::fs::create_dir(dir.file(&format!("{backup}.gz"))).unwrap();
+    }
+    let (builder, events) = watched(dir.writer().compression(Compression::Gzip));
+    let log = builder.build().unwrap();
+    let mut told = 0;
+    eventually("two passes have failed, and each was told once", || {
+        told += events.try_iter().count() as u64;
+        let failures = log.stats().all_failures();
+        failures >= 10 && told == failures / 5
+    });
+}
+
 /// A log whose observer does `react` with the log itself, for every event.
 fn with_reaction(
     builder: Builder,
