@@ -489,12 +489,13 @@ impl Chain {
 
     /// Opens and leases a backup, in whatever packing it is.
     fn open(&mut self, key: Key) -> Result<Opened> {
-        use Packing::{Gzip, Plain, Zstd};
-        // A packed one is whole, and the plain one that may be beside it is to be removed; once that is
-        // gone, the packed one is there.
-        let mut result = Opened::Gone;
-        for packing in [Gzip, Zstd, Plain, Gzip, Zstd] {
-            let name = Name { key, packing };
+        // It may be packed, once, between the look and the opening.
+        const LOOKS: usize = 3;
+        let known = |packing| self.strangers.contains(&Name { key, packing });
+        let is_stranger = Packing::ALL.into_iter().any(known);
+        let mut result = if is_stranger { Opened::Stranger } else { Opened::Gone };
+        for _ in 0..LOOKS {
+            let Some(name) = self.choose(key)? else { continue };
             match self.open_name(name)? {
                 Opened::Gone => {}
                 Opened::Stranger => {
@@ -505,6 +506,27 @@ impl Chain {
             }
         }
         Ok(result)
+    }
+
+    /// Which of a backup's packings is to be read; `None` if there is none. A packed one beside the plain one
+    /// is whole if it has its time; else somebody else is packing it there.
+    fn choose(&self, key: Key) -> Result<Option<Name>> {
+        let mut there = Vec::new();
+        // The packed ones last: what is packed in between is found then.
+        for packing in Packing::ALL {
+            let name = Name { key, packing };
+            if self.strangers.contains(&name) {
+                continue;
+            }
+            if let Some(entry) = fs::stat(&self.location.backup_path(name))? {
+                there.push((name, entry));
+            }
+        }
+        let Some((plain, entry)) = there.first() else { return Ok(None) };
+        let twin = |(_, packed): &&(Name, Entry)| {
+            packed.kind == EntryKind::File && packed.modified == entry.modified
+        };
+        Ok(Some(there.iter().skip(1).find(twin).map_or(*plain, |(name, _)| *name)))
     }
 
     fn open_name(&self, name: Name) -> Result<Opened> {

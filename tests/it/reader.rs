@@ -119,6 +119,22 @@ fn plain_backup_with_a_packed_twin_is_read_once() {
         let twin = dir.backups()[7].clone();
         let plain = twin.trim_end_matches(".gz");
         std::fs::write(dir.file(plain), dir.read(&twin)).unwrap();
+        let modified = std::fs::metadata(dir.file(&twin)).unwrap().modified().unwrap();
+        let file = std::fs::File::options().append(true).open(dir.file(plain)).unwrap();
+        file.set_modified(modified).unwrap();
+        let record = LogReader::open(dir.log()).unwrap().records().nth(35).unwrap().unwrap();
+        assert_eq!(record.segment(), dir.file(&twin));
+        assert_eq!(read(&dir), numbered(0..100), "{naming:?}");
+    }
+}
+
+#[test]
+fn plain_backup_that_another_program_is_packing_is_read() {
+    for naming in NAMINGS {
+        let dir = Dir::new();
+        write(&dir, naming, Compression::None, 0..100);
+        let name = dir.backups()[7].clone();
+        std::fs::write(dir.file(&format!("{name}.gz")), "partial").unwrap();
         assert_eq!(read(&dir), numbered(0..100), "{naming:?}");
     }
 }
