@@ -2,17 +2,21 @@
 //! global allocator, which then counts what each thread allocates.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use logrotor::{Maintenance, RotatingFileWriter};
+use logrotor::{Builder, Maintenance, RotatingFileWriter};
 use std::io::{IoSlice, Write};
+use tempfile::TempDir;
 
 const RECORDS: u64 = 10_000;
+
+/// A log without a thread of its own: the first time that a record waits for the write mutex allocates as well.
+fn alone(dir: &TempDir) -> Builder {
+    RotatingFileWriter::builder(dir.path().join("app.log")).maintenance(Maintenance::Inline)
+}
 
 /// Has a log far from its limits take records, and returns how many allocations that made.
 fn allocations_of(write: impl Fn(&RotatingFileWriter)) -> u64 {
     let dir = tempfile::tempdir().unwrap();
-    // Without the log's thread: the first time that this one waits for the write mutex allocates as well.
-    let builder = RotatingFileWriter::builder(dir.path().join("app.log"));
-    let log = builder.maintenance(Maintenance::Inline).build().unwrap();
+    let log = alone(&dir).build().unwrap();
     // The first records make what the later ones use again.
     (0..10).for_each(|_| write(&log));
     let counted = allocation_counter::measure(|| (0..RECORDS).for_each(|_| write(&log)));
@@ -49,9 +53,8 @@ fn write_vectored_allocates_nothing() {
 #[test]
 fn look_at_the_path_allocates_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let builder = RotatingFileWriter::builder(dir.path().join("app.log"));
     // Every record makes one.
-    let mut log = builder.check_interval(std::time::Duration::ZERO).build().unwrap();
+    let mut log = alone(&dir).check_interval(std::time::Duration::ZERO).build().unwrap();
     log.write_all(b"first\n").unwrap();
     let counted = allocation_counter::measure(|| log.write_all(b"second\n").unwrap());
     assert_eq!(counted.count_total, 0);
@@ -69,7 +72,7 @@ fn make_writer_allocates_nothing() {
 #[test]
 fn tracing_event_allocates_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let log = RotatingFileWriter::builder(dir.path().join("app.log")).build().unwrap();
+    let log = alone(&dir).build().unwrap();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
     let event = || tracing::info!(port = 80, host = "here", "listening");
     tracing::subscriber::with_default(subscriber, || {
