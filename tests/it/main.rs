@@ -38,6 +38,8 @@ mod recovery;
 #[cfg(all(unix, feature = "fault"))]
 mod scenario;
 mod straggler;
+#[cfg(all(target_os = "linux", feature = "fault"))]
+mod stuck;
 mod support;
 mod support_lock;
 #[cfg(feature = "tracing")]

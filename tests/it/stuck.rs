@@ -1,0 +1,208 @@
+//! Neighbours that stand still: at every operation of a rotation with its compression and pruning, or just with a
+//! lease. The others go on, and no log call waits for one longer than `lock_timeout`.
+
+use crate::support::{Dir, Job, Trace, Worker, eventually};
+use logrotor::{
+    Compression, ErrorKind, FileLock, Maintenance, Naming, RotatingFileWriter, Stats, Wait,
+};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+const LOCK_TIMEOUT: Duration = Duration::from_millis(50);
+/// What a loaded machine may add to a call. The neighbour stands still until it is told to go on, so a call
+/// that waits for it does not return at all.
+const SLACK: Duration = Duration::from_secs(30);
+const MAX_SIZE: usize = 300;
+/// Records of the worker that goes on while its neighbour stands still: about three to a segment.
+const COUNT: usize = 12;
+/// Backups that are kept: more than those records fill.
+const KEPT: usize = 6;
+
+/// A neighbour that rotates, packs and prunes within its calls, so that each of these is an operation of a
+/// known number.
+fn neighbour(dir: &Dir, numbered: bool) -> Job {
+    let job = Job::new("obey", &dir.log()).with("max_size", MAX_SIZE).with("gzip", 1);
+    let job = job.with("inline", 1).with("max_backups", KEPT).with("check_ms", 3_600_000);
+    if numbered { job.with("numbered", 1) } else { job }
+}
+
+/// A log with as many backups as are kept, so that the next rotation makes one surplus, and has one to pack.
+fn dir(numbered: bool) -> Dir {
+    let dir = Dir::new();
+    for at in 1..=KEPT {
+        let key = if numbered { at.to_string() } else { format!("2020-01-0{at}T00-00-00.000000Z") };
+        if is_newest(at, numbered) {
+            std::fs::write(dir.file(&format!("app.log.{key}")), "old\n").unwrap();
+            continue;
+        }
+        let file = std::fs::File::create(dir.file(&format!("app.log.{key}.gz"))).unwrap();
+        let mut packer = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        packer.write_all(b"old\n").unwrap();
+        packer.finish().unwrap();
+    }
+    dir
+}
+
+fn is_newest(at: usize, numbered: bool) -> bool {
+    at == if numbered { 1 } else { KEPT }
+}
+
+/// Starts the neighbour, with a record of its own in the log.
+fn start(neighbour: &Job) -> Worker {
+    let mut neighbour = neighbour.spawn();
+    neighbour.expect("ready");
+    neighbour.write("neighbour 0");
+    neighbour
+}
+
+/// The numbers of the first and the last operation of a rotation with all that comes of it.
+fn operations(numbered: bool) -> (usize, usize) {
+    let (dir, trace) = (dir(numbered), Trace::new());
+    let mut neighbour = start(&trace.of(&neighbour(&dir, numbered)));
+    let _log = worker(&dir, numbered);
+    let before = trace.len();
+    assert_eq!(neighbour.ask("rotate"), "ok");
+    // It rotates, packs and prunes.
+    for counter in ["rotations", "compressions", "pruned"] {
+        assert_eq!(neighbour.count(counter), 1, "{counter}");
+    }
+    (before + 1, trace.len())
+}
+
+/// A worker of this process that finds the log. It packs nothing, so that the neighbour has something to pack,
+/// and has no thread, so that nobody but the neighbour can be in its way.
+fn worker(dir: &Dir, numbered: bool) -> RotatingFileWriter {
+    let builder = dir.writer().max_size(MAX_SIZE as u64).maintenance(Maintenance::Inline);
+    let builder = builder.check_interval(Duration::ZERO).lock_timeout(LOCK_TIMEOUT);
+    builder.naming(if numbered { Naming::Number } else { Naming::Timestamp }).build().unwrap()
+}
+
+fn text(seq: usize) -> String {
+    format!("{seq:03} {}", "x".repeat(90))
+}
+
+/// Writes what the worker has to write; each record is taken, and none waits long.
+fn write_all(mut log: &RotatingFileWriter) {
+    for seq in 0..COUNT {
+        let start = Instant::now();
+        writeln!(log, "{}", text(seq)).unwrap();
+        let took = start.elapsed();
+        assert!(took < LOCK_TIMEOUT + SLACK, "record {seq} took {took:?}");
+    }
+}
+
+/// Whether somebody holds the rotation lock.
+fn is_locked(dir: &Dir) -> bool {
+    let lock = FileLock::open(dir.file("app.log.lock")).unwrap();
+    lock.exclusive(Wait::Never).is_err()
+}
+
+/// Stops a neighbour at operation `at`, lets another worker write, and has the neighbour go on. Returns whether
+/// it was stopped with the rotation lock.
+fn stopped_at(at: usize, numbered: bool) -> bool {
+    let (dir, aside) = (dir(numbered), Dir::new());
+    let gate = aside.file("gate");
+    let plan = format!("{at}:pause={}", gate.display());
+    let mut neighbour = start(&neighbour(&dir, numbered).env("LOGROTOR_FAULT", plan));
+    let log = worker(&dir, numbered);
+    neighbour.tell("rotate");
+    eventually("the neighbour is at the place", || aside.file("gate.reached").exists());
+    neighbour.stop();
+    let is_locked = is_locked(&dir);
+    let what = format!("operation {at}, numbered {numbered}, {:?}", dir.names());
+    write_all(&log);
+    check_counters(&log.stats(), is_locked, &what);
+    check_opening(&dir, is_locked);
+
+    std::fs::write(gate, "").unwrap();
+    neighbour.go_on();
+    assert_eq!(neighbour.hear().as_deref(), Some("ok"), "{what}");
+    neighbour.write("neighbour 1");
+    neighbour.finish();
+    (&log).write_all(b"last\n").unwrap();
+    log.close().unwrap();
+    check_files(&dir, &what);
+    is_locked
+}
+
+fn check_counters(stats: &Stats, is_locked: bool, what: &str) {
+    let timeouts = stats.failures(ErrorKind::LockTimeout);
+    if is_locked {
+        assert_eq!(stats.rotations, 0, "{what}");
+        assert!(timeouts >= 1, "{what}: {stats:?}");
+        // Only the first waits: whoever has let it wait in vain is not waited for again.
+        assert!(stats.lock_waits <= 1, "{what}: {stats:?}");
+    } else {
+        assert!(stats.rotations >= 2, "{what}: {stats:?}");
+        assert_eq!((stats.lock_waits, timeouts), (0, 0), "{what}");
+    }
+}
+
+/// A log that is there is opened at once, whoever holds the lock; one that must be made again waits in vain.
+fn check_opening(dir: &Dir, is_locked: bool) {
+    let is_there = dir.log().exists();
+    match dir.writer().lock_timeout(LOCK_TIMEOUT).build() {
+        Ok(_) => assert!(is_there || !is_locked),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::LockTimeout, "{error}");
+            assert!(is_locked && !is_there);
+        }
+    }
+}
+
+/// All records are there, once, and each worker's in order; nothing is left lying about.
+fn check_files(dir: &Dir, what: &str) {
+    let lines = dir.all_lines();
+    let (own, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.ends_with('x'));
+    assert!(
+        own.iter().map(String::as_str).eq(&(0..COUNT).map(text).collect::<Vec<_>>()),
+        "{what}: {own:?}"
+    );
+    let others: Vec<_> = others.iter().map(String::as_str).filter(|line| *line != "old").collect();
+    assert_eq!(others, ["neighbour 0", "neighbour 1", "last"], "{what}");
+    let (names, backups) = (dir.names(), dir.backups());
+    assert_eq!(names.len(), backups.len() + 1, "{what}: {names:?}");
+}
+
+fn stopped_at_every_operation(numbered: bool) {
+    let (first, last) = operations(numbered);
+    let locked = (first..=last).filter(|at| stopped_at(*at, numbered)).count();
+    let all = last - first + 1;
+    println!("stopped at {all} operations, {locked} of them with the lock");
+    // A rotation of fewer operations would not be the one described.
+    assert!(all > 40 && locked > 10 && locked < all, "{locked} of {all}");
+}
+
+#[test]
+fn neighbour_stopped_anywhere_in_rotation_packing_or_pruning_holds_up_no_record() {
+    stopped_at_every_operation(false);
+}
+
+#[test]
+fn neighbour_stopped_anywhere_with_numbered_backups_holds_up_no_record() {
+    stopped_at_every_operation(true);
+}
+
+#[test]
+fn neighbour_stopped_with_a_lease_holds_up_neither_records_nor_rotation_nor_other_backups() {
+    let dir = Dir::new();
+    let mut neighbour = start(&Job::new("obey", &dir.log()).with("check_ms", 3_600_000));
+    neighbour.stop();
+    let builder = dir.writer().max_size(MAX_SIZE as u64).lock_timeout(LOCK_TIMEOUT);
+    let log = builder.compression(Compression::Gzip).max_backups(2).build().unwrap();
+    write_all(&log);
+    let stats = log.stats();
+    assert!(stats.rotations >= 3, "{stats:?}");
+    assert_eq!((stats.lock_waits, stats.all_failures()), (0, 0));
+    // Its segment, which is the oldest, is neither packed nor removed; those after it are.
+    eventually("the others are packed", || {
+        let packed = dir.backups().iter().map(|name| name.ends_with(".gz")).collect::<Vec<_>>();
+        packed == [false, true, true]
+    });
+    assert_eq!(dir.lines_of(&dir.backups()[0])[0], "neighbour 0");
+    neighbour.go_on();
+    neighbour.write("neighbour 1");
+    neighbour.finish();
+    eventually("its segment goes as well", || dir.backups().len() == 2);
+    assert!(dir.backups().iter().all(|name| name.ends_with(".gz")));
+}
