@@ -45,3 +45,5 @@ mod support_lock;
 #[cfg(feature = "tracing")]
 mod tracing;
 mod triggers;
+#[cfg(unix)]
+mod users;

@@ -272,9 +272,10 @@ impl Job {
         }
         #[cfg(unix)]
         if self.has("uid") {
-            let id = u32::try_from(self.number("uid")).unwrap();
-            std::os::unix::process::CommandExt::gid(&mut command, id);
-            std::os::unix::process::CommandExt::uid(&mut command, id);
+            let id = |key: &str| u32::try_from(self.number(key)).unwrap();
+            let group = if self.has("gid") { "gid" } else { "uid" };
+            std::os::unix::process::CommandExt::gid(&mut command, id(group));
+            std::os::unix::process::CommandExt::uid(&mut command, id("uid"));
         }
         command
     }
