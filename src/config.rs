@@ -21,8 +21,21 @@ use std::time::Duration;
 
 /// The settings of a log as plain data.
 ///
-/// All workers of a log should have the same. Where they differ, the stricter limit wins: a log is
-/// rotated by whichever worker thinks it due, and a backup is removed by whichever thinks it surplus.
+/// All workers of a log should have the same; a [policy](Builder::policy) sees to it. Where they differ,
+/// nothing is lost, and this holds:
+///
+/// | setting | with different workers |
+/// |---|---|
+/// | `max_size` | each keeps to its own as it writes; so segments end at the smallest, while that worker writes |
+/// | `max_age`, `rotate_every`, `zone` | a segment ends as soon as any worker's says so |
+/// | `max_backups` and the other limits of what is kept | the strictest holds while its worker runs |
+/// | `compression` | a backup is packed once, by whichever worker packs and comes first; none unpacks it |
+/// | `naming` | each worker names the backups it makes, and packs, prunes and counts only those named its way; the order between the two kinds is not kept |
+/// | `mode`, header | a segment has those of the worker that made it |
+/// | `delivery`, `durability`, `lock_timeout`, `check_interval`, `maintenance` | each worker's own |
+///
+/// A worker rotates only a segment that is full or past its time by its own settings. So no two can rotate
+/// against each other: there are as many rotations as the strictest settings alone would make, and few more.
 ///
 /// # Examples
 /// ```

@@ -63,7 +63,7 @@
 //!   [`close`](RotatingFileWriter::close) finishes what is due.
 //! - **`fork`.** A child that goes on without `exec` must open the log anew: it has the parent's open file,
 //!   and with it the parent's lease, but none of its threads.
-//! - **Same settings.** Give all workers of a log the same; see [`Config`] for what happens otherwise.
+//! - **Same settings.** Give all workers of a log the same; [`Config`] has a table of what holds otherwise.
 //!
 //! # Features
 //!

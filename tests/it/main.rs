@@ -37,6 +37,7 @@ mod reader;
 mod recovery;
 #[cfg(all(unix, feature = "fault"))]
 mod scenario;
+mod settings;
 mod straggler;
 #[cfg(all(target_os = "linux", feature = "fault"))]
 mod stuck;

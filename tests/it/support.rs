@@ -307,6 +307,10 @@ impl Job {
         if self.has("gzip") {
             builder = builder.compression(Compression::Gzip).compression_level(1);
         }
+        #[cfg(feature = "zstd")]
+        if self.has("zstd") {
+            builder = builder.compression(Compression::Zstd);
+        }
         if self.has("numbered") {
             builder = builder.naming(Naming::Number);
         }

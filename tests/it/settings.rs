@@ -1,0 +1,170 @@
+//! Workers of one log with different settings: what holds then, that nothing is lost, and that they do not undo
+//! each other's work for ever.
+
+use crate::support::{Dir, Job, Verdict, Worker, check, record};
+use logrotor::{Clock, Maintenance, Period, RotatingFileWriter};
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+const COUNT: usize = 2_000;
+
+fn job(dir: &Dir) -> Job {
+    Job::new("write", &dir.log()).with("count", COUNT).with("lock_ms", 60_000)
+}
+
+/// Has each job's worker write its records, all at once, and returns how often each has rotated.
+fn run(jobs: &[Job]) -> Vec<usize> {
+    let start = |(id, job): (usize, &Job)| job.clone().with("worker", id).spawn();
+    let mut workers: Vec<Worker> = jobs.iter().enumerate().map(start).collect();
+    workers.iter_mut().for_each(|worker| worker.expect("ready"));
+    workers.iter_mut().for_each(|worker| worker.tell("go"));
+    let rotations = |worker: &mut Worker| {
+        let said = worker.hear().unwrap();
+        said.split(' ').next().unwrap().parse().unwrap()
+    };
+    let rotations = workers.iter_mut().map(rotations).collect();
+    workers.into_iter().for_each(Worker::finish);
+    rotations
+}
+
+fn verdict(dir: &Dir, workers: usize) -> Verdict {
+    check(&dir.all_lines(), &(0..workers).map(|id| (id, COUNT)).collect())
+}
+
+fn bytes_written(workers: usize) -> usize {
+    let of = |id| (0..COUNT).map(|seq| record(id, seq).len()).sum::<usize>();
+    (0..workers).map(of).sum()
+}
+
+#[test]
+fn segments_end_at_the_smaller_of_two_sizes_and_rotations_are_as_many_as_that_calls_for() {
+    const SIZES: [usize; 2] = [1_000, 20_000];
+    let longest =
+        (0..COUNT).map(|seq| record(0, seq).len().max(record(1, seq).len())).max().unwrap();
+    for numbered in [false, true] {
+        let dir = Dir::new();
+        let jobs = SIZES.map(|size| job(&dir).with("max_size", size));
+        let jobs = jobs.map(|job| if numbered { job.with("numbered", 1) } else { job });
+        let rotations = run(&jobs);
+        let verdict = verdict(&dir, 2);
+        assert!(verdict.is_clean() && verdict.extra == 0, "{verdict}");
+        assert_eq!(dir.backups().len(), rotations.iter().sum::<usize>());
+        // A worker rotates only a segment that has no room for its record by its own limit.
+        for (rotations, size) in rotations.iter().zip(SIZES) {
+            let most = bytes_written(2) / (size - longest);
+            assert!(*rotations <= most, "{rotations} rotations at {size} bytes, more than {most}");
+        }
+        // And the one with the smaller limit keeps to it all the time that it writes.
+        let own: usize = (0..COUNT).map(|seq| record(0, seq).len()).sum();
+        assert!(dir.backups().len() + 1 >= own / SIZES[0]);
+    }
+}
+
+fn write(mut log: &RotatingFileWriter, text: &str) {
+    log.write_all(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn each_worker_s_period_ends_a_segment_for_all() {
+    const HOURS: u64 = 48;
+    let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_014_400);
+    let (dir, clock) = (Dir::new(), Clock::manual(noon));
+    let open = |period| {
+        let builder = dir.writer().clock(clock.clone()).rotate_every(period);
+        builder.maintenance(Maintenance::Inline).build().unwrap()
+    };
+    let workers = [open(Period::Daily), open(Period::Hourly), open(Period::Weekly)];
+    for minutes in (0..HOURS * 60).step_by(10) {
+        clock.set(noon + Duration::from_secs(minutes * 60));
+        workers.iter().for_each(|log| write(log, "x\n"));
+    }
+    let rotations = workers.each_ref().map(|log| log.stats().rotations);
+    // At each full hour, once, and at midnight no more than that.
+    assert_eq!(rotations.iter().sum::<u64>(), HOURS - 1, "{rotations:?}");
+    assert_eq!(dir.all_lines().len() as u64, 3 * 6 * HOURS);
+}
+
+#[test]
+fn fewest_backups_that_any_worker_keeps_are_kept() {
+    let dir = Dir::new();
+    let log = |count: usize| {
+        let builder = dir.writer().max_backups(count).maintenance(Maintenance::Inline);
+        builder.check_interval(Duration::ZERO).build().unwrap()
+    };
+    let (many, few) = (log(5), log(2));
+    for seq in 0..8 {
+        write(&many, &format!("{seq}\n"));
+        many.rotate().unwrap().unwrap();
+    }
+    write(&few, "few\n");
+    many.close().unwrap();
+    few.close().unwrap();
+    assert_eq!(dir.all_lines(), ["6", "7", "few"]);
+}
+
+#[test]
+fn backups_are_packed_if_any_worker_packs_and_never_unpacked_or_packed_twice() {
+    let dir = Dir::new();
+    let job = job(&dir).with("max_size", 2_000);
+    let (plain, gzip) = (job.clone(), job.clone().with("gzip", 1));
+    let jobs = [plain, gzip.clone(), gzip.clone()];
+    // One that packs in another way, if it is built in.
+    #[cfg(feature = "zstd")]
+    let jobs = [&jobs[..], &[job.with("zstd", 1)]].concat();
+    run(&jobs);
+    let verdict = verdict(&dir, jobs.len());
+    assert!(verdict.is_clean() && verdict.extra == 0, "{verdict}");
+    gzip.builder().maintenance(Maintenance::Inline).build().unwrap().close().unwrap();
+    let backups = dir.backups();
+    assert!(backups.iter().all(|name| name.ends_with(".gz") || name.ends_with(".zst")));
+    let mut keys: Vec<_> =
+        backups.iter().map(|name| name.trim_end_matches(".gz").trim_end_matches(".zst")).collect();
+    keys.dedup();
+    assert_eq!(keys.len(), backups.len());
+    assert_eq!(dir.names().len(), backups.len() + 1, "{:?}", dir.names());
+}
+
+#[test]
+fn workers_that_name_backups_differently_lose_nothing_and_each_looks_after_its_own() {
+    let dir = Dir::new();
+    let by_time = job(&dir).with("max_size", 4_000).with("gzip", 1);
+    let by_number = job(&dir).with("max_size", 4_000).with("numbered", 1);
+    let rotations = run(&[by_time.clone(), by_number.clone()]);
+    let Verdict { lost, doubled, torn, extra, .. } = verdict(&dir, 2);
+    assert_eq!((lost, doubled, torn, extra), (0, 0, 0, 0));
+    let is_number = |name: &String| name["app.log.".len()..].trim_end_matches(".gz").len() < 10;
+    let of = |number: bool| dir.backups().into_iter().filter(move |name| is_number(name) == number);
+    assert_eq!([false, true].map(|number| of(number).count()), rotations[..]);
+    // Neither packs nor prunes what the other names.
+    let close = |job: &Job, keep: usize| {
+        let builder = job.builder().maintenance(Maintenance::Inline).max_backups(keep);
+        builder.build().unwrap().close().unwrap();
+    };
+    close(&by_time, 1);
+    assert_eq!([of(false).count(), of(true).count()], [1, rotations[1]]);
+    assert!(of(true).all(|name| !name.ends_with(".gz")));
+    close(&by_number, 2);
+    assert_eq!([of(false).count(), of(true).count()], [1, 2]);
+}
+
+#[test]
+fn header_of_one_worker_alone_heads_its_own_segments_and_costs_no_record() {
+    let dir = Dir::new();
+    let open = |builder: logrotor::Builder| {
+        let builder = builder.max_size(100).check_interval(Duration::ZERO);
+        builder.maintenance(Maintenance::Inline).build().unwrap()
+    };
+    let with = open(dir.writer().header(|| b"time,level\n".to_vec()));
+    let without = open(dir.writer());
+    for seq in 0..50 {
+        let log = if seq % 3 == 0 { &without } else { &with };
+        write(log, &format!("record {seq}\n"));
+    }
+    let lines = dir.all_lines();
+    let records: Vec<_> = lines.iter().filter(|line| line.starts_with("record")).collect();
+    let expected: Vec<_> = (0..50).map(|seq| format!("record {seq}")).collect();
+    assert_eq!(records, expected.iter().collect::<Vec<_>>());
+    let headers = lines.len() - records.len();
+    // The first segment is its own, too.
+    assert_eq!(headers as u64, with.stats().rotations + 1);
+}
