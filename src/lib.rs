@@ -72,6 +72,7 @@
 //! | `tracing` (default) | `MakeWriter` for `tracing-subscriber` |
 //! | `zstd` | `Compression::Zstd` |
 //! | `follow` | a following [`reader`] is told of changes by the system, rather than look at intervals |
+//! | `cli` | the command `logrotor` |
 //! | `fault` | for this crate's own tests: makes chosen file operations fail |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

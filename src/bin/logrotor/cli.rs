@@ -1,0 +1,32 @@
+//! The command line: the verbs, and which module does each.
+
+use crate::docs::{Completions, Man};
+use crate::exit::Ending;
+use clap::{Parser, Subcommand};
+
+/// Rotating logs that many processes share, and that lose no line.
+#[derive(Parser)]
+#[command(name = "logrotor", version, max_term_width = 100, after_help = EXIT_STATUS)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Man(Man),
+    Completions(Completions),
+}
+
+const EXIT_STATUS: &str = "\
+Exit status: 0 if all went well; 1 if something failed, or was found damaged; 2 if the command line was not
+understood. Messages go to standard error.";
+
+impl Cli {
+    pub(crate) fn run(self) -> Ending {
+        match self.verb {
+            Verb::Man(man) => man.run(),
+            Verb::Completions(completions) => completions.run(),
+        }
+    }
+}

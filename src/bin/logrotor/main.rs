@@ -1,0 +1,16 @@
+//! `logrotor`, the command: a shell's way to the library.
+//!
+//! Each verb is a module with its options and a `run`; the library does the work. What they share:
+//! how the command ends (`exit`) and how it speaks (`report`).
+
+mod cli;
+mod docs;
+mod exit;
+mod report;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    exit::end(cli::Cli::parse().run())
+}
