@@ -69,7 +69,8 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     System,
-    Manual(Arc<Manual>),
+    /// A clock that all its clones share, and by how many microseconds this one is ahead of it.
+    Manual(Arc<Manual>, i64),
 }
 
 #[derive(Debug)]
@@ -80,8 +81,19 @@ struct Manual {
     births: Mutex<HashMap<FileId, Timestamp>>,
 }
 
+impl Manual {
+    fn micros(&self) -> i64 {
+        self.now.load(Ordering::SeqCst)
+    }
+}
+
 impl Clock {
     /// The system's clock, the default.
+    ///
+    /// Names of backups are made from the clock of the C library. When a segment is due goes by the kernel's
+    /// clock and the birth times that the file system keeps by it, so that workers of one machine agree.
+    /// Hence `libfaketime` and its like, which stand in for the C library's clock, move the names and nothing
+    /// else; to try when a program rotates, take a [manual](Clock::manual) clock.
     #[must_use]
     pub fn system() -> Self {
         Self(Source::System)
@@ -111,21 +123,35 @@ impl Clock {
     #[must_use]
     pub fn manual(now: SystemTime) -> Self {
         let now = AtomicI64::new(Timestamp::from(now).micros());
-        Self(Source::Manual(Arc::new(Manual { now, births: Mutex::default() })))
+        Self(Source::Manual(Arc::new(Manual { now, births: Mutex::default() }), 0))
     }
 
     /// Sets a manual clock, forwards or backwards. The system's clock is not changed.
     pub fn set(&self, now: SystemTime) {
-        if let Source::Manual(manual) = &self.0 {
+        if let Source::Manual(manual, _) = &self.0 {
             manual.now.store(Timestamp::from(now).micros(), Ordering::SeqCst);
         }
+    }
+
+    /// This clock as a worker sees it that is ahead of the others by so many seconds, or behind. Files are made
+    /// at the time of the manual clock itself, as a file system has only one.
+    #[cfg(feature = "fault")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn ahead(&self, seconds: i64) -> Self {
+        Self(match &self.0 {
+            Source::System => Source::System,
+            Source::Manual(manual, ahead) => {
+                Source::Manual(Arc::clone(manual), ahead + seconds * 1_000_000)
+            }
+        })
     }
 
     /// The exact time.
     pub(crate) fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => SystemTime::now().into(),
-            Source::Manual(manual) => Timestamp(manual.now.load(Ordering::SeqCst)),
+            Source::Manual(manual, ahead) => Timestamp::from_micros(manual.micros() + ahead),
         }
     }
 
@@ -135,14 +161,14 @@ impl Clock {
     pub(crate) fn coarse(&self) -> i64 {
         match &self.0 {
             Source::System => sys::coarse_micros(),
-            Source::Manual(manual) => manual.now.load(Ordering::SeqCst),
+            Source::Manual(manual, ahead) => manual.micros() + ahead,
         }
     }
 
     /// Tells the clock that a file was made just now.
     pub(crate) fn made(&self, file: FileId) {
-        if let Source::Manual(manual) = &self.0 {
-            manual.births.lock().insert(file, self.now());
+        if let Source::Manual(manual, _) = &self.0 {
+            manual.births.lock().insert(file, Timestamp(manual.micros()));
         }
     }
 
@@ -150,8 +176,9 @@ impl Clock {
     pub(crate) fn birth(&self, file: FileId, born: Option<SystemTime>) -> Option<Timestamp> {
         match &self.0 {
             Source::System => born.map(Timestamp::from),
-            Source::Manual(manual) => {
-                Some(*manual.births.lock().entry(file).or_insert_with(|| self.now()))
+            Source::Manual(manual, _) => {
+                let now = || Timestamp(manual.micros());
+                Some(*manual.births.lock().entry(file).or_insert_with(now))
             }
         }
     }

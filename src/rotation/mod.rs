@@ -22,7 +22,7 @@ pub(crate) mod trigger;
 
 pub use period::{Period, Zone};
 pub(crate) use retry::Retry;
-use trigger::started;
+use trigger::{started, started_by_name};
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
@@ -223,10 +223,34 @@ impl Rotator {
         }
         let entry = fs::fstat(&active.lease.file, self.location.path())?;
         active.learn_size(entry.len, &self.journal.counters);
-        if active.is_empty() || !due(active) {
+        if active.is_empty() {
+            return Ok(Outcome::NotDue);
+        }
+        self.date(active)?;
+        if !due(active) {
             return Ok(Outcome::NotDue);
         }
         self.replace(active, entry.access)
+    }
+
+    /// Learns from the newest backup's name what it says of when the active segment was started. The caller
+    /// holds the lock, so that the answer stays true for as long as this is the active segment.
+    fn date(&self, active: &mut Active) -> Result<()> {
+        // The time of a numbered backup is the file system's, as that of the active segment is.
+        if self.settings.naming == Naming::Timestamp {
+            let newest = self.newest(active)?;
+            active.newest_backup = Newest::Known(newest);
+            active.started = started_by_name(active.started, newest, self.clock.now());
+        }
+        Ok(())
+    }
+
+    /// The time in the name of the newest backup.
+    fn newest(&self, active: &Active) -> Result<Option<Timestamp>> {
+        match active.newest_backup {
+            Newest::Known(newest) => Ok(newest),
+            Newest::Unknown => Ok(newest_time(&backup_names(&self.location, Naming::Timestamp)?)),
+        }
     }
 
     fn follow_locked(&self, active: &mut Active) -> Result<Outcome> {
@@ -343,12 +367,8 @@ impl Rotator {
     }
 
     fn rename_to_time(&self, active: &Active) -> Result<(PathBuf, Timestamp)> {
-        let newest = match active.newest_backup {
-            Newest::Known(newest) => newest,
-            Newest::Unknown => newest_time(&backup_names(&self.location, Naming::Timestamp)?),
-        };
         let now = self.clock.now();
-        let mut time = newest.map_or(now, |newest| now.max(newest.next()));
+        let mut time = self.newest(active)?.map_or(now, |newest| now.max(newest.next()));
         loop {
             let backup = self.location.backup_path(Name::plain(Key::Time(time)));
             match fs::rename_noreplace(self.location.path(), &backup) {

@@ -10,7 +10,13 @@ use chrono::{
 };
 use std::time::Duration;
 
-/// How often a log is rotated by the calendar.
+/// How often a log is rotated by the calendar: once at the end of a period, by whichever worker is first.
+///
+/// Workers of one machine have one clock. If theirs differ all the same, the first whose clock says so ends the
+/// period. With [`Naming::Timestamp`](crate::Naming::Timestamp) the others learn that from the backup's name, if
+/// its clock is at most ten minutes ahead of theirs; else, and with numbered backups, the period is ended once
+/// more when it is over by their own. After a clock was set back, a segment lasts until the end of its period is
+/// reached again, unless that is further away than a period (and an hour): then it is ended at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     feature = "policy",

@@ -80,6 +80,20 @@ pub(crate) fn started(
     birth.unwrap_or_else(|| newest_backup.unwrap_or(modified).min(now))
 }
 
+/// When a segment was started that has `started` for its birth, by the clock of the worker that did it, if that
+/// is in the name of the newest backup. A worker whose clock is ahead of the file system's ends a period early;
+/// without this the others, and itself after a restart, would end it once more.
+pub(crate) fn started_by_name(
+    started: Timestamp,
+    newest_backup: Option<Timestamp>,
+    now: Timestamp,
+) -> Timestamp {
+    // Names do not go back with a clock that was far ahead and then set right; they say nothing of this then.
+    const MOST_AHEAD: Duration = Duration::from_secs(600);
+    let latest = now.plus(MOST_AHEAD);
+    newest_backup.filter(|newest| *newest <= latest).map_or(started, |newest| newest.max(started))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +144,17 @@ mod tests {
         assert!(!window.contains(hour(75)));
         let minutely = Trigger { rotate_every: Some(Period::Minutely), ..trigger() };
         assert!(minutely.window(hour(100)).contains(hour(99)));
+    }
+
+    #[test]
+    fn name_of_the_newest_backup_counts_if_it_is_later_and_not_far_ahead() {
+        let (birth, now) = (hour(1), hour(3));
+        assert_eq!(started_by_name(birth, None, now), birth);
+        assert_eq!(started_by_name(birth, Some(hour(0)), now), birth);
+        assert_eq!(started_by_name(birth, Some(hour(2)), now), hour(2));
+        let ahead = now.plus(Duration::from_secs(600));
+        assert_eq!(started_by_name(birth, Some(ahead), now), ahead);
+        assert_eq!(started_by_name(birth, Some(ahead.next()), now), birth);
     }
 
     #[test]

@@ -339,6 +339,8 @@ impl Direct {
         match &outcome {
             Outcome::NotDue => {
                 counters.skips.increment();
+                // It may have turned out to be younger than its file.
+                self.window = self.trigger.window(self.active.started);
                 return None;
             }
             Outcome::Followed => counters.skips.increment(),

@@ -11,6 +11,7 @@
 
 mod atomic;
 mod buffered;
+mod clocks;
 #[cfg(all(unix, feature = "fault"))]
 mod crash;
 mod direct;

@@ -330,6 +330,9 @@ impl Job {
         if self.has("check_ms") {
             builder = builder.check_interval(millis(self.number("check_ms")));
         }
+        if self.has("max_age_ms") {
+            builder = builder.max_age(millis(self.number("max_age_ms")));
+        }
         if self.has("on_rotate") {
             builder = builder.durability(Durability::OnRotate);
         }

@@ -307,8 +307,8 @@ fn opening_does_not_rotate_unless_asked_to() {
     assert_eq!(dir.active_lines().len(), 3);
 }
 
-/// What a worker in a time zone of its own reports of a log that it writes to every 10 minutes for two
-/// days from `start` on: the times of the rotations, in minutes after it.
+/// What a process in a time zone of its own reports of a log that three workers in it write to every 10 minutes
+/// for two days from `start` on: the times of the rotations, in minutes after it.
 fn rotations_in(zone: &str, period: &str, start: u64) -> Vec<u64> {
     let dir = Dir::new();
     let job = Job::new("calendar", &dir.log()).env("TZ", zone);
@@ -329,13 +329,18 @@ pub fn calendar(job: &Job) {
         _ => Period::Daily,
     };
     let builder = job.builder().clock(clock.clone()).maintenance(Maintenance::Inline);
-    let log = builder.rotate_every(period).zone(Zone::Local).build().unwrap();
+    let builder = builder.rotate_every(period).zone(Zone::Local);
+    let workers = [0, 1, 2].map(|_| builder.clone().build().unwrap());
+    let count = || workers.iter().map(|log| log.stats().rotations).sum::<u64>();
     let mut rotations = String::new();
     for (seq, minutes) in (0..48 * 60).step_by(10).enumerate() {
         clock.set(start + Duration::from_secs(minutes * 60));
-        let before = log.stats().rotations;
-        write(&log, &record(0, seq));
-        if log.stats().rotations > before {
+        let before = count();
+        for (worker, log) in workers.iter().enumerate() {
+            write(log, &record(worker, seq));
+        }
+        // More than one at a time would be reported as often.
+        for _ in before..count() {
             rotations.push_str(&format!("{minutes} "));
         }
     }
@@ -350,6 +355,22 @@ fn local_days_end_at_local_midnight_also_the_one_of_25_hours() {
     // 22:00 UTC is midnight on the 25th, 23:00 UTC on the 26th.
     let rotations = rotations_in("Europe/Berlin", "daily", BEFORE_END_OF_DST);
     assert_eq!(rotations, [10 * 60, 35 * 60]);
+}
+
+/// 2026-03-28 12:00 UTC; on the 29th, at 01:00 UTC, clocks in Berlin go from 2 to 3.
+const BEFORE_START_OF_DST: u64 = 1_774_699_200;
+
+#[test]
+fn local_days_end_at_local_midnight_also_the_one_of_23_hours() {
+    // 23:00 UTC is midnight on the 29th, 22:00 UTC on the 30th.
+    let rotations = rotations_in("Europe/Berlin", "daily", BEFORE_START_OF_DST);
+    assert_eq!(rotations, [11 * 60, 34 * 60]);
+}
+
+#[test]
+fn hour_that_is_left_out_at_the_start_of_daylight_saving_time_is_no_period() {
+    let rotations = rotations_in("Europe/Berlin", "hourly", BEFORE_START_OF_DST);
+    assert_eq!(rotations, (1..48).map(|hour| hour * 60).collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,0 +1,279 @@
+//! Clocks that are wrong, jump, or differ between workers; one rotation at the end of a period for all of them,
+//! whoever is idle or has just come.
+
+use crate::support::{Dir, Job, eventually};
+use logrotor::{Clock, Maintenance, Naming, Period, RotatingFileWriter, Stats};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often a worker looks at the log's path.
+#[cfg(feature = "fault")]
+const CHECK: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// 2027-01-15 was a Friday.
+fn friday_noon() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_014_400)
+}
+
+/// Several workers of one log, who write in turn and rotate by the calendar.
+struct Crew {
+    dir: Dir,
+    clock: Clock,
+    naming: Naming,
+    period: Period,
+    workers: Vec<RotatingFileWriter>,
+    /// How often workers that have left had rotated.
+    before: u64,
+    records: usize,
+}
+
+impl Crew {
+    fn new(naming: Naming, period: Period, size: usize) -> Self {
+        let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+        let mut crew =
+            Self { dir, clock, naming, period, workers: Vec::new(), before: 0, records: 0 };
+        let clocks = vec![crew.clock.clone(); size];
+        crew.workers = clocks.iter().map(|clock| crew.open(clock)).collect();
+        crew
+    }
+
+    fn open(&self, clock: &Clock) -> RotatingFileWriter {
+        let builder = self.dir.writer().clock(clock.clone()).rotate_every(self.period);
+        builder.naming(self.naming).maintenance(Maintenance::Inline).build().unwrap()
+    }
+
+    /// Another process takes a worker's place.
+    fn restart(&mut self, at: usize, clock: &Clock) {
+        self.before += self.workers[at].stats().rotations;
+        self.workers[at] = self.open(clock);
+    }
+
+    /// Each writes a record, the first of them `first`.
+    fn write(&mut self, first: usize) {
+        for at in 0..self.workers.len() {
+            let mut log = &self.workers[(first + at) % self.workers.len()];
+            writeln!(log, "{}", self.records).unwrap();
+            self.records += 1;
+        }
+    }
+
+    /// All write once an hour, from this hour after Friday noon on, and somebody else is the first each time.
+    fn hourly(&mut self, from: Duration, hours: usize) {
+        for hour in 0..hours {
+            self.clock.set(friday_noon() + from + HOUR * u32::try_from(hour).unwrap());
+            self.write(hour);
+        }
+    }
+
+    fn rotations(&self) -> u64 {
+        self.before + self.workers.iter().map(|log| log.stats().rotations).sum::<u64>()
+    }
+
+    /// The order by name is the order of writing, and nothing is lost or doubled.
+    fn check(&self) {
+        let found = self.dir.all_lines();
+        let wrong = (0..self.records).find(|seq| found.get(*seq) != Some(&seq.to_string()));
+        assert_eq!((wrong, found.len()), (None, self.records));
+        assert_eq!(self.dir.backups().len() as u64, self.rotations());
+    }
+}
+
+#[test]
+fn clock_that_jumps_a_day_back_and_a_year_ahead_keeps_the_order_and_one_rotation_per_period() {
+    for naming in [Naming::Timestamp, Naming::Number] {
+        let mut crew = Crew::new(naming, Period::Daily, 3);
+        let clock = crew.clock.clone();
+        crew.hourly(Duration::ZERO, 24);
+        assert_eq!(crew.rotations(), 1, "at midnight");
+        // To noon on Friday. Saturday's segment is there already, and lasts until Saturday is over for good.
+        crew.restart(0, &clock);
+        crew.hourly(Duration::ZERO, 36);
+        assert_eq!(crew.rotations(), 1, "the day that is repeated");
+        crew.hourly(DAY + DAY / 2, 12);
+        assert_eq!(crew.rotations(), 2, "midnight before Sunday");
+        crew.restart(1, &clock);
+        crew.hourly(365 * DAY, 24);
+        assert_eq!(crew.rotations(), 4, "a year ahead, and the next midnight");
+        // Back to what it was.
+        crew.restart(2, &clock);
+        crew.hourly(2 * DAY, 24);
+        assert_eq!(crew.rotations(), 6, "a year back, and the next midnight");
+        crew.check();
+    }
+}
+
+#[test]
+fn clock_that_goes_back_a_little_again_and_again_does_not_rotate_each_time() {
+    for naming in [Naming::Timestamp, Naming::Number] {
+        let mut crew = Crew::new(naming, Period::Hourly, 2);
+        for minute in 0..180 {
+            let wrong = if minute % 2 == 0 { Duration::ZERO } else { 30 * MINUTE };
+            crew.clock.set(friday_noon() + 30 * MINUTE + minute * MINUTE - wrong);
+            crew.write(0);
+        }
+        assert_eq!(crew.rotations(), 3);
+        crew.check();
+    }
+}
+
+// A worker whose clock was ahead ended each period twice with the others, and once more with each restart
+// before theirs reached the boundary.
+#[cfg(feature = "fault")]
+#[test]
+fn regression_workers_whose_clocks_differ_by_minutes_rotate_once_per_period() {
+    const HOURS: usize = 24;
+    let mut random = crate::support::Random(crate::support::seed());
+    let mut crew = Crew::new(Naming::Timestamp, Period::Hourly, 0);
+    let clocks = [0, 5, -7].map(|minutes| crew.clock.ahead(minutes * 60));
+    crew.workers = clocks.iter().map(|clock| crew.open(clock)).collect();
+    for minute in 0..HOURS * 60 {
+        crew.clock.set(friday_noon() + MINUTE * u32::try_from(minute).unwrap());
+        if random.below(4) == 0 {
+            let at = random.below(clocks.len());
+            crew.restart(at, &clocks[at]);
+            // So that it looks at the path again before it writes.
+            crew.clock.set(friday_noon() + MINUTE * u32::try_from(minute).unwrap() + CHECK);
+        }
+        let rotations = crew.rotations();
+        crew.write(random.below(clocks.len()));
+        assert!(crew.rotations() <= rotations + 1, "minute {minute}");
+    }
+    // The first to see the last hour end is ahead of it.
+    assert_eq!(crew.rotations(), HOURS as u64);
+    crew.check();
+}
+
+#[cfg(feature = "fault")]
+#[test]
+fn workers_whose_clocks_differ_rotate_once_more_at_most_where_backups_are_numbered() {
+    const HOURS: usize = 24;
+    let mut crew = Crew::new(Naming::Number, Period::Hourly, 0);
+    let clocks = [0, 5, -7].map(|minutes| crew.clock.ahead(minutes * 60));
+    crew.workers = clocks.iter().map(|clock| crew.open(clock)).collect();
+    for minute in 0..HOURS * 60 {
+        crew.clock.set(friday_noon() + MINUTE * u32::try_from(minute).unwrap());
+        crew.write(minute);
+    }
+    assert!(crew.rotations() <= 2 * HOURS as u64, "{}", crew.rotations());
+    crew.check();
+}
+
+/// Workers with threads, who have written a record each on Friday.
+fn idle_crew(count: usize) -> (Dir, Clock, Vec<RotatingFileWriter>) {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let open = || dir.writer().clock(clock.clone()).rotate_every(Period::Daily).build().unwrap();
+    let crew: Vec<_> = (0..count).map(|_| open()).collect();
+    crew.iter().for_each(|mut log| writeln!(log, "friday").unwrap());
+    (dir, clock, crew)
+}
+
+fn sum(crew: &[RotatingFileWriter], count: impl Fn(&Stats) -> u64) -> u64 {
+    crew.iter().map(|log| count(&log.stats())).sum()
+}
+
+#[test]
+fn workers_that_are_all_idle_over_the_boundary_rotate_once() {
+    let (dir, clock, crew) = idle_crew(4);
+    clock.set(friday_noon() + DAY / 2);
+    // One rotates, and all others find out, each for itself.
+    eventually("all have moved on", || {
+        crew.iter().all(|log| {
+            let stats = log.stats();
+            stats.rotations + stats.follows + stats.skips > 0
+        })
+    });
+    crew.iter().for_each(|mut log| writeln!(log, "saturday").unwrap());
+    assert_eq!((sum(&crew, |stats| stats.rotations), dir.backups().len()), (1, 1));
+    assert_eq!(dir.lines_of(&dir.backups()[0]), ["friday"; 4]);
+    assert_eq!(dir.active_lines(), ["saturday"; 4]);
+}
+
+#[test]
+fn worker_that_restarts_just_after_the_boundary_rotates_for_all_or_finds_it_done() {
+    for restarted_is_first in [true, false] {
+        let mut crew = Crew::new(Naming::Timestamp, Period::Daily, 3);
+        let clock = crew.clock.clone();
+        crew.write(0);
+        crew.clock.set(friday_noon() + DAY / 2 - Duration::from_micros(1));
+        crew.write(0);
+        crew.clock.set(friday_noon() + DAY / 2);
+        if !restarted_is_first {
+            crew.write(1);
+        }
+        crew.restart(0, &clock);
+        assert_eq!(crew.rotations(), 1);
+        crew.write(0);
+        crew.restart(1, &clock);
+        crew.write(1);
+        assert_eq!(crew.rotations(), 1);
+        crew.check();
+    }
+}
+
+#[test]
+fn processes_that_rotate_by_age_do_so_once_per_age_together() {
+    const AGE: Duration = Duration::from_millis(100);
+    let dir = Dir::new();
+    let job = Job::new("obey", &dir.log()).with("max_age_ms", AGE.as_millis());
+    let start = Instant::now();
+    let mut workers: Vec<_> = (0..4).map(|_| job.spawn()).collect();
+    workers.iter_mut().for_each(|worker| worker.expect("ready"));
+    while dir.backups().len() < 10 {
+        workers.iter_mut().for_each(|worker| worker.write("x"));
+    }
+    let rotations: u64 = workers.iter_mut().map(|worker| worker.count("rotations")).sum();
+    let most = start.elapsed().as_millis() / AGE.as_millis();
+    assert!(u128::from(rotations) <= most, "{rotations} rotations in the time of {most}");
+}
+
+/// Where Debian, Fedora and a build of one's own put it.
+fn libfaketime() -> Option<PathBuf> {
+    const NAME: &str = "faketime/libfaketime.so.1";
+    let below = |dir: &str| {
+        let entries = std::fs::read_dir(dir).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path().join(NAME)).collect::<Vec<_>>()
+    };
+    let all = ["/usr/lib", "/usr/local/lib", "/usr"].map(below).concat();
+    all.into_iter().chain([PathBuf::from("/usr/local/lib").join(NAME)]).find(|path| path.exists())
+}
+
+// It stands in for the clock that names are made from, and for none of the file system's times.
+#[test]
+fn processes_whose_clocks_differ_by_minutes_a_day_and_a_year_keep_the_order_by_name() {
+    let Some(library) = libfaketime() else {
+        println!("skipped: libfaketime is not installed (Debian: apt install faketime)");
+        return;
+    };
+    let dir = Dir::new();
+    let job = Job::new("obey", &dir.log()).with("check_ms", 0);
+    let start = |clock: &str| {
+        let job = job.clone().env("LD_PRELOAD", library.display()).env("FAKETIME", clock);
+        let mut worker = job.spawn();
+        worker.expect("ready");
+        worker
+    };
+    const CLOCKS: [&str; 5] = ["-1d", "+0", "+7m", "+365d", "-5m"];
+    let mut workers: Vec<_> = CLOCKS.iter().map(|clock| start(clock)).collect();
+    let mut written = Vec::new();
+    for round in 0..8 {
+        for at in 0..workers.len() {
+            let line = format!("round {round} clock {}", CLOCKS[at]);
+            workers[at].write(&line);
+            written.push(line);
+            assert_eq!(workers[at].ask("rotate"), "ok");
+            if (round + at) % 3 == 0 {
+                workers[at] = start(CLOCKS[at]);
+            }
+        }
+    }
+    assert_eq!(dir.all_lines(), written);
+    let backups = dir.backups();
+    assert_eq!(backups.len(), written.len());
+    // The first was behind, and one of the first five a year ahead.
+    let year = |name: &String| name["app.log.".len()..][..4].parse::<u32>().unwrap();
+    assert!(year(&backups[0]) < year(&backups[4]), "{backups:?}");
+}
