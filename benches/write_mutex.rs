@@ -10,7 +10,8 @@ use std::fs::{File, OpenOptions};
 use std::hint::{black_box, spin_loop};
 use std::io::Write;
 use std::path::Path;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 const RECORD: [u8; 128] = [b'x'; 128];
@@ -73,6 +74,93 @@ impl Shared for StdAfterSpinning {
     }
 }
 
+/// Of `BoundedBarging`: how many may pass the first in line. A record is written in less than a microsecond, and to wake a thread takes
+/// tens of them.
+const PASSES: u32 = 256;
+/// About as long as a short record takes to be written.
+const PAUSES: u32 = 8;
+const YIELDS: u32 = 10;
+const MOST_EASE: u32 = 32;
+const ENOUGH_EASE: u32 = 5;
+
+/// Who finds it free takes it, though others wait; but those stand in line, and only so many may pass the first.
+struct BoundedBarging<T> {
+    value: Mutex<T>,
+    line: parking_lot::Mutex<()>,
+    in_line: AtomicU32,
+    /// Who took it since one in line did, while there were any.
+    passed: AtomicU32,
+    /// Is it worth asking again soon? High if threads do other work between their records: it is free most of
+    /// the time then. Low in a tight loop, where those who ask again only take the processor from the others.
+    ease: AtomicU32,
+}
+
+impl<T> BoundedBarging<T> {
+    fn new(value: T) -> Self {
+        let (line, in_line, passed, ease) = Default::default();
+        Self { value: Mutex::new(value), line, in_line, passed, ease }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, T> {
+        self.pass().or_else(|| self.pass_soon()).unwrap_or_else(|| self.stand_in_line())
+    }
+
+    fn pass(&self) -> Option<MutexGuard<'_, T>> {
+        if self.in_line.load(Relaxed) == 0 {
+            return self.try_lock();
+        }
+        if self.passed.load(Relaxed) >= PASSES {
+            return None;
+        }
+        let value = self.try_lock()?;
+        self.passed.fetch_add(1, Relaxed);
+        Some(value)
+    }
+
+    fn pass_soon(&self) -> Option<MutexGuard<'_, T>> {
+        (0..PAUSES).for_each(|_| spin_loop());
+        let value = self.pass();
+        let ease = self.ease.load(Relaxed);
+        // An update lost to another thread does no harm.
+        let next = if value.is_some() { (ease + 1).min(MOST_EASE) } else { ease.saturating_sub(1) };
+        if next != ease {
+            self.ease.store(next, Relaxed);
+        }
+        if value.is_some() || ease < ENOUGH_EASE {
+            return value;
+        }
+        (0..YIELDS).find_map(|_| {
+            std::thread::yield_now();
+            self.pass()
+        })
+    }
+
+    fn stand_in_line(&self) -> MutexGuard<'_, T> {
+        self.in_line.fetch_add(1, Relaxed);
+        let first = self.line.lock();
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        self.in_line.fetch_sub(1, Relaxed);
+        self.passed.store(0, Relaxed);
+        parking_lot::MutexGuard::unlock_fair(first);
+        value
+    }
+
+    /// A panic of one thread is no reason for the others to write nothing more.
+    fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.value.try_lock() {
+            Ok(value) => Some(value),
+            Err(TryLockError::Poisoned(value)) => Some(value.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+impl Shared for BoundedBarging<File> {
+    fn write(&self) {
+        black_box(self.lock().write(&RECORD).unwrap());
+    }
+}
+
 /// Records of those who wait ride in the holder's next call.
 struct Riding {
     file: File,
@@ -116,8 +204,9 @@ impl Shared for Riding {
 
 type Make = fn(File) -> Box<dyn Shared>;
 
-const LOCKS: [(&str, Make); 6] = [
+const LOCKS: [(&str, Make); 7] = [
     ("none", |file| Box::new(Raw(file))),
+    ("bounded barging", |file| Box::new(BoundedBarging::new(file))),
     ("std", |file| Box::new(Std(file.into()))),
     ("std after spinning", |file| Box::new(StdAfterSpinning(file.into()))),
     ("parking_lot", |file| Box::new(ParkingLot(file.into()))),
