@@ -38,6 +38,8 @@ mod reader;
 mod recovery;
 #[cfg(all(unix, feature = "fault"))]
 mod scenario;
+#[cfg(unix)]
+mod script;
 mod settings;
 mod straggler;
 #[cfg(all(target_os = "linux", feature = "fault"))]

@@ -2,15 +2,15 @@
 //! everything back.
 
 use logrotor::{
-    Builder, Compression, Durability, ErrorKind, FileLock, Maintenance, Naming, RotatingFileWriter,
-    Stats, Wait,
+    Builder, Clock, Compression, Durability, ErrorKind, FileLock, Maintenance, Naming, Period,
+    RotatingFileWriter, Stats, Wait,
 };
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A temporary directory with a log `app.log` in it.
 pub struct Dir(tempfile::TempDir);
@@ -128,6 +128,11 @@ impl Random {
 
 pub fn lines(bytes: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect()
+}
+
+/// The records of a file anywhere.
+pub fn lines_at(path: &Path) -> Vec<String> {
+    lines(&unpack(path))
 }
 
 /// A file's content, decompressed as its name says; empty if there is none.
@@ -583,7 +588,13 @@ fn acknowledge(job: &Job) {
 
 /// Does what each line says, and answers with one.
 fn obey(job: &Job) {
-    let mut log = job.builder().build().unwrap();
+    let clock = Clock::manual(SystemTime::UNIX_EPOCH);
+    let mut builder = job.builder();
+    if job.has("clock") {
+        clock.set(seconds(job.text("clock")));
+        builder = builder.clock(clock.clone()).rotate_every(Period::Hourly);
+    }
+    let mut log = builder.build().unwrap();
     say("ready");
     while let Some(line) = listen() {
         let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
@@ -592,6 +603,10 @@ fn obey(job: &Job) {
             "rotate" => say(answer(log.rotate())),
             "sync" => say(answer(log.sync())),
             "reopen" => say(answer(log.reopen())),
+            "clock" => {
+                clock.set(seconds(rest));
+                say("ok");
+            }
             "count" => say(counter(&log.stats(), rest)),
             "last" => say(log.stats().last_error.map(|e| e.to_string()).unwrap_or_default()),
             "cd" => say(answer(std::env::set_current_dir(rest))),
@@ -600,6 +615,10 @@ fn obey(job: &Job) {
             other => panic!("no such verb: {other}"),
         }
     }
+}
+
+fn seconds(text: &str) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(text.parse().unwrap())
 }
 
 /// How many threads of this process are a log's own.
