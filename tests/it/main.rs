@@ -34,6 +34,7 @@ mod policy;
 #[cfg(feature = "policy")]
 mod policy_writer;
 mod processes;
+mod promises;
 mod reader;
 mod recovery;
 #[cfg(all(unix, feature = "fault"))]
