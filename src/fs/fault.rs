@@ -19,7 +19,8 @@
 //! | `pause=FILE` | it waits until FILE exists; `FILE.reached` is made first |
 //! | `kill` | the process dies before it, as by `kill -9` |
 //!
-//! The plan is over as soon as the file named by `LOGROTOR_FAULT_UNTIL` exists.
+//! Several plans are separated by `;`. They count the same operations, those of the first.
+//! All is over as soon as the file named by `LOGROTOR_FAULT_UNTIL` exists.
 //! `LOGROTOR_FAULT_COUNT=FILE` appends a line for each operation counted to FILE: its number, its verb,
 //! and ` !` if the plan struck it.
 //! Without the feature the functions are empty and are compiled away.
@@ -56,8 +57,10 @@ mod on {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    static PLAN: LazyLock<Option<Plan>> =
-        LazyLock::new(|| std::env::var("LOGROTOR_FAULT").ok().map(|text| Plan::parse(&text)));
+    static PLANS: LazyLock<Vec<Plan>> = LazyLock::new(|| {
+        let plans = std::env::var("LOGROTOR_FAULT").unwrap_or_default();
+        plans.split(';').filter(|text| !text.is_empty()).map(Plan::parse).collect()
+    });
     static UNTIL: LazyLock<Option<PathBuf>> = LazyLock::new(|| path("LOGROTOR_FAULT_UNTIL"));
     static TRACE: LazyLock<Option<PathBuf>> = LazyLock::new(|| path("LOGROTOR_FAULT_COUNT"));
 
@@ -158,13 +161,13 @@ mod on {
     }
 
     fn due(verb: &'static str) -> Option<&'static Effect> {
-        let plan = PLAN.as_ref();
-        if !plan.is_none_or(|plan| plan.counts(verb)) {
+        if !PLANS.first().is_none_or(|plan| plan.counts(verb)) {
             return None;
         }
         let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
         let is_over = || UNTIL.as_ref().is_some_and(|until| until.exists());
-        let struck = plan.filter(|plan| (plan.first..=plan.last).contains(&number) && !is_over());
+        let is_struck = |plan: &&Plan| (plan.first..=plan.last).contains(&number);
+        let struck = PLANS.iter().find(is_struck).filter(|_| !is_over());
         trace(number, verb, if struck.is_some() { " !" } else { "" });
         Some(&struck?.effect)
     }

@@ -240,4 +240,27 @@ pub mod traced {
         assert_eq!(count(&verbs, "sync"), 1);
         assert_eq!(dir.active_lines(), ["first", "second"]);
     }
+
+    #[test]
+    fn sync_that_fails_is_returned_for_all_the_records_it_was_to_cover_and_for_no_other() {
+        const OTHERS: usize = 7;
+        let (dir, gates) = (Dir::new(), Dir::new());
+        let gate = gates.file("gate");
+        let plans = format!("{};2/sync:errno=5", first_sync(format!("pause={}", gate.display())));
+        let mut worker = start(&committing(&dir).env("LOGROTOR_FAULT", plans));
+        worker.tell("first");
+        eventually("the first sync has begun", || gates.file("gate.reached").exists());
+        (0..OTHERS).for_each(|other| worker.tell(&format!("other{other}")));
+        eventually("the others have written", || dir.active_lines().len() == 1 + OTHERS);
+        std::fs::write(&gate, "").unwrap();
+        let said: Vec<_> = (0..=OTHERS).map(|_| worker.hear().unwrap()).collect();
+        let (fine, failed): (Vec<_>, Vec<_>) = said.iter().partition(|said| said.ends_with(" ok"));
+        assert_eq!(fine, ["first ok"]);
+        assert!(failed.iter().all(|said| said.contains("failed to sync")), "{failed:?}");
+        // One call has failed for all seven, and none of them has tried again.
+        assert_eq!(count(&trace(&dir), "sync"), 2);
+        assert_eq!(worker.ask("later"), "later ok");
+        assert_eq!(dir.active_lines().len(), OTHERS + 2);
+        worker.finish();
+    }
 }
