@@ -322,7 +322,8 @@ impl Builder {
     }
 
     /// Gives every new segment these first bytes, such as the column names of a CSV file. They count
-    /// as part of its size; a segment that holds nothing else counts as empty. Called once per new
+    /// as part of its size; a segment that holds nothing else counts as empty. An empty file that another program
+    /// has put in the log's place gets them too, unless another worker keeps the rotation lock. Called once per new
     /// segment, and at opening, to know how long headers are. It must not write to this log, which
     /// is about to change segments then; if it panics, that rotation fails.
     ///
@@ -340,8 +341,11 @@ impl Builder {
         self
     }
 
-    /// Has every [`Event`] told to `observer`: by a thread that calls the log or by one of the log's own, outside of every lock, so
-    /// that it may write to the log itself. A panic of it is caught and ignored.
+    /// Has every [`Event`] told to `observer`: by a thread that calls the log or by one of the log's own, outside of
+    /// every lock, so that it may write to the log itself. A panic of it is caught and ignored.
+    ///
+    /// What its own records cause is told to it as well, with the next call. So it should write much less than a
+    /// segment per event: one that fills a segment each time rotates the log for ever.
     pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.callbacks.observer = Some(Arc::new(observer));
         self

@@ -168,7 +168,8 @@ impl Rotator {
         self.relocate()?;
         // If another worker creates the log first, the second round finds it.
         loop {
-            if let Some(active) = self.adopt(patience)? {
+            if let Some(mut active) = self.adopt(patience)? {
+                self.give_header(&mut active, patience);
                 return Ok((active, Outcome::Followed));
             }
             self.location.ensure_dir()?;
@@ -257,6 +258,7 @@ impl Rotator {
         // Without patience: others wait for the lock.
         if let Some(found) = self.adopt(Duration::ZERO)? {
             *active = found;
+            self.give_header_locked(active);
             return Ok(Outcome::Followed);
         }
         let like = active.lease.present_access(&self.location);
@@ -315,6 +317,45 @@ impl Rotator {
             newest_backup: Newest::Unknown,
             lease,
         }))
+    }
+
+    /// Writes the header to a file that another program has made, as `logrotate` does with `create`. Without the
+    /// lock in time, or space, the file goes without.
+    fn give_header(&self, active: &mut Active, patience: Duration) {
+        if !self.lacks_header(active) {
+            return;
+        }
+        match self.take_lock(patience) {
+            Ok(guard) => {
+                self.give_header_locked(active);
+                self.release(guard);
+            }
+            Err(error) => self.journal.failed(error),
+        }
+    }
+
+    fn lacks_header(&self, active: &Active) -> bool {
+        active.size == 0 && self.settings.header.is_some()
+    }
+
+    /// As [`give_header`](Self::give_header), by who holds the lock: of several workers that find the file one
+    /// writes the header.
+    fn give_header_locked(&self, active: &mut Active) {
+        if self.lacks_header(active) {
+            self.try_header(active).unwrap_or_else(|error| self.journal.failed(error));
+        }
+    }
+
+    fn try_header(&self, active: &mut Active) -> Result<()> {
+        let (file, path) = (&active.lease.file, self.location.path());
+        active.size = fs::fstat(file, path)?.len;
+        if active.size == 0 {
+            let header = self.header()?;
+            fs::write_all(file, &header, path)?;
+            active.header = header.len() as u64;
+            active.size = active.header;
+        }
+        Ok(())
     }
 
     /// Creates the active segment if there is none. The caller holds the lock.

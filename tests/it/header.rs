@@ -1,7 +1,7 @@
 //! The header: the first bytes of every segment.
 
 use crate::support::{Dir, eventually, record};
-use logrotor::{Clock, ErrorKind, Maintenance, RotatingFileWriter};
+use logrotor::{Clock, ErrorKind, FileLock, Maintenance, RotatingFileWriter, Wait};
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -142,4 +142,42 @@ fn header_that_leaves_no_room_is_refused() {
     let error = csv(&dir).max_size(HEADER.len() as u64).build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     assert!(error.to_string().contains("the header of 11 bytes fills it"), "{error}");
+}
+
+// `logrotate` with `create` made an empty file, and the log went on in it without its header.
+#[test]
+fn regression_empty_file_that_another_program_has_made_gets_the_header_once() {
+    let dir = Dir::new();
+    let open = || {
+        let builder = dir.writer().header(|| b"#\n".to_vec()).check_interval(Duration::ZERO);
+        builder.maintenance(Maintenance::Inline).build().unwrap()
+    };
+    let workers = [open(), open(), open()];
+    let write = |text: &str| workers.iter().for_each(|mut log| writeln!(log, "{text}").unwrap());
+    write("before");
+    std::fs::rename(dir.log(), dir.file("app.log.old")).unwrap();
+    std::fs::write(dir.log(), "").unwrap();
+    write("after");
+    assert_eq!(dir.active_lines(), ["#", "after", "after", "after"]);
+    // And one that is there when the log is opened.
+    let dir = Dir::new();
+    std::fs::write(dir.log(), "").unwrap();
+    let log = dir.writer().header(|| b"#\n".to_vec()).build().unwrap();
+    assert_eq!((log.stats().records, dir.active_lines()), (0, vec!["#".to_owned()]));
+    assert_eq!(log.rotate().unwrap(), None);
+}
+
+#[test]
+fn file_made_by_another_program_while_the_lock_is_held_goes_without_a_header_and_costs_no_record() {
+    let dir = Dir::new();
+    let builder = dir.writer().header(|| b"#\n".to_vec()).check_interval(Duration::ZERO);
+    let log = builder.lock_timeout(Duration::from_millis(10)).build().unwrap();
+    std::fs::rename(dir.log(), dir.file("app.log.old")).unwrap();
+    std::fs::write(dir.log(), "").unwrap();
+    let lock = FileLock::open(dir.file("app.log.lock")).unwrap();
+    let guard = lock.exclusive(Wait::Forever).unwrap();
+    writeln!(&log, "record").unwrap();
+    assert_eq!(dir.active_lines(), ["record"]);
+    assert_eq!(log.stats().failures(ErrorKind::LockTimeout), 1);
+    guard.unlock().unwrap();
 }
