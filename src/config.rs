@@ -31,7 +31,8 @@ use std::time::Duration;
 /// | `max_backups` and the other limits of what is kept | the strictest holds while its worker runs |
 /// | `compression` | a backup is packed once, by whichever worker packs and comes first; none unpacks it |
 /// | `naming` | each worker names the backups it makes, and packs, prunes and counts only those named its way; the order between the two kinds is not kept |
-/// | `mode`, header | a segment has those of the worker that made it |
+/// | `mode` | a segment has that of the worker that made it |
+/// | header | a segment has that of the worker that made it, or else of the first with one that finds it empty |
 /// | `delivery`, `durability`, `lock_timeout`, `check_interval`, `maintenance` | each worker's own |
 ///
 /// A worker rotates only a segment that is full or past its time by its own settings. So no two can rotate

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const LOCK_TIMEOUT: Duration = Duration::from_millis(50);
 /// What a loaded machine may add to a call. The neighbour stands still until it is told to go on, so a call
 /// that waits for it does not return at all.
-const SLACK: Duration = Duration::from_secs(30);
+const SLACK: Duration = Duration::from_secs(180);
 const MAX_SIZE: usize = 300;
 /// Records of the worker that goes on while its neighbour stands still: about three to a segment.
 const COUNT: usize = 12;
