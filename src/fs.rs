@@ -7,7 +7,9 @@
 pub(crate) mod fault;
 mod temp;
 
-pub(crate) use crate::sys::{Access, Entry, EntryKind, FileId, LockKind};
+pub(crate) use crate::sys::{
+    Access, Entry, EntryKind, FileId, FileLocks, LockKind, OpenFor, open_for, process_name,
+};
 pub use temp::Replace;
 pub(crate) use temp::{Temp, remove_dead_temp, temp_target};
 
@@ -328,4 +330,9 @@ pub(crate) fn read_link(link: &Path) -> Result<PathBuf> {
 /// Whether this process may make and rename files in a directory.
 pub(crate) fn is_writable_dir(dir: &Path) -> bool {
     sys::is_writable_dir(dir)
+}
+
+/// The locks held on this machine; of none is known where the system does not let us see them.
+pub(crate) fn file_locks() -> FileLocks {
+    run("read", Path::new("/proc/locks"), sys::file_locks).unwrap_or_default()
 }

@@ -38,11 +38,13 @@
 //! | a logger that writes a line in pieces | [`lines`](RotatingFileWriter::lines) |
 //! | names that sort by time, and never change | [`Naming::Timestamp`], the default |
 //! | `app.log.1`, `app.log.2`, as `logrotate` has them | [`Naming::Number`] |
+//! | to prune or compress by hand, or see what would be pruned | [`Upkeep`] |
 //! | no threads started by a library | [`Maintenance::Inline`] |
 //! | column names at the top of every file | [`header`](Builder::header) |
 //! | to know what happens | [`stats`](RotatingFileWriter::stats), [`observer`](Builder::observer) |
 //! | settings as data | [`Config`] and [`RotatingFileWriter::from_config`] |
 //! | to read a log back, in order, across its backups; or to follow it | [`reader`] |
+//! | to see a log from outside: its segments, who uses them, what is left over | [`inspect`] |
 //! | a lock between processes for something else | [`lock`] |
 //! | to replace a file as a whole | [`atomic`] |
 //!
@@ -81,6 +83,7 @@ mod clock;
 mod config;
 mod error;
 mod fs;
+pub mod inspect;
 pub mod lock;
 mod maintenance;
 #[cfg(feature = "policy")]
@@ -99,7 +102,7 @@ pub use clock::Clock;
 pub use config::{Builder, Config};
 pub use error::{Error, ErrorKind, Result};
 pub use lock::{FileLock, Guard, LockKind, Wait};
-pub use maintenance::{Compression, Maintenance};
+pub use maintenance::{Compression, Maintenance, Plan, Upkeep};
 pub use rotation::{Period, Zone};
 pub use segment::Segment;
 pub use segment::name::{Naming, Packing};

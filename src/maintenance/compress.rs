@@ -113,6 +113,9 @@ pub(crate) fn pack(
             }
             let encoder = zstd::Encoder::new(&mut packed, level);
             let mut encoder = encoder.map_err(|error| compressing(from, error))?;
+            // Its frame then says how long the content is, for whoever wants to know without unpacking.
+            let sized = encoder.set_pledged_src_size(Some(entry.len));
+            sized.map_err(|error| compressing(from, error))?;
             let whole = copy(plain, from, &mut encoder, go_on)?;
             encoder.finish().map(|_| whole)
         }

@@ -11,11 +11,13 @@
 mod compress;
 mod prune;
 mod signal;
+mod upkeep;
 
 pub(crate) use compress::Codec;
 pub use compress::Compression;
 pub(crate) use prune::Retention;
 pub(crate) use signal::Signal;
+pub use upkeep::{Plan, Upkeep};
 
 use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Timestamp};
@@ -139,6 +141,17 @@ impl Keeper {
                 Err(error)
             }
         }
+    }
+
+    /// The backups, oldest first, and how many of the oldest have to go.
+    fn plan(&self, location: &Location) -> Result<(Vec<Backup>, usize)> {
+        let mut listing = Listing::read(location, self.settings().naming)?;
+        // A pass begins by removing what no process is writing.
+        let is_dead = |path: &Path| matches!(fs::open_unleased(path), Ok(Unleased::Ours(_)));
+        listing.temporaries.retain(|(path, _)| !is_dead(path));
+        let pass = Pass { keeper: self, location, go_on: &|| true, deferred: false, failure: None };
+        let surplus = pass.surplus(&listing)?;
+        Ok((listing.backups, surplus))
     }
 
     fn next_expiry(&self, listing: Option<&Listing>) -> Option<Timestamp> {

@@ -345,7 +345,7 @@ fn first(chain: &mut Chain, range: &Range, unreadable: &mut Vec<Damage>) -> Resu
     }
 }
 
-fn no_log(path: &Path) -> Error {
+pub(crate) fn no_log(path: &Path) -> Error {
     let why = "there is neither such a file nor a backup of it";
     Error::io("read", path, io::Error::new(io::ErrorKind::NotFound, why))
 }

@@ -4,6 +4,7 @@ pub(crate) mod chain;
 pub(crate) mod lease;
 pub(crate) mod mark;
 pub(crate) mod name;
+pub(crate) mod size;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -80,6 +81,37 @@ impl Location {
 
     pub(crate) fn backup_path(&self, name: Name) -> PathBuf {
         self.dir.join(name.format(&self.name))
+    }
+
+    /// What is at the log's path.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAFile`] if that is no regular file.
+    pub(crate) fn active(&self) -> Result<Option<Entry>> {
+        match fs::stat(&self.path)? {
+            Some(entry) if entry.kind != EntryKind::File => {
+                Err(Error::not_a_file("use as a log", &self.path, entry.kind))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Whether a file of this name is a temporary of one of the log's files.
+    pub(crate) fn is_temporary(&self, file_name: &str) -> bool {
+        fs::temp_target(file_name)
+            .is_some_and(|of| of == self.name || Name::parse(&self.name, of).is_some())
+    }
+
+    /// Whether a file has a name like those of the log's files, and is none: of the log, or of its policy.
+    pub(crate) fn is_like_ours(&self, file_name: &str) -> bool {
+        const POLICY: &str = "policy.toml";
+        let rest = file_name.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('.'));
+        let is_ours = |rest: &str| {
+            rest.starts_with(POLICY)
+                || file_name == name::lock_file(&self.name)
+                || Name::parse(&self.name, file_name).is_some()
+        };
+        rest.is_some_and(|rest| !is_ours(rest))
     }
 
     /// Makes the log's directory again, if someone has removed it.
@@ -296,12 +328,7 @@ impl Segment {
             if last.replace(backup.name.key) == Some(backup.name.key) {
                 segments.pop();
             }
-            segments.push(Self {
-                bytes: backup.len,
-                finished: Some(backup.finished().into()),
-                packing: backup.name.packing,
-                path: backup.path,
-            });
+            segments.push(backup.into());
         }
         segments.extend(active.map(|active| Self {
             path: location.path().to_owned(),
@@ -310,5 +337,16 @@ impl Segment {
             packing: Packing::Plain,
         }));
         segments
+    }
+}
+
+impl From<Backup> for Segment {
+    fn from(backup: Backup) -> Self {
+        Self {
+            bytes: backup.len,
+            finished: Some(backup.finished().into()),
+            packing: backup.name.packing,
+            path: backup.path,
+        }
     }
 }

@@ -40,6 +40,9 @@
 //! - `coarse_micros()`: the wall clock in microseconds since 1970, cheap, a few milliseconds stale.
 //! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are reused.
 //! - `process_start(pid)`: a number that tells processes of one pid apart, if there is one.
+//! - `file_locks()`: the [`FileLocks`] of this machine, as far as this process may see them.
+//! - `open_for(pid, id)`: what a process has a file open for; `None` if that cannot be seen.
+//! - `process_name(pid)`: its program's name, perhaps cut short, if that can be known.
 //! - `host_name()` / `user_name()`: this machine's name, and that of the user this process acts as, or
 //!   the user's number. For humans to read.
 
@@ -47,6 +50,16 @@
 mod unix;
 #[cfg(unix)]
 pub(crate) use unix::*;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod proc;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use proc::{file_locks, open_for, process_name};
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod noproc;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) use noproc::{file_locks, open_for, process_name};
 
 #[cfg(windows)]
 mod windows;
@@ -70,6 +83,37 @@ pub enum LockKind {
     Shared,
     /// Everybody else.
     Exclusive,
+}
+
+/// The `flock`s held on this machine; `None` if the system does not tell.
+#[derive(Debug, Default)]
+pub(crate) struct FileLocks(Option<Vec<(FileId, LockKind, u32)>>);
+
+impl FileLocks {
+    /// Who holds a file, and how; `None` if that is not known.
+    pub(crate) fn holders(&self, id: FileId) -> Option<Vec<(LockKind, u32)>> {
+        let locks = self.0.as_ref()?;
+        let of_file = |at: fn(FileId) -> (u64, u64)| {
+            let same = locks.iter().filter(move |(locked, ..)| at(*locked) == at(id));
+            same.map(|(_, kind, pid)| (*kind, *pid)).collect::<Vec<_>>()
+        };
+        let exact = of_file(|id| (id.volume, id.index));
+        if !exact.is_empty() {
+            return Some(exact);
+        }
+        // File systems of several volumes (btrfs, overlayfs) lock under another one's number; whoever has
+        // the file open holds it.
+        let mut likely = of_file(|id| (0, id.index));
+        likely.retain(|(_, pid)| open_for(*pid, id).is_some());
+        Some(likely)
+    }
+}
+
+/// What a process has a file open for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenFor {
+    Reading,
+    Appending,
 }
 
 /// What is known of a file or directory.

@@ -23,6 +23,7 @@ mod errors;
 mod faults;
 mod foreign;
 mod header;
+mod inspect;
 mod lock;
 mod maintenance;
 mod names;
@@ -50,5 +51,6 @@ mod support_lock;
 #[cfg(feature = "tracing")]
 mod tracing;
 mod triggers;
+mod upkeep;
 #[cfg(unix)]
 mod users;

@@ -1,0 +1,432 @@
+//! A log as it is seen from outside, by a process that does not write to it.
+//!
+//! ```
+//! use logrotor::{RotatingFileWriter, inspect::Inspection};
+//! use std::io::Write;
+//! # fn main() -> std::io::Result<()> { let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("app.log");
+//! let mut log = RotatingFileWriter::builder(&path).build()?;
+//! writeln!(log, "a record")?;
+//! log.rotate()?;
+//! let seen = Inspection::of(&path)?;
+//! assert_eq!(seen.segments.len(), 2);
+//! assert_eq!(seen.segments[0].unpacked, Some(9));
+//! assert!(seen.segments[1].is_active());
+//! assert!(seen.leftovers.is_empty() && seen.strangers.is_empty());
+//! # Ok(()) }
+//! ```
+//!
+//! Nothing is changed by a look. It is not made at one instant: what workers do meanwhile may be seen or not,
+//! but no segment is left out because it was rotated or packed just then.
+
+use crate::clock::{Timestamp, sleep};
+use crate::error::Result;
+use crate::fs::{self, Entry, EntryKind, FileId, FileLocks, LockKind, OpenFor, Unleased};
+use crate::segment::name::{Key, Name, Naming, Packing};
+use crate::segment::{Location, all_backup_names, mark, size};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// What there is of a log; see the [module](self).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// The log's path, links resolved.
+    pub path: PathBuf,
+    /// Its segments, oldest first, the active one last.
+    pub segments: Vec<SegmentInfo>,
+    /// Who rotates just now; `None` if there is no lock file.
+    pub rotating: Option<Lease>,
+    /// Temporaries that live processes are writing.
+    pub temporaries: Vec<PathBuf>,
+    /// What a process has left that was killed. The next worker clears it up.
+    pub leftovers: Vec<Leftover>,
+    /// What has a name that begins like a backup's and is none, so that it is neither read, counted nor
+    /// removed. The files of a policy beside the log, `app.log.policy.toml`, are not among it.
+    pub strangers: Vec<PathBuf>,
+    /// Bytes free to this user on the file system.
+    pub free_bytes: u64,
+}
+
+/// One segment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SegmentInfo {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What its content is packed with.
+    pub packing: Packing,
+    /// How the file is named; `None` for the active segment.
+    pub naming: Option<Naming>,
+    /// Its size on disk in bytes.
+    pub bytes: u64,
+    /// The size of its content, as the file itself says without being unpacked: gzip in its trailer, where
+    /// 4 GiB count as 0; Zstandard in its header, if the packer has put it there, as this crate does.
+    pub unpacked: Option<u64>,
+    /// When it was begun: the birth of its file, which our packed backups have noted. `None` if that is not
+    /// known. A copy is born when it is made, but never counts as begun after its last change.
+    pub begun: Option<SystemTime>,
+    /// When it was last written to; packing does not change it.
+    pub modified: SystemTime,
+    /// When it was rotated away, by its name; `None` if that does not tell.
+    pub rotated: Option<SystemTime>,
+    /// Who has it open.
+    pub lease: Lease,
+}
+
+impl SegmentInfo {
+    /// Whether it is the one that is written to.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.naming.is_none()
+    }
+}
+
+/// Whether a file is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lease {
+    /// By nobody.
+    Free,
+    /// By these; none of them is known if the system does not say.
+    Held(Vec<Holder>),
+    /// It cannot be told without disturbing somebody.
+    Unknown,
+}
+
+impl Lease {
+    /// Those who are known to have it.
+    #[must_use]
+    pub fn holders(&self) -> &[Holder] {
+        match self {
+            Self::Held(holders) => holders,
+            Self::Free | Self::Unknown => &[],
+        }
+    }
+}
+
+/// A process that has a file in use.
+///
+/// # Platform
+/// Linux tells who it is, of processes that this one may see. Elsewhere there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// The name of its program, perhaps cut short.
+    pub program: Option<String>,
+    /// What it does with the file, as far as can be seen.
+    pub role: Role,
+}
+
+/// What a process has a segment in use for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// It may append to it.
+    Worker,
+    /// It reads it.
+    Reader,
+    /// It has it for itself, to pack or to remove it; or, of the lock file, to rotate.
+    Maintenance,
+    /// It belongs to another user, so that this cannot be seen.
+    Unknown,
+}
+
+/// What is left of something half done. It is harmless, and the next worker that opens or rotates the
+/// log clears it up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Leftover {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// What it is.
+    pub kind: LeftoverKind,
+}
+
+/// What a [`Leftover`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeftoverKind {
+    /// A file that was being made when its process died.
+    Temporary,
+    /// A plain backup that was packed, and not removed any more.
+    Twin,
+    /// A rotation lock that nobody holds.
+    LockFile,
+}
+
+/// How often a look is repeated because the log was rotated meanwhile.
+const MAX_ROUNDS: usize = 8;
+
+impl Inspection {
+    /// Looks at the log at `path`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile) if the path is no file name, or names a directory,
+    /// a device or a pipe. [`ErrorKind::Io`](crate::ErrorKind::Io) if there is neither such a file nor a
+    /// backup of it, or its directory cannot be read.
+    pub fn of(path: impl AsRef<Path>) -> Result<Self> {
+        let given = path.as_ref();
+        let location = Location::find(given)?;
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            let before = location.active()?.map(|entry| entry.id);
+            let mut seen = Look::new(&location)?;
+            let active = location.active()?;
+            // A rotation in between would leave a segment out: neither a backup yet nor active any more.
+            if before == active.map(|entry| entry.id) || rounds == MAX_ROUNDS {
+                seen.backups.sort_by_key(|(name, _)| name.key);
+                return seen.assemble(given, active);
+            }
+        }
+    }
+
+    /// Bytes that the log takes up on disk: its segments, temporaries and leftovers.
+    ///
+    /// # Errors
+    /// If a temporary cannot be looked at.
+    pub fn bytes(&self) -> Result<u64> {
+        let segments: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
+        let leftovers: u64 = self.leftovers.iter().map(|leftover| leftover.bytes).sum();
+        let mut bytes = segments + leftovers;
+        for path in &self.temporaries {
+            bytes += fs::stat(path)?.map_or(0, |entry| entry.len);
+        }
+        Ok(bytes)
+    }
+
+    /// The processes that have a segment open to append to it, each once.
+    ///
+    /// # Platform
+    /// As [`Holder`].
+    #[must_use]
+    pub fn workers(&self) -> Vec<Holder> {
+        let holders = self.segments.iter().flat_map(|segment| segment.lease.holders());
+        let workers = holders.filter(|holder| holder.role == Role::Worker);
+        let by_pid: BTreeMap<_, _> = workers.map(|worker| (worker.pid, worker.clone())).collect();
+        by_pid.into_values().collect()
+    }
+
+    /// How the newest backup is named; `None` if there is none.
+    #[must_use]
+    pub fn naming(&self) -> Option<Naming> {
+        self.segments.iter().rev().find_map(|segment| segment.naming)
+    }
+}
+
+/// What a log's directory holds.
+struct Look<'a> {
+    location: &'a Location,
+    locks: FileLocks,
+    backups: Vec<(Name, Entry)>,
+    temporaries: Vec<(PathBuf, u64)>,
+    strangers: BTreeSet<PathBuf>,
+}
+
+impl<'a> Look<'a> {
+    fn new(location: &'a Location) -> Result<Self> {
+        // One that is packed between two looks is in the second under its new name.
+        let mut names: Vec<_> = all_backup_names(location)?;
+        names.extend(all_backup_names(location)?);
+        names.sort_unstable();
+        names.dedup();
+        let (mut backups, mut strangers) = (Vec::new(), BTreeSet::new());
+        for name in names {
+            let path = location.backup_path(name);
+            match fs::stat(&path)? {
+                Some(entry) if entry.kind == EntryKind::File => backups.push((name, entry)),
+                Some(_) => drop(strangers.insert(path)),
+                None => {}
+            }
+        }
+        let mut temporaries = Vec::new();
+        for name in fs::names(location.dir())? {
+            let path = location.dir().join(&name);
+            if location.is_temporary(&name) {
+                temporaries.extend(fs::stat(&path)?.map(|entry| (path, entry.len)));
+            } else if location.is_like_ours(&name) {
+                strangers.insert(path);
+            }
+        }
+        Ok(Self { location, locks: fs::file_locks(), backups, temporaries, strangers })
+    }
+
+    fn assemble(mut self, given: &Path, active: Option<Entry>) -> Result<Inspection> {
+        let mut leftovers = self.take_twins()?;
+        self.order();
+        let mut segments = Vec::new();
+        for (name, entry) in &self.backups {
+            let path = self.location.backup_path(*name);
+            segments.push(self.segment(path, Some(*name), *entry)?);
+        }
+        if let Some(entry) = active {
+            segments.push(self.segment(self.location.path().to_owned(), None, entry)?);
+        }
+        if segments.is_empty() {
+            return Err(crate::reader::no_log(given));
+        }
+        let mut temporaries = Vec::new();
+        for (path, bytes) in std::mem::take(&mut self.temporaries) {
+            match probe(&path)? {
+                Lease::Free => {
+                    leftovers.push(Leftover { path, bytes, kind: LeftoverKind::Temporary });
+                }
+                _ => temporaries.push(path),
+            }
+        }
+        let rotating = self.rotating()?;
+        if let Some((Lease::Free, bytes)) = &rotating {
+            let (path, bytes) = (self.location.lock_path(), *bytes);
+            leftovers.push(Leftover { path, bytes, kind: LeftoverKind::LockFile });
+        }
+        Ok(Inspection {
+            path: self.location.path().to_owned(),
+            segments,
+            rotating: rotating.map(|(lease, _)| lease),
+            temporaries,
+            leftovers,
+            strangers: self.strangers.into_iter().collect(),
+            free_bytes: fs::free_space(self.location.dir())?,
+        })
+    }
+
+    /// Of a backup that is there in two forms, takes out the one that does not count.
+    fn take_twins(&mut self) -> Result<Vec<Leftover>> {
+        let mut leftovers = Vec::new();
+        let mut kept: Vec<(Name, Entry)> = Vec::new();
+        for (name, entry) in std::mem::take(&mut self.backups) {
+            let Some((plain, older)) =
+                kept.last().copied().filter(|(last, _)| last.key == name.key)
+            else {
+                kept.push((name, entry));
+                continue;
+            };
+            if plain.packing != Packing::Plain || older.modified != entry.modified {
+                // Somebody else is packing it there.
+                self.strangers.insert(self.location.backup_path(name));
+                continue;
+            }
+            kept.pop();
+            kept.push((name, entry));
+            let path = self.location.backup_path(plain);
+            if self.lease(&path, older.id, true)? == Lease::Free && fs::stat(&path)?.is_some() {
+                leftovers.push(Leftover { path, bytes: older.len, kind: LeftoverKind::Twin });
+            }
+        }
+        self.backups = kept;
+        Ok(leftovers)
+    }
+
+    /// Brings backups with names of both kinds into the order in which they are [read](crate::reader).
+    fn order(&mut self) {
+        let at = self.backups.partition_point(|(name, _)| matches!(name.key, Key::Time(_)));
+        let newest_time = at.checked_sub(1).map(|last| self.backups[last].0.key);
+        let newest_number = self.backups.last().filter(|_| at < self.backups.len());
+        let (Some(Key::Time(time)), Some((_, entry))) = (newest_time, newest_number) else {
+            return;
+        };
+        if Timestamp::from(entry.modified) <= time {
+            self.backups.rotate_left(at);
+        }
+    }
+
+    fn segment(&self, path: PathBuf, name: Option<Name>, entry: Entry) -> Result<SegmentInfo> {
+        let packing = name.map_or(Packing::Plain, |name| name.packing);
+        let (begun, unpacked) = match packing {
+            Packing::Plain => (entry.born, Some(entry.len)),
+            _ => said(&path, packing, entry),
+        };
+        Ok(SegmentInfo {
+            packing,
+            naming: name.map(|name| name.key.naming()),
+            bytes: entry.len,
+            unpacked,
+            begun: begun.map(|begun| begun.min(entry.modified)),
+            modified: entry.modified,
+            rotated: match name.map(|name| name.key) {
+                Some(Key::Time(time)) => Some(time.into()),
+                _ => None,
+            },
+            lease: self.lease(&path, entry.id, name.is_some())?,
+            path,
+        })
+    }
+
+    /// Who has a segment open. One that is still written to is not tried: that might make a worker wait.
+    fn lease(&self, path: &Path, id: FileId, is_backup: bool) -> Result<Lease> {
+        match self.locks.holders(id) {
+            Some(holders) if !holders.is_empty() => Ok(held(id, holders)),
+            _ if is_backup => probe(path),
+            Some(_) => Ok(Lease::Free),
+            None => Ok(Lease::Unknown),
+        }
+    }
+
+    /// Who holds the rotation lock, and the lock file's size; `None` if there is none.
+    fn rotating(&self) -> Result<Option<(Lease, u64)>> {
+        // Whoever makes it locks it next. One that is nobody's is so at a second look.
+        const MOMENT: Duration = Duration::from_millis(20);
+        let path = self.location.lock_path();
+        let Some(entry) = fs::stat(&path)? else { return Ok(None) };
+        if let Some(holders) = self.locks.holders(entry.id).filter(|holders| !holders.is_empty()) {
+            return Ok(Some((held(entry.id, holders), entry.len)));
+        }
+        sleep(MOMENT);
+        let Some(later) = fs::stat(&path)? else { return Ok(None) };
+        let Some(file) = fs::open_lock_read(&path)? else { return Ok(None) };
+        let is_free = later.id == entry.id && fs::try_lock(&file, LockKind::Shared, &path)?;
+        let lease = if is_free { Lease::Free } else { Lease::Held(Vec::new()) };
+        Ok(Some((lease, entry.len)))
+    }
+}
+
+/// What a packed file says of its content: when it was begun, and its length.
+fn said(path: &Path, packing: Packing, entry: Entry) -> (Option<SystemTime>, Option<u64>) {
+    let (mut start, mut end) = ([0; size::START], [0; size::END]);
+    let mut read = || -> Result<Option<(usize, usize)>> {
+        let Some(file) = fs::open_segment(path)? else { return Ok(None) };
+        let tail = entry.len.saturating_sub(size::END as u64);
+        Ok(Some((
+            fs::read_start(&file, &mut start, path)?,
+            fs::read_at(&file, &mut end, tail, path)?,
+        )))
+    };
+    // One that cannot be read says nothing.
+    let Ok(Some((from_start, from_end))) = read() else { return (None, None) };
+    let (start, end) = (&start[..from_start], &end[..from_end]);
+    let begun = mark::parse(packing, &start[..start.len().min(mark::REACH)]);
+    (begun.map(SystemTime::from), size::unpacked(packing, start, end, entry.len))
+}
+
+/// Whether somebody has a file in use, by an attempt to take it, which is given up at once.
+fn probe(path: &Path) -> Result<Lease> {
+    match fs::open_unleased(path) {
+        Ok(Unleased::Leased) => Ok(Lease::Held(Vec::new())),
+        Ok(Unleased::Ours(_) | Unleased::Gone) => Ok(Lease::Free),
+        Err(error) if error.kind() == crate::ErrorKind::Io => Ok(Lease::Unknown),
+        Err(error) => Err(error),
+    }
+}
+
+fn held(id: FileId, holders: Vec<(LockKind, u32)>) -> Lease {
+    let holder = |(kind, pid)| Holder {
+        pid,
+        program: fs::process_name(pid),
+        role: match (kind, fs::open_for(pid, id)) {
+            (LockKind::Exclusive, _) => Role::Maintenance,
+            (LockKind::Shared, Some(OpenFor::Appending)) => Role::Worker,
+            (LockKind::Shared, Some(OpenFor::Reading)) => Role::Reader,
+            (LockKind::Shared, None) => Role::Unknown,
+        },
+    };
+    let mut holders: Vec<_> = holders.into_iter().map(holder).collect();
+    holders.sort_by_key(|holder| holder.pid);
+    holders.dedup();
+    Lease::Held(holders)
+}

@@ -1,0 +1,97 @@
+//! Who has a file open and locked, as Linux's `/proc` tells. Contracts: see the parent module.
+
+use super::{FileId, FileLocks, LockKind, OpenFor};
+use rustix::fs::{OFlags, makedev};
+use std::fs::read_to_string;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+pub(crate) fn file_locks() -> io::Result<FileLocks> {
+    Ok(FileLocks(Some(read_to_string("/proc/locks")?.lines().filter_map(parse_lock).collect())))
+}
+
+/// One line of `/proc/locks`, as in `1: FLOCK  ADVISORY  READ 4121 08:01:1234 0 EOF`. Those who wait have
+/// an arrow in the second place, and are left out.
+fn parse_lock(line: &str) -> Option<(FileId, LockKind, u32)> {
+    let mut words = line.split_ascii_whitespace().skip(1);
+    if words.next()? != "FLOCK" {
+        return None;
+    }
+    let kind = match words.nth(1)? {
+        "READ" => LockKind::Shared,
+        "WRITE" => LockKind::Exclusive,
+        _ => return None,
+    };
+    let pid = words.next()?.parse().ok()?;
+    let mut place = words.next()?.split(':');
+    let major = u32::from_str_radix(place.next()?, 16).ok()?;
+    let minor = u32::from_str_radix(place.next()?, 16).ok()?;
+    let index = place.next()?.parse().ok()?;
+    Some((FileId { volume: makedev(major, minor), index }, kind, pid))
+}
+
+pub(crate) fn open_for(pid: u32, id: FileId) -> Option<OpenFor> {
+    let mut found = None;
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+        let is_it = |meta: std::fs::Metadata| (meta.dev(), meta.ino()) == (id.volume, id.index);
+        if !std::fs::metadata(entry.path()).is_ok_and(is_it) {
+            continue;
+        }
+        let info =
+            read_to_string(Path::new(&format!("/proc/{pid}/fdinfo")).join(entry.file_name()));
+        match info.ok().as_deref().and_then(parse_flags) {
+            Some(flags) if flags.contains(OFlags::APPEND) => return Some(OpenFor::Appending),
+            Some(_) => found = Some(OpenFor::Reading),
+            None => {}
+        }
+    }
+    found
+}
+
+/// The `flags` of `/proc/<pid>/fdinfo/<fd>`, which are octal.
+fn parse_flags(info: &str) -> Option<OFlags> {
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    Some(OFlags::from_bits_retain(u32::from_str_radix(flags.trim(), 8).ok()?))
+}
+
+pub(crate) fn process_name(pid: u32) -> Option<String> {
+    Some(read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_lines_are_read_and_waiters_left_out() {
+        let line = "12: FLOCK  ADVISORY  READ 4121 fd:0a:1234 0 EOF";
+        let id = FileId { volume: makedev(0xfd, 0x0a), index: 1234 };
+        assert_eq!(parse_lock(line), Some((id, LockKind::Shared, 4121)));
+        for other in [
+            "12: -> FLOCK  ADVISORY  WRITE 4121 fd:0a:1234 0 EOF",
+            "12: POSIX  ADVISORY  WRITE 4121 fd:0a:1234 0 EOF",
+            "12: FLOCK  ADVISORY  WRITE 4121",
+            "",
+        ] {
+            assert_eq!(parse_lock(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn own_handle_is_found_with_what_it_is_open_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let pid = std::process::id();
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        let id = crate::sys::fstat(&file).unwrap().id;
+        assert_eq!(open_for(pid, id), Some(OpenFor::Appending));
+        fs4::FileExt::lock_shared(&file).unwrap();
+        assert_eq!(file_locks().unwrap().holders(id), Some(vec![(LockKind::Shared, pid)]));
+        drop(file);
+        let _file = std::fs::File::open(&path).unwrap();
+        assert_eq!(open_for(pid, id), Some(OpenFor::Reading));
+        assert_eq!(file_locks().unwrap().holders(id), Some(Vec::new()));
+        assert!(process_name(pid).is_some_and(|name| !name.is_empty()));
+    }
+}

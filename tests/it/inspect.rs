@@ -1,0 +1,162 @@
+//! A log as it is seen from outside.
+
+use crate::support::{Dir, eventually};
+use logrotor::inspect::{Inspection, Lease, LeftoverKind, Role};
+use logrotor::{Compression, ErrorKind, Naming, Packing, reader::LogReader};
+use std::fs;
+use std::io::Write;
+
+fn look(dir: &Dir) -> Inspection {
+    Inspection::of(dir.log()).unwrap()
+}
+
+/// A log with two packed backups, a plain one that is held open, and an active segment.
+fn packed(dir: &Dir, compression: Compression, naming: Naming) {
+    let mut log = dir.writer().compression(compression).naming(naming).build().unwrap();
+    for number in 0..2 {
+        writeln!(log, "{}", format!("record {number} ").repeat(100)).unwrap();
+        log.rotate().unwrap();
+    }
+    log.close().unwrap();
+    assert!(dir.backups().iter().all(|name| name.contains("z")), "{:?}", dir.names());
+    let mut log = dir.writer().naming(naming).build().unwrap();
+    writeln!(log, "plain").unwrap();
+    log.rotate().unwrap();
+    writeln!(log, "active").unwrap();
+}
+
+#[test]
+fn segments_are_told_in_order_with_sizes_and_times() {
+    #[cfg(feature = "zstd")]
+    let codecs = [(Compression::Gzip, Packing::Gzip), (Compression::Zstd, Packing::Zstd)];
+    #[cfg(not(feature = "zstd"))]
+    let codecs = [(Compression::Gzip, Packing::Gzip)];
+    for (compression, packing) in codecs {
+        for naming in [Naming::Timestamp, Naming::Number] {
+            let dir = Dir::new();
+            packed(&dir, compression, naming);
+            let seen = look(&dir);
+            let names: Vec<_> = seen
+                .segments
+                .iter()
+                .map(|segment| segment.path.file_name().unwrap().to_str().unwrap().to_owned())
+                .collect();
+            assert_eq!(names[..3], dir.backups());
+            assert_eq!(names[3], "app.log");
+            let packings: Vec<_> = seen.segments.iter().map(|segment| segment.packing).collect();
+            assert_eq!(packings, [packing, packing, Packing::Plain, Packing::Plain]);
+            let unpacked: Vec<_> = seen.segments.iter().map(|segment| segment.unpacked).collect();
+            assert_eq!(unpacked, [Some(901), Some(901), Some(6), Some(7)]);
+            assert_eq!(seen.naming(), Some(naming));
+            assert!(seen.segments[..3].iter().all(|s| s.naming == Some(naming) && !s.is_active()));
+            for segment in &seen.segments {
+                let has_time = naming == Naming::Timestamp && !segment.is_active();
+                assert_eq!(segment.rotated.is_some(), has_time);
+                assert!(segment.begun.is_none_or(|begun| begun <= segment.modified));
+            }
+            assert!(
+                seen.leftovers.is_empty() && seen.strangers.is_empty() && seen.rotating.is_none()
+            );
+            assert_eq!(seen.bytes().unwrap(), seen.segments.iter().map(|s| s.bytes).sum::<u64>());
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn workers_and_readers_are_named_where_they_have_a_segment_open() {
+    let dir = Dir::new();
+    let mut log = dir.writer().build().unwrap();
+    let mut idle = dir.writer().maintenance(logrotor::Maintenance::Inline).build().unwrap();
+    writeln!(idle, "one").unwrap();
+    log.rotate().unwrap();
+    writeln!(log, "two").unwrap();
+    let me = std::process::id();
+    let roles = |lease: &Lease| lease.holders().iter().map(|h| (h.pid, h.role)).collect::<Vec<_>>();
+    let seen = look(&dir);
+    assert_eq!(roles(&seen.segments[0].lease), [(me, Role::Worker)], "the idle one");
+    assert_eq!(roles(&seen.segments[1].lease), [(me, Role::Worker)]);
+    let workers = seen.workers();
+    assert_eq!(workers.len(), 1);
+    assert!(workers[0].program.as_deref().is_some_and(|program| !program.is_empty()));
+    drop((log, idle));
+    eventually("nobody has it open", || {
+        look(&dir).segments.iter().all(|segment| segment.lease == Lease::Free)
+    });
+    let mut reader = LogReader::open(dir.log()).unwrap();
+    reader.records().next().unwrap().unwrap();
+    assert_eq!(roles(&look(&dir).segments[0].lease), [(me, Role::Reader)]);
+}
+
+#[test]
+fn leftovers_and_strangers_are_told_apart_from_what_lives() {
+    let dir = Dir::new();
+    packed(&dir, Compression::Gzip, Naming::Timestamp);
+    let backups = dir.backups();
+    let twin = backups[0].strip_suffix(".gz").unwrap().to_owned();
+    let temporary = ".app.log.abcdefghijkl.tmp";
+    for name in [temporary, &twin, "app.log.lock", "app.log.old", "app.log.1.bz2"] {
+        fs::write(dir.file(name), "x").unwrap();
+    }
+    fs::write(dir.file("app.log.policy.toml"), "").unwrap();
+    fs::write(dir.file("app.logs"), "").unwrap();
+    fs::create_dir(dir.file("app.log.7")).unwrap();
+    let modified = fs::metadata(dir.file(&backups[0])).unwrap().modified().unwrap();
+    fs::File::options().append(true).open(dir.file(&twin)).unwrap().set_modified(modified).unwrap();
+    // One that is being made.
+    let live = logrotor::atomic::AtomicFile::options().open(dir.file("app.log.9")).unwrap();
+
+    let seen = look(&dir);
+    let told: Vec<_> = seen.leftovers.iter().map(|left| (left.path.clone(), left.kind)).collect();
+    let dir_path = fs::canonicalize(dir.path()).unwrap();
+    let expected = [
+        (dir_path.join(&twin), LeftoverKind::Twin),
+        (dir_path.join(temporary), LeftoverKind::Temporary),
+        (dir_path.join("app.log.lock"), LeftoverKind::LockFile),
+    ];
+    assert_eq!(told, expected);
+    let strangers = ["app.log.1.bz2", "app.log.7", "app.log.old"].map(|name| dir_path.join(name));
+    assert_eq!(seen.strangers, strangers);
+    assert_eq!(seen.temporaries.len(), 1);
+    assert_eq!(seen.segments.len(), 4);
+    drop(live);
+
+    let lock = logrotor::FileLock::open(dir.file("app.log.lock")).unwrap();
+    let _guard = lock.exclusive(logrotor::Wait::Never).unwrap();
+    let seen = look(&dir);
+    assert!(matches!(seen.rotating, Some(Lease::Held(_))), "{:?}", seen.rotating);
+    assert_eq!(seen.leftovers.len(), 2);
+}
+
+#[test]
+fn nothing_there_is_an_error_and_so_is_a_directory() {
+    let dir = Dir::new();
+    let error = Inspection::of(dir.log()).unwrap_err();
+    assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
+    fs::create_dir(dir.log()).unwrap();
+    assert_eq!(Inspection::of(dir.log()).unwrap_err().kind(), ErrorKind::NotAFile);
+    assert_eq!(dir.names(), ["app.log"]);
+}
+
+#[test]
+fn no_segment_is_left_out_while_the_log_is_rotated_and_packed() {
+    let dir = Dir::new();
+    let mut log = dir.writer().compression(Compression::Gzip).build().unwrap();
+    writeln!(log, "first").unwrap();
+    let rotations = 200;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut log = log.clone();
+            for number in 0..rotations {
+                writeln!(log, "{number}").unwrap();
+                log.rotate().unwrap();
+            }
+        });
+        let mut last = 0;
+        while last < rotations {
+            let seen = look(&dir).segments;
+            assert!(seen.last().unwrap().is_active() && seen.len() > last, "{last} {seen:?}");
+            last = seen.len() - 1;
+        }
+    });
+}

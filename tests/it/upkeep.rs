@@ -1,0 +1,86 @@
+//! Maintenance by a process that does not write to the log.
+
+use crate::support::Dir;
+use logrotor::{Compression, Config, Naming, Upkeep};
+use std::io::Write;
+
+fn log_of_three(dir: &Dir, naming: Naming) -> logrotor::RotatingFileWriter {
+    let mut log = dir.writer().naming(naming).build().unwrap();
+    for number in 0..3 {
+        writeln!(log, "record {number}").unwrap();
+        log.rotate().unwrap();
+    }
+    writeln!(log, "record 3").unwrap();
+    log
+}
+
+fn upkeep(dir: &Dir, config: &Config) -> Upkeep {
+    Upkeep::new(dir.log(), config, |_| {}).unwrap()
+}
+
+#[test]
+fn plan_touches_nothing_and_is_what_is_done() {
+    for naming in [Naming::Timestamp, Naming::Number] {
+        let dir = Dir::new();
+        let _log = log_of_three(&dir, naming);
+        let mut config = Config::default();
+        (config.naming, config.compression) = (naming, Compression::Gzip);
+        config.max_backups = Some(2);
+        let (before, backups) = (dir.names(), dir.backups());
+        let upkeep = upkeep(&dir, &config);
+        let plan = upkeep.plan().unwrap();
+        let names = |segments: &[logrotor::Segment]| {
+            let name =
+                |s: &logrotor::Segment| s.path.file_name().unwrap().to_str().unwrap().to_owned();
+            segments.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&plan.prune), backups[..1]);
+        assert_eq!(names(&plan.compress), backups[1..]);
+        assert_eq!(dir.names(), before);
+
+        let done = upkeep.run(&|| true).unwrap();
+        assert_eq!((done.pruned, done.compressions, done.deferrals), (1, 2, 0));
+        let packed: Vec<_> = backups[1..].iter().map(|name| format!("{name}.gz")).collect();
+        assert_eq!(dir.backups(), packed);
+        assert_eq!(dir.all_lines(), ["record 1", "record 2", "record 3"]);
+    }
+}
+
+#[test]
+fn what_a_reader_has_open_is_deferred() {
+    let dir = Dir::new();
+    let _log = log_of_three(&dir, Naming::Timestamp);
+    let mut reader = logrotor::reader::LogReader::open(dir.log()).unwrap();
+    reader.records().next().unwrap().unwrap();
+    let mut config = Config::default();
+    config.max_backups = Some(0);
+    let done = upkeep(&dir, &config).run(&|| true).unwrap();
+    let held = usize::from(cfg!(unix));
+    assert_eq!((done.pruned, done.deferrals), (3 - held as u64, held as u64));
+    assert_eq!(dir.backups().len(), held);
+}
+
+#[test]
+fn what_is_given_up_half_way_leaves_the_plain_backup() {
+    let dir = Dir::new();
+    let _log = log_of_three(&dir, Naming::Timestamp);
+    let mut config = Config::default();
+    config.compression = Compression::Gzip;
+    let before = dir.names();
+    let asked = std::cell::Cell::new(0);
+    let stop_in_the_copy = || asked.replace(asked.get() + 1) < 1;
+    let done = upkeep(&dir, &config).run(&stop_in_the_copy).unwrap();
+    assert_eq!((done.compressions, dir.names()), (0, before));
+}
+
+#[test]
+fn no_log_is_made_and_impossible_settings_are_refused() {
+    let dir = Dir::new();
+    let mut config = Config::default();
+    assert!(upkeep(&dir, &config).plan().unwrap().prune.is_empty());
+    upkeep(&dir, &config).run(&|| true).unwrap();
+    assert_eq!(dir.names(), Vec::<String>::new());
+    config.max_size = 0;
+    let error = Upkeep::new(dir.log(), &config, |_| {}).unwrap_err();
+    assert_eq!(error.kind(), logrotor::ErrorKind::InvalidConfig);
+}
