@@ -5,7 +5,7 @@
 use crate::support::{logrotor, text};
 use std::path::Path;
 
-fn compare(name: &str, found: &str) {
+pub(crate) fn compare(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/help").join(name);
     if std::env::var_os("LOGROTOR_BLESS").is_some() {
         std::fs::write(&path, found).unwrap();

@@ -3,4 +3,8 @@
 
 mod docs;
 mod help;
+mod ls;
+mod read;
 mod support;
+mod upkeep;
+mod verify;

@@ -1,14 +1,132 @@
-//! Helpers: the command as a process.
+//! Helpers: the command as a process, and workers as others.
 
-use std::process::Command;
+use logrotor::{Compression, RotatingFileWriter};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
 /// The command, to be given its arguments.
 pub(crate) fn logrotor<const N: usize>(args: [&str; N]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_logrotor"));
-    command.args(args).env("COLUMNS", "100").env_remove("NO_COLOR");
+    command.args(args).env("COLUMNS", "100").env("TZ", "UTC").env_remove("NO_COLOR");
     command
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A temporary directory with a log `app.log` in it.
+pub(crate) struct Dir(tempfile::TempDir);
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.file("app.log")
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn writer(&self) -> RotatingFileWriter {
+        RotatingFileWriter::builder(self.log()).build().unwrap()
+    }
+
+    /// The command with a verb and this log, in this directory.
+    pub(crate) fn command<const N: usize>(&self, verb: &str, args: [&str; N]) -> Command {
+        let mut command = logrotor([verb, "app.log"]);
+        command.args(args).current_dir(self.0.path());
+        command
+    }
+
+    /// Runs a verb on this log.
+    pub(crate) fn run<const N: usize>(&self, verb: &str, args: [&str; N]) -> Output {
+        self.command(verb, args).output().unwrap()
+    }
+
+    /// Runs a verb that must succeed, and say nothing on standard error.
+    #[track_caller]
+    pub(crate) fn ok<const N: usize>(&self, verb: &str, args: [&str; N]) -> String {
+        let output = self.run(verb, args);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        text(&output.stdout)
+    }
+
+    /// As [`ok`](Self::ok), with JSON.
+    #[track_caller]
+    pub(crate) fn json<const N: usize>(&self, verb: &str, args: [&str; N]) -> serde_json::Value {
+        let output = self.command(verb, args).arg("--json").output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    /// All names in the directory, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// The names of the backups, with names by time, oldest first.
+    pub(crate) fn backups(&self) -> Vec<String> {
+        let names = self.names().into_iter();
+        names.filter(|name| name.starts_with("app.log.2")).collect()
+    }
+}
+
+/// A log with three backups of 1000 lines each and an active segment of five; the lines are numbers from 0.
+pub(crate) fn log_of_numbers(compression: Compression) -> Dir {
+    let dir = Dir::new();
+    let mut log = RotatingFileWriter::builder(dir.log()).compression(compression).build().unwrap();
+    for number in 0..3005 {
+        writeln!(log, "{number}").unwrap();
+        if number % 1000 == 999 {
+            log.rotate().unwrap();
+        }
+    }
+    log.close().unwrap();
+    assert_eq!(dir.backups().len(), 3);
+    dir
+}
+
+/// A process that appends `count` lines `<name> <number>` to a log in small packed segments.
+pub(crate) struct Worker(Child);
+
+impl Worker {
+    pub(crate) fn start(log: &Path, name: u32, count: u32) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["support::worker_process", "--exact", "--ignored"]);
+        command.env("LOGROTOR_TEST_LOG", log);
+        command.env("LOGROTOR_TEST_WORK", format!("{name} {count}"));
+        Self(command.stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    pub(crate) fn finish(mut self) {
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+/// What a worker's lines are, in no order.
+pub(crate) fn work(names: std::ops::Range<u32>, count: u32) -> Vec<String> {
+    let lines = names.flat_map(|name| (0..count).map(move |number| format!("{name} {number}")));
+    let mut lines: Vec<_> = lines.collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+#[ignore = "the process of a `Worker`"]
+fn worker_process() {
+    let work = std::env::var("LOGROTOR_TEST_WORK").unwrap();
+    let (name, count) = work.split_once(' ').unwrap();
+    let log = RotatingFileWriter::builder(std::env::var_os("LOGROTOR_TEST_LOG").unwrap());
+    let mut log = log.max_size(100).compression(Compression::Gzip).build().unwrap();
+    for number in 0..count.parse::<u32>().unwrap() {
+        writeln!(log, "{name} {number}").unwrap();
+    }
 }

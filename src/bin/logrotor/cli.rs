@@ -1,7 +1,11 @@
 //! The command line: the verbs, and which module does each.
 
+use crate::cat::{Cat, Tail};
 use crate::docs::{Completions, Man};
 use crate::exit::Ending;
+use crate::ls::{Ls, Stat};
+use crate::upkeep::{Compress, Prune, Rotate};
+use crate::verify::Verify;
 use clap::{Parser, Subcommand};
 
 /// Rotating logs that many processes share, and that lose no line.
@@ -14,6 +18,14 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Cat(Cat),
+    Tail(Tail),
+    Ls(Ls),
+    Stat(Stat),
+    Verify(Verify),
+    Rotate(Rotate),
+    Compress(Compress),
+    Prune(Prune),
     Man(Man),
     Completions(Completions),
 }
@@ -25,6 +37,14 @@ understood. Messages go to standard error.";
 impl Cli {
     pub(crate) fn run(self) -> Ending {
         match self.verb {
+            Verb::Cat(cat) => cat.run(),
+            Verb::Tail(tail) => tail.run(),
+            Verb::Ls(ls) => ls.run(),
+            Verb::Stat(stat) => stat.run(),
+            Verb::Verify(verify) => verify.run(),
+            Verb::Rotate(rotate) => rotate.run(),
+            Verb::Compress(compress) => compress.run(),
+            Verb::Prune(prune) => prune.run(),
             Verb::Man(man) => man.run(),
             Verb::Completions(completions) => completions.run(),
         }

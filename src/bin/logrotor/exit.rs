@@ -12,12 +12,15 @@ pub(crate) type Ending = Result<Exit, Failure>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Success,
+    /// It was done, and has found what should not be, or not what was looked for: status 1.
+    Found,
 }
 
 impl Exit {
     fn code(self) -> u8 {
         match self {
             Self::Success => 0,
+            Self::Found => 1,
         }
     }
 }

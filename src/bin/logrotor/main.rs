@@ -3,10 +3,17 @@
 //! Each verb is a module with its options and a `run`; the library does the work. What they share:
 //! how the command ends (`exit`) and how it speaks (`report`).
 
+mod cat;
 mod cli;
 mod docs;
 mod exit;
+mod look;
+mod ls;
+mod progress;
 mod report;
+mod upkeep;
+mod verify;
+mod when;
 
 use clap::Parser;
 use std::process::ExitCode;

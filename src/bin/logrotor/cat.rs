@@ -1,0 +1,268 @@
+//! `cat` and `tail`: a log's records on standard output.
+
+use crate::exit::{Ending, Exit, Failure};
+use crate::look::{self, Colour, Look, Out};
+use crate::progress::{Course, Progress};
+use crate::{report, when};
+use clap::Args;
+use grep_matcher::Matcher;
+use grep_regex::{RegexMatcher, RegexMatcherBuilder};
+use logrotor::inspect::Inspection;
+use logrotor::reader::{Builder, Damage, LogReader, Record};
+use serde_json::json;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// Print a log's records, oldest first, across its backups
+///
+/// What is damaged is told on standard error, and reading goes on after it; then the exit status is 1.
+#[derive(Args)]
+pub(crate) struct Cat {
+    /// The log, as its writers name it
+    log: PathBuf,
+    /// Print what was written from this time on: 2026-11-20T23:57:01Z, 2026-11-20, "2h 30min" ago
+    ///
+    /// Segments that were finished before are left out. So are records that begin with an earlier time in
+    /// the form of RFC 3339, with the lines after them that have none.
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    from: Option<SystemTime>,
+    /// Print what was written up to this time
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    until: Option<SystemTime>,
+    /// Print the newest record first
+    #[arg(long)]
+    reverse: bool,
+    #[command(flatten)]
+    select: Select,
+}
+
+/// Print a log's last records, and follow it across rotations
+///
+/// Unlike `tail -F` it misses no record and prints none twice, however fast the log rotates.
+#[derive(Args)]
+pub(crate) struct Tail {
+    /// The log, as its writers name it
+    log: PathBuf,
+    /// How many records
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    lines: u64,
+    /// Go on as the log grows; there need not be a log yet
+    #[arg(short = 'F', short_alias = 'f', long)]
+    follow: bool,
+    #[command(flatten)]
+    select: Select,
+}
+
+/// Which records are printed, and how.
+#[derive(Args)]
+struct Select {
+    /// Print only records that match this regular expression; none is exit status 1
+    #[arg(long, value_name = "REGEX")]
+    grep: Option<String>,
+    /// Let capitals match small letters
+    #[arg(short, long, requires = "grep")]
+    ignore_case: bool,
+    #[command(flatten)]
+    look: Look,
+}
+
+impl Cat {
+    pub(crate) fn run(self) -> Ending {
+        let mut builder = LogReader::builder(&self.log);
+        builder = self.from.into_iter().fold(builder, Builder::from);
+        builder = self.until.into_iter().fold(builder, Builder::until);
+        if self.reverse {
+            builder = builder.reverse();
+        }
+        // Nobody watches a bar beside what scrolls by.
+        let is_watched = !io::stdout().is_terminal() && !self.reverse;
+        let course = is_watched.then(|| Inspection::of(&self.log).ok()).flatten();
+        let mut print = Print::new(&self.select, (self.from, self.until))?;
+        print.progress = course.map(|seen| {
+            let course = Course::of(&seen);
+            (Progress::new(course.total), course)
+        });
+        print.all(&mut builder.open()?)
+    }
+}
+
+impl Tail {
+    pub(crate) fn run(self) -> Ending {
+        let mut builder = LogReader::builder(&self.log).last(self.lines);
+        if self.follow {
+            builder = builder.follow();
+        }
+        let mut print = Print::new(&self.select, (None, None))?;
+        print.is_live = self.follow;
+        print.all(&mut builder.open()?)
+    }
+}
+
+/// Prints what a reader reads.
+struct Print {
+    out: Out,
+    matcher: Option<RegexMatcher>,
+    look: Look,
+    is_coloured: bool,
+    from: Option<SystemTime>,
+    until: Option<SystemTime>,
+    /// Whether the last record with a time was within the range.
+    is_within: bool,
+    /// Whether somebody waits for each record.
+    is_live: bool,
+    progress: Option<(Progress, Course)>,
+    any: bool,
+    any_damage: bool,
+}
+
+impl Print {
+    fn new(
+        select: &Select,
+        (from, until): (Option<SystemTime>, Option<SystemTime>),
+    ) -> Result<Self, Failure> {
+        let matcher = select.grep.as_ref().map(|pattern| {
+            let mut builder = RegexMatcherBuilder::new();
+            builder.case_insensitive(select.ignore_case).line_terminator(Some(b'\n')).build(pattern)
+        });
+        let matcher = matcher.transpose().map_err(|error| {
+            Failure::usage(format!(
+                "--grep: {error}; a `\\` before a sign makes it an ordinary one"
+            ))
+        })?;
+        Ok(Self {
+            out: look::out(),
+            matcher,
+            look: select.look,
+            is_coloured: select.look.is_coloured(),
+            from,
+            until,
+            is_within: true,
+            is_live: false,
+            progress: None,
+            any: false,
+            any_damage: false,
+        })
+    }
+
+    fn all(mut self, reader: &mut LogReader) -> Ending {
+        let looks_into_records =
+            self.matcher.is_some() || self.look.json || self.from.is_some() || self.until.is_some();
+        if looks_into_records {
+            self.records(reader)?;
+        } else {
+            self.bytes(reader)?;
+        }
+        self.out.flush()?;
+        let nothing = self.matcher.is_some() && !self.any;
+        Ok(if self.any_damage || nothing { Exit::Found } else { Exit::Success })
+    }
+
+    /// The log as it is, byte for byte.
+    fn bytes(&mut self, reader: &mut LogReader) -> Result<(), Failure> {
+        loop {
+            let len = match reader.fill_buf() {
+                Ok([]) => return Ok(()),
+                Ok(bytes) => {
+                    self.out.write_all(bytes)?;
+                    bytes.len()
+                }
+                Err(damage) => {
+                    self.damaged(damage)?;
+                    continue;
+                }
+            };
+            reader.consume(len);
+            self.advance(reader)?;
+        }
+    }
+
+    fn records(&mut self, reader: &mut LogReader) -> Result<(), Failure> {
+        let mut record = Record::new();
+        loop {
+            match reader.read_record(&mut record) {
+                Ok(false) => return Ok(()),
+                Ok(true) if self.is_wanted(&record)? => self.record(&record)?,
+                Ok(true) => {}
+                Err(damage) => self.damaged(damage)?,
+            }
+            self.advance(reader)?;
+        }
+    }
+
+    fn is_wanted(&mut self, record: &Record) -> Result<bool, Failure> {
+        if self.from.is_some() || self.until.is_some() {
+            if let Some(time) = when::of_record(record.bytes()) {
+                self.is_within = self.from.is_none_or(|from| from <= time)
+                    && self.until.is_none_or(|until| time <= until);
+            }
+            if !self.is_within {
+                return Ok(false);
+            }
+        }
+        let Some(matcher) = &self.matcher else { return Ok(true) };
+        matcher.is_match(record.bytes()).map_err(|error| Failure::Failed(error.to_string()))
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), Failure> {
+        self.any = true;
+        if self.look.json {
+            let value = json!({
+                "segment": record.segment().to_string_lossy(),
+                "offset": record.offset(),
+                "record": String::from_utf8_lossy(record.bytes()),
+            });
+            writeln!(self.out, "{value}")?;
+            return Ok(());
+        }
+        match &self.matcher {
+            Some(matcher) if self.is_coloured => highlight(&mut self.out, matcher, record.bytes())?,
+            _ => self.out.write_all(record.bytes())?,
+        }
+        Ok(self.out.write_all(b"\n")?)
+    }
+
+    fn advance(&mut self, reader: &LogReader) -> Result<(), Failure> {
+        if self.is_live {
+            self.out.flush()?;
+        }
+        if let Some((progress, course)) = &mut self.progress {
+            let (segment, offset) = reader.position();
+            let (done, name) = course.done(segment, offset);
+            progress.at(done, &name);
+        }
+        Ok(())
+    }
+
+    /// Tells of damage, after what was read before it.
+    fn damaged(&mut self, damage: impl Into<io::Error>) -> Result<(), Failure> {
+        self.out.flush()?;
+        self.any_damage = true;
+        let error = damage.into();
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Damage>()) {
+            Some(damage) => report::say(damage),
+            None => return Err(Failure::Failed(error.to_string())),
+        }
+        Ok(())
+    }
+}
+
+/// Writes a record with what matches in colour.
+fn highlight(out: &mut Out, matcher: &RegexMatcher, record: &[u8]) -> Result<(), Failure> {
+    let mut spans = Vec::new();
+    let found = matcher.find_iter(record, |span| {
+        spans.push(span);
+        true
+    });
+    found.map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut done = 0;
+    for span in spans.into_iter().filter(|span| !span.is_empty()) {
+        out.write_all(&record[done..span.start()])?;
+        let [before, after] = Colour::Red.around();
+        out.write_all(before.as_bytes())?;
+        out.write_all(&record[span])?;
+        out.write_all(after.as_bytes())?;
+        done = span.end();
+    }
+    Ok(out.write_all(&record[done..])?)
+}

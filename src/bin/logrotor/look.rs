@@ -1,0 +1,184 @@
+//! How output looks: a coloured table for people, columns with tabs for scripts, JSON for programs.
+
+use crate::exit::Failure;
+use chrono::{DateTime, Local};
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::time::SystemTime;
+
+/// How the output looks.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Look {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print a table in colours: `auto` is on a terminal, and without colours if NO_COLOR is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
+    color: When,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Look {
+    /// Whether a person reads it.
+    pub(crate) fn is_table(self) -> bool {
+        self.color == When::Always || io::stdout().is_terminal()
+    }
+
+    pub(crate) fn is_coloured(self) -> bool {
+        match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => io::stdout().is_terminal() && wants_colour(),
+        }
+    }
+}
+
+/// Whether the environment allows colours: <https://no-color.org>.
+pub(crate) fn wants_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Standard output, buffered.
+pub(crate) type Out = BufWriter<StdoutLock<'static>>;
+
+pub(crate) fn out() -> Out {
+    BufWriter::with_capacity(64 * 1024, io::stdout().lock())
+}
+
+/// Prints one JSON document.
+pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
+    let mut out = out();
+    writeln!(out, "{value:#}")?;
+    Ok(out.flush()?)
+}
+
+/// As the escape sequences of terminals have them (ECMA-48, section 8.3.117).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Colour {
+    None,
+    Bold,
+    Dim,
+    Red,
+    Green,
+    Yellow,
+    Cyan,
+}
+
+impl Colour {
+    fn code(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Bold => "1",
+            Self::Dim => "2",
+            Self::Red => "1;31",
+            Self::Green => "32",
+            Self::Yellow => "33",
+            Self::Cyan => "36",
+        }
+    }
+
+    pub(crate) fn paint(self, text: &str) -> String {
+        match self {
+            Self::None => text.to_owned(),
+            colour => {
+                let [before, after] = colour.around();
+                before + text + &after
+            }
+        }
+    }
+
+    /// What goes before and after a text in this colour.
+    pub(crate) fn around(self) -> [String; 2] {
+        [format!("\x1b[{}m", self.code()), "\x1b[0m".to_owned()]
+    }
+}
+
+/// One value: as people read it, and as scripts do.
+pub(crate) struct Cell {
+    shown: String,
+    plain: String,
+    colour: Colour,
+}
+
+impl Cell {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { shown: text.clone(), plain: text, colour: Colour::None }
+    }
+
+    pub(crate) fn new(shown: impl Into<String>, plain: &impl ToString) -> Self {
+        Self { shown: shown.into(), plain: plain.to_string(), colour: Colour::None }
+    }
+
+    /// What is not known.
+    pub(crate) fn none() -> Self {
+        Self::text("-").in_colour(Colour::Dim)
+    }
+
+    pub(crate) fn bytes(bytes: u64) -> Self {
+        Self::new(size(bytes), &bytes)
+    }
+
+    pub(crate) fn time(time: SystemTime) -> Self {
+        let local = DateTime::<Local>::from(time).format("%Y-%m-%d %H:%M").to_string();
+        Self::new(local, &rfc3339(time))
+    }
+
+    pub(crate) fn in_colour(self, colour: Colour) -> Self {
+        Self { colour, ..self }
+    }
+}
+
+/// A column: its title, and whether it is flush right.
+pub(crate) type Column = (&'static str, bool);
+
+/// Prints rows: aligned and under titles for people, else separated by tabs and without.
+pub(crate) fn print_rows(
+    look: Look,
+    columns: &[Column],
+    rows: &[Vec<Cell>],
+) -> Result<(), Failure> {
+    let mut out = out();
+    if !look.is_table() {
+        for row in rows {
+            let row: Vec<_> = row.iter().map(|cell| &*cell.plain).collect();
+            writeln!(out, "{}", row.join("\t"))?;
+        }
+        return Ok(out.flush()?);
+    }
+    let titles = columns.iter().map(|(title, _)| Cell::text(*title).in_colour(Colour::Bold));
+    let titles: Vec<_> = titles.collect();
+    let all = || std::iter::once(&titles).chain(rows);
+    let width = |at: usize| all().map(|row| row[at].shown.chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns.len()).map(width).collect();
+    for row in all() {
+        let cells = row.iter().zip(columns).zip(&widths);
+        let aligned =
+            cells.map(|((cell, (_, is_right)), width)| aligned(look, cell, *is_right, *width));
+        writeln!(out, "{}", aligned.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(out.flush()?)
+}
+
+fn aligned(look: Look, cell: &Cell, is_right: bool, width: usize) -> String {
+    let space = " ".repeat(width.saturating_sub(cell.shown.chars().count()));
+    let text = if look.is_coloured() { cell.colour.paint(&cell.shown) } else { cell.shown.clone() };
+    if is_right { space + &text } else { text + &space }
+}
+
+/// A size as people read it.
+pub(crate) fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}
+
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_micros(time).to_string()
+}

@@ -1,0 +1,296 @@
+//! `ls` and `stat`: a log as it is seen from outside.
+
+use crate::exit::{Ending, Exit, Failure};
+use crate::look::{self, Cell, Colour, Column, Look, rfc3339};
+use crate::progress::name_of;
+use clap::Args;
+use logrotor::inspect::{Holder, Inspection, Lease, LeftoverKind, Role, SegmentInfo};
+use logrotor::{Config, Packing, policy};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// List a log's segments, oldest first
+///
+/// For scripts, off a terminal: one line per segment, with tabs between its name, state, size, unpacked size,
+/// ratio, first and last time (RFC 3339), and who has it open; `-` is what is not known.
+#[derive(Args)]
+pub(crate) struct Ls {
+    /// The log, as its writers name it
+    log: PathBuf,
+    #[command(flatten)]
+    look: Look,
+}
+
+const COLUMNS: [Column; 8] = [
+    ("SEGMENT", false),
+    ("STATE", false),
+    ("SIZE", true),
+    ("UNPACKED", true),
+    ("RATIO", true),
+    ("FIRST", false),
+    ("LAST", false),
+    ("OPEN IN", false),
+];
+
+impl Ls {
+    pub(crate) fn run(self) -> Ending {
+        let seen = Inspection::of(&self.log)?;
+        if self.look.json {
+            look::print_json(&seen.segments.iter().map(segment_json).collect())?;
+        } else {
+            let rows: Vec<_> = seen.segments.iter().map(row).collect();
+            look::print_rows(self.look, &COLUMNS, &rows)?;
+        }
+        Ok(Exit::Success)
+    }
+}
+
+fn row(segment: &SegmentInfo) -> Vec<Cell> {
+    let state = state(segment);
+    let colour = match state {
+        "active" => Colour::Green,
+        "plain" => Colour::None,
+        _ => Colour::Cyan,
+    };
+    vec![
+        Cell::text(name_of(&segment.path)),
+        Cell::text(state).in_colour(colour),
+        Cell::bytes(segment.bytes),
+        segment.unpacked.map_or_else(Cell::none, Cell::bytes),
+        ratio(segment).map_or_else(Cell::none, |ratio| Cell::text(format!("{ratio:.1}"))),
+        segment.begun.map_or_else(Cell::none, Cell::time),
+        Cell::time(segment.modified),
+        lease_cell(&segment.lease),
+    ]
+}
+
+fn state(segment: &SegmentInfo) -> &'static str {
+    match segment.packing {
+        _ if segment.is_active() => "active",
+        Packing::Plain => "plain",
+        Packing::Gzip => "gzip",
+        Packing::Zstd => "zstd",
+        _ => "packed",
+    }
+}
+
+/// How many times as long the content is as the packed file.
+fn ratio(segment: &SegmentInfo) -> Option<f64> {
+    let unpacked = segment.unpacked.filter(|_| segment.packing != Packing::Plain)?;
+    #[allow(clippy::cast_precision_loss, reason = "one digit is shown")]
+    (segment.bytes > 0).then(|| unpacked as f64 / segment.bytes as f64)
+}
+
+fn lease_cell(lease: &Lease) -> Cell {
+    match lease {
+        Lease::Free => Cell::none(),
+        Lease::Held(holders) if !holders.is_empty() => {
+            let shown: Vec<_> = holders.iter().map(shown).collect();
+            Cell::text(shown.join(", ")).in_colour(Colour::Yellow)
+        }
+        Lease::Held(_) => Cell::text("held").in_colour(Colour::Yellow),
+        _ => Cell::text("?").in_colour(Colour::Dim),
+    }
+}
+
+fn shown(holder: &Holder) -> String {
+    let program = holder.program.as_deref().unwrap_or("pid");
+    let role = match role(holder) {
+        "worker" | "unknown" => "",
+        "reader" => " reads",
+        _ => " packs",
+    };
+    format!("{program}[{}]{role}", holder.pid)
+}
+
+fn role(holder: &Holder) -> &'static str {
+    match holder.role {
+        Role::Worker => "worker",
+        Role::Reader => "reader",
+        Role::Maintenance => "maintenance",
+        _ => "unknown",
+    }
+}
+
+fn holder_json(holder: &Holder) -> Value {
+    json!({ "pid": holder.pid, "program": holder.program, "role": role(holder) })
+}
+
+fn lease_json(lease: &Lease) -> Value {
+    match lease {
+        Lease::Free => json!("free"),
+        Lease::Held(holders) => holders.iter().map(holder_json).collect(),
+        _ => json!("unknown"),
+    }
+}
+
+fn segment_json(segment: &SegmentInfo) -> Value {
+    json!({
+        "path": segment.path.to_string_lossy(),
+        "state": state(segment),
+        "bytes": segment.bytes,
+        "unpacked": segment.unpacked,
+        "ratio": ratio(segment),
+        "begun": segment.begun.map(rfc3339),
+        "modified": rfc3339(segment.modified),
+        "rotated": segment.rotated.map(rfc3339),
+        "open_in": lease_json(&segment.lease),
+    })
+}
+
+/// Show a log as a whole: its workers, limits and disk use
+#[derive(Args)]
+pub(crate) struct Stat {
+    /// The log, as its writers name it
+    log: PathBuf,
+    #[command(flatten)]
+    look: Look,
+}
+
+impl Stat {
+    pub(crate) fn run(self) -> Ending {
+        let seen = Inspection::of(&self.log)?;
+        let policy = policy_json(&self.log)?;
+        if self.look.json {
+            look::print_json(&stat_json(&seen, &policy)?)?;
+        } else {
+            let rows: Vec<_> = facts(&seen, &policy)?
+                .into_iter()
+                .map(|(name, cell)| vec![Cell::text(name).in_colour(Colour::Bold), cell])
+                .collect();
+            look::print_rows(self.look, &[("FACT", false), ("VALUE", false)], &rows)?;
+        }
+        Ok(Exit::Success)
+    }
+}
+
+/// The policy beside a log: its version and settings, or what is wrong with it; null if there is none.
+fn policy_json(log: &Path) -> Result<Value, Failure> {
+    let path = policy::path_beside(log);
+    if !path.exists() {
+        return Ok(Value::Null);
+    }
+    match Config::policy().open(&path) {
+        Ok(store) => {
+            let policy = store.current();
+            let settings: Value = serde_json::from_str(&policy.to_json()?)
+                .map_err(|error| Failure::Failed(error.to_string()))?;
+            let trouble = store.trouble().map(|error| error.to_string());
+            Ok(json!({ "version": policy.version(), "trouble": trouble, "settings": settings }))
+        }
+        Err(error) => {
+            Ok(json!({ "version": null, "trouble": error.to_string(), "settings": null }))
+        }
+    }
+}
+
+fn stat_json(seen: &Inspection, policy: &Value) -> Result<Value, Failure> {
+    Ok(json!({
+        "path": seen.path.to_string_lossy(),
+        "segments": seen.segments.len(),
+        "packed": packed(seen),
+        "bytes": seen.bytes()?,
+        "unpacked": unpacked(seen),
+        "free_bytes": seen.free_bytes,
+        "first": first(seen).map(rfc3339),
+        "last": seen.segments.last().map(|segment| rfc3339(segment.modified)),
+        "workers": seen.workers().iter().map(holder_json).collect::<Value>(),
+        "rotating": seen.rotating.as_ref().map(lease_json),
+        "temporaries": paths(&seen.temporaries),
+        "leftovers": leftovers_json(seen),
+        "strangers": paths(&seen.strangers),
+        "policy": policy,
+    }))
+}
+
+pub(crate) fn paths(paths: &[PathBuf]) -> Value {
+    paths.iter().map(|path| path.to_string_lossy()).collect()
+}
+
+pub(crate) fn leftovers_json(seen: &Inspection) -> Value {
+    let leftover = |left: &logrotor::inspect::Leftover| json!({ "path": left.path.to_string_lossy(), "bytes": left.bytes, "kind": kind(left.kind) });
+    seen.leftovers.iter().map(leftover).collect()
+}
+
+pub(crate) fn kind(kind: LeftoverKind) -> &'static str {
+    match kind {
+        LeftoverKind::Temporary => "temporary",
+        LeftoverKind::Twin => "twin",
+        LeftoverKind::LockFile => "lock file",
+        _ => "other",
+    }
+}
+
+fn packed(seen: &Inspection) -> usize {
+    seen.segments.iter().filter(|segment| segment.packing != Packing::Plain).count()
+}
+
+/// How long the content is in all; `None` if a segment does not say.
+fn unpacked(seen: &Inspection) -> Option<u64> {
+    seen.segments.iter().map(|segment| segment.unpacked).sum()
+}
+
+fn first(seen: &Inspection) -> Option<std::time::SystemTime> {
+    seen.segments.first()?.begun
+}
+
+fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>, Failure> {
+    let workers = seen.workers();
+    let names: Vec<_> = workers.iter().map(shown).collect();
+    let is_open = seen.segments.iter().any(|segment| segment.lease == Lease::Unknown);
+    let mut facts = vec![
+        ("log", Cell::text(seen.path.to_string_lossy())),
+        ("segments", Cell::text(seen.segments.len().to_string())),
+        ("packed", Cell::text(packed(seen).to_string())),
+        ("disk use", Cell::bytes(seen.bytes()?)),
+        ("unpacked", unpacked(seen).map_or_else(Cell::none, Cell::bytes)),
+        ("free space", Cell::bytes(seen.free_bytes)),
+        ("first", first(seen).map_or_else(Cell::none, Cell::time)),
+        ("last", seen.segments.last().map_or_else(Cell::none, |last| Cell::time(last.modified))),
+        (
+            "workers",
+            match names.as_slice() {
+                [] if is_open => Cell::text("?").in_colour(Colour::Dim),
+                [] => Cell::none(),
+                names => Cell::text(names.join(", ")).in_colour(Colour::Yellow),
+            },
+        ),
+        ("rotating", seen.rotating.as_ref().map_or_else(Cell::none, lease_cell)),
+        ("being made", Cell::text(seen.temporaries.len().to_string())),
+        ("leftovers", count(seen.leftovers.len())),
+        ("strangers", count(seen.strangers.len())),
+    ];
+    if let Value::Object(policy) = policy {
+        facts.push((
+            "policy",
+            policy["version"].as_u64().map_or_else(Cell::none, |version| {
+                Cell::new(format!("version {version}"), &version)
+            }),
+        ));
+        if let Some(trouble) = policy["trouble"].as_str() {
+            facts.push(("trouble", Cell::text(trouble).in_colour(Colour::Red)));
+        }
+        for limit in LIMITS {
+            let value = &policy["settings"][limit];
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            facts.push((limit, if value.is_null() { Cell::none() } else { Cell::text(text) }));
+        }
+    }
+    Ok(facts)
+}
+
+const LIMITS: [&str; 8] = [
+    "max_size",
+    "max_age",
+    "rotate_every",
+    "max_backups",
+    "max_total_size",
+    "max_backup_age",
+    "min_free_space",
+    "compression",
+];
+
+fn count(number: usize) -> Cell {
+    let colour = if number == 0 { Colour::None } else { Colour::Red };
+    Cell::text(number.to_string()).in_colour(colour)
+}

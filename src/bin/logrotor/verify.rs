@@ -1,0 +1,133 @@
+//! `verify`: whether a log can be read back, all of it.
+
+use crate::exit::{Ending, Exit, Failure};
+use crate::look::{self, Colour, Look};
+use crate::ls::{kind, leftovers_json, paths};
+use crate::progress::{Course, Progress};
+use clap::Args;
+use logrotor::inspect::Inspection;
+use logrotor::reader::{Damage, DamageKind, LogReader};
+use serde_json::{Value, json};
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+
+/// Decode every segment and tell of damage, strays and leftovers
+///
+/// A stray is a file with a name like a backup's that is none: it is neither read nor removed. A leftover is
+/// what a killed process has left; the next writer clears it up. If there is any of these, or damage, the
+/// exit status is 1. Nothing is changed.
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// The log, as its writers name it
+    log: PathBuf,
+    #[command(flatten)]
+    look: Look,
+}
+
+impl Verify {
+    pub(crate) fn run(self) -> Ending {
+        let seen = Inspection::of(&self.log)?;
+        let (bytes, damages) = self.read(&seen)?;
+        if self.look.json {
+            look::print_json(&report_json(&seen, bytes, &damages))?;
+        } else {
+            self.print(&seen, bytes, &damages)?;
+        }
+        let is_sound = damages.is_empty() && seen.leftovers.is_empty() && seen.strangers.is_empty();
+        Ok(if is_sound { Exit::Success } else { Exit::Found })
+    }
+
+    /// Reads the whole log: how many bytes of records there are, and what cannot be read.
+    fn read(&self, seen: &Inspection) -> Result<(u64, Vec<Damage>), Failure> {
+        let mut reader = LogReader::open(&self.log)?;
+        let mut course = Course::of(seen);
+        let mut progress = Progress::new(course.total);
+        let (mut bytes, mut damages) = (0, Vec::new());
+        loop {
+            let len = match reader.fill_buf() {
+                Ok(ready) => ready.len(),
+                Err(error) => {
+                    damages.push(
+                        error
+                            .downcast::<Damage>()
+                            .map_err(|error| Failure::Failed(error.to_string()))?,
+                    );
+                    continue;
+                }
+            };
+            if len == 0 {
+                return Ok((bytes, damages));
+            }
+            reader.consume(len);
+            bytes += len as u64;
+            let (segment, offset) = reader.position();
+            let (done, name) = course.done(segment, offset);
+            progress.at(done, &name);
+        }
+    }
+
+    fn print(&self, seen: &Inspection, bytes: u64, damages: &[Damage]) -> Result<(), Failure> {
+        let mut out = look::out();
+        let paint = |colour: Colour, text: &str| {
+            if self.look.is_coloured() { colour.paint(text) } else { text.to_owned() }
+        };
+        for damage in damages {
+            writeln!(out, "{} {damage}", paint(Colour::Red, "damage:"))?;
+        }
+        for left in &seen.leftovers {
+            let (path, what) = (left.path.display(), kind(left.kind));
+            writeln!(out, "{} `{path}`: {what}", paint(Colour::Yellow, "leftover:"))?;
+        }
+        for path in &seen.strangers {
+            writeln!(out, "{} `{}`", paint(Colour::Yellow, "stray:"), path.display())?;
+        }
+        let counts = [
+            (damages.len(), "damage"),
+            (seen.leftovers.len(), "leftovers"),
+            (seen.strangers.len(), "strays"),
+        ];
+        let found: Vec<_> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{what}: {count}"))
+            .collect();
+        let verdict = match found.is_empty() {
+            true => paint(Colour::Green, "sound"),
+            false => paint(Colour::Red, &found.join(", ")),
+        };
+        let segments = seen.segments.len();
+        writeln!(out, "{segments} segments, {} of records; {verdict}", look::size(bytes))?;
+        Ok(out.flush()?)
+    }
+}
+
+fn report_json(seen: &Inspection, bytes: u64, damages: &[Damage]) -> Value {
+    let damage = |damage: &Damage| {
+        json!({
+            "kind": damage_kind(damage.kind()),
+            "segment": damage.segment().to_string_lossy(),
+            "offset": damage.offset(),
+            "bytes": damage.bytes(),
+            "message": damage.to_string(),
+        })
+    };
+    json!({
+        "path": seen.path.to_string_lossy(),
+        "segments": seen.segments.len(),
+        "bytes": bytes,
+        "damages": damages.iter().map(damage).collect::<Value>(),
+        "leftovers": leftovers_json(seen),
+        "strays": paths(&seen.strangers),
+    })
+}
+
+fn damage_kind(kind: DamageKind) -> &'static str {
+    match kind {
+        DamageKind::Corrupt => "corrupt",
+        DamageKind::Hole => "hole",
+        DamageKind::Missing => "missing",
+        DamageKind::CutShort => "cut short",
+        DamageKind::Unreadable => "unreadable",
+        _ => "other",
+    }
+}

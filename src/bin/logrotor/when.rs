@@ -1,0 +1,82 @@
+//! Times as they are given on the command line, and as they stand at the beginning of records.
+
+use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, TimeZone};
+use std::time::SystemTime;
+
+/// A time: RFC 3339, a date or a date and a time of the local calendar, or a span ago.
+pub(crate) fn parse(text: &str) -> Result<SystemTime, String> {
+    let text = text.trim();
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.into());
+    }
+    if let Some(time) = local(text) {
+        return Ok(time);
+    }
+    let span = humantime::parse_duration(text.trim_end_matches("ago").trim_end()).map_err(|_| {
+        "use a time such as 2026-11-20T23:57:01Z, a date such as 2026-11-20 or \"2026-11-20 23:57\", or how \
+         long ago, such as \"2h 30min\""
+    })?;
+    SystemTime::now().checked_sub(span).ok_or_else(|| "that is too long ago".to_owned())
+}
+
+fn local(text: &str) -> Option<SystemTime> {
+    let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
+    let with_time = |form| NaiveDateTime::parse_from_str(text, form).ok();
+    let time = day()
+        .or_else(|| with_time("%Y-%m-%d %H:%M"))
+        .or_else(|| with_time("%Y-%m-%d %H:%M:%S%.f"))?;
+    // A time that the clock skips in spring is taken for the one an hour later.
+    let found = Local.from_local_datetime(&time).earliest();
+    let later = || Local.from_local_datetime(&(time + chrono::TimeDelta::hours(1))).earliest();
+    Some(found.or_else(later)?.into())
+}
+
+/// The time at the beginning of a record, if it has one there in the form of RFC 3339.
+pub(crate) fn of_record(record: &[u8]) -> Option<SystemTime> {
+    const LONGEST: usize = 40;
+    let start = &record[..record.len().min(LONGEST)];
+    let start = start.strip_prefix(b"[").unwrap_or(start);
+    if !start.first()?.is_ascii_digit() {
+        return None;
+    }
+    let is_end = |byte: &u8| matches!(byte, b' ' | b'\t' | b']' | b',');
+    let end = start.iter().position(is_end).unwrap_or(start.len());
+    let text = std::str::from_utf8(&start[..end]).ok()?;
+    Some(DateTime::parse_from_rfc3339(text).ok()?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn each_form_is_read() {
+        let at = UNIX_EPOCH + Duration::from_secs(1_763_683_021);
+        assert_eq!(parse("2025-11-20T23:57:01Z"), Ok(at));
+        assert_eq!(parse("2025-11-21T00:57:01+01:00"), Ok(at));
+        let midnight = parse("2025-11-20").unwrap();
+        assert_eq!(parse("2025-11-20 00:01"), Ok(midnight + Duration::from_secs(60)));
+        assert_eq!(parse("2025-11-20 00:00:01.5"), Ok(midnight + Duration::from_millis(1500)));
+        for ago in ["2h", "2 hours ago"] {
+            let span = SystemTime::now().duration_since(parse(ago).unwrap()).unwrap();
+            assert!((7200..7260).contains(&span.as_secs()), "{span:?}");
+        }
+        for wrong in ["", "yesterday", "2025-13-01", "12:00"] {
+            assert!(parse(wrong).unwrap_err().contains("2026-11-20T23:57:01Z"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn time_of_a_record_is_at_its_beginning() {
+        let at = UNIX_EPOCH + Duration::from_secs(1_763_683_021);
+        for record in
+            ["2025-11-20T23:57:01Z INFO x", "[2025-11-20T23:57:01.000Z] x", "2025-11-20T23:57:01Z"]
+        {
+            assert_eq!(of_record(record.as_bytes()), Some(at), "{record}");
+        }
+        for record in ["", "INFO 2025-11-20T23:57:01Z", "2025 was a year", "\u{ff}\u{ff}"] {
+            assert_eq!(of_record(record.as_bytes()), None, "{record}");
+        }
+    }
+}

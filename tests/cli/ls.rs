@@ -1,0 +1,123 @@
+//! `ls` and `stat`: tables for people, columns for scripts, JSON for programs.
+
+use crate::help::compare;
+use crate::support::{Dir, Worker, log_of_numbers, text};
+use logrotor::Compression;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// A log of which everything is known: its segments, their sizes and their times.
+fn fixed() -> Dir {
+    let dir = Dir::new();
+    let text = b"a line\n".repeat(1000);
+    let stored = flate2::Compression::none();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), stored);
+    packed.write_all(&text).unwrap();
+    let packed = packed.finish().unwrap();
+    for (hour, name, content) in [
+        (1, "app.log.2025-11-20T11-00-00.000000Z.gz", &packed),
+        (2, "app.log.2025-11-20T12-00-00.000000Z", &text),
+        (3, "app.log", &b"a line\n".to_vec()),
+    ] {
+        let mut file = File::create(dir.file(name)).unwrap();
+        file.write_all(content).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(1_763_632_799 + hour * 3600)).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn table_for_people_is_what_it_was() {
+    let dir = fixed();
+    compare("ls.table", &dir.ok("ls", ["--color", "always"]));
+}
+
+#[test]
+fn lines_for_scripts_are_what_they_were() {
+    let dir = fixed();
+    compare("ls.lines", &dir.ok("ls", []));
+}
+
+#[test]
+fn segments_for_programs_are_what_they_were() {
+    let dir = fixed();
+    let found = dir.json("ls", []);
+    let path = std::fs::canonicalize(dir.log()).unwrap();
+    let expected = json!({
+        "path": path, "state": "active", "bytes": 7, "unpacked": 7, "ratio": null, "open_in": "free",
+        "begun": null, "modified": "2025-11-20T12:59:59.000000Z", "rotated": null,
+    });
+    let mut active = found[2].clone();
+    // Where the file system knows the birth, it counts as no later than the change.
+    assert!(active["begun"].is_null() || active["begun"] == active["modified"]);
+    active["begun"] = Value::Null;
+    assert_eq!(active, expected);
+    assert_eq!((&found[0]["state"], &found[0]["unpacked"]), (&json!("gzip"), &json!(7000)));
+}
+
+/// Runs the command on a terminal of its own, and returns all that it shows there.
+#[cfg(target_os = "linux")]
+fn on_terminal(dir: &Dir, line: &str, no_color: bool) -> String {
+    let mut command = std::process::Command::new("script");
+    let line = format!("{} {line}", env!("CARGO_BIN_EXE_logrotor"));
+    command.args(["-qec", &line, "/dev/null"]).current_dir(dir.file(".")).env("TZ", "UTC");
+    command.env("TERM", "xterm").env_remove("NO_COLOR").stdin(std::process::Stdio::null());
+    if no_color {
+        command.env("NO_COLOR", "1");
+    }
+    let output = command.output().expect("`script`, of util-linux, makes the terminal");
+    text(&output.stdout).replace("\r\n", "\n")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn terminal_gets_a_table_and_colours_unless_they_are_not_wanted() {
+    let dir = fixed();
+    let coloured = dir.ok("ls", ["--color", "always"]);
+    assert!(coloured.contains('\x1b'));
+    assert_eq!(on_terminal(&dir, "ls app.log", false), coloured);
+    let plain = on_terminal(&dir, "ls app.log", true);
+    assert!(plain.starts_with("SEGMENT  ") && !plain.contains('\x1b'), "{plain}");
+    assert_eq!(on_terminal(&dir, "ls app.log --color never", false), plain);
+    assert!(on_terminal(&dir, "ls app.log --json", false).starts_with("[\n"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_has_the_log_open_is_told() {
+    let dir = Dir::new();
+    let log = dir.writer();
+    let me = std::process::id();
+    let found = dir.json("stat", []);
+    assert_eq!(found["workers"][0]["pid"], me);
+    assert_eq!(found["workers"][0]["role"], "worker");
+    let shown = dir.ok("ls", []);
+    assert!(shown.trim_end().ends_with(&format!("[{me}]")), "{shown}");
+    log.close().unwrap();
+    let worker = Worker::start(&dir.log(), 1, 100);
+    worker.finish();
+    assert_eq!(dir.json("stat", [])["workers"], json!([]));
+}
+
+#[test]
+fn stat_tells_of_the_log_and_its_policy() {
+    use logrotor::{Config, policy};
+    let dir = log_of_numbers(Compression::Gzip);
+    std::fs::write(dir.file("app.log.old"), "").unwrap();
+    let found = dir.json("stat", []);
+    assert_eq!((&found["segments"], &found["packed"]), (&json!(4), &json!(3)));
+    assert_eq!((&found["unpacked"], &found["policy"]), (&json!(13_915), &Value::Null));
+    assert_eq!(found["strangers"].as_array().unwrap().len(), 1);
+    let path = policy::path_beside(dir.log());
+    let store = Config::policy().open_or_create(&path, Config::default).unwrap();
+    store.update(|config| config.max_backups = Some(7)).unwrap();
+    let shown = dir.ok("stat", []);
+    assert!(shown.contains("\npolicy\t2\n") && shown.contains("\nmax_backups\t7\n"), "{shown}");
+    let mut damaged = std::fs::read_to_string(&path).unwrap();
+    damaged = damaged.replace("max_backups = 7", "max_backups = 8");
+    std::fs::write(&path, damaged).unwrap();
+    let found = dir.json("stat", []);
+    assert!(found["policy"]["trouble"].as_str().unwrap().contains("checksum"), "{found}");
+}

@@ -1,0 +1,173 @@
+//! `cat` and `tail`.
+
+use crate::support::{Dir, Worker, log_of_numbers, text, work};
+use logrotor::Compression;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Stdio};
+
+fn lines(numbers: impl Iterator<Item = u32>) -> String {
+    numbers.map(|number| format!("{number}\n")).collect()
+}
+
+#[test]
+fn cat_prints_all_of_it_across_packed_backups_in_either_direction() {
+    let dir = log_of_numbers(Compression::Gzip);
+    assert_eq!(dir.ok("cat", []), lines(0..3005));
+    assert_eq!(dir.ok("cat", ["--reverse"]), lines((0..3005).rev()));
+    let dir = log_of_numbers(Compression::Zstd);
+    assert_eq!(dir.ok("cat", []), lines(0..3005));
+}
+
+#[test]
+fn cat_begins_and_ends_at_the_times_that_records_have() {
+    let dir = Dir::new();
+    let ten = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_763_632_800);
+    for (start, name) in [(0, "app.log.2025-11-20T10-20-00.000000Z"), (20, "app.log")] {
+        let mut file = std::fs::File::create(dir.file(name)).unwrap();
+        for minute in start..start + 20 {
+            let record = format!("2025-11-20T10:{minute:02}:00Z at {minute}\n  more of {minute}\n");
+            file.write_all(record.as_bytes()).unwrap();
+        }
+        file.set_modified(ten + std::time::Duration::from_secs(60 * (start + 19))).unwrap();
+    }
+    let expected =
+        "2025-11-20T10:19:00Z at 19\n  more of 19\n2025-11-20T10:20:00Z at 20\n  more of 20\n";
+    let between = ["--from", "2025-11-20T10:19:00Z", "--until", "2025-11-20T11:20:59+01:00"];
+    assert_eq!(dir.ok("cat", between), expected);
+    assert_eq!(dir.ok("cat", ["--from", "2025-11-20 10:30"]).lines().count(), 20);
+    assert_eq!(dir.ok("cat", ["--from", "1h"]), "");
+    let output = dir.run("cat", ["--from", "tea time"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("2026-11-20T23:57:01Z"), "{output:?}");
+}
+
+#[test]
+fn grep_prints_what_matches_and_nothing_is_status_1() {
+    let dir = log_of_numbers(Compression::Gzip);
+    assert_eq!(
+        dir.ok("cat", ["--grep", "^.00.$"]),
+        lines((1000..1010).chain(2000..2010).chain(3000..3005))
+    );
+    assert_eq!(dir.ok("tail", ["-n", "1500", "--grep", "99$"]), lines((1599..3000).step_by(100)));
+    let output = dir.run("cat", ["--grep", "x"]);
+    assert_eq!((output.status.code(), output.stdout.len(), output.stderr.len()), (Some(1), 0, 0));
+    let output = dir.run("cat", ["--grep", "("]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("unclosed group"), "{output:?}");
+
+    let mut log = dir.writer();
+    writeln!(log, "an Error and an error").unwrap();
+    let red = dir.ok("cat", ["--grep", "error", "-i", "--color", "always"]);
+    assert_eq!(red, "an \x1b[1;31mError\x1b[0m and an \x1b[1;31merror\x1b[0m\n");
+    assert_eq!(dir.ok("cat", ["--grep", "error"]), "an Error and an error\n");
+}
+
+#[test]
+fn tail_prints_the_last_records_of_several_segments() {
+    let dir = log_of_numbers(Compression::Gzip);
+    assert_eq!(dir.ok("tail", []), lines(2995..3005));
+    assert_eq!(dir.ok("tail", ["-n", "2"]), lines(3003..3005));
+    assert_eq!(dir.ok("tail", ["-n", "2000"]), lines(1005..3005));
+    assert_eq!(dir.ok("tail", ["-n", "0"]), "");
+}
+
+#[test]
+fn json_has_a_record_with_its_place_on_each_line() {
+    let dir = log_of_numbers(Compression::Gzip);
+    let last = dir.ok("tail", ["-n", "1", "--json"]);
+    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+    let log = std::fs::canonicalize(dir.log()).unwrap();
+    assert_eq!(last, serde_json::json!({ "segment": log, "offset": 20, "record": "3004" }));
+    let all = dir.ok("cat", ["--json"]);
+    assert_eq!(all.lines().count(), 3005);
+    assert!(all.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+}
+
+#[test]
+fn damage_is_told_and_reading_goes_on() {
+    let dir = log_of_numbers(Compression::Gzip);
+    let backup = dir.file(&dir.backups()[1]);
+    let packed = std::fs::read(&backup).unwrap();
+    std::fs::write(&backup, &packed[..packed.len() / 2]).unwrap();
+    let output = dir.run("cat", []);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("logrotor: `") && said.ends_with("the packed content is cut off\n"),
+        "{said}"
+    );
+    let printed = text(&output.stdout);
+    assert!(printed.starts_with(&lines(0..1000)) && printed.ends_with(&lines(2000..3005)));
+}
+
+#[test]
+fn no_log_is_refused_and_none_is_made() {
+    let dir = Dir::new();
+    for verb in ["cat", "tail", "ls", "stat", "verify", "rotate", "compress"] {
+        let output = dir.run(verb, []);
+        assert_eq!(output.status.code(), Some(1), "{verb}");
+        let said = text(&output.stderr);
+        assert!(
+            said.ends_with("there is neither such a file nor a backup of it\n"),
+            "{verb}: {said}"
+        );
+    }
+    assert_eq!(dir.names(), [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn reader_that_leaves_ends_it_without_a_word() {
+    use std::os::unix::process::ExitStatusExt;
+    let dir = Dir::new();
+    let mut log = dir.writer();
+    for _ in 0..1000 {
+        log.write_all(&[b'x'; 1024]).unwrap();
+    }
+    writeln!(log).unwrap();
+    for verb in ["cat", "tail"] {
+        let mut command = dir.command(verb, []);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.signal(), Some(13), "{verb}: {output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+/// Ends a process that does not end by itself, however the test ends.
+struct Follower(Child);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn tail_follows_a_thousand_rotations_and_misses_nothing() {
+    const WORKERS: u32 = 4;
+    const RECORDS: u32 = 5000;
+    let dir = Dir::new();
+    // Begun before there is a log.
+    let mut tail = dir.command("tail", ["-F", "-n", "1000000"]);
+    let mut tail = Follower(tail.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let output = BufReader::new(tail.0.stdout.take().unwrap());
+    let workers: Vec<_> =
+        (0..WORKERS).map(|name| Worker::start(&dir.log(), name, RECORDS)).collect();
+    let mut printed = output.lines().map(Result::unwrap);
+    let mut seen: Vec<_> = printed.by_ref().take((WORKERS * RECORDS) as usize).collect();
+    workers.into_iter().for_each(Worker::finish);
+    assert!(dir.backups().len() > 1000, "{}", dir.backups().len());
+    writeln!(dir.writer(), "the end").unwrap();
+    assert_eq!(printed.next().unwrap(), "the end", "nothing came twice");
+    for name in 0..WORKERS {
+        let prefix = format!("{name} ");
+        let numbers =
+            seen.iter().filter_map(|line| line.strip_prefix(&prefix)?.parse::<u32>().ok());
+        assert!(numbers.eq(0..RECORDS), "records of worker {name} are in order");
+    }
+    seen.sort();
+    assert_eq!(seen, work(0..WORKERS, RECORDS));
+}

@@ -1,0 +1,130 @@
+//! `compress`, `prune` and `rotate`, alone and beside live workers.
+
+use crate::support::{Dir, Worker, log_of_numbers, text, work};
+use logrotor::{Compression, Config, Naming, RotatingFileWriter, policy};
+use std::io::Write;
+
+#[test]
+fn compress_packs_plain_backups_and_a_dry_run_only_says_so() {
+    let dir = log_of_numbers(Compression::None);
+    let (plain, before) = (dir.backups(), dir.ok("cat", []));
+    let said = dir.ok("compress", ["--dry-run"]);
+    assert_eq!(said.lines().count(), 3);
+    assert!(said.starts_with(&format!("would compress\t{}\t3890\n", plain[0])), "{said}");
+    assert_eq!(dir.backups(), plain);
+
+    let said = dir.ok("compress", ["--zstd", "--level", "19"]);
+    assert!(said.starts_with(&format!("compressed\t{}.zst\t3890\t", plain[0])), "{said}");
+    let packed: Vec<_> = plain.iter().map(|name| format!("{name}.zst")).collect();
+    assert_eq!((dir.backups(), dir.ok("cat", [])), (packed, before));
+    assert_eq!(dir.ok("compress", []), "");
+    let output = dir.run("compress", ["--gzip", "--level", "22"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("levels 1 to 9"), "{output:?}");
+}
+
+#[test]
+fn prune_keeps_to_the_limits_and_a_dry_run_only_says_so() {
+    let dir = log_of_numbers(Compression::None);
+    let all = dir.backups();
+    let plan = dir.json("prune", ["--keep", "1", "-n"]);
+    let planned: Vec<_> =
+        plan.as_array().unwrap().iter().map(|deed| deed["path"].as_str().unwrap()).collect();
+    assert!(planned.len() == 2 && planned[1].ends_with(&all[1]), "{plan}");
+    assert_eq!(dir.backups(), all);
+    // 25 bytes are in the active segment.
+    dir.ok("prune", ["--max-total", "10025 B"]);
+    assert_eq!(dir.backups(), all[1..]);
+    dir.ok("prune", ["--max-backup-age", "1 day"]);
+    assert_eq!(dir.backups(), all[1..]);
+    let done = dir.json("prune", ["--keep", "0"]);
+    assert_eq!((done["deeds"].as_array().unwrap().len(), dir.backups().len()), (2, 0));
+}
+
+#[test]
+fn prune_takes_its_limits_from_the_policy_and_refuses_to_go_without() {
+    let dir = log_of_numbers(Compression::None);
+    let output = dir.run("prune", []);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("it has no policy; use --keep N"), "{said}");
+    let open = || Config::policy().open_or_create(policy::path_beside(dir.log()), Config::default);
+    let store = open().unwrap();
+    assert!(text(&dir.run("prune", []).stderr).contains("its policy sets none"));
+    store.update(|config| config.max_backups = Some(2)).unwrap();
+    let kept = dir.backups()[1..].to_vec();
+    dir.ok("prune", []);
+    assert_eq!(dir.backups(), kept);
+    let wrong = dir.run("prune", ["--keep", "few"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_in_use_is_left_alone_and_told() {
+    let dir = log_of_numbers(Compression::None);
+    let mut reader = logrotor::reader::LogReader::open(dir.log()).unwrap();
+    reader.records().next().unwrap().unwrap();
+    let output = dir.run("prune", ["--keep", "0"]);
+    assert!(output.status.success());
+    let said = text(&output.stderr);
+    assert_eq!(said, "logrotor: 1 left alone, as somebody has them open: see `logrotor ls`\n");
+    assert_eq!(dir.backups().len(), 1);
+}
+
+#[test]
+fn rotate_ends_a_segment_by_the_naming_that_the_log_has() {
+    for (naming, name) in [(Naming::Number, "app.log.1"), (Naming::Timestamp, "app.log.2")] {
+        let dir = Dir::new();
+        let mut log = RotatingFileWriter::builder(dir.log()).naming(naming).build().unwrap();
+        writeln!(log, "one").unwrap();
+        log.rotate().unwrap();
+        writeln!(log, "two").unwrap();
+        let said = dir.ok("rotate", []);
+        assert!(said.contains(name), "{said}");
+        let again = dir.run("rotate", []);
+        assert!(again.status.success() && again.stdout.is_empty(), "{again:?}");
+        assert!(text(&again.stderr).contains("no record"), "{again:?}");
+        writeln!(log, "three").unwrap();
+        log.reopen().unwrap();
+        writeln!(log, "four").unwrap();
+        assert_eq!(dir.ok("cat", []), "one\ntwo\nthree\nfour\n");
+        assert_eq!(dir.json("ls", []).as_array().unwrap().len(), 3);
+    }
+}
+
+#[test]
+fn rotate_makes_no_log_where_only_backups_are() {
+    let dir = log_of_numbers(Compression::None);
+    std::fs::remove_file(dir.log()).unwrap();
+    let before = dir.names();
+    let output = dir.run("rotate", []);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no active segment"), "{output:?}");
+    assert_eq!(dir.names(), before);
+}
+
+#[test]
+fn nothing_is_lost_while_all_is_done_by_hand_beside_workers() {
+    const WORKERS: u32 = 3;
+    const RECORDS: u32 = 2000;
+    let dir = Dir::new();
+    writeln!(dir.writer(), "the first").unwrap();
+    let workers: Vec<_> =
+        (0..WORKERS).map(|name| Worker::start(&dir.log(), name, RECORDS)).collect();
+    for round in 0..30 {
+        for (verb, arg) in
+            [("rotate", "--json"), ("compress", "--zstd"), ("prune", "--keep=100000")]
+        {
+            let output = dir.run(verb, [arg]);
+            assert!(output.status.success(), "{round} {verb}: {output:?}");
+        }
+    }
+    workers.into_iter().for_each(Worker::finish);
+    let all = dir.ok("cat", []);
+    let mut lines: Vec<_> = all.lines().skip(1).map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, work(0..WORKERS, RECORDS));
+    dir.writer().close().unwrap();
+    assert!(dir.ok("verify", []).ends_with("sound\n"));
+}

@@ -1,0 +1,118 @@
+//! `verify`: each kind of damage is found, and a sound log is called so.
+
+use crate::support::{Dir, log_of_numbers, text};
+use logrotor::{Compression, Naming, RotatingFileWriter};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write;
+
+/// What is wrong with the log, as JSON; its status must say so as well.
+#[track_caller]
+fn findings(dir: &Dir) -> Value {
+    let output = dir.run("verify", []);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stderr.is_empty() && !text(&output.stdout).contains("sound"), "{output:?}");
+    dir.json("verify", [])
+}
+
+#[track_caller]
+fn damage(dir: &Dir) -> (String, Value) {
+    let found = findings(dir);
+    assert_eq!(found["damages"].as_array().unwrap().len(), 1, "{found}");
+    let damage = &found["damages"][0];
+    (damage["kind"].as_str().unwrap().to_owned(), damage["offset"].clone())
+}
+
+#[test]
+fn sound_log_is_called_sound() {
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        let dir = log_of_numbers(compression);
+        assert_eq!(dir.ok("verify", []), "4 segments, 13.6 KiB of records; sound\n");
+        let found = dir.json("verify", []);
+        assert_eq!((&found["damages"], &found["bytes"]), (&json!([]), &json!(13_915)));
+    }
+}
+
+#[test]
+fn truncated_backup_is_found_with_its_place() {
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let dir = log_of_numbers(compression);
+        let backup = dir.file(&dir.backups()[1]);
+        let packed = fs::read(&backup).unwrap();
+        fs::write(&backup, &packed[..packed.len() - 9]).unwrap();
+        assert_eq!(damage(&dir).0, "corrupt");
+        let found = &findings(&dir)["damages"][0];
+        assert!(found["segment"].as_str().unwrap().ends_with(&dir.backups()[1]), "{found}");
+        let shown = text(&dir.run("verify", []).stdout);
+        assert!(shown.starts_with("damage: `") && shown.contains("; damage: 1\n"), "{shown}");
+    }
+}
+
+#[test]
+fn flipped_bit_is_found() {
+    let dir = log_of_numbers(Compression::Gzip);
+    let backup = dir.file(&dir.backups()[2]);
+    let mut packed = fs::read(&backup).unwrap();
+    let middle = packed.len() / 2;
+    packed[middle] ^= 1;
+    fs::write(&backup, packed).unwrap();
+    assert_eq!(damage(&dir).0, "corrupt");
+}
+
+#[test]
+fn hole_of_nul_bytes_is_found() {
+    let dir = log_of_numbers(Compression::None);
+    let mut active = fs::File::options().append(true).open(dir.log()).unwrap();
+    active.write_all(&[0; 4096]).unwrap();
+    active.write_all(b"after it\n").unwrap();
+    assert_eq!(damage(&dir), ("hole".to_owned(), json!(25)));
+}
+
+#[test]
+fn missing_number_is_found() {
+    let dir = Dir::new();
+    let log = RotatingFileWriter::builder(dir.log()).naming(Naming::Number);
+    let mut log = log.build().unwrap();
+    for number in 0..3 {
+        writeln!(log, "{number}").unwrap();
+        log.rotate().unwrap();
+    }
+    assert!(dir.ok("verify", []).ends_with("sound\n"));
+    fs::remove_file(dir.file("app.log.2")).unwrap();
+    assert_eq!(damage(&dir).0, "missing");
+}
+
+#[test]
+fn stray_and_leftover_are_found_and_left_alone() {
+    let dir = log_of_numbers(Compression::Gzip);
+    fs::write(dir.file("app.log.old"), "").unwrap();
+    let found = findings(&dir);
+    assert_eq!(found["strays"].as_array().unwrap().len(), 1);
+    assert_eq!(found["leftovers"], json!([]));
+    fs::remove_file(dir.file("app.log.old")).unwrap();
+
+    let temporary = dir.file(".app.log.abcdefghijkl.tmp");
+    fs::write(&temporary, "half").unwrap();
+    let found = findings(&dir);
+    assert_eq!(found["leftovers"][0]["kind"], "temporary");
+    assert_eq!(found["leftovers"][0]["bytes"], 4);
+    assert!(temporary.exists());
+    let shown = text(&dir.run("verify", []).stdout);
+    assert!(shown.contains("tmp`: temporary\n") && shown.contains("leftovers: 1\n"), "{shown}");
+    // The next writer clears it up.
+    dir.writer().close().unwrap();
+    assert!(dir.ok("verify", []).ends_with("sound\n"));
+}
+
+#[cfg(unix)]
+#[test]
+fn backup_that_may_not_be_read_is_found() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = log_of_numbers(Compression::Gzip);
+    let backup = dir.file(&dir.backups()[0]);
+    fs::set_permissions(&backup, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::File::open(&backup).is_ok() {
+        return println!("nothing is forbidden to root");
+    }
+    assert_eq!(damage(&dir).0, "unreadable");
+}
