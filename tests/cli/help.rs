@@ -37,6 +37,9 @@ fn help_says_what_it_said() {
     for verb in verbs.iter().filter(|verb| *verb != "help") {
         compare(&format!("{verb}.txt"), &help(&[verb]));
     }
+    for verb in ["show", "set", "edit", "history", "diff", "rollback", "verify"] {
+        compare(&format!("policy-{verb}.txt"), &help(&["policy", verb]));
+    }
 }
 
 #[test]

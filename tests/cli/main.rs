@@ -4,6 +4,7 @@
 mod docs;
 mod help;
 mod ls;
+mod policy;
 mod read;
 mod support;
 mod upkeep;

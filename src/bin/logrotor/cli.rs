@@ -4,6 +4,7 @@ use crate::cat::{Cat, Tail};
 use crate::docs::{Completions, Man};
 use crate::exit::Ending;
 use crate::ls::{Ls, Stat};
+use crate::policy::PolicyVerbs;
 use crate::upkeep::{Compress, Prune, Rotate};
 use crate::verify::Verify;
 use clap::{Parser, Subcommand};
@@ -26,6 +27,7 @@ enum Verb {
     Rotate(Rotate),
     Compress(Compress),
     Prune(Prune),
+    Policy(PolicyVerbs),
     Man(Man),
     Completions(Completions),
 }
@@ -45,6 +47,7 @@ impl Cli {
             Verb::Rotate(rotate) => rotate.run(),
             Verb::Compress(compress) => compress.run(),
             Verb::Prune(prune) => prune.run(),
+            Verb::Policy(policy) => policy.run(),
             Verb::Man(man) => man.run(),
             Verb::Completions(completions) => completions.run(),
         }

@@ -9,6 +9,7 @@ mod docs;
 mod exit;
 mod look;
 mod ls;
+mod policy;
 mod progress;
 mod report;
 mod upkeep;

@@ -1,0 +1,446 @@
+//! `policy`: the settings file that all workers of a log obey.
+
+use crate::exit::{Ending, Exit, Failure};
+use crate::look::{self, Cell, Colour, Look, rfc3339};
+use crate::report;
+use clap::{Args, Subcommand};
+use logrotor::policy::{self, HistoryEntry, Policy, PolicyStore};
+use logrotor::{Config, Error, ErrorKind};
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Show or change the settings that all writers of a log share
+///
+/// They are in a file beside the log, `<LOG>.policy.toml`, with a version number, a checksum, and older versions.
+/// Writers that were started with it obey a change within a second.
+#[derive(Args)]
+pub(crate) struct PolicyVerbs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Print the policy in force
+    Show(Show),
+    /// Change settings
+    Set(Set),
+    /// Change the policy in an editor: $VISUAL, $EDITOR, or vi
+    ///
+    /// What is wrong is refused with its line, and what was typed is kept.
+    Edit(Edit),
+    /// List the versions that are kept, with who made them
+    History(Show),
+    /// Print the settings that two versions have differently
+    Diff(Diff),
+    /// Put an older version in force again, as a new version
+    Rollback(Rollback),
+    /// Check the policy's file; damage is exit status 1
+    Verify(Verify),
+}
+
+#[derive(Args)]
+struct Target {
+    /// The log, as its writers name it
+    log: PathBuf,
+    /// The policy's file, if it is not beside the log
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Show {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    look: Look,
+}
+
+#[derive(Args)]
+struct Set {
+    #[command(flatten)]
+    target: Target,
+    /// Such as max_size=64MiB, max_backups=7, compression=gzip; `none` takes an optional one back
+    #[arg(value_name = "SETTING=VALUE", required = true, value_parser = assignment)]
+    settings: Vec<(String, String)>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// Refuse unless the policy is at this version
+    #[arg(long, value_name = "N")]
+    if_version: Option<u64>,
+    /// Make the policy if there is none
+    #[arg(long)]
+    create: bool,
+}
+
+#[derive(Args)]
+struct Edit {
+    #[command(flatten)]
+    target: Target,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+}
+
+#[derive(Args)]
+struct Diff {
+    #[command(flatten)]
+    target: Target,
+    /// A version
+    before: u64,
+    /// Another [default: the one in force]
+    after: Option<u64>,
+    #[command(flatten)]
+    look: Look,
+}
+
+#[derive(Args)]
+struct Rollback {
+    #[command(flatten)]
+    target: Target,
+    /// The version
+    version: u64,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+}
+
+#[derive(Args)]
+struct Verify {
+    #[command(flatten)]
+    target: Target,
+    /// Put the last good version back; what was found is kept beside it
+    #[arg(long)]
+    repair: bool,
+    #[command(flatten)]
+    look: Look,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (setting, value) =
+        text.split_once('=').ok_or("use SETTING=VALUE, such as max_backups=7")?;
+    Ok((setting.trim().to_owned(), value.trim().to_owned()))
+}
+
+type Store = PolicyStore<Config>;
+
+impl PolicyVerbs {
+    pub(crate) fn run(self) -> Ending {
+        match self.verb {
+            Verb::Show(verb) => verb.show(),
+            Verb::Set(verb) => verb.run(),
+            Verb::Edit(verb) => verb.run(),
+            Verb::History(verb) => verb.history(),
+            Verb::Diff(verb) => verb.run(),
+            Verb::Rollback(verb) => verb.run(),
+            Verb::Verify(verb) => verb.run(),
+        }
+    }
+}
+
+impl Target {
+    fn path(&self) -> PathBuf {
+        self.file.clone().unwrap_or_else(|| policy::path_beside(&self.log))
+    }
+
+    fn open(&self) -> Result<Store, Failure> {
+        let path = self.path();
+        Config::policy().open(&path).map_err(|error| {
+            if error.kind() == ErrorKind::Io && !path.exists() {
+                let (path, log) = (path.display(), self.log.display());
+                return Failure::Failed(format!(
+                    "there is no policy `{path}`; make one with `logrotor policy set {log} SETTING=VALUE --create`"
+                ));
+            }
+            error.into()
+        })
+    }
+}
+
+/// Opens it for a look, and says what is wrong with the file.
+fn open_to_show(target: &Target) -> Result<(Store, Exit), Failure> {
+    let store = target.open()?;
+    let exit = match store.trouble() {
+        None => Exit::Success,
+        Some(trouble) => {
+            report::say(format!("{trouble}; version {} is in force", store.version()));
+            Exit::Found
+        }
+    };
+    Ok((store, exit))
+}
+
+impl Show {
+    fn show(self) -> Ending {
+        let (store, exit) = open_to_show(&self.target)?;
+        let policy = store.current();
+        if self.look.json {
+            look::print_json(&policy_json(&policy)?)?;
+        } else {
+            let mut out = look::out();
+            for line in policy.text().lines() {
+                let is_header = line.starts_with('#') && self.look.is_coloured();
+                let line = if is_header { Colour::Dim.paint(line) } else { line.to_owned() };
+                writeln!(out, "{line}")?;
+            }
+            out.flush()?;
+        }
+        Ok(exit)
+    }
+
+    fn history(self) -> Ending {
+        let (store, mut exit) = open_to_show(&self.target)?;
+        let history = store.history()?;
+        if history.iter().any(|entry| entry.header.is_err()) {
+            exit = Exit::Found;
+        }
+        if self.look.json {
+            look::print_json(&history.iter().map(entry_json).collect())?;
+            return Ok(exit);
+        }
+        let columns = [
+            ("VERSION", true),
+            ("WRITTEN", false),
+            ("BY", false),
+            ("HOW", false),
+            ("COMMENT", false),
+        ];
+        let rows: Vec<_> = history.iter().map(entry_row).collect();
+        look::print_rows(self.look, &columns, &rows)?;
+        Ok(exit)
+    }
+}
+
+fn policy_json(policy: &Policy<Config>) -> Result<Value, Failure> {
+    let settings: Value = serde_json::from_str(&policy.to_json()?)
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut all = header_json(policy.header());
+    all["settings"] = settings;
+    Ok(all)
+}
+
+fn header_json(header: &policy::Header) -> Value {
+    json!({
+        "version": header.version(),
+        "written": rfc3339(header.written()),
+        "pid": header.author().pid(),
+        "host": header.author().host(),
+        "user": header.author().user(),
+        "origin": header.origin().to_string(),
+        "comment": header.comment(),
+    })
+}
+
+fn entry_json(entry: &HistoryEntry) -> Value {
+    match &entry.header {
+        Ok(header) => header_json(header),
+        Err(error) => json!({ "version": entry.version, "damage": error.to_string() }),
+    }
+}
+
+fn entry_row(entry: &HistoryEntry) -> Vec<Cell> {
+    let version = Cell::text(entry.version.to_string());
+    match &entry.header {
+        Ok(header) => vec![
+            version,
+            Cell::time(header.written()),
+            Cell::text(header.author().to_string()),
+            Cell::text(header.origin().to_string()),
+            header.comment().map_or_else(Cell::none, Cell::text),
+        ],
+        Err(error) => {
+            let damage = Cell::text(error.to_string()).in_colour(Colour::Red);
+            vec![version, Cell::none(), Cell::none(), Cell::none(), damage]
+        }
+    }
+}
+
+impl Set {
+    fn run(self) -> Ending {
+        let store = if self.create {
+            Config::policy().open_or_create(self.target.path(), Config::default)?
+        } else {
+            self.target.open()?
+        };
+        let set = |config: &mut Config| {
+            self.settings.iter().try_for_each(|(setting, value)| config.set(setting, value))
+        };
+        let mut change = store.change();
+        if let Some(comment) = &self.comment {
+            change = change.comment(comment);
+        }
+        if let Some(version) = self.if_version {
+            change = change.if_version(version);
+        }
+        let before = store.version();
+        let policy = change.try_apply(set)??;
+        tell(&store, before.min(policy.version() - 1), &policy)
+    }
+}
+
+/// Says what a change came to.
+fn tell(store: &Store, before: u64, policy: &Policy<Config>) -> Ending {
+    let mut out = look::out();
+    writeln!(out, "version {}", policy.version())?;
+    // An older one may not be kept any more.
+    for difference in store.diff(before, policy.version()).unwrap_or_default() {
+        writeln!(out, "{difference}")?;
+    }
+    out.flush()?;
+    Ok(Exit::Success)
+}
+
+impl Edit {
+    fn run(self) -> Ending {
+        let store = self.target.open()?;
+        let before = store.current().into_arc();
+        let copy = tempfile::Builder::new().prefix("policy-").suffix(".toml").tempfile();
+        let copy =
+            copy.map_err(|error| failed("make a copy to edit", &std::env::temp_dir(), &error))?;
+        std::fs::write(copy.path(), before.text())
+            .map_err(|error| failed("write", copy.path(), &error))?;
+        edit(copy.path())?;
+        let text = std::fs::read_to_string(copy.path())
+            .map_err(|error| failed("read", copy.path(), &error))?;
+        if text == before.text() {
+            report::say("nothing was changed");
+            return Ok(Exit::Success);
+        }
+        let mut change = store.change().if_version(before.version());
+        if let Some(comment) = &self.comment {
+            change = change.comment(comment);
+        }
+        match change.import(&text) {
+            Ok(policy) => tell(&store, before.version(), &policy),
+            Err(error) => Err(keep(copy, &error)),
+        }
+    }
+}
+
+/// Keeps what was typed and refused.
+fn keep(copy: tempfile::NamedTempFile, error: &Error) -> Failure {
+    let kept = match copy.keep() {
+        Ok((_, path)) => format!("your text is kept in `{}`", path.display()),
+        Err(error) => format!("your text could not be kept: {error}"),
+    };
+    Failure::Failed(format!("{error}; {kept}; the policy is as it was"))
+}
+
+fn edit(path: &Path) -> Result<(), Failure> {
+    let chosen = |name| std::env::var_os(name).filter(|editor| !editor.is_empty());
+    let editor =
+        chosen("VISUAL").or_else(|| chosen("EDITOR")).unwrap_or_else(|| OsString::from("vi"));
+    // It may have options, as in `code --wait`.
+    let status = if cfg!(windows) {
+        Command::new(&editor).arg(path).status()
+    } else {
+        let mut line = editor.clone();
+        line.push(" \"$1\"");
+        Command::new("sh").arg("-c").arg(line).arg("sh").arg(path).status()
+    };
+    let status = status.map_err(|error| failed("start the editor", Path::new(&editor), &error))?;
+    if status.success() {
+        return Ok(());
+    }
+    let editor = editor.to_string_lossy();
+    Err(Failure::Failed(format!(
+        "the editor `{editor}` ended with {status}; the policy is as it was; set VISUAL or EDITOR to choose another"
+    )))
+}
+
+fn failed(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Failed(format!("failed to {what} `{}`: {error}", path.display()))
+}
+
+impl Diff {
+    fn run(self) -> Ending {
+        let (store, exit) = open_to_show(&self.target)?;
+        let differences = store.diff(self.before, self.after.unwrap_or_else(|| store.version()))?;
+        if self.look.json {
+            let one = |difference: &policy::Difference| {
+                json!({
+                    "setting": difference.setting,
+                    "before": difference.before,
+                    "after": difference.after,
+                })
+            };
+            look::print_json(&differences.iter().map(one).collect())?;
+            return Ok(exit);
+        }
+        let value = |value: &Option<String>, colour| {
+            value.as_ref().map_or_else(Cell::none, |value| Cell::text(value).in_colour(colour))
+        };
+        let row = |difference: &policy::Difference| {
+            vec![
+                Cell::text(&difference.setting),
+                value(&difference.before, Colour::Red),
+                value(&difference.after, Colour::Green),
+            ]
+        };
+        let columns = [("SETTING", false), ("BEFORE", false), ("AFTER", false)];
+        look::print_rows(self.look, &columns, &differences.iter().map(row).collect::<Vec<_>>())?;
+        Ok(exit)
+    }
+}
+
+impl Rollback {
+    fn run(self) -> Ending {
+        let store = self.target.open()?;
+        let before = store.version();
+        let mut change = store.change();
+        if let Some(comment) = &self.comment {
+            change = change.comment(comment);
+        }
+        let policy = change.rollback(self.version)?;
+        tell(&store, before, &policy)
+    }
+}
+
+impl Verify {
+    fn run(self) -> Ending {
+        let store = self.target.open()?;
+        if self.repair {
+            let repaired = store.repair()?;
+            return self.say(store.version(), None, Some(repaired));
+        }
+        match store.verify() {
+            Ok(version) => self.say(version, None, None),
+            Err(error) => self.say(store.version(), Some(&error), None),
+        }
+    }
+
+    /// Says what was found; `good` is the version in force.
+    fn say(&self, good: u64, trouble: Option<&Error>, repaired: Option<bool>) -> Ending {
+        let exit = if trouble.is_some() { Exit::Found } else { Exit::Success };
+        if self.look.json {
+            let trouble = trouble.map(ToString::to_string);
+            look::print_json(
+                &json!({ "version": good, "trouble": trouble, "repaired": repaired }),
+            )?;
+            return Ok(exit);
+        }
+        let mut out = look::out();
+        let paint = |colour: Colour, text: &str| {
+            if self.look.is_coloured() { colour.paint(text) } else { text.to_owned() }
+        };
+        match (trouble, repaired) {
+            (Some(error), _) => {
+                writeln!(out, "{} {error}", paint(Colour::Red, "damage:"))?;
+                writeln!(
+                    out,
+                    "version {good} is in force; --repair puts it back, and what was found in `<policy>.damaged`"
+                )?;
+            }
+            (None, Some(true)) => {
+                writeln!(out, "version {good}: {}", paint(Colour::Green, "repaired"))?;
+            }
+            (None, _) => writeln!(out, "version {good}: {}", paint(Colour::Green, "sound"))?,
+        }
+        out.flush()?;
+        Ok(exit)
+    }
+}
