@@ -3,7 +3,7 @@
 use crate::support::{Dir, Worker, log_of_numbers, text, work};
 use logrotor::Compression;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 fn lines(numbers: impl Iterator<Item = u32>) -> String {
     numbers.map(|number| format!("{number}\n")).collect()
@@ -170,4 +170,58 @@ fn tail_follows_a_thousand_rotations_and_misses_nothing() {
     }
     seen.sort();
     assert_eq!(seen, work(0..WORKERS, RECORDS));
+}
+
+/// Reads a file of `cat`'s by and by, until a progress bar is seen; returns what the terminal showed.
+#[cfg(target_os = "linux")]
+fn watched(dir: &Dir, no_color: bool) -> String {
+    use std::io::Read;
+    use std::sync::mpsc;
+    let fifo = dir.file("fifo");
+    let _ = std::fs::remove_file(&fifo);
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let line = format!("{} cat app.log > fifo", env!("CARGO_BIN_EXE_logrotor"));
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).current_dir(dir.file(".")).env("TERM", "xterm");
+    command.env_remove("NO_COLOR").stdin(Stdio::null()).stdout(Stdio::piped());
+    if no_color {
+        command.env("NO_COLOR", "1");
+    }
+    let mut script = Follower(command.spawn().unwrap());
+    let mut terminal = script.0.stdout.take().unwrap();
+    let (said, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut block = [0; 4096];
+        while let Ok(len @ 1..) = terminal.read(&mut block) {
+            said.send(block[..len].to_vec()).unwrap();
+        }
+    });
+    let mut pipe = std::fs::File::open(&fifo).unwrap();
+    let (mut shown, mut bytes) = (Vec::new(), 0);
+    while !String::from_utf8_lossy(&shown).contains('%') {
+        let len = pipe.read(&mut [0; 4096]).unwrap();
+        assert!(len > 0, "all was read before there was a bar");
+        bytes += len;
+        if let Ok(more) = heard.recv_timeout(std::time::Duration::from_millis(5)) {
+            shown.extend(more);
+        }
+    }
+    let mut rest = Vec::new();
+    pipe.read_to_end(&mut rest).unwrap();
+    assert_eq!((bytes + rest.len()) as u64, std::fs::metadata(dir.log()).unwrap().len());
+    shown.extend(heard.iter().flatten());
+    text(&shown)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn progress_is_shown_on_a_terminal_for_what_takes_long() {
+    let dir = Dir::new();
+    dir.writer().write_all("a line of some length\n".repeat(1_000_000).as_bytes()).unwrap();
+    let shown = watched(&dir, false);
+    assert!(shown.contains("app.log ") && shown.contains("\x1b[36m"), "{shown:?}");
+    let plain = watched(&dir, true);
+    assert!(plain.contains("app.log ") && !plain.contains("\x1b[36m"), "{plain:?}");
+    // Its line is cleared when it is done.
+    assert!(plain.ends_with("\x1b[2K"), "{plain:?}");
 }

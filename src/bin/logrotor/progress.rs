@@ -1,5 +1,6 @@
 //! A progress bar on standard error, for what takes longer than half a second, if that is a terminal.
 
+use crate::look::{Colour, wants_colour};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use logrotor::inspect::Inspection;
 use std::io::{IsTerminal, stderr};
@@ -19,9 +20,12 @@ impl Progress {
     /// For work of so many bytes.
     pub(crate) fn new(total: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
-        let colours = if crate::look::wants_colour() { "{bar:30.cyan/blue}" } else { "{bar:30}" };
+        // The bar's own colours would go by standard output.
+        let bar_shown = "{bar:30}";
+        let bar_shown =
+            if wants_colour() { Colour::Cyan.paint(bar_shown) } else { bar_shown.to_owned() };
         let template =
-            format!("{{msg}} {colours} {{percent:>3}} % {{binary_bytes_per_sec}}, {{eta}} left");
+            format!("{{msg}} {bar_shown} {{percent:>3}} % {{binary_bytes_per_sec}}, {{eta}} left");
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style.progress_chars("━╸─"));
         }
