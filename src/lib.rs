@@ -96,15 +96,17 @@ mod stats;
 mod sys;
 #[cfg(feature = "tracing")]
 mod tracing;
+mod upkeep;
 mod writer;
 
 pub use clock::Clock;
 pub use config::{Builder, Config};
 pub use error::{Error, ErrorKind, Result};
 pub use lock::{FileLock, Guard, LockKind, Wait};
-pub use maintenance::{Compression, Maintenance, Plan, Upkeep};
+pub use maintenance::{Compression, Maintenance};
 pub use rotation::{Period, Zone};
 pub use segment::Segment;
 pub use segment::name::{Naming, Packing};
 pub use stats::{Event, Stats};
+pub use upkeep::{Plan, Upkeep};
 pub use writer::{Delivery, Durability, LineRecords, Overflow, RotatingFileWriter};

@@ -11,13 +11,11 @@
 mod compress;
 mod prune;
 mod signal;
-mod upkeep;
 
 pub(crate) use compress::Codec;
 pub use compress::Compression;
 pub(crate) use prune::Retention;
 pub(crate) use signal::Signal;
-pub use upkeep::{Plan, Upkeep};
 
 use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Timestamp};
@@ -143,8 +141,13 @@ impl Keeper {
         }
     }
 
+    /// Whether backups are packed.
+    pub(crate) fn compresses(&self) -> bool {
+        self.settings().codec.is_some()
+    }
+
     /// The backups, oldest first, and how many of the oldest have to go.
-    fn plan(&self, location: &Location) -> Result<(Vec<Backup>, usize)> {
+    pub(crate) fn plan(&self, location: &Location) -> Result<(Vec<Backup>, usize)> {
         let mut listing = Listing::read(location, self.settings().naming)?;
         // A pass begins by removing what no process is writing.
         let is_dead = |path: &Path| matches!(fs::open_unleased(path), Ok(Unleased::Ours(_)));

@@ -111,6 +111,10 @@ impl FileLocks {
 
 /// What a process has a file open for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    allow(dead_code, reason = "only Linux tells")
+)]
 pub(crate) enum OpenFor {
     Reading,
     Appending,

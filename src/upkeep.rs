@@ -1,11 +1,11 @@
 //! Maintenance by hand: what a log's own thread does, for a process that does not write to the log.
 
-use super::{Backup, Keeper};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
+use crate::maintenance::Keeper;
 use crate::segment::name::Packing;
-use crate::segment::{Location, Segment};
+use crate::segment::{Backup, Location, Segment};
 use crate::stats::{Event, Journal, Stats};
 use std::path::Path;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Upkeep {
         let (mut backups, surplus) = self.keeper.plan(&self.location)?;
         let kept = backups.split_off(surplus);
         let is_plain = |backup: &Backup| backup.name.packing == Packing::Plain;
-        let compresses = self.keeper.settings().codec.is_some();
+        let compresses = self.keeper.compresses();
         Ok(Plan {
             prune: backups.into_iter().map(Segment::from).collect(),
             compress: kept
