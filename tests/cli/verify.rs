@@ -106,6 +106,15 @@ fn stray_and_leftover_are_found_and_left_alone() {
 
 #[cfg(unix)]
 #[test]
+fn names_cannot_command_a_terminal() {
+    let dir = log_of_numbers(Compression::None);
+    fs::write(dir.file("app.log.\x1b]0;x\x07\n"), "").unwrap();
+    let shown = text(&dir.run("verify", []).stdout);
+    assert!(shown.contains("app.log.?]0;x? `\n"), "{shown:?}");
+}
+
+#[cfg(unix)]
+#[test]
 fn backup_that_may_not_be_read_is_found() {
     use std::os::unix::fs::PermissionsExt;
     let dir = log_of_numbers(Compression::Gzip);

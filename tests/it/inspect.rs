@@ -62,6 +62,29 @@ fn segments_are_told_in_order_with_sizes_and_times() {
     }
 }
 
+#[test]
+fn backups_of_both_namings_come_in_the_order_in_which_they_are_read() {
+    for namings in [[Naming::Number, Naming::Timestamp], [Naming::Timestamp, Naming::Number]] {
+        let dir = Dir::new();
+        for naming in namings {
+            let mut log = dir.writer().naming(naming).build().unwrap();
+            for number in 0..2 {
+                writeln!(log, "{naming:?} {number}").unwrap();
+                log.rotate().unwrap();
+            }
+            log.close().unwrap();
+        }
+        writeln!(dir.writer().build().unwrap(), "active").unwrap();
+        let seen = look(&dir);
+        let paths: Vec<_> = seen.segments.iter().map(|segment| segment.path.clone()).collect();
+        let mut reader = LogReader::open(dir.log()).unwrap();
+        let read: Vec<_> =
+            reader.records().map(|record| record.unwrap().segment().to_owned()).collect();
+        assert_eq!(paths, read);
+        assert_eq!(seen.naming(), Some(namings[1]));
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn workers_and_readers_are_named_where_they_have_a_segment_open() {

@@ -9,7 +9,8 @@ use grep_matcher::Matcher;
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
 use logrotor::inspect::Inspection;
 use logrotor::reader::{Builder, Damage, LogReader, Record};
-use serde_json::json;
+use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -44,7 +45,7 @@ pub(crate) struct Cat {
 pub(crate) struct Tail {
     /// The log, as its writers name it
     log: PathBuf,
-    /// How many records
+    /// How many records, of which `--grep` then takes those that match
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: u64,
     /// Go on as the log grows; there need not be a log yet
@@ -97,6 +98,14 @@ impl Tail {
         print.is_live = self.follow;
         print.all(&mut builder.open()?)
     }
+}
+
+/// A record as JSON. What is not UTF-8 is replaced.
+#[derive(Serialize)]
+struct Placed<'a> {
+    segment: Cow<'a, str>,
+    offset: u64,
+    record: Cow<'a, str>,
 }
 
 /// Prints what a reader reads.
@@ -207,12 +216,13 @@ impl Print {
     fn record(&mut self, record: &Record) -> Result<(), Failure> {
         self.any = true;
         if self.look.json {
-            let value = json!({
-                "segment": record.segment().to_string_lossy(),
-                "offset": record.offset(),
-                "record": String::from_utf8_lossy(record.bytes()),
-            });
-            writeln!(self.out, "{value}")?;
+            let place = Placed {
+                segment: record.segment().to_string_lossy(),
+                offset: record.offset(),
+                record: String::from_utf8_lossy(record.bytes()),
+            };
+            serde_json::to_writer(&mut self.out, &place).map_err(io::Error::from)?;
+            self.out.write_all(b"\n")?;
             return Ok(());
         }
         match &self.matcher {

@@ -110,7 +110,7 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn text(text: impl Into<String>) -> Self {
-        let text = text.into();
+        let text = printable(&text.into());
         Self { shown: text.clone(), plain: text, colour: Colour::None }
     }
 
@@ -172,6 +172,17 @@ fn aligned(look: Look, cell: &Cell, is_right: bool, width: usize) -> String {
     let space = " ".repeat(width.saturating_sub(cell.shown.chars().count()));
     let text = if look.is_coloured() { cell.colour.paint(&cell.shown) } else { cell.shown.clone() };
     if is_right { space + &text } else { text + &space }
+}
+
+/// A text without what a terminal would take for a command, or a script for the end of a column: names of
+/// files and programs may hold anything.
+pub(crate) fn printable(text: &str) -> String {
+    let replace = |c: char| match c {
+        '\n' => ' ',
+        c if c.is_control() => '?',
+        c => c,
+    };
+    text.chars().map(replace).collect()
 }
 
 /// A size as people read it.

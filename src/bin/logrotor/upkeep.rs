@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Compress a log's plain backups
 ///
 /// By default as the log's policy says, or else with gzip. A backup that a writer or a reader has open is left
-/// alone.
+/// alone. If there are backups with names by time and by number, it is about those like the newest.
 #[derive(Args)]
 #[command(group(ArgGroup::new("codec").args(["gzip", "zstd"])))]
 pub(crate) struct Compress {

@@ -1,7 +1,7 @@
 //! `verify`: whether a log can be read back, all of it.
 
 use crate::exit::{Ending, Exit, Failure};
-use crate::look::{self, Colour, Look};
+use crate::look::{self, Colour, Look, printable};
 use crate::ls::{kind, leftovers_json, paths};
 use crate::progress::{Course, Progress};
 use clap::Args;
@@ -72,14 +72,16 @@ impl Verify {
             if self.look.is_coloured() { colour.paint(text) } else { text.to_owned() }
         };
         for damage in damages {
+            let damage = printable(&damage.to_string());
             writeln!(out, "{} {damage}", paint(Colour::Red, "damage:"))?;
         }
         for left in &seen.leftovers {
-            let (path, what) = (left.path.display(), kind(left.kind));
+            let (path, what) = (printable(&left.path.to_string_lossy()), kind(left.kind));
             writeln!(out, "{} `{path}`: {what}", paint(Colour::Yellow, "leftover:"))?;
         }
         for path in &seen.strangers {
-            writeln!(out, "{} `{}`", paint(Colour::Yellow, "stray:"), path.display())?;
+            let path = printable(&path.to_string_lossy());
+            writeln!(out, "{} `{path}`", paint(Colour::Yellow, "stray:"))?;
         }
         let counts = [
             (damages.len(), "damage"),
