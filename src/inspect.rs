@@ -17,7 +17,8 @@
 //! ```
 //!
 //! Nothing is changed by a look. It is not made at one instant: what workers do meanwhile may be seen or not,
-//! but no segment is left out because it was rotated or packed just then.
+//! but no segment is left out because it was rotated or packed just then; unless the log is rotated, eight times in a
+//! row, before its directory has been listed.
 
 use crate::clock::{Timestamp, sleep};
 use crate::error::Result;
@@ -177,11 +178,10 @@ impl Inspection {
         loop {
             rounds += 1;
             let before = location.active()?.map(|entry| entry.id);
-            let mut seen = Look::new(&location)?;
+            let seen = Look::new(&location)?;
             let active = location.active()?;
             // A rotation in between would leave a segment out: neither a backup yet nor active any more.
             if before == active.map(|entry| entry.id) || rounds == MAX_ROUNDS {
-                seen.backups.sort_by_key(|(name, _)| name.key);
                 return seen.assemble(given, active);
             }
         }
@@ -231,20 +231,29 @@ struct Look<'a> {
 
 impl<'a> Look<'a> {
     fn new(location: &'a Location) -> Result<Self> {
-        // One that is packed between two looks is in the second under its new name.
+        // One that is packed while the directory is read may be missed, but not twice.
         let mut names: Vec<_> = all_backup_names(location)?;
         names.extend(all_backup_names(location)?);
-        names.sort_unstable();
-        names.dedup();
         let (mut backups, mut strangers) = (Vec::new(), BTreeSet::new());
         for name in names {
-            let path = location.backup_path(name);
-            match fs::stat(&path)? {
-                Some(entry) if entry.kind == EntryKind::File => backups.push((name, entry)),
-                Some(_) => drop(strangers.insert(path)),
-                None => {}
+            // One that was listed plain and is gone may have been packed since.
+            let forms = match name.packing {
+                Packing::Plain => &Packing::ALL[..],
+                _ => &[name.packing],
+            };
+            for packing in forms {
+                let name = Name { packing: *packing, ..name };
+                let path = location.backup_path(name);
+                match fs::stat(&path)? {
+                    Some(entry) if entry.kind == EntryKind::File => backups.push((name, entry)),
+                    Some(_) => drop(strangers.insert(path)),
+                    None => continue,
+                }
+                break;
             }
         }
+        backups.sort_by_key(|(name, _)| *name);
+        backups.dedup_by_key(|(name, _)| *name);
         let mut temporaries = Vec::new();
         for name in fs::names(location.dir())? {
             let path = location.dir().join(&name);

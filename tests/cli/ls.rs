@@ -31,13 +31,13 @@ fn fixed() -> Dir {
 #[test]
 fn table_for_people_is_what_it_was() {
     let dir = fixed();
-    compare("ls.table", &dir.ok("ls", ["--color", "always"]));
+    compare("ls-table.txt", &dir.ok("ls", ["--color", "always"]));
 }
 
 #[test]
 fn lines_for_scripts_are_what_they_were() {
     let dir = fixed();
-    compare("ls.lines", &dir.ok("ls", []));
+    compare("ls-lines.txt", &dir.ok("ls", []));
 }
 
 #[test]
