@@ -1,7 +1,7 @@
 //! Clocks that are wrong, jump, or differ between workers; one rotation at the end of a period for all of them,
 //! whoever is idle or has just come.
 
-use crate::support::{Dir, Job, eventually};
+use crate::support::{Dir, Job, Worker, eventually};
 use logrotor::{Clock, Maintenance, Naming, Period, RotatingFileWriter, Stats};
 use std::io::Write;
 use std::path::PathBuf;
@@ -228,6 +228,23 @@ fn processes_that_rotate_by_age_do_so_once_per_age_together() {
     let rotations: u64 = workers.iter_mut().map(|worker| worker.count("rotations")).sum();
     let most = start.elapsed().as_millis() / AGE.as_millis();
     assert!(u128::from(rotations) <= most, "{rotations} rotations in the time of {most}");
+}
+
+#[test]
+fn processes_that_are_all_idle_when_the_age_is_reached_rotate_once() {
+    let dir = Dir::new();
+    let job = Job::new("obey", &dir.log()).with("max_age_ms", 300);
+    let mut workers: Vec<_> = (0..4).map(|_| job.spawn()).collect();
+    workers.iter_mut().for_each(|worker| worker.expect("ready"));
+    workers[0].write("the only one");
+    let has_moved = |worker: &mut Worker| {
+        ["rotations", "follows", "skips"].iter().map(|counter| worker.count(counter)).sum::<u64>()
+            > 0
+    };
+    eventually("all have moved on", || workers.iter_mut().all(has_moved));
+    let rotations: u64 = workers.iter_mut().map(|worker| worker.count("rotations")).sum();
+    assert_eq!((rotations, dir.backups().len()), (1, 1));
+    assert_eq!(dir.lines_of(&dir.backups()[0]), ["the only one"]);
 }
 
 /// Where Debian, Fedora and a build of one's own put it.
