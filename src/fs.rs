@@ -13,12 +13,13 @@ pub(crate) use crate::sys::{
 pub use temp::Replace;
 pub(crate) use temp::{Temp, remove_dead_temp, temp_target};
 
+use crate::clock::{Deadline, sleep};
 use crate::error::{Error, Result, lock_action};
 use crate::sys;
 use std::fs::{File, FileTimes};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Passes the fault hook, does `operation`, and names it in the error.
 fn run<T>(verb: &'static str, path: &Path, operation: impl FnOnce() -> io::Result<T>) -> Result<T> {
@@ -225,9 +226,20 @@ pub(crate) fn write_start(file: &File, bytes: &[u8], path: &Path) -> Result<usiz
     written.map_err(|source| Error::io("write", path, source))
 }
 
-/// Renames a file, replacing what is at `to`.
+/// Renames a file, replacing what is at `to`. If someone has that open and the system minds, waits a
+/// second for it: there, programs that read a file or scan it stand in the way for a moment.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
-    run("rename", from, || std::fs::rename(from, to))
+    let deadline = Deadline::after(Duration::from_secs(1));
+    run("rename", from, || {
+        loop {
+            match std::fs::rename(from, to) {
+                Err(error) if sys::is_in_use(&error) && deadline.left().is_some() => {
+                    sleep(Duration::from_millis(1));
+                }
+                done => return done,
+            }
+        }
+    })
 }
 
 /// Renames a file where nothing may be at `to`.

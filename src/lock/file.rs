@@ -8,12 +8,13 @@
 
 use super::backoff::poll;
 use super::owner::{self, Owner, RECORD_LEN};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, sleep};
 use crate::error::{Error, Result};
 use crate::fs::{self, Entry, EntryKind, FileId, LockKind};
 use crate::sys;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where a lock file is and how it is made and left.
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ impl LockFile {
     /// Asks for the lock once; `None` if somebody else has it.
     pub(crate) fn attempt(&self, kind: LockKind) -> Result<Option<Held>> {
         loop {
-            let file = self.open()?;
+            let Some(file) = self.open()? else { return Ok(None) };
             if !fs::try_lock(&file, kind, &self.path)? {
                 return Ok(None);
             }
@@ -77,7 +78,10 @@ impl LockFile {
     /// Waits for the lock in the kernel's queue.
     pub(crate) fn wait(&self, kind: LockKind) -> Result<Held> {
         loop {
-            let file = self.open()?;
+            let Some(file) = self.open()? else {
+                sleep(MOMENT);
+                continue;
+            };
             fs::lock(&file, kind, &self.path)?;
             if let Some(held) = self.confirm(file, kind)? {
                 return Ok(held);
@@ -85,16 +89,21 @@ impl LockFile {
         }
     }
 
-    fn open(&self) -> Result<File> {
+    /// Opens or makes the file; `None` while it is being removed and its name is not free yet.
+    fn open(&self) -> Result<Option<File>> {
         let open = || fs::open_lock(&self.path, self.mode.bits());
-        match open() {
+        let opened = match open() {
             Err(error) if error.is_not_found() && self.make_dirs => {
                 fs::create_dirs(fs::parent(&self.path))?;
                 open()
             }
             opened => opened,
+        };
+        match opened {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.io_error().is_some_and(sys::is_removal_pending) => Ok(None),
+            Err(error) => Err(explain(&self.path, error)),
         }
-        .map_err(|error| explain(&self.path, error))
     }
 
     /// Applies the rule to a file just locked; `None` if the lock does not count.
@@ -176,6 +185,9 @@ fn remove(path: &Path) -> Result<bool> {
         done => done,
     }
 }
+
+/// Between two looks at a name that is about to be free.
+const MOMENT: Duration = Duration::from_millis(1);
 
 fn is_named(path: &Path, id: FileId) -> Result<bool> {
     Ok(fs::stat(path)?.is_some_and(|there| there.id == id))

@@ -28,6 +28,7 @@ use crate::segment::{Backup, Listing, Location, backup_names};
 use crate::stats::{Event, Journal};
 use parking_lot::Mutex;
 use prune::{Facts, Surroundings};
+use std::fs::File;
 use std::io::ErrorKind::StorageFull;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -362,11 +363,17 @@ impl Pass<'_> {
         }
         let packing = compress::pack(&plain, &backup.path, &target, codec, self.go_on)?;
         let Some(packed) = packing else { return Ok(Step::Deferred) };
-        self.replace_by(backup, codec, packed)
+        self.replace_by(backup, plain, codec, packed)
     }
 
     /// Puts a packed backup in the place of the plain one, which is held exclusively.
-    fn replace_by(&self, backup: &Backup, codec: Codec, file: AtomicFile) -> Result<Step> {
+    fn replace_by(
+        &self,
+        backup: &Backup,
+        plain: File,
+        codec: Codec,
+        file: AtomicFile,
+    ) -> Result<Step> {
         let after = fs::fstat(file.file(), file.path())?.len;
         let placed = self.keeper.with_stable_names(self.location, || {
             let Some((name, _)) = self.present_name(backup)? else { return Ok(None) };
@@ -380,7 +387,10 @@ impl Pass<'_> {
         fs::sync_dir(self.location.dir())?;
         let from = self.keeper.with_stable_names(self.location, || {
             let Some((_, from)) = self.present_name(backup)? else { return Ok(None) };
-            Ok(fs::remove(&from)?.then_some(from))
+            let removed = fs::remove(&from)?;
+            // While the name is still nobody else's: on Windows it may stay in use until then.
+            drop(plain);
+            Ok(removed.then_some(from))
         })?;
         let from = from.unwrap_or_else(|| backup.path.clone());
         self.keeper.journal.counters.compressions.increment();

@@ -310,10 +310,11 @@ impl Rotator {
             Some(_) => None,
             None => Listing::read(&self.location, self.settings.naming)?.newest(),
         };
+        let first = entry.born_at_earliest.unwrap_or(entry.modified);
         Ok(Some(Active {
             size: entry.len,
             header: self.settings.header_len,
-            started: started(birth, newest, entry.modified.into(), self.clock.now()),
+            started: started(birth, newest, first.into(), self.clock.now()),
             newest_backup: Newest::Unknown,
             lease,
         }))

@@ -69,15 +69,16 @@ impl Window {
 }
 
 /// When the active segment was started, so that all workers agree and a restart changes nothing: at
-/// its file's birth; where the file system keeps none, when the newest backup was finished; without
-/// one, at the last change. Only those two stand-ins can lie in the future, and then count as `now`.
+/// its file's birth; where that cannot be told, when the newest backup was finished; without one, when
+/// `first` says: the birth as far as it can be told (nothing of that name came before), or the last
+/// change. Only those stand-ins can lie in the future, and then count as `now`.
 pub(crate) fn started(
     birth: Option<Timestamp>,
     newest_backup: Option<Timestamp>,
-    modified: Timestamp,
+    first: Timestamp,
     now: Timestamp,
 ) -> Timestamp {
-    birth.unwrap_or_else(|| newest_backup.unwrap_or(modified).min(now))
+    birth.unwrap_or_else(|| newest_backup.unwrap_or(first).min(now))
 }
 
 /// When a segment was started that has `started` for its birth, by the clock of the worker that did it, if that

@@ -8,6 +8,7 @@ use super::Location;
 use crate::clock::{Deadline, sleep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Access, Entry, EntryKind, FileId, Temp};
+use crate::sys;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +61,13 @@ impl Lease {
             }
             Some(_) => {}
         }
-        let Some(file) = fs::open_append(path)? else {
-            return Ok(Attempt::Missing);
+        let file = match fs::open_append(path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(Attempt::Missing),
+            Err(error) if error.io_error().is_some_and(sys::is_lease_refused) => {
+                return Ok(Attempt::Moved);
+            }
+            Err(error) => return Err(error),
         };
         if !fs::try_lease(&file, path)? {
             return Ok(Attempt::Moved);
@@ -123,6 +129,18 @@ mod tests {
     }
 
     #[test]
+    fn segment_that_is_taken_is_not_taken_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = log(&dir);
+        let Unleased::Ours(taken) = fs::open_unleased(location.path()).unwrap() else {
+            unreachable!("nobody else has it")
+        };
+        assert!(matches!(fs::open_unleased(location.path()).unwrap(), Unleased::Leased));
+        drop(taken);
+        assert!(matches!(fs::open_unleased(location.path()).unwrap(), Unleased::Ours(_)));
+    }
+
+    #[test]
     fn missing_log_is_none_and_a_directory_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let location = Location::resolve(&dir.path().join("app.log")).unwrap();
@@ -132,7 +150,6 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::NotAFile);
     }
 
-    #[cfg(unix)]
     #[test]
     fn segment_that_maintenance_holds_is_not_leased() {
         let dir = tempfile::tempdir().unwrap();

@@ -6,13 +6,14 @@ pub(crate) mod mark;
 pub(crate) mod name;
 pub(crate) mod size;
 
-use crate::clock::Timestamp;
+use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId};
+use crate::sys;
 use name::{Key, Name, Naming, Packing};
 use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Where a log is, all links resolved and absolute, so that no later change of the working directory
 /// matters.
@@ -50,6 +51,9 @@ impl Location {
         let Some(name) = name.to_str() else {
             return refuse("its file name is not Unicode; use one that is");
         };
+        if !sys::is_file_name(name) {
+            return refuse("Windows gives no file such a name");
+        }
         if name.len() > name::MAX_LOG_NAME {
             let why = format!(
                 "its file name has {} bytes; use at most {}, so that the names of its backups fit",
@@ -265,11 +269,22 @@ pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
 /// How often something is done again because the log was rotated meanwhile.
 const MAX_ROUNDS: usize = 8;
 
+/// How long to wait for a backup to be packed or let go before it is called a failure to sync it.
+const PACKING: Duration = Duration::from_secs(10);
+
 fn sync_backup(path: &Path) -> Result<()> {
     if file_at(path)?.is_none() {
         return Ok(());
     }
-    let opened = match fs::open_append(path) {
+    // On Windows it cannot be opened while it is packed.
+    let deadline = Deadline::after(PACKING);
+    let is_refused = |error: &Error| error.io_error().is_some_and(sys::is_lease_refused);
+    let mut opened = fs::open_append(path);
+    while opened.as_ref().is_err_and(is_refused) && deadline.left().is_some() {
+        sleep(Duration::from_millis(1));
+        opened = fs::open_append(path);
+    }
+    let opened = match opened {
         // On Unix a file need not be writable to be synced.
         Err(error) if error.io_kind() == PermissionDenied => fs::open_segment(path)?,
         opened => opened?,

@@ -13,6 +13,12 @@
 //! - `is_lock_unsupported(error)`: whether locking failed because the file system has no locks.
 //! - `is_removal_refused(error)`: whether a file was not removed because this process may not, or because
 //!   another has it open just now.
+//! - `is_removal_pending(error)`: whether a lock file was not opened because it is removed already, but for
+//!   the handles that others still have.
+//! - `is_in_use(error)`: whether a file was not replaced because someone has it open, perhaps for a moment.
+//! - `is_lease_refused(error)`: whether `open_append` failed because someone holds the file through
+//!   `open_unleased`.
+//! - `is_file_name(name)`: whether a file, and not something else, can have this name.
 //! - `read_at(file, buffer, offset)`: one read at an offset; appends do not notice.
 //! - `write_start(file, bytes)`: one write at offset 0, not on an appending handle.
 //! - `append(file, bytes)`: one write at the end of an appending handle's file; may be short.
@@ -110,6 +116,7 @@ impl FileLocks {
 }
 
 /// What a process has a file open for.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nobody else can tell"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
@@ -131,6 +138,8 @@ pub(crate) struct Entry {
     pub(crate) modified: SystemTime,
     /// When the file was made, where the file system knows it.
     pub(crate) born: Option<SystemTime>,
+    /// As `born`; but on Windows it may be when an earlier file of that name was made.
+    pub(crate) born_at_earliest: Option<SystemTime>,
     pub(crate) access: Access,
 }
 

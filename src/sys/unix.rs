@@ -27,6 +27,7 @@ fn entry(meta: &Metadata) -> Entry {
         links: meta.nlink(),
         modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
         born: meta.created().ok(),
+        born_at_earliest: meta.created().ok(),
         access: Access { mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid() },
     }
 }
@@ -91,6 +92,22 @@ pub(crate) fn open_lock_read(path: &Path) -> io::Result<File> {
 
 pub(crate) fn is_removal_refused(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
+}
+
+pub(crate) fn is_removal_pending(_error: &io::Error) -> bool {
+    false
+}
+
+pub(crate) fn is_in_use(_error: &io::Error) -> bool {
+    false
+}
+
+pub(crate) fn is_lease_refused(_error: &io::Error) -> bool {
+    false
+}
+
+pub(crate) fn is_file_name(_name: &str) -> bool {
+    true
 }
 
 pub(crate) fn is_lock_unsupported(error: &io::Error) -> bool {

@@ -3,30 +3,49 @@
 //! File locks are mandatory here: a shared lock on the log would stop our own appends. So the lease
 //! is the appending handle itself, and `open_unleased` asks for a share mode that denies writing,
 //! which the system refuses while any appending handle is open.
+//!
+//! std opens files so that others may rename and remove them. A name that was removed while somebody had
+//! the file open is free at once on NTFS since Windows 10 1903; before, and on FAT and network drives, it
+//! stays until the last handle closes, and all that is asked of it is refused (*deletion pending*).
 
 use super::{Access, Entry, EntryKind, FileId};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{DirEntry, File, Metadata, OpenOptions};
 use std::io;
 use std::os::windows::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+const FILE_WRITE_DATA: u32 = 2;
+const FILE_READ_ATTRIBUTES: u32 = 0x80;
 const FILE_SHARE_READ: u32 = 1;
 const FILE_SHARE_DELETE: u32 = 4;
 const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
-const FILE_READ_ATTRIBUTES: u32 = 0x80;
+const FILE_ATTRIBUTE_REPARSE_POINT: u32 = 0x400;
+const ERROR_INVALID_FUNCTION: i32 = 1;
+const ERROR_ACCESS_DENIED: i32 = 5;
 const ERROR_SHARING_VIOLATION: i32 = 32;
 const ERROR_HANDLE_EOF: i32 = 38;
-const ERROR_INVALID_FUNCTION: i32 = 1;
 const ERROR_NOT_SUPPORTED: i32 = 50;
+const ERROR_DELETE_PENDING: i32 = 303;
+const ERROR_STOPPED_ON_SYMLINK: i32 = 681;
+
+fn is(error: &io::Error, codes: &[i32]) -> bool {
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
 
 pub(crate) fn stat(path: &Path) -> io::Result<Entry> {
-    let file = OpenOptions::new()
-        .access_mode(FILE_READ_ATTRIBUTES)
-        .custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT)
-        .open(path)?;
-    fstat(&file)
+    let mut options = OpenOptions::new();
+    options.access_mode(FILE_READ_ATTRIBUTES);
+    options.custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT);
+    match options.open(path) {
+        Ok(file) => fstat(&file),
+        // Whoever may list a directory may ask this of every file in it, but of one whose deletion is pending.
+        Err(error) if is(&error, &[ERROR_ACCESS_DENIED, ERROR_DELETE_PENDING]) => {
+            Err(io::ErrorKind::NotFound.into())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 pub(crate) fn fstat(file: &File) -> io::Result<Entry> {
@@ -41,6 +60,7 @@ pub(crate) fn fstat(file: &File) -> io::Result<Entry> {
         // A name made again within 15 s gets its predecessor's creation time ("tunnelling"), so the
         // birth of a segment cannot be told from it.
         born: None,
+        born_at_earliest: meta.created().ok(),
         access: Access { mode: 0, uid: 0, gid: 0 },
     })
 }
@@ -58,9 +78,23 @@ fn kind(meta: &Metadata) -> EntryKind {
     }
 }
 
+/// Opens what has this name, links not followed. Files that are kept in a cloud, or without what they have
+/// in common with others, are reparse points as links are; their own driver opens them.
+fn open_itself(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    let file = options.clone().custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)?;
+    let meta = file.metadata()?;
+    if kind(&meta) == EntryKind::Link {
+        return Err(io::Error::from_raw_os_error(ERROR_STOPPED_ON_SYMLINK));
+    }
+    if meta.file_attributes() & FILE_ATTRIBUTE_REPARSE_POINT == 0 {
+        return Ok(file);
+    }
+    drop(file);
+    options.open(path)
+}
+
 pub(crate) fn open_append(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)
+    open_itself(path, OpenOptions::new().read(true).append(true))
 }
 
 pub(crate) fn create_new(path: &Path, _mode: u32) -> io::Result<File> {
@@ -69,29 +103,58 @@ pub(crate) fn create_new(path: &Path, _mode: u32) -> io::Result<File> {
 
 pub(crate) fn open_lock(path: &Path, _mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    options.custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)
+    let opened = open_itself(path, options.read(true).write(true).create(true).truncate(false));
+    opened.map_err(|error| told_apart(path, error))
+}
+
+/// Tells a refusal because the file's deletion is pending from one for lack of rights.
+fn told_apart(path: &Path, error: io::Error) -> io::Error {
+    let is_gone = || stat(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    if is(&error, &[ERROR_ACCESS_DENIED]) && is_gone() {
+        return io::Error::from_raw_os_error(ERROR_DELETE_PENDING);
+    }
+    error
 }
 
 pub(crate) fn open_lock_read(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)
+    open_itself(path, OpenOptions::new().read(true))
 }
 
 pub(crate) fn is_removal_refused(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied
-        || error.raw_os_error() == Some(ERROR_SHARING_VIOLATION)
+    is(error, &[ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_DELETE_PENDING])
+}
+
+pub(crate) fn is_removal_pending(error: &io::Error) -> bool {
+    is(error, &[ERROR_DELETE_PENDING])
 }
 
 pub(crate) fn is_lock_unsupported(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(ERROR_INVALID_FUNCTION | ERROR_NOT_SUPPORTED))
+    is(error, &[ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED])
+}
+
+pub(crate) fn is_in_use(error: &io::Error) -> bool {
+    is(error, &[ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION])
+}
+
+pub(crate) fn is_lease_refused(error: &io::Error) -> bool {
+    is(error, &[ERROR_SHARING_VIOLATION])
 }
 
 pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
-    let mut options = OpenOptions::new();
-    options.read(true).share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE);
-    match options.custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path) {
+    // Open for appending, which it is not used for: so two who ask refuse each other.
+    match open_denying_writes(path, OpenOptions::new().read(true).append(true)) {
+        Err(error) if is(&error, &[ERROR_ACCESS_DENIED]) => {
+            open_denying_writes(path, OpenOptions::new().read(true))
+        }
+        done => done,
+    }
+}
+
+/// `None` if anyone has the file open for writing.
+fn open_denying_writes(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
+    match open_itself(path, options.share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE)) {
         Ok(file) => Ok(Some(file)),
-        Err(error) if error.raw_os_error() == Some(ERROR_SHARING_VIOLATION) => Ok(None),
+        Err(error) if is(&error, &[ERROR_SHARING_VIOLATION]) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -109,19 +172,33 @@ pub(crate) fn end_lease(_file: &File) -> io::Result<()> {
 }
 
 pub(crate) fn may_grow(file: &File, path: &Path) -> io::Result<bool> {
-    match open_unleased(path) {
+    // Packed or removed, it was in nobody's hands.
+    let Some(path) = present_name(fstat(file)?.id, path)? else { return Ok(false) };
+    // For reading only, as a reader may have no more rights.
+    match open_denying_writes(&path, OpenOptions::new().read(true)) {
+        // Unless it has got another name just now.
         Ok(Some(there)) => Ok(fstat(&there)?.id != fstat(file)?.id),
         Ok(None) => Ok(true),
-        // Packed or removed, which needed it to be in nobody's hands.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
     }
+}
+
+/// The name of a file that was last seen at `path`; `None` if it has none in that directory any more.
+fn present_name(id: FileId, path: &Path) -> io::Result<Option<PathBuf>> {
+    let is_it = |path: &Path| stat(path).is_ok_and(|there| there.id == id);
+    if is_it(path) {
+        return Ok(Some(path.to_owned()));
+    }
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let names: io::Result<Vec<_>> = std::fs::read_dir(dir)?.collect();
+    Ok(names?.iter().map(DirEntry::path).find(|path| is_it(path)))
 }
 
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     match file.seek_read(buffer, offset) {
         // What the system says of an offset beyond the end.
-        Err(error) if error.raw_os_error() == Some(ERROR_HANDLE_EOF) => Ok(0),
+        Err(error) if is(&error, &[ERROR_HANDLE_EOF]) => Ok(0),
         done => done,
     }
 }
@@ -138,6 +215,8 @@ pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
     Ok(file.metadata()?.len())
 }
 
+/// Those who rotate hold the lock, and a packed backup's name is that of the plain one; so nobody but another
+/// program can come between, and there is no safe call that would refuse it.
 pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(to) {
         Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -158,9 +237,25 @@ pub(crate) fn is_planted(_link: &Path, _dir: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-pub(crate) fn sync_dir(_path: &Path) -> io::Result<()> {
-    // NTFS journals its directories; there is no call that syncs one alone.
-    Ok(())
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.access_mode(FILE_WRITE_DATA).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
+    match options.open(path).and_then(|dir| dir.sync_all()) {
+        // Not every file system lets itself be asked. NTFS keeps the order of names given and taken in any
+        // case, so that what is lost at a power cut is the last of it.
+        Err(error)
+            if is(&error, &[ERROR_ACCESS_DENIED, ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED]) =>
+        {
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// What Windows reserves, beside what has a meaning of its own: `a:b` is a stream of the file `a`.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    let is_reserved = |c: char| c.is_control() || "<>:\"/\\|?*".contains(c);
+    !name.contains(is_reserved) && !name.ends_with(['.', ' '])
 }
 
 pub(crate) fn drop_from_cache(_file: &File) {}
@@ -199,4 +294,70 @@ pub(crate) fn host_name() -> String {
 #[cfg(feature = "policy")]
 pub(crate) fn user_name() -> String {
     std::env::var("USERNAME").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir_with(name: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, "x").unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn finished_segment_is_asked_by_the_name_that_it_has_now() {
+        let (dir, path) = dir_with("a");
+        let (worker, reader) = (open_append(&path).unwrap(), open_segment(&path).unwrap());
+        std::fs::rename(&path, dir.path().join("a.1")).unwrap();
+        std::fs::write(&path, "the next").unwrap();
+        assert!(may_grow(&reader, &path).unwrap());
+        drop(worker);
+        let next_worker = open_append(&path).unwrap();
+        assert!(!may_grow(&reader, &path).unwrap());
+        drop(next_worker);
+    }
+
+    #[test]
+    fn worker_is_refused_as_by_a_lock_while_the_file_is_taken() {
+        let (_dir, path) = dir_with("a");
+        let taken = open_unleased(&path).unwrap().unwrap();
+        assert!(is_lease_refused(&open_append(&path).unwrap_err()));
+        // A reader is not.
+        open_segment(&path).unwrap();
+        drop(taken);
+        open_append(&path).unwrap();
+    }
+
+    #[test]
+    fn read_only_file_is_taken_all_the_same() {
+        let (_dir, path) = dir_with("a");
+        let set = |is_read_only| {
+            let mut permissions = std::fs::metadata(&path).unwrap().permissions();
+            permissions.set_readonly(is_read_only);
+            std::fs::set_permissions(&path, permissions).unwrap();
+        };
+        set(true);
+        assert!(open_unleased(&path).unwrap().is_some());
+        set(false);
+    }
+
+    #[test]
+    fn directory_is_synced() {
+        let (dir, path) = dir_with("a");
+        sync_dir(dir.path()).unwrap();
+        assert_eq!(sync_dir(&path.join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn names_that_windows_reserves_are_no_files() {
+        for name in ["a.log", "a b.log", "\u{e4}.log", ".a"] {
+            assert!(is_file_name(name), "{name}");
+        }
+        for name in ["a:b", "a?", "a.", "a ", "a\u{1}", "a|b", "\"a\"", "<a>", "a*"] {
+            assert!(!is_file_name(name), "{name}");
+        }
+    }
 }

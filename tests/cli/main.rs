@@ -1,4 +1,12 @@
 //! The command `logrotor`: real processes, real pipes, real signals.
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(
+        unused_imports,
+        dead_code,
+        reason = "some tests are of one system, and what they need with them"
+    )
+)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod docs;

@@ -4,6 +4,7 @@
 use crate::support::{Dir, Job, Worker, eventually};
 use logrotor::{Clock, Maintenance, Naming, Period, RotatingFileWriter, Stats};
 use std::io::Write;
+#[cfg(target_os = "linux")]
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -248,6 +249,7 @@ fn processes_that_are_all_idle_when_the_age_is_reached_rotate_once() {
 }
 
 /// Where Debian, Fedora and a build of one's own put it.
+#[cfg(target_os = "linux")]
 fn libfaketime() -> Option<PathBuf> {
     const NAME: &str = "faketime/libfaketime.so.1";
     let below = |dir: &str| {
@@ -259,6 +261,7 @@ fn libfaketime() -> Option<PathBuf> {
 }
 
 // It stands in for the clock that names are made from, and for none of the file system's times.
+#[cfg(target_os = "linux")]
 #[test]
 fn processes_whose_clocks_differ_by_minutes_a_day_and_a_year_keep_the_order_by_name() {
     let Some(library) = libfaketime() else {

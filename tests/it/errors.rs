@@ -5,6 +5,7 @@ use logrotor::{
     Builder, Compression, Delivery, Durability, Error, ErrorKind, Event, FileLock, Maintenance,
     Overflow, RotatingFileWriter, Wait,
 };
+#[cfg(unix)]
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -170,6 +171,7 @@ pub fn open(job: &Job) {
     }
 }
 
+#[cfg(unix)]
 fn opening(job: &Job) -> String {
     let mut worker = job.spawn();
     let said = worker.hear().unwrap();

@@ -343,6 +343,7 @@ fn gate_of_a_killed_writer_is_open() {
     let writer = Child::start("hold", &[&path, &"exclusive", &"remove"]);
     let shared = || open(&path).shared(Wait::Never).and_then(Guard::unlock);
     until("the writer closes the gate", || shared().is_err());
+    until("and signs it", || fs::metadata(dir.path().join("it.lock.gate")).unwrap().len() > 0);
     writer.kill();
     shared().unwrap();
     reader.finish();

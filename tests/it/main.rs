@@ -1,4 +1,12 @@
 //! Behaviour of the crate as a user sees it. One binary, one file per subject.
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(
+        unused_imports,
+        dead_code,
+        reason = "some tests are of one system, and what they need with them"
+    )
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,7 +20,7 @@
 mod atomic;
 mod buffered;
 mod clocks;
-#[cfg(all(unix, feature = "fault"))]
+#[cfg(feature = "fault")]
 mod crash;
 mod direct;
 #[cfg(target_os = "linux")]
@@ -38,7 +46,7 @@ mod processes;
 mod promises;
 mod reader;
 mod recovery;
-#[cfg(all(unix, feature = "fault"))]
+#[cfg(feature = "fault")]
 mod scenario;
 #[cfg(unix)]
 mod script;

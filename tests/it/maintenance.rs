@@ -404,6 +404,7 @@ fn regression_plain_backup_that_another_program_is_packing_stays() {
     let name = &plant(&dir, 1, 100)[0];
     let plain = std::fs::File::options().write(true).open(dir.file(name)).unwrap();
     plain.set_modified(midnight_of_day(1)).unwrap();
+    drop(plain);
     std::fs::write(dir.file(&format!("{name}.gz")), "partial").unwrap();
     let log = inline(&dir).compression(Compression::Gzip).build().unwrap();
     assert_eq!(dir.names(), ["app.log", name, &format!("{name}.gz")]);

@@ -1,6 +1,8 @@
 //! What a log tells about itself: its counters, and the events that an observer is told.
 
-use crate::support::{Dir, Job, eventually};
+#[cfg(unix)]
+use crate::support::Job;
+use crate::support::{Dir, eventually};
 use logrotor::{
     Builder, Clock, Compression, Delivery, ErrorKind, Event, FileLock, Maintenance, Overflow,
     RotatingFileWriter, Stats, Wait,

@@ -7,7 +7,9 @@ use logrotor::{ErrorKind, Wait};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(unix)]
+use std::time::Instant;
 
 type Entries = BTreeMap<String, u32>;
 type Store = PolicyStore<Entries>;
@@ -205,6 +207,7 @@ fn snapshots_of_four_threads_are_valid_and_monotonic_while_updates_run() {
     assert_eq!(store.stats().reads, reads);
 }
 
+#[cfg(unix)]
 #[test]
 fn lock_of_a_stopped_process_times_out_naming_it_and_readers_do_not_care() {
     let dir = Dir::new();

@@ -7,6 +7,7 @@ use crate::support::{
 use logrotor::Maintenance;
 use std::collections::BTreeMap;
 use std::path::Path;
+#[cfg(unix)]
 use std::time::{Duration, Instant};
 
 /// An hour, in milliseconds: a worker that looks beyond its own handle only to rotate.

@@ -123,7 +123,7 @@ fn plain_backup_with_a_packed_twin_is_read_once() {
         let file = std::fs::File::options().append(true).open(dir.file(plain)).unwrap();
         file.set_modified(modified).unwrap();
         let record = LogReader::open(dir.log()).unwrap().records().nth(35).unwrap().unwrap();
-        assert_eq!(record.segment(), dir.file(&twin));
+        assert_eq!(record.segment().file_name(), dir.file(&twin).file_name());
         assert_eq!(read(&dir), numbered(0..100), "{naming:?}");
     }
 }
@@ -764,7 +764,10 @@ fn damaged_zstd_is_reported_and_reading_goes_on() {
     let dir = Dir::new();
     write(&dir, Naming::Number, Compression::Zstd, 0..30);
     damage_file(&dir.file("app.log.2.zst"), |bytes| bytes.truncate(bytes.len() - 3));
-    damage_file(&dir.file("app.log.4.zst"), |bytes| bytes[18] ^= 1);
+    damage_file(&dir.file("app.log.4.zst"), |bytes| {
+        let frame = bytes.windows(4).position(|four| four == [0x28, 0xB5, 0x2F, 0xFD]).unwrap();
+        bytes[frame] ^= 1;
+    });
     let items = with_damage(LogReader::open(dir.log()).unwrap());
     let damaged: Vec<_> = items.iter().filter(|item| item.starts_with("Corrupt")).collect();
     assert_eq!(damaged.len(), 2, "{items:?}");

@@ -4,8 +4,7 @@
 use crate::support::{Dir, Job, eventually, is_long, listen, record, say, unpack};
 use logrotor::{Compression, Delivery, Event, Maintenance, Naming, Overflow, RotatingFileWriter};
 use std::fmt;
-use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -111,7 +110,8 @@ struct Tally {
 pub fn play(job: &Job) {
     let acknowledged = std::fs::File::create(job.text("acknowledged")).unwrap();
     let acknowledge = |count: usize| {
-        acknowledged.write_all_at(&(count as u64).to_le_bytes(), 0).unwrap();
+        (&acknowledged).seek(SeekFrom::Start(0)).unwrap();
+        (&acknowledged).write_all(&(count as u64).to_le_bytes()).unwrap();
     };
     let told = Arc::new(AtomicU64::new(0));
     let mut tally = Tally::default();

@@ -131,6 +131,7 @@ pub fn lines(bytes: &[u8]) -> Vec<String> {
 }
 
 /// The records of a file anywhere.
+#[cfg(unix)]
 pub fn lines_at(path: &Path) -> Vec<String> {
     lines(&unpack(path))
 }
@@ -322,7 +323,7 @@ impl Job {
         if self.has("inline") {
             builder = builder.maintenance(Maintenance::Inline);
         }
-        #[cfg(all(unix, feature = "fault"))]
+        #[cfg(feature = "fault")]
         if self.has("buffered") {
             builder = builder.delivery(crate::scenario::buffered());
         }
@@ -437,6 +438,7 @@ impl Worker {
         self.hear().expect("the worker has died")
     }
 
+    #[cfg(unix)]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -447,6 +449,7 @@ impl Worker {
         self.child.wait().unwrap();
     }
 
+    #[cfg(unix)]
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
@@ -460,7 +463,7 @@ impl Worker {
     }
 
     /// Waits until it ends, and says whether it ended well.
-    #[cfg(all(unix, feature = "fault"))]
+    #[cfg(feature = "fault")]
     pub fn end(mut self) -> bool {
         drop(self.stdin.take());
         while self.hear().is_some() {}
@@ -468,6 +471,7 @@ impl Worker {
     }
 
     /// Waits until the kernel says that it is stopped.
+    #[cfg(unix)]
     pub fn stop(&self) {
         self.signal("-STOP");
         let stat = format!("/proc/{}/stat", self.pid());
@@ -476,6 +480,7 @@ impl Worker {
         });
     }
 
+    #[cfg(unix)]
     pub fn go_on(&self) {
         self.signal("-CONT");
     }
@@ -525,7 +530,7 @@ fn child() {
     let Some(job) = Job::received() else { return };
     #[cfg(unix)]
     if job.has("umask") {
-        let mask = u32::from_str_radix(job.text("umask"), 8).unwrap();
+        let mask = rustix::fs::RawMode::from_str_radix(job.text("umask"), 8).unwrap();
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
     }
     match job.text("task") {
@@ -538,7 +543,7 @@ fn child() {
         "obey" => obey(&job),
         #[cfg(feature = "policy")]
         task if task.starts_with("policy-") => crate::policy::child(&job),
-        #[cfg(all(unix, feature = "fault"))]
+        #[cfg(feature = "fault")]
         "play" => crate::scenario::play(&job),
         "open" => crate::errors::open(&job),
         "suffer" => crate::errors::suffer(&job),

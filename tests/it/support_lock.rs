@@ -59,6 +59,7 @@ impl Child {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
+    #[cfg(unix)]
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }

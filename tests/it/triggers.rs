@@ -309,6 +309,7 @@ fn opening_does_not_rotate_unless_asked_to() {
 
 /// What a process in a time zone of its own reports of a log that three workers in it write to every 10 minutes
 /// for two days from `start` on: the times of the rotations, in minutes after it.
+#[cfg(unix)]
 fn rotations_in(zone: &str, period: &str, start: u64) -> Vec<u64> {
     let dir = Dir::new();
     let job = Job::new("calendar", &dir.log()).env("TZ", zone);
@@ -348,8 +349,10 @@ pub fn calendar(job: &Job) {
 }
 
 /// 2026-10-24 12:00 UTC; on the 25th, at 01:00 UTC, clocks in Berlin go from 3 back to 2.
+#[cfg(unix)]
 const BEFORE_END_OF_DST: u64 = 1_792_843_200;
 
+#[cfg(unix)]
 #[test]
 fn local_days_end_at_local_midnight_also_the_one_of_25_hours() {
     // 22:00 UTC is midnight on the 25th, 23:00 UTC on the 26th.
@@ -358,8 +361,10 @@ fn local_days_end_at_local_midnight_also_the_one_of_25_hours() {
 }
 
 /// 2026-03-28 12:00 UTC; on the 29th, at 01:00 UTC, clocks in Berlin go from 2 to 3.
+#[cfg(unix)]
 const BEFORE_START_OF_DST: u64 = 1_774_699_200;
 
+#[cfg(unix)]
 #[test]
 fn local_days_end_at_local_midnight_also_the_one_of_23_hours() {
     // 23:00 UTC is midnight on the 29th, 22:00 UTC on the 30th.
@@ -367,18 +372,21 @@ fn local_days_end_at_local_midnight_also_the_one_of_23_hours() {
     assert_eq!(rotations, [11 * 60, 34 * 60]);
 }
 
+#[cfg(unix)]
 #[test]
 fn hour_that_is_left_out_at_the_start_of_daylight_saving_time_is_no_period() {
     let rotations = rotations_in("Europe/Berlin", "hourly", BEFORE_START_OF_DST);
     assert_eq!(rotations, (1..48).map(|hour| hour * 60).collect::<Vec<_>>());
 }
 
+#[cfg(unix)]
 #[test]
 fn hour_that_is_repeated_at_the_end_of_daylight_saving_time_is_a_period_of_its_own() {
     let rotations = rotations_in("Europe/Berlin", "hourly", BEFORE_END_OF_DST);
     assert_eq!(rotations, (1..48).map(|hour| hour * 60).collect::<Vec<_>>());
 }
 
+#[cfg(unix)]
 #[test]
 fn local_hours_follow_a_zone_that_is_off_by_half_an_hour() {
     let rotations = rotations_in("Asia/Kolkata", "hourly", BEFORE_END_OF_DST);

@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 /// Rotating logs that many processes share, and that lose no line.
 #[derive(Parser)]
-#[command(name = "logrotor", version, max_term_width = 100, after_help = EXIT_STATUS)]
+#[command(name = "logrotor", bin_name = "logrotor", version, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     verb: Verb,
