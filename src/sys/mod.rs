@@ -116,7 +116,6 @@ impl FileLocks {
 }
 
 /// What a process has a file open for.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nobody else can tell"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
