@@ -4,6 +4,7 @@
 //! thread swaps it for the other, empty one, and writes it out in few large calls, each of which takes
 //! whole records and ends where the segment is full.
 
+use super::run;
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -148,6 +149,16 @@ impl Batch {
         self.ends.push(self.bytes.len());
     }
 
+    fn push_lines(&mut self, lines: &[u8]) {
+        let held = self.bytes.len();
+        self.bytes.extend_from_slice(lines);
+        let mut end = held;
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            end += line.len();
+            self.ends.push(end);
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -231,14 +242,40 @@ impl Buffer {
         if !self.has_room(&state, record.len()) && !self.make_room(&mut state, record.len())? {
             return Ok(());
         }
+        self.take(state, record.len(), 1, |batch| batch.push(record))
+    }
+
+    /// Takes as many of these lines as there is room for, each as a record, and the first in any case, or does
+    /// with that what [`Overflow`] says. Returns the bytes of those that it has dealt with.
+    pub(crate) fn push_lines(&self, lines: &[u8]) -> io::Result<usize> {
+        let first = run::first(lines);
+        let mut state = self.state.lock();
+        if !self.has_room(&state, first.len()) && !self.make_room(&mut state, first.len())? {
+            return Ok(first.len());
+        }
+        let room = self.capacity.saturating_sub(state.batch.bytes.len());
+        let run = run::fitting(lines, room).unwrap_or(first);
+        self.take(state, run.len(), run::count(run), |batch| batch.push_lines(run))?;
+        Ok(run.len())
+    }
+
+    /// Puts `records` records of `len` bytes in all into the buffer, and wakes the thread if need be.
+    #[inline]
+    fn take(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        len: usize,
+        records: usize,
+        push: impl FnOnce(&mut Batch),
+    ) -> io::Result<()> {
         let held = state.batch.bytes.len();
         // Once per sleep, and once per half a buffer, not once per record.
-        let wake = state.idle || (held < self.half() && held + record.len() >= self.half());
+        let wake = state.idle || (held < self.half() && held + len >= self.half());
         if wake {
             self.check_process()?;
         }
-        state.batch.push(record);
-        state.taken += 1;
+        push(&mut state.batch);
+        state.taken += records as u64;
         state.idle = false;
         drop(state);
         if wake {

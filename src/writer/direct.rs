@@ -1,5 +1,7 @@
 //! Direct delivery: every record is in the kernel when its call returns.
 
+mod lines;
+
 use super::buffered::Batch;
 use super::durability::Custody;
 use crate::clock::{Clock, Deadline, Timestamp, micros};
@@ -157,14 +159,19 @@ impl Direct {
 
     /// How many of the records that end at `ends` go into one call: as many as the segment has room for.
     fn run(&self, ends: &[usize], start: usize) -> usize {
+        let len = self.longest_run();
+        ends.partition_point(|end| end - start <= len).max(1)
+    }
+
+    /// How many bytes of records go into one call, at most.
+    fn longest_run(&self) -> usize {
         // Long enough that the price of a call does not matter, short enough that other workers'
         // records do not wait long for the file.
         const LONGEST: u64 = 128 * 1024;
         let room =
             self.trigger.max_size.saturating_sub(self.active.size + self.line.break_len() as u64);
         // Without room, rotation was refused, and the segment takes what comes.
-        let len = if room == 0 { LONGEST } else { room.min(LONGEST) };
-        ends.partition_point(|end| (end - start) as u64 <= len).max(1)
+        (if room == 0 { LONGEST } else { room.min(LONGEST) }) as usize
     }
 
     /// Does what is to be done before a record of `len` bytes: looks after the log from time to time, and

@@ -5,6 +5,7 @@ mod direct;
 mod durability;
 mod lines;
 mod obey;
+mod run;
 
 pub use buffered::{Delivery, Overflow};
 pub use durability::Durability;

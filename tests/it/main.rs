@@ -32,6 +32,7 @@ mod faults;
 mod foreign;
 mod header;
 mod inspect;
+mod lines;
 mod lock;
 mod maintenance;
 mod names;

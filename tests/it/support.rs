@@ -557,8 +557,11 @@ fn write_on_command(job: &Job) {
     say("ready");
     listen();
     let worker = job.number("worker");
-    for seq in 0..job.number("count") {
-        log.write_all(record(worker, seq).as_bytes()).unwrap();
+    let records = (0..job.number("count")).map(|seq| record(worker, seq));
+    if job.has("lines") {
+        crate::lines::write_all(&log, records.collect::<String>().as_bytes());
+    } else {
+        records.for_each(|record| log.write_all(record.as_bytes()).unwrap());
     }
     let stats = log.stats();
     log.close().unwrap();
@@ -605,6 +608,7 @@ fn obey(job: &Job) {
         let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
         match verb {
             "write" => say(answer(log.write_all(format!("{rest}\n").as_bytes()))),
+            "lines" => say(answer(log.write_lines(rest.replace('|', "\n").as_bytes()))),
             "rotate" => say(answer(log.rotate())),
             "sync" => say(answer(log.sync())),
             "reopen" => say(answer(log.reopen())),
