@@ -17,3 +17,4 @@ mod read;
 mod support;
 mod upkeep;
 mod verify;
+mod write;

@@ -7,6 +7,8 @@ use crate::ls::{Ls, Stat};
 use crate::policy::PolicyVerbs;
 use crate::upkeep::{Compress, Prune, Rotate};
 use crate::verify::Verify;
+#[cfg(unix)]
+use crate::write::Write;
 use clap::{Parser, Subcommand};
 
 /// Rotating logs that many processes share, and that lose no line.
@@ -19,6 +21,9 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    // Boxed as it has so many options.
+    #[cfg(unix)]
+    Write(Box<Write>),
     Cat(Cat),
     Tail(Tail),
     Ls(Ls),
@@ -39,6 +44,8 @@ understood. Messages go to standard error.";
 impl Cli {
     pub(crate) fn run(self) -> Ending {
         match self.verb {
+            #[cfg(unix)]
+            Verb::Write(write) => write.run(),
             Verb::Cat(cat) => cat.run(),
             Verb::Tail(tail) => tail.run(),
             Verb::Ls(ls) => ls.run(),

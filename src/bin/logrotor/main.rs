@@ -15,6 +15,8 @@ mod report;
 mod upkeep;
 mod verify;
 mod when;
+#[cfg(unix)]
+mod write;
 
 use clap::Parser;
 use std::process::ExitCode;

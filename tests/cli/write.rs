@@ -1,0 +1,256 @@
+//! `logrotor write`: real pipes, real signals.
+#![cfg(unix)]
+
+use crate::support::{Dir, text};
+use logrotor::reader::LogReader;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Stdio};
+use std::time::{Duration, Instant};
+
+/// A `logrotor write` that runs.
+struct Writer {
+    child: Child,
+    input: Option<ChildStdin>,
+}
+
+impl Writer {
+    fn start<const N: usize>(dir: &Dir, args: [&str; N]) -> Self {
+        let mut command = dir.command("write", args);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take();
+        Self { child, input }
+    }
+
+    fn send(&mut self, bytes: &str) {
+        self.input.as_mut().unwrap().write_all(bytes.as_bytes()).unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Its exit status, standard output and standard error, without closing its input.
+    fn wait(mut self) -> (Option<i32>, String, String) {
+        let status = self.child.wait().unwrap();
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        (status.code(), stdout, stderr)
+    }
+
+    /// Closes its input; it must end well and say nothing.
+    fn finish(mut self) {
+        drop(self.input.take());
+        assert_eq!(self.wait(), (Some(0), String::new(), String::new()));
+    }
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What the log's path holds, or nothing.
+fn active(dir: &Dir) -> String {
+    std::fs::read_to_string(dir.log()).unwrap_or_default()
+}
+
+fn all(dir: &Dir) -> Vec<String> {
+    BufReader::new(LogReader::open(dir.log()).unwrap()).lines().map(Result::unwrap).collect()
+}
+
+#[test]
+fn lines_are_written_and_a_last_one_without_a_line_break_is_given_one() {
+    let dir = Dir::new();
+    let mut writer = Writer::start(&dir, []);
+    writer.send("one\n\ntwo\nthr");
+    eventually("whole lines are there", || active(&dir) == "one\n\ntwo\n");
+    writer.send("ee");
+    writer.finish();
+    assert_eq!(active(&dir), "one\n\ntwo\nthree\n");
+}
+
+#[test]
+fn log_is_rotated_between_lines_and_packed_as_the_options_say() {
+    let dir = Dir::new();
+    let mut writer = Writer::start(&dir, ["--max-size", "10kB", "--gzip", "--number"]);
+    let lines: Vec<_> = (0..20_000).map(|number| format!("line {number:06} of many")).collect();
+    writer.send(&(lines.join("\n") + "\n"));
+    writer.finish();
+    assert_eq!(all(&dir), lines);
+    assert!(std::fs::metadata(dir.log()).unwrap().len() <= 10_000);
+    assert!(dir.file("app.log.1").exists() || dir.file("app.log.1.gz").exists());
+}
+
+#[test]
+fn two_share_a_log() {
+    let dir = Dir::new();
+    let run =
+        |name: &str| -> Vec<String> { (0..20_000).map(|at| format!("{name} {at:06}")).collect() };
+    std::thread::scope(|scope| {
+        for name in ["a", "b"] {
+            let (dir, lines) = (&dir, run(name));
+            scope.spawn(move || {
+                let mut writer = Writer::start(dir, ["--max-size", "20kB"]);
+                lines.chunks(77).for_each(|lines| writer.send(&(lines.join("\n") + "\n")));
+                writer.finish();
+            });
+        }
+    });
+    let all = all(&dir);
+    assert_eq!(all.len(), 40_000);
+    for name in ["a", "b"] {
+        let found: Vec<_> = all.iter().filter(|line| line.starts_with(name)).cloned().collect();
+        assert_eq!(found, run(name));
+    }
+}
+
+#[test]
+fn line_of_more_than_a_mebibyte_is_split_and_that_is_said() {
+    let dir = Dir::new();
+    let mut writer = Writer::start(&dir, []);
+    let long = "x".repeat((1 << 20) + 5);
+    writer.send(&format!("before\n{long}\nafter\n"));
+    drop(writer.input.take());
+    let (status, _, said) = writer.wait();
+    assert_eq!(status, Some(0));
+    assert!(said.contains("1 lines were longer than 1048576 bytes"), "{said}");
+    let lens: Vec<_> = all(&dir).iter().map(String::len).collect();
+    assert_eq!(lens, [6, 1 << 20, 5, 5]);
+}
+
+#[test]
+fn terminated_in_mid_line_it_writes_what_has_come() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let dir = Dir::new();
+        let mut writer = Writer::start(&dir, []);
+        writer.send("first\n");
+        eventually("it reads", || active(&dir) == "first\n");
+        writer.send("second\nthi");
+        writer.signal(signal);
+        // Its input stays open.
+        let input = writer.input.take();
+        assert_eq!(writer.wait().0, Some(0));
+        drop(input);
+        assert_eq!(active(&dir), "first\nsecond\nthi\n");
+    }
+}
+
+#[test]
+fn rest_of_a_line_that_comes_soon_after_the_signal_is_written() {
+    let dir = Dir::new();
+    let mut writer = Writer::start(&dir, []);
+    writer.send("first\nsec");
+    eventually("it reads", || active(&dir) == "first\n");
+    writer.signal(Signal::TERM);
+    writer.send("ond\n");
+    let input = writer.input.take();
+    assert_eq!(writer.wait().0, Some(0));
+    drop(input);
+    assert_eq!(active(&dir), "first\nsecond\n");
+}
+
+#[test]
+fn hangup_in_mid_line_opens_the_log_anew() {
+    let dir = Dir::new();
+    let mut writer = Writer::start(&dir, []);
+    writer.send("first\nsec");
+    eventually("it reads", || active(&dir) == "first\n");
+    std::fs::rename(dir.log(), dir.file("moved")).unwrap();
+    writer.signal(Signal::HUP);
+    eventually("the log is made again", || dir.log().exists());
+    writer.send("ond\n");
+    writer.finish();
+    assert_eq!(active(&dir), "second\n");
+    assert_eq!(std::fs::read_to_string(dir.file("moved")).unwrap(), "first\n");
+}
+
+#[test]
+fn usr1_in_mid_line_rotates() {
+    let dir = Dir::new();
+    let mut writer = Writer::start(&dir, ["--number"]);
+    writer.send("first\nsec");
+    eventually("it reads", || active(&dir) == "first\n");
+    writer.signal(Signal::USR1);
+    eventually("it rotates", || dir.file("app.log.1").exists() && active(&dir).is_empty());
+    writer.send("ond\n");
+    writer.finish();
+    assert_eq!(all(&dir), ["first", "second"]);
+}
+
+#[test]
+fn lines_are_copied_and_begin_with_the_time_on_request() {
+    let dir = Dir::new();
+    let mut writer = Writer::start(&dir, ["--tee", "--timestamp"]);
+    writer.send("one\ntwo\n");
+    drop(writer.input.take());
+    let (status, copied, said) = writer.wait();
+    assert_eq!((status, said.as_str()), (Some(0), ""));
+    assert_eq!(active(&dir), copied);
+    for (line, end) in copied.lines().zip(["one", "two"]) {
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert!(time.len() == 27 && time.ends_with('Z') && rest == end, "{line}");
+    }
+    assert_eq!(copied.lines().count(), 2);
+}
+
+#[test]
+fn policy_is_obeyed_and_stands_alone() {
+    let dir = Dir::new();
+    let mut config = logrotor::Config::default();
+    config.max_size = 1000;
+    drop(logrotor::Config::policy().open_or_create(dir.file("policy.toml"), || config).unwrap());
+    let mut writer = Writer::start(&dir, ["--policy", "policy.toml"]);
+    let lines: Vec<_> = (0..200).map(|number| format!("line {number:06}")).collect();
+    writer.send(&(lines.join("\n") + "\n"));
+    writer.finish();
+    assert_eq!(all(&dir), lines);
+    assert!(std::fs::metadata(dir.log()).unwrap().len() <= 1000);
+    let refused = dir.run("write", ["--policy", "policy.toml", "--keep", "7"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_nothing_is_made() {
+    let dir = Dir::new();
+    let refused = dir.run("write", ["--max-size", "ten"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("max_size"), "{refused:?}");
+    assert!(!dir.log().exists());
+}
+
+/// A limit on the size of files refuses what is written beyond it.
+#[cfg(target_os = "linux")]
+#[test]
+fn lines_that_the_log_does_not_take_are_dropped_and_counted() {
+    let dir = Dir::new();
+    let log = dir.log();
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 1; exec '{}' write '{}' --on-full drop",
+        env!("CARGO_BIN_EXE_logrotor"),
+        log.display()
+    );
+    let mut child = std::process::Command::new("bash")
+        .args(["-c", &script])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let line = format!("{}\n", "x".repeat(99));
+    child.stdin.take().unwrap().write_all(line.repeat(30).as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let kept = active(&dir).lines().filter(|found| found.len() == 99).count();
+    assert!((1..30).contains(&kept), "{kept}");
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("{} lines were dropped", 30 - kept)), "{said}");
+}
