@@ -160,6 +160,20 @@ fn rest_of_a_line_that_comes_soon_after_the_signal_is_written() {
 }
 
 #[test]
+fn terminated_it_ends_though_more_and_more_comes() {
+    let dir = Dir::new();
+    let mut writer = Writer::start(&dir, ["--max-size", "1MB", "--keep", "1"]);
+    writer.send("first\n");
+    eventually("it reads", || active(&dir) == "first\n");
+    let mut input = writer.input.take().unwrap();
+    // Until nobody reads any more.
+    let flood = std::thread::spawn(move || while input.write_all(b"more and more\n").is_ok() {});
+    writer.signal(Signal::TERM);
+    assert_eq!(writer.wait().0, Some(0));
+    flood.join().unwrap();
+}
+
+#[test]
 fn hangup_in_mid_line_opens_the_log_anew() {
     let dir = Dir::new();
     let mut writer = Writer::start(&dir, []);

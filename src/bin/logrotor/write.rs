@@ -11,13 +11,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use std::io::{self, Read, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The longest line that is written as one record.
 const LONGEST: usize = 1 << 20;
 /// What the buffer holds: what is left of a line, and one read.
 const CAPACITY: usize = 2 * LONGEST;
-/// How long to wait, once told to end, for the rest of a line.
+/// How long to wait for the rest of a line, once told to end.
 const REST: Duration = Duration::from_secs(1);
 /// Between two attempts to write to a full disk.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -25,8 +25,8 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// Write standard input to a rotated log
 ///
 /// Each line is a record, and is written whole; several writers may share one log. A line longer than 1 MiB is
-/// split, and a last line without a line break is given one. SIGTERM and SIGINT write what has come and end;
-/// SIGHUP opens the log anew; SIGUSR1 rotates it. Settings that are not given are those of the environment
+/// split, and a last line without a line break is given one. SIGTERM and SIGINT write what has come, wait at most a
+/// second for the rest of a line, and end; SIGHUP opens the log anew; SIGUSR1 rotates it. Settings that are not given are those of the environment
 /// (LOGROTOR_MAX_SIZE and so on), or else the defaults.
 #[derive(Args)]
 #[command(group(ArgGroup::new("settings").multiple(true).conflicts_with("policy").args([
@@ -164,6 +164,13 @@ enum Asked {
     Rotate,
 }
 
+/// What is still read when a signal has asked for the end; whoever sends more need not stop first.
+struct Last {
+    /// Bytes that were in the pipe then.
+    there: usize,
+    until: Instant,
+}
+
 struct Pump {
     log: RotatingFileWriter,
     options: Write,
@@ -172,7 +179,7 @@ struct Pump {
     signals: Vec<(Asked, UnixStream)>,
     buffer: Vec<u8>,
     filled: usize,
-    ending: bool,
+    ending: Option<Last>,
     split: u64,
     dropped: u64,
     failing: bool,
@@ -209,10 +216,16 @@ impl Pump {
     /// Until the input ends, or a signal has asked for it.
     fn run(&mut self) -> Result<(), Failure> {
         loop {
-            let patience = match (self.ending, self.filled == 0) {
-                (false, _) => None,
-                (true, true) => Some(Duration::ZERO),
-                (true, false) => Some(REST),
+            let patience = match &self.ending {
+                None => None,
+                Some(last) if last.there > 0 => Some(Duration::ZERO),
+                Some(last) => {
+                    let left = last.until.saturating_duration_since(Instant::now());
+                    if self.filled == 0 || left.is_zero() {
+                        return Ok(());
+                    }
+                    Some(left)
+                }
             };
             match self.wait(patience, true)? {
                 Ready::Signal => self.obey(),
@@ -251,7 +264,9 @@ impl Pump {
         for asked in self.asked() {
             let done = match asked {
                 Asked::End => {
-                    self.ending = true;
+                    let there = rustix::io::ioctl_fionread(&self.input).unwrap_or(0);
+                    let there = usize::try_from(there).unwrap_or(usize::MAX);
+                    self.ending = Some(Last { there, until: Instant::now() + REST });
                     Ok(())
                 }
                 Asked::Reopen => self.log.reopen(),
@@ -279,6 +294,9 @@ impl Pump {
             Ok(0) => Ok(false),
             Ok(read) => {
                 self.filled += read;
+                if let Some(last) = &mut self.ending {
+                    last.there = last.there.saturating_sub(read);
+                }
                 Ok(true)
             }
             Err(Errno::INTR | Errno::AGAIN) => Ok(true),
@@ -349,7 +367,7 @@ impl Pump {
     }
 
     fn may_wait(&self) -> bool {
-        self.options.on_full == OnFull::Block && !self.ending
+        self.options.on_full == OnFull::Block && self.ending.is_none()
     }
 
     /// What is to be tried next.
