@@ -17,10 +17,10 @@
 //! ```
 //!
 //! Nothing is changed by a look. It is not made at one instant: what workers do meanwhile may be seen or not,
-//! but no segment is left out because it was rotated or packed just then; unless the log is rotated, eight times in a
-//! row, before its directory has been listed.
+//! but no segment is left out because it was rotated or packed just then; unless the log is rotated again and again,
+//! for five seconds, before its directory has been listed.
 
-use crate::clock::{Timestamp, sleep};
+use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::Result;
 use crate::fs::{self, Entry, EntryKind, FileId, FileLocks, LockKind, OpenFor, Unleased};
 use crate::segment::name::{Key, Name, Naming, Packing};
@@ -161,8 +161,8 @@ pub enum LeftoverKind {
     LockFile,
 }
 
-/// How often a look is repeated because the log was rotated meanwhile.
-const MAX_ROUNDS: usize = 8;
+/// For how long a look is repeated because the log was rotated meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Inspection {
     /// Looks at the log at `path`.
@@ -174,14 +174,13 @@ impl Inspection {
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
         let given = path.as_ref();
         let location = Location::find(given)?;
-        let mut rounds = 0;
+        let deadline = Deadline::after(PATIENCE);
         loop {
-            rounds += 1;
             let before = location.active()?.map(|entry| entry.id);
             let seen = Look::new(&location)?;
             let active = location.active()?;
             // A rotation in between would leave a segment out: neither a backup yet nor active any more.
-            if before == active.map(|entry| entry.id) || rounds == MAX_ROUNDS {
+            if before == active.map(|entry| entry.id) || deadline.left().is_none() {
                 return seen.assemble(given, active);
             }
         }

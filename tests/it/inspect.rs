@@ -166,7 +166,7 @@ fn no_segment_is_left_out_while_the_log_is_rotated_and_packed() {
     let dir = Dir::new();
     let mut log = dir.writer().compression(Compression::Gzip).build().unwrap();
     writeln!(log, "first").unwrap();
-    let rotations = 200;
+    let rotations = 100;
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut log = log.clone();
