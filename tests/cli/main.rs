@@ -14,6 +14,7 @@ mod help;
 mod ls;
 mod policy;
 mod read;
+mod run;
 mod support;
 mod upkeep;
 mod verify;

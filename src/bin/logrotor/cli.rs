@@ -8,7 +8,7 @@ use crate::policy::PolicyVerbs;
 use crate::upkeep::{Compress, Prune, Rotate};
 use crate::verify::Verify;
 #[cfg(unix)]
-use crate::write::Write;
+use crate::{run::Run, write::Write};
 use clap::{Parser, Subcommand};
 
 /// Rotating logs that many processes share, and that lose no line.
@@ -24,6 +24,8 @@ enum Verb {
     // Boxed as it has so many options.
     #[cfg(unix)]
     Write(Box<Write>),
+    #[cfg(unix)]
+    Run(Box<Run>),
     Cat(Cat),
     Tail(Tail),
     Ls(Ls),
@@ -46,6 +48,8 @@ impl Cli {
         match self.verb {
             #[cfg(unix)]
             Verb::Write(write) => write.run(),
+            #[cfg(unix)]
+            Verb::Run(run) => run.run(),
             Verb::Cat(cat) => cat.run(),
             Verb::Tail(tail) => tail.run(),
             Verb::Ls(ls) => ls.run(),

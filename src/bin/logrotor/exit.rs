@@ -14,6 +14,9 @@ pub(crate) enum Exit {
     Success,
     /// It was done, and has found what should not be, or not what was looked for: status 1.
     Found,
+    /// The exit status of a program that was run.
+    #[cfg(unix)]
+    Status(u8),
 }
 
 impl Exit {
@@ -21,6 +24,8 @@ impl Exit {
         match self {
             Self::Success => 0,
             Self::Found => 1,
+            #[cfg(unix)]
+            Self::Status(status) => status,
         }
     }
 }

@@ -9,9 +9,15 @@ mod docs;
 mod exit;
 mod look;
 mod ls;
+#[cfg(unix)]
+mod options;
 mod policy;
 mod progress;
+#[cfg(unix)]
+mod pump;
 mod report;
+#[cfg(unix)]
+mod run;
 mod upkeep;
 mod verify;
 mod when;

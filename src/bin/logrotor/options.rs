@@ -1,0 +1,134 @@
+//! How a log is to be written: options that `write` and `run` share.
+
+use crate::exit::Failure;
+use clap::{ArgGroup, Args, ValueEnum};
+use logrotor::{Compression, Config, Delivery, Naming, RotatingFileWriter};
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("settings").multiple(true).conflicts_with("policy").args([
+    "max_size", "max_age", "minutely", "hourly", "daily", "weekly", "keep", "max_total", "max_backup_age", "min_free",
+    "gzip", "zstd", "number", "buffered",
+])))]
+#[command(group(ArgGroup::new("every").args(["minutely", "hourly", "daily", "weekly"])))]
+#[command(group(ArgGroup::new("codec").args(["gzip", "zstd"])))]
+pub(crate) struct Settings {
+    /// Rotate before a segment is larger than this: 10MiB
+    #[arg(long, value_name = "SIZE")]
+    max_size: Option<String>,
+    /// Rotate a segment of this age: 1day
+    #[arg(long, value_name = "SPAN")]
+    max_age: Option<String>,
+    /// Rotate every minute
+    #[arg(long)]
+    minutely: bool,
+    /// Rotate every hour
+    #[arg(long)]
+    hourly: bool,
+    /// Rotate every day
+    #[arg(long)]
+    daily: bool,
+    /// Rotate every week
+    #[arg(long)]
+    weekly: bool,
+    /// Keep this many backups
+    #[arg(long, value_name = "N")]
+    keep: Option<String>,
+    /// Keep the log within this size, the active segment included: 1GiB
+    #[arg(long, value_name = "SIZE")]
+    max_total: Option<String>,
+    /// Keep backups for this long: 30days
+    #[arg(long, value_name = "SPAN")]
+    max_backup_age: Option<String>,
+    /// Leave so much free on the file system: 5GiB
+    #[arg(long, value_name = "SIZE")]
+    min_free: Option<String>,
+    /// Compress backups with gzip
+    #[arg(long)]
+    gzip: bool,
+    /// Compress backups with Zstandard
+    #[arg(long)]
+    zstd: bool,
+    /// Number backups, 1 the newest, instead of naming them by time
+    #[arg(long)]
+    number: bool,
+    /// Obey this policy file, now and as it changes, instead of settings given here
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Collect lines in memory, and write them in large pieces; the last may be lost if this process is killed
+    #[arg(long)]
+    buffered: bool,
+}
+
+/// What is done to lines on their way.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Manner {
+    /// Begin each line with the time, in UTC
+    #[arg(long)]
+    pub(crate) timestamp: bool,
+    /// Copy the lines to standard output
+    #[arg(long)]
+    pub(crate) tee: bool,
+    /// What to do with lines that the log does not take, as on a full disk
+    #[arg(long, value_enum, default_value_t = OnFull::Block)]
+    pub(crate) on_full: OnFull,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnFull {
+    /// Read no more until it takes them
+    Block,
+    /// Drop them, and go on reading
+    Drop,
+}
+
+impl Settings {
+    pub(crate) fn open(&self, log: &Path) -> Result<RotatingFileWriter, Failure> {
+        let log = match &self.policy {
+            Some(path) => {
+                let policy = Config::policy().open(path)?;
+                RotatingFileWriter::builder(log).policy(policy).build()?
+            }
+            None => RotatingFileWriter::from_config(log, self.config()?)?,
+        };
+        Ok(log)
+    }
+
+    fn config(&self) -> Result<Config, Failure> {
+        let mut config = Config::default().with_env()?;
+        let every = [
+            ("minutely", self.minutely),
+            ("hourly", self.hourly),
+            ("daily", self.daily),
+            ("weekly", self.weekly),
+        ];
+        let every = every.iter().find(|(_, given)| *given).map(|(every, _)| (*every).to_owned());
+        let given = [
+            ("max_size", &self.max_size),
+            ("max_age", &self.max_age),
+            ("rotate_every", &every),
+            ("max_backups", &self.keep),
+            ("max_total_size", &self.max_total),
+            ("max_backup_age", &self.max_backup_age),
+            ("min_free_space", &self.min_free),
+        ];
+        for (setting, value) in given {
+            if let Some(value) = value {
+                config.set(setting, value)?;
+            }
+        }
+        if self.gzip {
+            config.compression = Compression::Gzip;
+        }
+        if self.zstd {
+            config.compression = Compression::Zstd;
+        }
+        if self.number {
+            config.naming = Naming::Number;
+        }
+        if self.buffered {
+            config.delivery = Delivery::buffered();
+        }
+        Ok(config)
+    }
+}

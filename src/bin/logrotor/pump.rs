@@ -1,0 +1,340 @@
+//! The pump: lines from a pipe to a log, until the pipe ends or a signal comes.
+
+use crate::exit::{Exit, Failure};
+use crate::options::{Manner, OnFull};
+use crate::report::say;
+use chrono::{SecondsFormat, Utc};
+use logrotor::RotatingFileWriter;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::io::{self, Read, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// The longest line that is written as one record.
+const LONGEST: usize = 1 << 20;
+/// What the buffer holds: what is left of a line, and one read.
+const CAPACITY: usize = 2 * LONGEST;
+/// How long to wait for the rest of a line, once told to end.
+const REST: Duration = Duration::from_secs(1);
+/// Between two attempts to write to a full disk.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    End,
+    Reopen,
+    Rotate,
+    /// That the program whose output this is gets it.
+    Forward(i32),
+    /// To see whether that program has ended.
+    Look,
+}
+
+/// The program whose output is pumped.
+pub(crate) trait Source {
+    fn forward(&mut self, signal: i32);
+    fn has_ended(&mut self) -> bool;
+}
+
+/// What is still read when a signal has asked for the end; whoever sends more need not stop first.
+struct Last {
+    /// Bytes that were in the pipe then.
+    there: usize,
+    until: Instant,
+}
+
+pub(crate) struct Pump<'a> {
+    log: RotatingFileWriter,
+    manner: Manner,
+    input: OwnedFd,
+    source: Option<&'a mut dyn Source>,
+    /// A byte comes with each signal.
+    signals: Vec<(Asked, UnixStream)>,
+    buffer: Vec<u8>,
+    filled: usize,
+    ending: Option<Last>,
+    split: u64,
+    dropped: u64,
+    failing: bool,
+}
+
+/// What there was to wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Input,
+    Signal,
+    Nothing,
+}
+
+impl<'a> Pump<'a> {
+    pub(crate) fn new(
+        log: RotatingFileWriter,
+        manner: Manner,
+        input: OwnedFd,
+        signals: Vec<(Asked, UnixStream)>,
+        source: Option<&'a mut dyn Source>,
+    ) -> Self {
+        // What the system refuses is for speed only.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::pipe::fcntl_setpipe_size(&input, LONGEST);
+        let buffer = vec![0; CAPACITY];
+        let (filled, ending, split, dropped, failing) = Default::default();
+        Self {
+            log,
+            manner,
+            input,
+            source,
+            signals,
+            buffer,
+            filled,
+            ending,
+            split,
+            dropped,
+            failing,
+        }
+    }
+
+    /// Pumps until the input ends or a signal has asked for it. Whether all lines are in the log.
+    pub(crate) fn run(mut self) -> Result<Exit, Failure> {
+        let done = self.pump();
+        let ended = self.end();
+        done.and(ended)
+    }
+
+    /// Until the input ends, or a signal has asked for it.
+    fn pump(&mut self) -> Result<(), Failure> {
+        loop {
+            let patience = match &self.ending {
+                None => None,
+                Some(last) if last.there > 0 => Some(Duration::ZERO),
+                Some(last) => {
+                    let left = last.until.saturating_duration_since(Instant::now());
+                    if self.filled == 0 || left.is_zero() {
+                        return Ok(());
+                    }
+                    Some(left)
+                }
+            };
+            match self.wait(patience, true)? {
+                Ready::Signal => self.obey(),
+                Ready::Input if self.read()? => self.write_lines(),
+                Ready::Input | Ready::Nothing => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits for input or a signal; signals go first.
+    fn wait(&self, patience: Option<Duration>, with_input: bool) -> Result<Ready, Failure> {
+        let mut ready: Vec<_> =
+            self.signals.iter().map(|(_, signal)| PollFd::new(signal, PollFlags::IN)).collect();
+        if with_input {
+            ready.push(PollFd::new(&self.input, PollFlags::IN));
+        }
+        let patience = patience.map(|patience| Timespec {
+            tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: patience.subsec_nanos().into(),
+        });
+        match poll(&mut ready, patience.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Ready::Signal),
+            Err(error) => return Err(Failure::Failed(format!("standard input: {error}"))),
+        }
+        let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        Ok(match ready.iter().position(is_ready) {
+            Some(at) if at < self.signals.len() => Ready::Signal,
+            Some(_) => Ready::Input,
+            None => Ready::Nothing,
+        })
+    }
+
+    /// Does what the signals that have come ask for.
+    fn obey(&mut self) {
+        for asked in self.asked() {
+            let done = match asked {
+                Asked::End => {
+                    self.end_soon();
+                    Ok(())
+                }
+                Asked::Forward(signal) => {
+                    if let Some(source) = &mut self.source {
+                        source.forward(signal);
+                    }
+                    Ok(())
+                }
+                Asked::Look => {
+                    if self.source.as_mut().is_some_and(|source| source.has_ended()) {
+                        self.end_soon();
+                    }
+                    Ok(())
+                }
+                Asked::Reopen => self.log.reopen(),
+                Asked::Rotate => self.log.rotate().map(drop),
+            };
+            if let Err(error) = done {
+                say(error);
+            }
+        }
+    }
+
+    fn end_soon(&mut self) {
+        let there = rustix::io::ioctl_fionread(&self.input).unwrap_or(0);
+        let there = usize::try_from(there).unwrap_or(usize::MAX);
+        self.ending = Some(Last { there, until: Instant::now() + REST });
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        let has_come = |signal: &UnixStream| {
+            let mut signal = signal;
+            // Several of one kind that come together are one.
+            matches!(signal.read(&mut [0; 64]), Ok(read) if read > 0)
+        };
+        let come = self.signals.iter().filter(|(_, signal)| has_come(signal));
+        come.map(|(asked, _)| *asked).collect()
+    }
+
+    /// Reads once; `false` at the end of the input.
+    fn read(&mut self) -> Result<bool, Failure> {
+        match rustix::io::read(&self.input, &mut self.buffer[self.filled..self.filled + LONGEST]) {
+            Ok(0) => Ok(false),
+            Ok(read) => {
+                self.filled += read;
+                if let Some(last) = &mut self.ending {
+                    last.there = last.there.saturating_sub(read);
+                }
+                Ok(true)
+            }
+            Err(Errno::INTR | Errno::AGAIN) => Ok(true),
+            Err(error) => Err(Failure::Failed(format!("standard input: {error}"))),
+        }
+    }
+
+    /// Writes all lines that are whole. At most one read goes into the buffer after what was left there, which is
+    /// no longer than a longest line; so only the first line can be too long, and no more than twice.
+    fn write_lines(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut rest = &buffer[..self.filled];
+        if first_line(rest).len() > LONGEST {
+            let (part, after) = rest.split_at(LONGEST);
+            self.write_part(part);
+            self.split += 1;
+            rest = after;
+        }
+        let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let (lines, rest) = rest.split_at(whole);
+        self.write(lines);
+        let left = rest.len();
+        buffer.copy_within(self.filled - left..self.filled, 0);
+        (self.buffer, self.filled) = (buffer, left);
+    }
+
+    /// Writes what has no line break with one, so that nobody's next line is glued to it.
+    fn write_part(&mut self, part: &[u8]) {
+        self.write(&[part, b"\n"].concat());
+    }
+
+    fn write(&mut self, lines: &[u8]) {
+        let stamped = self.manner.timestamp.then(|| stamped(lines));
+        let lines = stamped.as_deref().unwrap_or(lines);
+        if self.manner.tee {
+            if let Err(error) = io::stdout().write_all(lines) {
+                say(format!("standard output: {error}; copying no more"));
+                self.manner.tee = false;
+            }
+        }
+        self.append(lines);
+    }
+
+    fn append(&mut self, mut lines: &[u8]) {
+        while !lines.is_empty() {
+            let before = self.log.stats().records;
+            match self.log.write_lines(lines) {
+                Ok(taken) => {
+                    self.failing = false;
+                    lines = &lines[taken..];
+                }
+                Err(error) => {
+                    self.tell(&error);
+                    // A sync may have failed after they were written.
+                    let written = self.log.stats().records - before;
+                    lines = self.after_failure(lines, written);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, error: &io::Error) {
+        if !self.failing {
+            let what = if self.may_wait() { "waiting" } else { "dropping lines" };
+            say(format!("{error}; {what} until it can be written"));
+        }
+        self.failing = true;
+    }
+
+    fn may_wait(&self) -> bool {
+        self.manner.on_full == OnFull::Block && self.ending.is_none()
+    }
+
+    /// What is to be tried next.
+    fn after_failure<'b>(&mut self, mut lines: &'b [u8], written: u64) -> &'b [u8] {
+        for _ in 0..written {
+            lines = &lines[first_line(lines).len()..];
+        }
+        if written > 0 {
+            return lines;
+        }
+        if !self.may_wait() {
+            self.dropped += 1;
+            return &lines[first_line(lines).len()..];
+        }
+        if self.wait(Some(AGAIN), false).is_ok_and(|ready| ready == Ready::Signal) {
+            self.obey();
+        }
+        lines
+    }
+
+    /// Writes what is left, and says what was not as it should be.
+    fn end(mut self) -> Result<Exit, Failure> {
+        if self.filled > 0 {
+            let rest = self.buffer[..self.filled].to_vec();
+            self.write_part(&rest);
+        }
+        let closed = self.log.close();
+        if self.split > 0 {
+            say(format!("{} lines were longer than {LONGEST} bytes, and were split", self.split));
+        }
+        if self.dropped > 0 {
+            say(format!("{} lines were dropped", self.dropped));
+        }
+        closed?;
+        Ok(if self.dropped > 0 { Exit::Found } else { Exit::Success })
+    }
+}
+
+/// What to do on which signals.
+pub(crate) fn listen(signals: &[(i32, Asked)]) -> Result<Vec<(Asked, UnixStream)>, Failure> {
+    let told = signals.iter().map(|(signal, asked)| Ok((*asked, told_of(*signal)?)));
+    let told = told.collect::<io::Result<_>>();
+    told.map_err(|error| Failure::Failed(format!("signals: {error}")))
+}
+
+fn told_of(signal: i32) -> io::Result<UnixStream> {
+    let (told, tells) = UnixStream::pair()?;
+    told.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(signal, tells)?;
+    Ok(told)
+}
+
+/// The first line, its line break included.
+fn first_line(lines: &[u8]) -> &[u8] {
+    lines.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default()
+}
+
+/// The lines, each after the time.
+fn stamped(lines: &[u8]) -> Vec<u8> {
+    let now = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+    let stamp = |line| [now.as_bytes(), b" ", line].concat();
+    lines.split_inclusive(|&byte| byte == b'\n').flat_map(stamp).collect()
+}

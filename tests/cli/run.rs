@@ -1,0 +1,101 @@
+//! `logrotor run`: real programs, real signals.
+#![cfg(unix)]
+
+use crate::support::{Dir, text};
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn shell(dir: &Dir, options: &[&str], script: &str) -> Command {
+    let mut command = dir.command("run", []);
+    command.args(options).args(["--", "sh", "-c", script]).stdin(Stdio::null());
+    command
+}
+
+fn run(dir: &Dir, options: &[&str], script: &str) -> Output {
+    shell(dir, options, script).output().unwrap()
+}
+
+fn read(dir: &Dir, name: &str) -> String {
+    std::fs::read_to_string(dir.file(name)).unwrap_or_default()
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+fn both_outputs_go_to_one_log_in_order() {
+    let dir = Dir::new();
+    let output = run(&dir, &[], "echo one; echo two >&2; printf three");
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert_eq!(read(&dir, "app.log"), "one\ntwo\nthree\n");
+}
+
+#[test]
+fn standard_error_goes_to_a_log_of_its_own_on_request() {
+    let dir = Dir::new();
+    let output = run(&dir, &["--stderr", "err.log"], "echo one; echo two >&2; echo three; exit 3");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert_eq!(read(&dir, "app.log"), "one\nthree\n");
+    assert_eq!(read(&dir, "err.log"), "two\n");
+}
+
+#[test]
+fn exit_status_is_the_programs() {
+    let dir = Dir::new();
+    assert_eq!(run(&dir, &[], "exit 7").status.code(), Some(7));
+    assert_eq!(run(&dir, &[], "kill -9 $$").status.code(), Some(128 + 9));
+    let missing = dir.run("run", ["--", "./no-such-program"]);
+    assert_eq!(missing.status.code(), Some(127));
+    assert!(text(&missing.stderr).contains("no-such-program"), "{missing:?}");
+    std::fs::write(dir.file("plain"), "no program").unwrap();
+    assert_eq!(dir.run("run", ["--", "./plain"]).status.code(), Some(126));
+}
+
+#[test]
+fn signals_are_passed_on() {
+    for (signal_sent, name) in
+        [(Signal::TERM, "TERM"), (Signal::INT, "INT"), (Signal::HUP, "HUP"), (Signal::USR1, "USR1")]
+    {
+        let dir = Dir::new();
+        let script = format!(
+            "trap 'echo got {name}; exit 5' {name}; echo ready; while :; do sleep 0.01; done"
+        );
+        let mut child = shell(&dir, &[], &script).spawn().unwrap();
+        eventually("it is ready", || read(&dir, "app.log") == "ready\n");
+        signal(&child, signal_sent);
+        assert_eq!(child.wait().unwrap().code(), Some(5));
+        assert_eq!(read(&dir, "app.log"), format!("ready\ngot {name}\n"));
+    }
+}
+
+#[test]
+fn program_that_leaves_another_with_the_pipe_is_not_waited_for() {
+    let dir = Dir::new();
+    let script = "sleep 600 & echo $!; echo last";
+    let output = run(&dir, &[], script);
+    assert!(output.status.success(), "{output:?}");
+    let log = read(&dir, "app.log");
+    let (left, rest) = log.split_once('\n').unwrap();
+    assert_eq!(rest, "last\n");
+    kill_process(Pid::from_raw(left.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn all_that_a_fast_program_says_is_there() {
+    let dir = Dir::new();
+    let output = run(&dir, &["--max-size", "100kB", "--number"], "seq 1 200000");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let all = dir.ok("cat", []);
+    let expected: String = (1..=200_000).map(|number| format!("{number}\n")).collect();
+    assert!(all == expected);
+}
