@@ -176,12 +176,12 @@ impl Inspection {
         let location = Location::find(given)?;
         let deadline = Deadline::after(PATIENCE);
         loop {
-            let before = location.active()?.map(|entry| entry.id);
+            let before = Newest::of(&location)?;
             let seen = Look::new(&location)?;
-            let active = location.active()?;
+            let after = Newest::of(&location)?;
             // A rotation in between would leave a segment out: neither a backup yet nor active any more.
-            if before == active.map(|entry| entry.id) || deadline.left().is_none() {
-                return seen.assemble(given, active);
+            if before == after || deadline.left().is_none() {
+                return seen.assemble(given, after.entry);
             }
         }
     }
@@ -216,6 +216,38 @@ impl Inspection {
     #[must_use]
     pub fn naming(&self) -> Option<Naming> {
         self.segments.iter().rev().find_map(|segment| segment.naming)
+    }
+}
+
+/// How far a log has come.
+struct Newest {
+    /// The active segment.
+    entry: Option<Entry>,
+    /// Where there is none: it may be about to be made, for the second time since.
+    backups: Vec<Key>,
+}
+
+impl Newest {
+    fn of(location: &Location) -> Result<Self> {
+        let entry = location.active()?;
+        let mut backups = Vec::new();
+        if entry.is_none() {
+            backups.extend(all_backup_names(location)?.into_iter().map(|name| name.key));
+            backups.sort_unstable();
+            backups.dedup();
+        }
+        Ok(Self { entry, backups })
+    }
+
+    /// Tells segments apart even if a later one has an earlier one's inode number.
+    fn which(&self) -> Option<(FileId, Option<SystemTime>)> {
+        self.entry.map(|entry| (entry.id, entry.born))
+    }
+}
+
+impl PartialEq for Newest {
+    fn eq(&self, other: &Self) -> bool {
+        self.which() == other.which() && self.backups == other.backups
     }
 }
 
