@@ -406,6 +406,12 @@ impl Builder {
 
     /// Opens the log, creating it and its directory if need be.
     ///
+    /// # Network file systems
+    /// A log on one (NFS, SMB and their like) opens, and is warned of: by [`Event::NetworkFileSystem`], by
+    /// [`RotatingFileWriter::network_file_system`], by [`inspect`](crate::inspect), and by the command. Its
+    /// workers must all be on one machine: two machines that append at a time overwrite each other's
+    /// records. What else to expect there, and what was tried, is in the repository's `PLATFORMS.md`.
+    ///
     /// # Errors
     /// - [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig): see [`Config::validate`]; also
     ///   a header that leaves a segment no room, and an unwritable directory.

@@ -310,6 +310,11 @@ pub(crate) fn free_space(dir: &Path) -> Result<u64> {
     run("ask the free space of", dir, || fs4::available_space(dir))
 }
 
+/// What the system calls the network file system that `dir` is on, if it is on one and that can be told.
+pub(crate) fn network_file_system(dir: &Path) -> Result<Option<String>> {
+    run("ask the file system of", dir, || sys::network_file_system(dir))
+}
+
 /// Creates a directory and its parents.
 pub(crate) fn create_dirs(dir: &Path) -> Result<()> {
     run("create directory", dir, || std::fs::create_dir_all(dir))

@@ -48,6 +48,9 @@ pub struct Inspection {
     pub strangers: Vec<PathBuf>,
     /// Bytes free to this user on the file system.
     pub free_bytes: u64,
+    /// The network file system that it is on, as
+    /// [`RotatingFileWriter::network_file_system`](crate::RotatingFileWriter::network_file_system) has it.
+    pub network_file_system: Option<String>,
 }
 
 /// One segment.
@@ -333,6 +336,7 @@ impl<'a> Look<'a> {
             leftovers,
             strangers: self.strangers.into_iter().collect(),
             free_bytes: fs::free_space(self.location.dir())?,
+            network_file_system: fs::network_file_system(self.location.dir())?,
         })
     }
 

@@ -283,6 +283,16 @@ pub enum Event {
         /// Why, if that was said.
         comment: Option<String>,
     },
+    /// The log was opened on a network file system, where not all that is promised holds: see
+    /// [`Builder::build`](crate::Builder::build). Told once, when the log is opened.
+    #[non_exhaustive]
+    NetworkFileSystem {
+        /// The log, links resolved.
+        path: PathBuf,
+        /// What the system calls the file system; see
+        /// [`RotatingFileWriter::network_file_system`](crate::RotatingFileWriter::network_file_system).
+        kind: String,
+    },
     /// Something failed. No record was lost by it, and it will be tried again.
     #[non_exhaustive]
     Failed {

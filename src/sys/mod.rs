@@ -40,6 +40,8 @@
 //!   user's nor that of the directory's owner: the rule of Linux's `fs.protected_symlinks`, which holds
 //!   for links that the kernel itself follows, if it is on.
 //! - `sync_dir(path)`: makes the directory's entries durable, where that is a separate act.
+//! - `network_file_system(dir)`: what the system calls the network file system that a directory, whose links
+//!   are resolved, is on; `None` if it is on none, or the system does not tell.
 //! - `drop_from_cache(file)`: advises that the content need not be kept in memory.
 //! - `be_modest()`: lowers this thread's priority, and with it that of its I/O where the system derives
 //!   the one from the other.

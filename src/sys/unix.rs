@@ -218,6 +218,64 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     }
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn network_file_system(dir: &Path) -> io::Result<Option<String>> {
+    // The numbers have 32 bits, whatever the type that they are in.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+    let magic = rustix::fs::statfs(dir)?.f_type as u32;
+    Ok(network_name(magic).map(str::to_owned))
+}
+
+/// The name, as `mount` has it, of a file system whose files others may change than this kernel.
+///
+/// Not among them: FUSE, which is everybody's (sshfs has the number of a local one); and file systems of a
+/// disk that machines share, whose locks are made for that (OCFS2, GFS2).
+///
+/// Source: statfs(2), `linux/magic.h`, and `stat.c` of the GNU coreutils.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn network_name(magic: u32) -> Option<&'static str> {
+    Some(match magic {
+        0x0000_6969 => "nfs",
+        0x0000_517B => "smbfs",
+        0xFF53_4D42 => "cifs",
+        0xFE53_4D42 => "smb3",
+        0x00C3_6400 => "ceph",
+        0x7375_7245 => "coda",
+        0x5346_414F | 0x6B41_4653 => "afs",
+        0x0102_1997 => "9p",
+        0x0BD0_0BD0 => "lustre",
+        0x4750_4653 => "gpfs",
+        0x1983_0326 => "beegfs",
+        0x2003_0528 => "pvfs2",
+        0x786F_4256 => "vboxsf",
+        0xBACB_ACBC => "vmhgfs",
+        _ => return None,
+    })
+}
+
+#[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+pub(crate) fn network_file_system(dir: &Path) -> io::Result<Option<String>> {
+    // As in `sys/mount.h` of both.
+    const MNT_LOCAL: u64 = 0x1000;
+    let found = rustix::fs::statfs(dir)?;
+    #[allow(clippy::useless_conversion, reason = "the flags have 32 bits on macOS")]
+    if u64::from(found.f_flags) & MNT_LOCAL != 0 {
+        return Ok(None);
+    }
+    let name = found.f_fstypename.iter().map(|&c| char::from(c as u8));
+    Ok(Some(name.take_while(|c| *c != '\0').collect()))
+}
+
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_vendor = "apple",
+    target_os = "freebsd"
+)))]
+pub(crate) fn network_file_system(_dir: &Path) -> io::Result<Option<String>> {
+    Ok(None)
+}
+
 pub(crate) fn drop_from_cache(_file: &File) {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     {
@@ -301,4 +359,31 @@ pub(crate) fn kill_self() -> ! {
     use rustix::process::{Signal, getpid, kill_process};
     let _ = kill_process(getpid(), Signal::KILL);
     std::process::abort();
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_file_systems_are_told_by_their_numbers() {
+        use rustix::fs::NFS_SUPER_MAGIC;
+        let nfs = u32::try_from(NFS_SUPER_MAGIC).unwrap();
+        assert_eq!(network_name(nfs), Some("nfs"));
+        assert_eq!(network_name(0xFF53_4D42), Some("cifs"));
+        assert_eq!(network_name(0x0102_1997), Some("9p"));
+        let (ext4, xfs, btrfs) = (0xEF53, 0x5846_5342, 0x9123_683E);
+        let (tmpfs, overlayfs, fuse) = (0x0102_1994, 0x794C_7630, 0x6573_5546);
+        for local in [ext4, xfs, btrfs, tmpfs, overlayfs, fuse] {
+            assert_eq!(network_name(local), None, "{local:#x}");
+        }
+    }
+
+    #[test]
+    fn directory_on_a_local_file_system_is_on_no_network() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(network_file_system(dir.path()).unwrap(), None);
+        let gone = network_file_system(&dir.path().join("none")).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    }
 }

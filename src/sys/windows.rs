@@ -12,7 +12,7 @@ use super::{Access, Entry, EntryKind, FileId};
 use std::fs::{DirEntry, File, Metadata, OpenOptions};
 use std::io;
 use std::os::windows::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf, Prefix};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const FILE_WRITE_DATA: u32 = 2;
@@ -252,6 +252,15 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     }
 }
 
+/// By its path alone. With its links resolved, that of a drive letter which stands for a share names the share.
+pub(crate) fn network_file_system(dir: &Path) -> io::Result<Option<String>> {
+    let is_share = matches!(
+        dir.components().next(),
+        Some(Component::Prefix(of)) if matches!(of.kind(), Prefix::UNC(..) | Prefix::VerbatimUNC(..))
+    );
+    Ok(is_share.then(|| "unc".to_owned()))
+}
+
 /// What Windows reserves, beside what has a meaning of its own: `a:b` is a stream of the file `a`.
 pub(crate) fn is_file_name(name: &str) -> bool {
     let is_reserved = |c: char| c.is_control() || "<>:\"/\\|?*".contains(c);
@@ -349,6 +358,17 @@ mod tests {
         let (dir, path) = dir_with("a");
         sync_dir(dir.path()).unwrap();
         assert_eq!(sync_dir(&path.join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn share_of_another_machine_is_told_by_its_path() {
+        let told = |dir: &str| network_file_system(Path::new(dir)).unwrap();
+        for share in [r"\\?\UNC\server\share\logs", r"\\server\share"] {
+            assert_eq!(told(share).as_deref(), Some("unc"), "{share}");
+        }
+        for local in [r"\\?\C:\logs", r"C:\logs", r"\\?\Volume{0}\logs", "logs"] {
+            assert_eq!(told(local), None, "{local}");
+        }
     }
 
     #[test]

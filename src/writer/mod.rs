@@ -17,8 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::maintenance::{Keeper, Maintenance, Signal};
 use crate::rotation::{self, Newest, Rotator};
-use crate::segment::{self, Segment};
-use crate::stats::{Journal, Stats};
+use crate::segment::{self, Location, Segment};
+use crate::stats::{Event, Journal, Stats};
 use buffered::Buffer;
 use direct::{Direct, Parts, Patience};
 use durability::Custody;
@@ -111,6 +111,8 @@ struct Core {
     obedience: Obedience,
     /// The path as it was given, for messages.
     path: PathBuf,
+    /// The network file system that it was opened on.
+    network: Option<String>,
     /// With inline maintenance: whether a log call is at it.
     is_working: AtomicBool,
 }
@@ -255,6 +257,17 @@ impl RotatingFileWriter {
         Segment::list(&location, self.core().config.naming)
     }
 
+    /// What the system calls the network file system that the log was opened on, such as `nfs` or `cifs`; `None`
+    /// if it is a local one, or that cannot be told. [`Builder::build`] says what such a file system means.
+    ///
+    /// # Platform
+    /// Linux, macOS and FreeBSD tell it, but not of what runs on FUSE (sshfs, s3fs), which is never told of on
+    /// Linux; on Windows it is `unc` for all shares of other machines, mapped to a drive letter or not.
+    #[must_use]
+    pub fn network_file_system(&self) -> Option<&str> {
+        self.core().network.as_deref()
+    }
+
     /// Where the log is: the path it was opened with, absolute and with links resolved.
     #[must_use]
     pub fn path(&self) -> PathBuf {
@@ -333,6 +346,7 @@ impl Core {
         if config.durability != Durability::None {
             fs::sync_dir(direct.location().dir())?;
         }
+        let network = network_of(direct.location(), &journal);
         if config.rotate_on_open {
             // A log that cannot be rotated can be written to.
             if let Err(error) = direct.rotate() {
@@ -349,6 +363,7 @@ impl Core {
             config: config.clone(),
             obedience,
             path: path.to_owned(),
+            network,
             is_working: AtomicBool::new(false),
         })
     }
@@ -459,6 +474,22 @@ impl Core {
             active.newest_backup = Newest::Known(found.newest);
         }
         Ok(())
+    }
+}
+
+/// The network file system that a log is on. The observer is told of it, and of why it is not known.
+fn network_of(location: &Location, journal: &Journal) -> Option<String> {
+    match fs::network_file_system(location.dir()) {
+        Ok(kind) => {
+            let kind = kind?;
+            let path = location.path().to_owned();
+            journal.note(Event::NetworkFileSystem { path, kind: kind.clone() });
+            Some(kind)
+        }
+        Err(error) => {
+            journal.failed(error);
+            None
+        }
     }
 }
 

@@ -110,6 +110,8 @@ fn stat_tells_of_the_log_and_its_policy() {
     assert_eq!((&found["segments"], &found["packed"]), (&json!(4), &json!(3)));
     assert_eq!((&found["unpacked"], &found["policy"]), (&json!(13_915), &Value::Null));
     assert_eq!(found["strangers"].as_array().unwrap().len(), 1);
+    assert_eq!(found["network_file_system"], Value::Null);
+    assert!(dir.ok("stat", []).contains("\nnetwork\t-\n"));
     let path = policy::path_beside(dir.log());
     let store = Config::policy().open_or_create(&path, Config::default).unwrap();
     store.update(|config| config.max_backups = Some(7)).unwrap();

@@ -57,6 +57,7 @@ fn segments_are_told_in_order_with_sizes_and_times() {
             assert!(
                 seen.leftovers.is_empty() && seen.strangers.is_empty() && seen.rotating.is_none()
             );
+            assert_eq!(seen.network_file_system, None);
             assert_eq!(seen.bytes().unwrap(), seen.segments.iter().map(|s| s.bytes).sum::<u64>());
         }
     }

@@ -70,6 +70,19 @@ fn log_that_nothing_happened_to_counts_nothing() {
     assert!(stats.last_error.is_none());
 }
 
+/// A network file system is told of in a test that has one: `.ci/nfs`.
+#[test]
+fn log_on_a_local_file_system_is_told_of_by_no_event() {
+    let dir = Dir::new();
+    let (builder, events) = watched(quiet(&dir));
+    let log = builder.build().unwrap();
+    assert_eq!(log.network_file_system(), None);
+    rotate(&log, "x\n");
+    drop(log);
+    let told: Vec<_> = events.iter().collect();
+    assert!(matches!(told[..], [Event::Rotated { .. }]), "{told:?}");
+}
+
 #[test]
 fn clones_share_their_counters_and_other_workers_have_their_own() {
     let dir = Dir::new();

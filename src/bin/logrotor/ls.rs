@@ -192,6 +192,7 @@ fn stat_json(seen: &Inspection, policy: &Value) -> Result<Value, Failure> {
         "bytes": seen.bytes()?,
         "unpacked": unpacked(seen),
         "free_bytes": seen.free_bytes,
+        "network_file_system": seen.network_file_system,
         "first": first(seen).map(rfc3339),
         "last": seen.segments.last().map(|segment| rfc3339(segment.modified)),
         "workers": seen.workers().iter().map(holder_json).collect::<Value>(),
@@ -245,6 +246,12 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
         ("disk use", Cell::bytes(seen.bytes()?)),
         ("unpacked", unpacked(seen).map_or_else(Cell::none, Cell::bytes)),
         ("free space", Cell::bytes(seen.free_bytes)),
+        (
+            "network",
+            seen.network_file_system
+                .as_ref()
+                .map_or_else(Cell::none, |kind| Cell::text(kind).in_colour(Colour::Red)),
+        ),
         ("first", first(seen).map_or_else(Cell::none, Cell::time)),
         ("last", seen.segments.last().map_or_else(Cell::none, |last| Cell::time(last.modified))),
         (

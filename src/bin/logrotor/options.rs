@@ -1,6 +1,7 @@
 //! How a log is to be written: options that `write` and `run` share.
 
 use crate::exit::Failure;
+use crate::report::say;
 use clap::{ArgGroup, Args, ValueEnum};
 use logrotor::{Compression, Config, Delivery, Naming, RotatingFileWriter};
 use std::path::{Path, PathBuf};
@@ -82,6 +83,16 @@ pub(crate) enum OnFull {
     Drop,
 }
 
+/// What to say of a log on a network file system.
+fn network_warning(log: &RotatingFileWriter) -> Option<String> {
+    let kind = log.network_file_system()?;
+    let path = log.path();
+    Some(format!(
+        "warning: `{}` is on a network file system ({kind}): if other machines write to it too, records are lost",
+        path.display()
+    ))
+}
+
 impl Settings {
     pub(crate) fn open(&self, log: &Path) -> Result<RotatingFileWriter, Failure> {
         let log = match &self.policy {
@@ -91,6 +102,9 @@ impl Settings {
             }
             None => RotatingFileWriter::from_config(log, self.config()?)?,
         };
+        if let Some(warning) = network_warning(&log) {
+            say(warning);
+        }
         Ok(log)
     }
 
