@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+mod apache;
 mod docs;
 mod help;
 mod ls;

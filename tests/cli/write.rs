@@ -132,7 +132,7 @@ fn line_of_more_than_a_mebibyte_is_split_and_that_is_said() {
 fn terminated_in_mid_line_it_writes_what_has_come() {
     for signal in [Signal::TERM, Signal::INT] {
         let dir = Dir::new();
-        let mut writer = Writer::start(&dir, []);
+        let mut writer = Writer::start(&dir, ["--grace", "0s"]);
         writer.send("first\n");
         eventually("it reads", || active(&dir) == "first\n");
         writer.send("second\nthi");
@@ -148,7 +148,7 @@ fn terminated_in_mid_line_it_writes_what_has_come() {
 #[test]
 fn rest_of_a_line_that_comes_soon_after_the_signal_is_written() {
     let dir = Dir::new();
-    let mut writer = Writer::start(&dir, []);
+    let mut writer = Writer::start(&dir, ["--grace", "0s"]);
     writer.send("first\nsec");
     eventually("it reads", || active(&dir) == "first\n");
     writer.signal(Signal::TERM);
@@ -161,16 +161,60 @@ fn rest_of_a_line_that_comes_soon_after_the_signal_is_written() {
 
 #[test]
 fn terminated_it_ends_though_more_and_more_comes() {
+    for grace in ["0s", "100ms"] {
+        let dir = Dir::new();
+        let args = ["--max-size", "1MB", "--keep", "1", "--grace", grace];
+        let mut writer = Writer::start(&dir, args);
+        writer.send("first\n");
+        eventually("it reads", || active(&dir) == "first\n");
+        let mut input = writer.input.take().unwrap();
+        // Until nobody reads any more.
+        let flood =
+            std::thread::spawn(move || while input.write_all(b"more and more\n").is_ok() {});
+        writer.signal(Signal::TERM);
+        let (status, _, said) = writer.wait();
+        assert_eq!(status, Some(0));
+        assert_eq!(said.contains("has not ended within 100ms"), grace == "100ms", "{said}");
+        flood.join().unwrap();
+    }
+}
+
+#[test]
+fn terminated_it_reads_on_until_the_input_ends() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let dir = Dir::new();
+        let mut writer = Writer::start(&dir, ["--grace", "1day"]);
+        let mut sent = "first\n".to_owned();
+        writer.send(&sent);
+        eventually("it reads", || active(&dir) == sent);
+        writer.signal(signal);
+        // Before the second of these has come, it knows of the signal.
+        for number in 0..10 {
+            let line = format!("after the signal {number}\n");
+            writer.send(&line);
+            sent += &line;
+            eventually("it reads on", || active(&dir) == sent);
+        }
+        writer.finish();
+        assert_eq!(active(&dir), sent);
+    }
+}
+
+#[test]
+fn terminated_again_it_ends_though_its_input_has_not() {
     let dir = Dir::new();
-    let mut writer = Writer::start(&dir, ["--max-size", "1MB", "--keep", "1"]);
-    writer.send("first\n");
+    let mut writer = Writer::start(&dir, ["--grace", "1day"]);
+    writer.send("first\nsecond");
     eventually("it reads", || active(&dir) == "first\n");
-    let mut input = writer.input.take().unwrap();
-    // Until nobody reads any more.
-    let flood = std::thread::spawn(move || while input.write_all(b"more and more\n").is_ok() {});
-    writer.signal(Signal::TERM);
+    let input = writer.input.take();
+    // Two that come together are one.
+    eventually("it ends", || {
+        writer.signal(Signal::TERM);
+        writer.child.try_wait().unwrap().is_some()
+    });
+    drop(input);
     assert_eq!(writer.wait().0, Some(0));
-    flood.join().unwrap();
+    assert_eq!(active(&dir), "first\nsecond\n");
 }
 
 #[test]

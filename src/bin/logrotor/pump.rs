@@ -7,7 +7,7 @@ use chrono::{SecondsFormat, Utc};
 use logrotor::RotatingFileWriter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use std::io::{self, Read, Write as _};
+use std::io::{self, IsTerminal, Read, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -24,7 +24,10 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
+    /// To read what has come, and end.
     End,
+    /// To read until the input ends, or the grace is over; asked again, to end.
+    Finish,
     Reopen,
     Rotate,
     /// That the program whose output this is gets it.
@@ -40,22 +43,28 @@ pub(crate) trait Source {
 }
 
 /// What is still read when a signal has asked for the end; whoever sends more need not stop first.
-struct Last {
-    /// Bytes that were in the pipe then.
-    there: usize,
-    until: Instant,
+#[derive(Clone, Copy)]
+enum Ending {
+    /// It has not.
+    Not,
+    /// All, until then; without a time, as long as it comes.
+    Grace { until: Option<Instant> },
+    /// What was in the pipe then, that many bytes, and the rest of a line that comes soon.
+    Last { there: usize, until: Instant },
 }
 
 pub(crate) struct Pump<'a> {
     log: RotatingFileWriter,
     manner: Manner,
+    /// How long to read on when asked to finish.
+    grace: Duration,
     input: OwnedFd,
     source: Option<&'a mut dyn Source>,
     /// A byte comes with each signal.
     signals: Vec<(Asked, UnixStream)>,
     buffer: Vec<u8>,
     filled: usize,
-    ending: Option<Last>,
+    ending: Ending,
     split: u64,
     dropped: u64,
     failing: bool,
@@ -81,20 +90,26 @@ impl<'a> Pump<'a> {
         #[cfg(target_os = "linux")]
         let _ = rustix::pipe::fcntl_setpipe_size(&input, LONGEST);
         let buffer = vec![0; CAPACITY];
-        let (filled, ending, split, dropped, failing) = Default::default();
+        let (grace, filled, split, dropped, failing) = Default::default();
         Self {
             log,
             manner,
+            grace,
             input,
             source,
             signals,
             buffer,
             filled,
-            ending,
+            ending: Ending::Not,
             split,
             dropped,
             failing,
         }
+    }
+
+    pub(crate) fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
     }
 
     /// Pumps until the input ends or a signal has asked for it. Whether all lines are in the log.
@@ -106,23 +121,46 @@ impl<'a> Pump<'a> {
 
     /// Until the input ends, or a signal has asked for it.
     fn pump(&mut self) -> Result<(), Failure> {
-        loop {
-            let patience = match &self.ending {
-                None => None,
-                Some(last) if last.there > 0 => Some(Duration::ZERO),
-                Some(last) => {
-                    let left = last.until.saturating_duration_since(Instant::now());
-                    if self.filled == 0 || left.is_zero() {
-                        return Ok(());
-                    }
-                    Some(left)
-                }
-            };
-            match self.wait(patience, true)? {
+        while self.wants_more() {
+            match self.wait(self.patience(), true)? {
                 Ready::Signal => self.obey(),
                 Ready::Input if self.read()? => self.write_lines(),
+                Ready::Nothing if self.is_in_grace() => {}
                 Ready::Input | Ready::Nothing => return Ok(()),
             }
+        }
+        Ok(())
+    }
+
+    fn wants_more(&mut self) -> bool {
+        self.end_grace();
+        match self.ending {
+            Ending::Not | Ending::Grace { .. } => true,
+            Ending::Last { there, until } => {
+                there > 0 || (self.filled > 0 && !left(until).is_zero())
+            }
+        }
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        match self.ending {
+            Ending::Not => None,
+            Ending::Last { there: 1.., .. } => Some(Duration::ZERO),
+            Ending::Last { until, .. } => Some(left(until)),
+            Ending::Grace { until } => until.map(left),
+        }
+    }
+
+    fn is_in_grace(&self) -> bool {
+        matches!(self.ending, Ending::Grace { .. })
+    }
+
+    /// Ends the grace if it is over.
+    fn end_grace(&mut self) {
+        if matches!(self.ending, Ending::Grace { until: Some(until) } if left(until).is_zero()) {
+            let grace = humantime::format_duration(self.grace);
+            say(format!("standard input has not ended within {grace}; what comes now is not read"));
+            self.end_soon();
         }
     }
 
@@ -158,6 +196,10 @@ impl<'a> Pump<'a> {
                     self.end_soon();
                     Ok(())
                 }
+                Asked::Finish => {
+                    self.finish();
+                    Ok(())
+                }
                 Asked::Forward(signal) => {
                     if let Some(source) = &mut self.source {
                         source.forward(signal);
@@ -179,10 +221,22 @@ impl<'a> Pump<'a> {
         }
     }
 
+    fn finish(&mut self) {
+        // Who types the lines waits for the end.
+        let is_patient = !self.grace.is_zero() && !self.input.is_terminal();
+        match self.ending {
+            Ending::Not if is_patient => {
+                self.ending = Ending::Grace { until: Instant::now().checked_add(self.grace) };
+            }
+            Ending::Not | Ending::Grace { .. } => self.end_soon(),
+            Ending::Last { .. } => {}
+        }
+    }
+
     fn end_soon(&mut self) {
         let there = rustix::io::ioctl_fionread(&self.input).unwrap_or(0);
         let there = usize::try_from(there).unwrap_or(usize::MAX);
-        self.ending = Some(Last { there, until: Instant::now() + REST });
+        self.ending = Ending::Last { there, until: Instant::now() + REST };
     }
 
     fn asked(&self) -> Vec<Asked> {
@@ -201,8 +255,8 @@ impl<'a> Pump<'a> {
             Ok(0) => Ok(false),
             Ok(read) => {
                 self.filled += read;
-                if let Some(last) = &mut self.ending {
-                    last.there = last.there.saturating_sub(read);
+                if let Ending::Last { there, .. } = &mut self.ending {
+                    *there = there.saturating_sub(read);
                 }
                 Ok(true)
             }
@@ -274,7 +328,7 @@ impl<'a> Pump<'a> {
     }
 
     fn may_wait(&self) -> bool {
-        self.manner.on_full == OnFull::Block && self.ending.is_none()
+        self.manner.on_full == OnFull::Block && !matches!(self.ending, Ending::Last { .. })
     }
 
     /// What is to be tried next.
@@ -292,6 +346,7 @@ impl<'a> Pump<'a> {
         if self.wait(Some(AGAIN), false).is_ok_and(|ready| ready == Ready::Signal) {
             self.obey();
         }
+        self.end_grace();
         lines
     }
 
@@ -325,6 +380,11 @@ fn told_of(signal: i32) -> io::Result<UnixStream> {
     told.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(signal, tells)?;
     Ok(told)
+}
+
+/// How long it is until then.
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
 }
 
 /// The first line, its line break included.

@@ -7,13 +7,22 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Write standard input to a rotated log
 ///
 /// Each line is a record, and is written whole; several writers may share one log. A line longer than 1 MiB is
-/// split, and a last line without a line break is given one. SIGTERM and SIGINT write what has come, wait at most a
-/// second for the rest of a line, and end; SIGHUP opens the log anew; SIGUSR1 rotates it. Settings that are not given are those of the environment
-/// (LOGROTOR_MAX_SIZE and so on), or else the defaults.
+/// split, and a last line without a line break is given one. SIGTERM and SIGINT end it when the input has ended, or
+/// the grace is over, or at the second of them: then it writes what has come, waits at most a second for the rest of
+/// a line, and ends. SIGHUP opens the log anew; SIGUSR1 rotates it. Settings that are not given are those of the
+/// environment (LOGROTOR_MAX_SIZE and so on), or else the defaults.
+///
+/// For Apache httpd: CustomLog "|/usr/bin/logrotor write /var/log/apache2/access.log --grace 1day" combined. At a
+/// restart it sends SIGTERM to a piped logger at once, but writes to it until all requests in flight are answered;
+/// so let the grace be longer than any of them. The next logger shares the log meanwhile.
+///
+/// Under a supervisor that keeps the pipe for the next logger (runit, s6, daemontools) no line is lost with
+/// --grace 0s, which ends it soonest.
 #[derive(Args)]
 pub(crate) struct Write {
     /// The log
@@ -22,21 +31,28 @@ pub(crate) struct Write {
     settings: Settings,
     #[command(flatten)]
     manner: Manner,
+    /// How long to read on after SIGTERM or SIGINT if the input does not end: 1h. It ends at once where the input is a
+    /// terminal
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = humantime::parse_duration)]
+    grace: Duration,
 }
 
 const SIGNALS: [(i32, Asked); 4] = [
-    (SIGTERM, Asked::End),
-    (SIGINT, Asked::End),
+    (SIGTERM, Asked::Finish),
+    (SIGINT, Asked::Finish),
     (SIGHUP, Asked::Reopen),
     (SIGUSR1, Asked::Rotate),
 ];
 
 impl Write {
     pub(crate) fn run(self) -> Ending {
+        // Before the log is opened, which may take its time: a signal does not end it from now on.
+        let signals = listen(&SIGNALS)?;
         let log = self.settings.open(&self.log)?;
         // Past the buffer of std's, which `poll` would not know of.
         let input = std::io::stdin().as_fd().try_clone_to_owned();
         let input = input.map_err(|error| Failure::Failed(format!("standard input: {error}")))?;
-        Pump::new(log, self.manner, input, listen(&SIGNALS)?, None).run()
+        let pump = Pump::new(log, self.manner, input, signals, None);
+        pump.with_grace(self.grace).run()
     }
 }
