@@ -24,7 +24,7 @@ use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::Result;
 use crate::fs::{self, Entry, EntryKind, FileId, FileLocks, LockKind, OpenFor, Unleased};
 use crate::segment::name::{Key, Name, Naming, Packing};
-use crate::segment::{Location, all_backup_names, mark, size};
+use crate::segment::{Location, all_backup_names, mark, size, twin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -351,9 +351,12 @@ impl<'a> Look<'a> {
                 kept.push((name, entry));
                 continue;
             };
-            if plain.packing != Packing::Plain || older.modified != entry.modified {
+            let path = self.location.backup_path(name);
+            let is_twin = plain.packing == Packing::Plain
+                && twin::is_made_of(&path, name.packing, entry, older)?;
+            if !is_twin {
                 // Somebody else is packing it there.
-                self.strangers.insert(self.location.backup_path(name));
+                self.strangers.insert(path);
                 continue;
             }
             kept.pop();

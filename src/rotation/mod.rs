@@ -26,11 +26,11 @@ use trigger::{started, started_by_name};
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, Access, EntryKind, Temp};
+use crate::fs::{self, Access, Temp};
 use crate::lock::{FileLock, Guard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::{Key, Name, Naming, Packing};
-use crate::segment::{Listing, Location, backup_names};
+use crate::segment::{Listing, Location, backup_names, twin};
 use crate::stats::{Counters, Journal};
 use std::io::ErrorKind::AlreadyExists;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -491,13 +491,11 @@ fn has_twin(location: &Location, name: Name, next: Option<&Name>) -> Result<bool
     if name.packing != Packing::Plain {
         return Ok(false);
     }
-    let plain = fs::stat(&location.backup_path(name))?;
-    let packed = fs::stat(&location.backup_path(*next))?;
-    // What we pack has the plain one's time before it has its name. What somebody else is packing there
-    // has another until it is whole, and a directory or a link holds no records of ours.
-    Ok(plain.zip(packed).is_some_and(|(plain, packed)| {
-        packed.kind == EntryKind::File && packed.modified == plain.modified
-    }))
+    let path = location.backup_path(*next);
+    match (fs::stat(&location.backup_path(name))?, fs::stat(&path)?) {
+        (Some(plain), Some(packed)) => twin::is_made_of(&path, next.packing, packed, plain),
+        _ => Ok(false),
+    }
 }
 
 /// The renames, in order, that free number 1. `names` come oldest first.

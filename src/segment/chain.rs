@@ -17,7 +17,7 @@
 //! If a log has backups with names of both kinds, those of the kind that has the newest backup come last.
 
 use super::name::{Key, Name, Packing};
-use super::{Location, all_backup_names, mark};
+use super::{Location, all_backup_names, mark, twin};
 use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId};
@@ -509,7 +509,7 @@ impl Chain {
     }
 
     /// Which of a backup's packings is to be read; `None` if there is none. A packed one beside the plain one
-    /// is whole if it has its time; else somebody else is packing it there.
+    /// is whole if we made it of that; else somebody else is packing it there.
     fn choose(&self, key: Key) -> Result<Option<Name>> {
         let mut there = Vec::new();
         // The packed ones last: what is packed in between is found then.
@@ -522,11 +522,14 @@ impl Chain {
                 there.push((name, entry));
             }
         }
-        let Some((plain, entry)) = there.first() else { return Ok(None) };
-        let twin = |(_, packed): &&(Name, Entry)| {
-            packed.kind == EntryKind::File && packed.modified == entry.modified
-        };
-        Ok(Some(there.iter().skip(1).find(twin).map_or(*plain, |(name, _)| *name)))
+        let Some((first, plain)) = there.first() else { return Ok(None) };
+        for (name, packed) in &there[1..] {
+            let path = self.location.backup_path(*name);
+            if twin::is_made_of(&path, name.packing, *packed, *plain)? {
+                return Ok(Some(*name));
+            }
+        }
+        Ok(Some(*first))
     }
 
     fn open_name(&self, name: Name) -> Result<Opened> {
@@ -575,17 +578,12 @@ impl Chain {
         let begun = match spot.packing {
             Packing::Plain => entry.born,
             // A file that cannot be read will tell so later.
-            packing => begun(&file, packing, &spot.path).unwrap_or_default(),
+            packing => {
+                mark::read(&file, packing, &spot.path).unwrap_or_default().map(SystemTime::from)
+            }
         };
         Ok(Some(Step::To(Held { file: Arc::new(file), entry, begun, spot })))
     }
-}
-
-/// When the segment was begun that a packed file was made of.
-fn begun(file: &File, packing: Packing, path: &Path) -> Result<Option<SystemTime>> {
-    let mut start = [0; mark::REACH];
-    let taken = fs::read_start(file, &mut start, path)?;
-    Ok(mark::parse(packing, &start[..taken]).map(SystemTime::from))
 }
 
 const MOVES: usize = 1000;

@@ -11,6 +11,10 @@
 
 use super::name::Packing;
 use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::fs;
+use std::fs::File;
+use std::path::Path;
 
 const ID: [u8; 2] = *b"LR";
 const VALUE: usize = 8;
@@ -35,6 +39,13 @@ pub(crate) fn gzip_extra(begun: Timestamp) -> Vec<u8> {
 pub(crate) fn zstd_frame(begun: Timestamp) -> Vec<u8> {
     let content = [&ID[..], &begun.micros().to_le_bytes()].concat();
     [&FRAME_MAGIC[..], &[10, 0, 0, 0], &content].concat()
+}
+
+/// What an open packed file says.
+pub(crate) fn read(file: &File, packing: Packing, path: &Path) -> Result<Option<Timestamp>> {
+    let mut start = [0; REACH];
+    let taken = fs::read_start(file, &mut start, path)?;
+    Ok(parse(packing, &start[..taken]))
 }
 
 /// What the first bytes of a packed file say.

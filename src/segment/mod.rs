@@ -5,6 +5,7 @@ pub(crate) mod lease;
 pub(crate) mod mark;
 pub(crate) mod name;
 pub(crate) mod size;
+pub(crate) mod twin;
 
 use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};
