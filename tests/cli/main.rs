@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod apache;
+mod disk;
 mod docs;
 mod help;
 mod ls;

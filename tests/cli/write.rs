@@ -9,13 +9,13 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
 /// A `logrotor write` that runs.
-struct Writer {
-    child: Child,
-    input: Option<ChildStdin>,
+pub(crate) struct Writer {
+    pub(crate) child: Child,
+    pub(crate) input: Option<ChildStdin>,
 }
 
 impl Writer {
-    fn start<const N: usize>(dir: &Dir, args: [&str; N]) -> Self {
+    pub(crate) fn start<const N: usize>(dir: &Dir, args: [&str; N]) -> Self {
         let mut command = dir.command("write", args);
         let mut child = command
             .stdin(Stdio::piped())
@@ -27,16 +27,16 @@ impl Writer {
         Self { child, input }
     }
 
-    fn send(&mut self, bytes: &str) {
+    pub(crate) fn send(&mut self, bytes: &str) {
         self.input.as_mut().unwrap().write_all(bytes.as_bytes()).unwrap();
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Its exit status, standard output and standard error, without closing its input.
-    fn wait(mut self) -> (Option<i32>, String, String) {
+    pub(crate) fn wait(mut self) -> (Option<i32>, String, String) {
         let status = self.child.wait().unwrap();
         let (mut stdout, mut stderr) = (String::new(), String::new());
         self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
@@ -45,13 +45,20 @@ impl Writer {
     }
 
     /// Closes its input; it must end well and say nothing.
-    fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         drop(self.input.take());
         assert_eq!(self.wait(), (Some(0), String::new(), String::new()));
     }
 }
 
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");

@@ -77,7 +77,7 @@ pub(crate) struct Manner {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnFull {
-    /// Read no more until it takes them
+    /// Read no more until it takes them, or until it is time to end; then drop them
     Block,
     /// Drop them, and go on reading
     Drop,

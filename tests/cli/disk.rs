@@ -1,0 +1,151 @@
+//! `logrotor write` on a disk that is really full.
+#![cfg(target_os = "linux")]
+
+use crate::support::Dir;
+use crate::write::{Writer, eventually};
+use logrotor::reader::LogReader;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::Command;
+
+/// A small file system of its own, in memory.
+struct Disk(Dir);
+
+impl Disk {
+    /// `None`, and a word about it, where mounting is refused.
+    fn new() -> Option<Self> {
+        let dir = Dir::new();
+        let mounted = mount(&["-t", "tmpfs", "-o", "size=256k", "tmpfs"], &dir.file(""));
+        if !mounted {
+            println!("skipped: this user may not mount a file system");
+        }
+        mounted.then_some(Self(dir))
+    }
+
+    fn make_room(&self) {
+        assert!(mount(&["-o", "remount,size=64m"], &self.0.file("")));
+    }
+
+    /// The lines that are whole; what was torn as the disk filled up is the beginning of one.
+    fn whole_lines(&self) -> Vec<String> {
+        let mut log = LogReader::open(self.0.log()).unwrap();
+        let lines = log.records().map(|record| record.unwrap().into_string_lossy());
+        lines.filter(|line| line.len() == LEN).collect()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.file("")).status();
+    }
+}
+
+fn mount(options: &[&str], at: &Path) -> bool {
+    let mounted = Command::new("mount").args(options).arg(at).output();
+    mounted.is_ok_and(|mounted| mounted.status.success())
+}
+
+/// Without the line break.
+const LEN: usize = 99;
+
+fn lines(numbers: std::ops::Range<usize>) -> Vec<String> {
+    numbers.map(|number| format!("{number:0LEN$}")).collect()
+}
+
+fn text_of(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// The next that the writer says on standard error.
+fn said(writer: &mut Writer) -> String {
+    let (mut said, mut byte) = (Vec::new(), [0]);
+    let stderr = writer.child.stderr.as_mut().unwrap();
+    while !said.ends_with(b"\n") {
+        stderr.read_exact(&mut byte).unwrap();
+        said.push(byte[0]);
+    }
+    String::from_utf8(said).unwrap()
+}
+
+fn takes_more(pipe: &impl AsFd) -> bool {
+    let mut ready = [PollFd::new(pipe, PollFlags::OUT)];
+    poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() > 0
+}
+
+#[test]
+fn full_disk_holds_up_whoever_writes_and_costs_no_line() {
+    let Some(disk) = Disk::new() else { return };
+    let mut writer = Writer::start(&disk.0, ["--max-size", "100kB"]);
+    // More than the disk, the pipe and the writer's buffer take.
+    let lines = lines(0..80_000);
+    let input = writer.input.take().unwrap();
+    let held = input.as_fd().try_clone_to_owned().unwrap();
+    std::thread::scope(|scope| {
+        let lines = &lines;
+        let feeder = scope.spawn(move || (&input).write_all(text_of(lines).as_bytes()).unwrap());
+        let waits = said(&mut writer);
+        assert!(waits.ends_with("waiting until it can be written\n"), "{waits}");
+        eventually("the pipe is full", || !takes_more(&held));
+        assert!(!feeder.is_finished() && disk.whole_lines().len() < 2700);
+        disk.make_room();
+        feeder.join().unwrap();
+    });
+    drop(held);
+    writer.finish();
+    assert!(disk.whole_lines() == lines);
+}
+
+#[test]
+fn told_to_end_it_waits_for_room_as_long_as_the_grace() {
+    let Some(disk) = Disk::new() else { return };
+    let mut writer = Writer::start(&disk.0, ["--grace", "1day"]);
+    let lines = lines(0..5000);
+    writer.send(&text_of(&lines));
+    assert!(said(&mut writer).ends_with("waiting until it can be written\n"));
+    writer.signal(Signal::TERM);
+    // It obeys them in this order.
+    writer.signal(Signal::USR1);
+    eventually("it has obeyed", || disk.0.backups().len() == 1);
+    disk.make_room();
+    writer.finish();
+    assert!(disk.whole_lines() == lines);
+}
+
+#[test]
+fn told_to_end_without_grace_it_drops_what_the_disk_does_not_take_and_counts_it() {
+    let Some(disk) = Disk::new() else { return };
+    let mut writer = Writer::start(&disk.0, ["--grace", "0s"]);
+    writer.send(&text_of(&lines(0..5000)));
+    assert!(said(&mut writer).ends_with("waiting until it can be written\n"));
+    writer.signal(Signal::TERM);
+    // Its input has not ended.
+    let input = writer.input.take();
+    let (status, _, said) = writer.wait();
+    drop(input);
+    let kept = disk.whole_lines();
+    assert_eq!(status, Some(1), "{said}");
+    assert_eq!(said, format!("logrotor: {} lines were dropped\n", 5000 - kept.len()));
+    assert!(kept.len() > 2000 && kept == lines(0..kept.len()));
+}
+
+#[test]
+fn dropping_it_reads_on_and_counts_what_a_full_disk_did_not_take() {
+    let Some(disk) = Disk::new() else { return };
+    let mut writer = Writer::start(&disk.0, ["--on-full", "drop", "--max-size", "100kB"]);
+    // All are taken from it, though the disk has room for 2600.
+    writer.send(&text_of(&lines(0..50_000)));
+    assert!(said(&mut writer).ends_with("dropping lines until it can be written\n"));
+    disk.make_room();
+    let later = lines(50_000..60_000);
+    writer.send(&text_of(&later));
+    drop(writer.input.take());
+    let (status, _, said) = writer.wait();
+    let kept = disk.whole_lines();
+    assert_eq!(status, Some(1), "{said}");
+    assert_eq!(said, format!("logrotor: {} lines were dropped\n", 60_000 - kept.len()));
+    assert!(kept.len() < 60_000 && kept.is_sorted());
+    assert!(kept.ends_with(&later[5000..]), "{:?}", kept.last());
+}
