@@ -12,6 +12,7 @@
 mod apache;
 mod disk;
 mod docs;
+mod durability;
 mod help;
 mod ls;
 mod policy;

@@ -5,7 +5,7 @@ use crate::support::{Dir, text};
 use logrotor::reader::LogReader;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A `logrotor write` that runs.
@@ -16,7 +16,10 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn start<const N: usize>(dir: &Dir, args: [&str; N]) -> Self {
-        let mut command = dir.command("write", args);
+        Self::spawn(dir.command("write", args))
+    }
+
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -304,7 +307,7 @@ fn lines_that_the_log_does_not_take_are_dropped_and_counted() {
         env!("CARGO_BIN_EXE_logrotor"),
         log.display()
     );
-    let mut child = std::process::Command::new("bash")
+    let mut child = Command::new("bash")
         .args(["-c", &script])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())

@@ -3,13 +3,13 @@
 use crate::exit::Failure;
 use crate::report::say;
 use clap::{ArgGroup, Args, ValueEnum};
-use logrotor::{Compression, Config, Delivery, Naming, RotatingFileWriter};
+use logrotor::{Compression, Config, Delivery, Durability, Naming, RotatingFileWriter};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("settings").multiple(true).conflicts_with("policy").args([
     "max_size", "max_age", "minutely", "hourly", "daily", "weekly", "keep", "max_total", "max_backup_age", "min_free",
-    "gzip", "zstd", "number", "buffered",
+    "gzip", "zstd", "number", "buffered", "durability",
 ])))]
 #[command(group(ArgGroup::new("every").args(["minutely", "hourly", "daily", "weekly"])))]
 #[command(group(ArgGroup::new("codec").args(["gzip", "zstd"])))]
@@ -59,6 +59,19 @@ pub(crate) struct Settings {
     /// Collect lines in memory, and write them in large pieces; the last may be lost if this process is killed
     #[arg(long)]
     buffered: bool,
+    /// What survives a power cut [default: none]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    durability: Option<Survives>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Survives {
+    /// What the system has written back by then, usually all but the last half minute
+    None,
+    /// Backups as well
+    OnRotate,
+    /// Every line that was written; not with --buffered. Lines that come together share one sync
+    EveryRecord,
 }
 
 /// What is done to lines on their way.
@@ -139,6 +152,13 @@ impl Settings {
         }
         if self.number {
             config.naming = Naming::Number;
+        }
+        if let Some(survives) = self.durability {
+            config.durability = match survives {
+                Survives::None => Durability::None,
+                Survives::OnRotate => Durability::OnRotate,
+                Survives::EveryRecord => Durability::EveryRecord,
+            };
         }
         if self.buffered {
             config.delivery = Delivery::buffered();

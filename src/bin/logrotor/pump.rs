@@ -21,6 +21,9 @@ const REST: Duration = Duration::from_secs(1);
 /// Between two attempts to write to a full disk.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// What becomes of lines whose sync has failed.
+const UNSYNCED: &str = "lines are in the log, but may not survive a power cut";
+
 /// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -67,6 +70,8 @@ pub(crate) struct Pump<'a> {
     ending: Ending,
     split: u64,
     dropped: u64,
+    /// Written, but perhaps not on the disk, as they were to be.
+    unsynced: u64,
     failing: bool,
 }
 
@@ -90,7 +95,7 @@ impl<'a> Pump<'a> {
         #[cfg(target_os = "linux")]
         let _ = rustix::pipe::fcntl_setpipe_size(&input, LONGEST);
         let buffer = vec![0; CAPACITY];
-        let (grace, filled, split, dropped, failing) = Default::default();
+        let (grace, filled, split, dropped, unsynced, failing) = Default::default();
         Self {
             log,
             manner,
@@ -103,6 +108,7 @@ impl<'a> Pump<'a> {
             ending: Ending::Not,
             split,
             dropped,
+            unsynced,
             failing,
         }
     }
@@ -310,19 +316,17 @@ impl<'a> Pump<'a> {
                     lines = &lines[taken..];
                 }
                 Err(error) => {
-                    self.tell(&error);
-                    // A sync may have failed after they were written.
                     let written = self.log.stats().records - before;
-                    lines = self.after_failure(lines, written);
+                    lines = self.after_failure(lines, written, &error);
                 }
             }
         }
     }
 
-    fn tell(&mut self, error: &io::Error) {
+    /// Once for failures that follow each other.
+    fn tell(&mut self, error: &io::Error, what: &str) {
         if !self.failing {
-            let what = if self.may_wait() { "waiting" } else { "dropping lines" };
-            say(format!("{error}; {what} until it can be written"));
+            say(format!("{error}; {what}"));
         }
         self.failing = true;
     }
@@ -331,18 +335,19 @@ impl<'a> Pump<'a> {
         self.manner.on_full == OnFull::Block && !matches!(self.ending, Ending::Last { .. })
     }
 
-    /// What is to be tried next.
-    fn after_failure<'b>(&mut self, mut lines: &'b [u8], written: u64) -> &'b [u8] {
-        for _ in 0..written {
-            lines = &lines[first_line(lines).len()..];
-        }
+    /// What is to be tried next, when so many lines were written before it failed.
+    fn after_failure<'b>(&mut self, lines: &'b [u8], written: u64, error: &io::Error) -> &'b [u8] {
         if written > 0 {
-            return lines;
+            self.tell(error, UNSYNCED);
+            self.unsynced += written;
+            return (0..written).fold(lines, |lines, _| &lines[first_line(lines).len()..]);
         }
         if !self.may_wait() {
+            self.tell(error, "dropping lines until it can be written");
             self.dropped += 1;
             return &lines[first_line(lines).len()..];
         }
+        self.tell(error, "waiting until it can be written");
         if self.wait(Some(AGAIN), false).is_ok_and(|ready| ready == Ready::Signal) {
             self.obey();
         }
@@ -363,8 +368,11 @@ impl<'a> Pump<'a> {
         if self.dropped > 0 {
             say(format!("{} lines were dropped", self.dropped));
         }
+        if self.unsynced > 0 {
+            say(format!("{} {UNSYNCED}", self.unsynced));
+        }
         closed?;
-        Ok(if self.dropped > 0 { Exit::Found } else { Exit::Success })
+        Ok(if self.dropped + self.unsynced > 0 { Exit::Found } else { Exit::Success })
     }
 }
 
