@@ -95,10 +95,17 @@ fn publish(out: &Path, preface: &Preface, entries: &[&Entry], tables: &[Table]) 
     let plots = plots::draw(tables, &plots_dir)?;
     let plots: Vec<_> = plots.into_iter().map(|(t, file)| (t, format!("plots/{file}"))).collect();
     let path = out.join("RESULTS.md");
-    fs::write(&path, report::markdown(preface, entries, tables, &plots))
+    let appendix = appendix(&fs::read_to_string(&path).unwrap_or_default());
+    fs::write(&path, report::markdown(preface, entries, tables, &plots) + &appendix)
         .with_context(|| format!("failed to write `{}`", path.display()))?;
     eprintln!("wrote {} after {} s", path.display(), preface.seconds);
     Ok(())
+}
+
+/// What another harness has put at the end of the results.
+fn appendix(results: &str) -> String {
+    const BEGINNING: &str = "<!-- From here on written by ";
+    results.find(BEGINNING).map(|at| results[at..].to_owned()).unwrap_or_default()
 }
 
 impl Options {
@@ -244,5 +251,17 @@ impl Season<'_> {
             machine: machine::facts(&self.options.memory, self.venue.disk.path()),
             think_micros: scenarios::THINK.as_micros(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_harness_has_written_is_kept() {
+        assert_eq!(appendix("# Results\n"), "");
+        let old = "# Results\n\n<!-- From here on written by benches/pipe.sh. -->\n## (h)\n";
+        assert_eq!(appendix(old), &old["# Results\n\n".len()..]);
     }
 }

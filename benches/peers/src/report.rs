@@ -46,7 +46,7 @@ pub fn markdown(
 
 const INTRODUCTION: &str = "\
 Written by the harness in `benches/peers`; see `benches/README.md` for what is measured and how.
-Every figure is from the run described here.\n\n";
+Every figure is from the run described here; (h) is from another, and says from which.\n\n";
 
 const COLUMNS: &str = "\
 ## How to read the tables
