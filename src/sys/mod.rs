@@ -33,6 +33,7 @@
 //!   for reading, whose lease, if it has one, is given back; `path` is where the segment was last seen.
 //! - `open_unleased(path)`: opens for reading and takes the file for this handle alone; `None` if
 //!   any appending handle of this crate is open on it, in this process or another. Follows no link.
+//!   Where exclusive locks are for writers only (NFS) it is opened for appending.
 //! - `rename_noreplace(from, to)`: fails with `AlreadyExists` rather than replace. On file systems
 //!   without an atomic form the check comes just before the rename.
 //! - `set_mode`, `set_owner`: permissions and ownership of an open file; no-ops where there are none.
@@ -74,6 +75,9 @@ mod windows;
 #[cfg(windows)]
 pub(crate) use windows::*;
 
+use std::fs::DirEntry;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Which file it is, whatever its name: equal for two handles or paths of one file while either
@@ -158,4 +162,15 @@ pub(crate) struct Access {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+}
+
+/// The name of a file that was last seen at `path`; `None` if it has none in that directory any more.
+fn present_name(id: FileId, path: &Path) -> io::Result<Option<PathBuf>> {
+    let is_it = |path: &Path| stat(path).is_ok_and(|there| there.id == id);
+    if is_it(path) {
+        return Ok(Some(path.to_owned()));
+    }
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let names: io::Result<Vec<_>> = std::fs::read_dir(dir)?.collect();
+    Ok(names?.iter().map(DirEntry::path).find(|path| is_it(path)))
 }

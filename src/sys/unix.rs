@@ -1,6 +1,6 @@
 //! Unix. Leases are shared `flock`s on the log's own handle. Contracts: see the parent module.
 
-use super::{Access, Entry, EntryKind, FileId};
+use super::{Access, Entry, EntryKind, FileId, present_name};
 use rustix::fs::{AtFlags, Gid, OFlags, Uid};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -118,11 +118,28 @@ pub(crate) fn is_lock_unsupported(error: &io::Error) -> bool {
 
 pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
     let file = open_lock_read(path)?;
-    match fs4::FileExt::try_lock(&file) {
-        Ok(()) => Ok(Some(file)),
-        Err(fs4::TryLockError::WouldBlock) => Ok(None),
+    match try_alone(&file) {
+        Err(error) if is_for_writers(&error) => {
+            let file = open_append(path)?;
+            Ok(try_alone(&file)?.then_some(file))
+        }
+        taken => Ok(taken?.then_some(file)),
+    }
+}
+
+/// Takes a file for this handle alone; `false` if another one has it.
+fn try_alone(file: &File) -> io::Result<bool> {
+    match fs4::FileExt::try_lock(file) {
+        Ok(()) => Ok(true),
+        Err(fs4::TryLockError::WouldBlock) => Ok(false),
         Err(fs4::TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Whether an exclusive lock was refused because the handle cannot write: NFS has `flock` made of locks of a range,
+/// which ask for that.
+fn is_for_writers(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::BADF)
 }
 
 pub(crate) fn try_lease(file: &File) -> io::Result<bool> {
@@ -141,16 +158,33 @@ pub(crate) fn end_lease(file: &File) -> io::Result<()> {
     fs4::FileExt::unlock(file)
 }
 
-pub(crate) fn may_grow(file: &File, _path: &Path) -> io::Result<bool> {
-    let grows = match fs4::FileExt::try_lock(file) {
-        Ok(()) => false,
+pub(crate) fn may_grow(file: &File, path: &Path) -> io::Result<bool> {
+    let grows = match try_alone(file) {
+        Ok(true) => false,
         // Somebody holds it. If exclusively, then no worker does, nor ever will: workers lease the
         // active segment only.
-        Err(fs4::TryLockError::WouldBlock) => try_lease(file)?,
-        Err(fs4::TryLockError::Error(error)) => return Err(error),
+        Ok(false) => try_lease(file)?,
+        Err(error) if is_for_writers(&error) => {
+            end_lease(file)?;
+            return is_writable_elsewhere(file, path);
+        }
+        Err(error) => return Err(error),
     };
     end_lease(file)?;
     Ok(grows)
+}
+
+/// As [`may_grow`], by a handle that can write.
+fn is_writable_elsewhere(file: &File, path: &Path) -> io::Result<bool> {
+    let id = fstat(file)?.id;
+    // Packed or removed, it was in nobody's hands.
+    let Some(path) = present_name(id, path)? else { return Ok(false) };
+    let there = match open_append(&path) {
+        // It has got another name just now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        opened => opened?,
+    };
+    Ok(fstat(&there)?.id != id || !try_alone(&there)?)
 }
 
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -8,11 +8,11 @@
 //! the file open is free at once on NTFS since Windows 10 1903; before, and on FAT and network drives, it
 //! stays until the last handle closes, and all that is asked of it is refused (*deletion pending*).
 
-use super::{Access, Entry, EntryKind, FileId};
-use std::fs::{DirEntry, File, Metadata, OpenOptions};
+use super::{Access, Entry, EntryKind, FileId, present_name};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::windows::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Component, Path, PathBuf, Prefix};
+use std::path::{Component, Path, Prefix};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const FILE_WRITE_DATA: u32 = 2;
@@ -184,17 +184,6 @@ pub(crate) fn may_grow(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The name of a file that was last seen at `path`; `None` if it has none in that directory any more.
-fn present_name(id: FileId, path: &Path) -> io::Result<Option<PathBuf>> {
-    let is_it = |path: &Path| stat(path).is_ok_and(|there| there.id == id);
-    if is_it(path) {
-        return Ok(Some(path.to_owned()));
-    }
-    let dir = path.parent().unwrap_or(Path::new(""));
-    let names: io::Result<Vec<_>> = std::fs::read_dir(dir)?.collect();
-    Ok(names?.iter().map(DirEntry::path).find(|path| is_it(path)))
-}
-
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     match file.seek_read(buffer, offset) {
         // What the system says of an offset beyond the end.
@@ -308,6 +297,7 @@ pub(crate) fn user_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn dir_with(name: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
