@@ -1,0 +1,397 @@
+//! The promises that are put to the test: what works until the power fails, and what must be there then.
+
+use crate::promise::{Found, Notes, Promises};
+use crate::record::line;
+use crate::rng::Rng;
+use flate2::read::GzDecoder;
+use logrotor::atomic::{atomic_write, update};
+use logrotor::inspect::Inspection;
+use logrotor::reader::{Damage, DamageKind, LogReader};
+use logrotor::{Builder, Compression, Config, Durability, Event, Naming, RotatingFileWriter, Wait};
+use std::error::Error;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What went wrong, in words.
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// One promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `Durability::EveryRecord`: a record whose call has returned.
+    Every,
+    /// `sync`: what this worker has written before it.
+    Sync,
+    /// `Durability::OnRotate`: what is in backups when `close` returns.
+    OnRotate,
+    /// Compression: what is in a packed backup of which an event has told, with no other sync.
+    Packed,
+    /// `atomic_write` and `update`: the content whole, and no older than that of the last call.
+    Atomic,
+    /// A policy: the last version, whole.
+    Policy,
+    /// Nothing was promised, and something has to be lost: else the power was not cut.
+    Nothing,
+}
+
+/// Two processes work at a time.
+pub const PROCESSES: u32 = 2;
+/// Who writes after the power has come back.
+const LATER: u32 = 99;
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Every,
+        Self::Sync,
+        Self::OnRotate,
+        Self::Packed,
+        Self::Atomic,
+        Self::Policy,
+        Self::Nothing,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Every => "every-record",
+            Self::Sync => "sync",
+            Self::OnRotate => "on-rotate",
+            Self::Packed => "packed",
+            Self::Atomic => "atomic",
+            Self::Policy => "policy",
+            Self::Nothing => "nothing",
+        }
+    }
+
+    /// That with this name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    fn log(self, dir: &Path) -> Builder {
+        let log = RotatingFileWriter::builder(dir.join("app.log"));
+        match self {
+            Self::Every => log
+                .durability(Durability::EveryRecord)
+                .max_size(2000)
+                .compression(Compression::Gzip),
+            Self::Sync => log.max_size(3000).naming(Naming::Number).compression(Compression::Gzip),
+            Self::OnRotate => log.durability(Durability::OnRotate).max_size(2000),
+            Self::Packed => log.max_size(3000).compression(Compression::Gzip),
+            Self::Atomic | Self::Policy | Self::Nothing => log,
+        }
+    }
+
+    /// Works in `dir` until this process is killed. What it writes is numbered from `first`.
+    ///
+    /// # Errors
+    /// Whatever fails; nothing should.
+    pub fn work(self, dir: &Path, notes: &Path, process: u32, first: u64) -> Result<()> {
+        let notes = Arc::new(Notes::open(notes)?);
+        match self {
+            Self::Every => self.write_every(dir, &notes, process, first),
+            Self::Sync => self.write_and_sync(dir, &notes, process, first),
+            Self::OnRotate => self.write_and_close(dir, &notes, process, first),
+            Self::Packed => self.write_and_pack(dir, notes, process, first),
+            Self::Atomic => replace(dir, &notes, process, first),
+            Self::Policy => change_policy(dir, &notes, process, first),
+            Self::Nothing => write_promised(&self.log(dir).build()?, &notes, process, first),
+        }
+    }
+
+    /// Two threads, each record of which is promised for itself.
+    fn write_every(self, dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
+        let log = self.log(dir).build()?;
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| write_promised(&log, notes, 2 * process + 1, first));
+            write_promised(&log, notes, 2 * process, first)?;
+            second.join().map_err(|_| "a thread has panicked")?
+        })
+    }
+
+    fn write_and_sync(self, dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
+        let mut rng = Rng::new(first);
+        let mut log = self.log(dir).build()?;
+        let mut upto = first;
+        loop {
+            let from = upto;
+            for _ in 0..=rng.below(40) {
+                log.write_all(line(process, upto).as_bytes())?;
+                upto += 1;
+            }
+            log.sync()?;
+            notes.promised(process, from, upto)?;
+        }
+    }
+
+    fn write_and_close(self, dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
+        let mut rng = Rng::new(first);
+        let mut upto = first;
+        loop {
+            let mut log = self.log(dir).build()?;
+            let from = upto;
+            for _ in 0..=rng.below(60) {
+                log.write_all(line(process, upto).as_bytes())?;
+                upto += 1;
+            }
+            log.rotate()?;
+            log.close()?;
+            notes.promised(process, from, upto)?;
+        }
+    }
+
+    fn write_and_pack(self, dir: &Path, notes: Arc<Notes>, process: u32, first: u64) -> Result<()> {
+        let observer = move |event: &Event| {
+            if let Event::Compressed { to, .. } = event {
+                // One that cannot be read is not promised; that shows, as too few promises.
+                let _ = promise_what_is_in(to, &notes);
+            }
+        };
+        let mut log = self.log(dir).observer(observer).build()?;
+        for seq in first.. {
+            log.write_all(line(process, seq).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what the power cut has left in `dir`.
+    ///
+    /// # Errors
+    /// Whatever is not as it was promised.
+    pub fn check(self, dir: &Path, promises: &Promises) -> Result<Kept> {
+        match self {
+            Self::Atomic => check_replaced(dir, promises),
+            Self::Policy => check_policy(dir, promises),
+            _ => self.check_log(dir, promises),
+        }
+    }
+
+    fn check_log(self, dir: &Path, promises: &Promises) -> Result<Kept> {
+        let before = read(dir, Packed::BeforeTheCut)?;
+        self.go_on(dir)?;
+        let after = read(dir, Packed::Since)?;
+        let lost = promises.lost(&after);
+        if self == Self::Nothing {
+            return Ok(Kept { promises: promises.count(), lost: lost.len(), ..Kept::default() });
+        }
+        if let Some((worker, seq)) = lost.first() {
+            let why =
+                format!("{} promised records lost, of worker {worker} number {seq}", lost.len());
+            return Err(why.into());
+        }
+        // Without what was there already, going on has neither lost nor doubled anything.
+        let mut expected = before.records;
+        expected.insert(LATER, vec![0, 1]);
+        if after.records != expected {
+            return Err("the log lost or doubled records as it went on".into());
+        }
+        Ok(Kept { promises: promises.count(), found: after.count() - 2, torn: after.torn, lost: 0 })
+    }
+
+    /// Opens the log again, writes, rotates, and leaves no trace of what was half done.
+    fn go_on(self, dir: &Path) -> Result<()> {
+        let mut log = self.log(dir).build().map_err(|error| said("opening", &error))?;
+        log.write_all(line(LATER, 0).as_bytes())?;
+        log.rotate()?;
+        log.write_all(line(LATER, 1).as_bytes())?;
+        log.sync()?;
+        log.close().map_err(|error| said("closing", &error))?;
+        let seen = Inspection::of(dir.join("app.log"))?;
+        if !seen.leftovers.is_empty() || !seen.temporaries.is_empty() || !seen.strangers.is_empty()
+        {
+            let Inspection { leftovers, temporaries, strangers, .. } = seen;
+            return Err(format!("left: {leftovers:?} {temporaries:?} {strangers:?}").into());
+        }
+        Ok(())
+    }
+}
+
+fn said(what: &str, error: &dyn Display) -> Box<dyn Error + Send + Sync> {
+    format!("{what}: {error}").into()
+}
+
+fn write_promised(
+    mut log: &RotatingFileWriter,
+    notes: &Notes,
+    worker: u32,
+    first: u64,
+) -> Result<()> {
+    for seq in first.. {
+        log.write_all(line(worker, seq).as_bytes())?;
+        notes.promised(worker, seq, seq + 1)?;
+    }
+    Ok(())
+}
+
+/// What was found to be as it should.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// How many promises there were, all of them kept.
+    pub promises: usize,
+    /// How many records were found, promised or not.
+    pub found: usize,
+    /// How many lines that are no record, whole: of those that were not promised.
+    pub torn: usize,
+    /// How many records were lost, where that is what is asked.
+    pub lost: usize,
+}
+
+/// When the packed backups of a log were packed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Packed {
+    BeforeTheCut,
+    Since,
+}
+
+impl Packed {
+    /// Of records that were not promised, holes may be left in plain segments, and in what has been packed of
+    /// these since, but not in what was packed before. Of backups that were being renumbered, a number may be
+    /// free until the next rotation.
+    fn allows(self, damage: &Damage) -> bool {
+        match damage.kind() {
+            DamageKind::Hole => self == Self::Since || !is_packed(damage.segment()),
+            DamageKind::Missing => self == Self::BeforeTheCut,
+            _ => false,
+        }
+    }
+}
+
+/// Reads a log, what may be wrong with it left out.
+fn read(dir: &Path, packed: Packed) -> Result<Found> {
+    let mut found = Found::default();
+    let path = dir.join("app.log");
+    if !path.exists() && Inspection::of(&path).is_err() {
+        return Ok(found);
+    }
+    let mut log = LogReader::open(&path).map_err(|error| said("reading", &error))?;
+    for record in log.records() {
+        match record {
+            Ok(record) => found.line(record.bytes()),
+            Err(damage) if packed.allows(&damage) => found.torn += 1,
+            Err(damage) => return Err(format!("damage: {damage}").into()),
+        }
+    }
+    found.check_order()?;
+    Ok(found)
+}
+
+fn is_packed(segment: &Path) -> bool {
+    segment.extension().is_some_and(|extension| extension == "gz")
+}
+
+/// Notes every record of a packed backup as promised.
+fn promise_what_is_in(packed: &Path, notes: &Notes) -> Result<()> {
+    let content = BufReader::new(GzDecoder::new(File::open(packed)?));
+    for text in content.lines() {
+        if let Some((worker, seq)) = crate::record::parse(text?.as_bytes()) {
+            notes.promised(worker, seq, seq + 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn own_file(dir: &Path, worker: u32) -> PathBuf {
+    dir.join(format!("own-{worker}"))
+}
+
+/// Content that tells its version, and whether it is whole.
+fn content(worker: u32, version: u64) -> String {
+    let lines = Rng::new(version).below(300);
+    (0..=lines).map(|_| line(worker, version)).collect()
+}
+
+/// The version of content that is whole; 0 if there is none.
+fn version_of(worker: u32, path: &Path) -> Result<u64> {
+    let Ok(bytes) = std::fs::read(path) else { return Ok(0) };
+    let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match crate::record::parse(first) {
+        Some((of, version)) if of == worker && content(worker, version).as_bytes() == bytes => {
+            Ok(version)
+        }
+        _ => Err(format!("{} is torn: {} bytes", path.display(), bytes.len()).into()),
+    }
+}
+
+/// What worker `worker` has counted up to in a file that has a number of each.
+fn counted(text: &str, worker: u32) -> Option<u64> {
+    text.split(' ').nth(worker as usize)?.trim_end().parse().ok()
+}
+
+/// Replaces a file of its own, and counts in one that all share: workers 0, 1, .. and 100, 101, ..
+fn replace(dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
+    let mut rng = Rng::new(first);
+    let (own, shared) = (own_file(dir, process), dir.join("shared"));
+    for version in first + 1.. {
+        if rng.below(2) == 0 {
+            atomic_write(&own, content(process, version))?;
+            notes.promised(process, version, version + 1)?;
+        } else {
+            update(&shared, Wait::Forever, |old| {
+                let old = String::from_utf8_lossy(old.unwrap_or_default()).into_owned();
+                let count =
+                    |of| if of == process { version } else { counted(&old, of).unwrap_or(0) };
+                (0..PROCESSES).map(|of| format!("{} ", count(of))).collect::<String>()
+            })?;
+            notes.promised(100 + process, version, version + 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_replaced(dir: &Path, promises: &Promises) -> Result<Kept> {
+    let shared = std::fs::read_to_string(dir.join("shared")).unwrap_or_default();
+    for (worker, upto) in promises.last() {
+        let version = match worker.checked_sub(100) {
+            None => version_of(worker, &own_file(dir, worker))?,
+            Some(process) => counted(&shared, process).unwrap_or(0),
+        };
+        if version < upto - 1 {
+            return Err(format!("worker {worker}: version {version}, promised {}", upto - 1).into());
+        }
+    }
+    for process in 0..PROCESSES {
+        version_of(process, &own_file(dir, process))?;
+    }
+    atomic_write(dir.join("own-0"), content(0, 1))?;
+    update(dir.join("shared"), Wait::Forever, |_| "0 0 ")?;
+    Ok(Kept { promises: promises.count(), ..Kept::default() })
+}
+
+/// Changes a setting of its own: the first process one, the second another.
+fn change_policy(dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
+    let policy = Config::policy().open_or_create(dir.join("policy.toml"), Config::default)?;
+    for version in first + 1.. {
+        policy.update(|config| match process {
+            0 => config.max_backups = Some(version as usize),
+            _ => config.max_size = (1 << 30) + version,
+        })?;
+        notes.promised(process, version, version + 1)?;
+    }
+    Ok(())
+}
+
+fn check_policy(dir: &Path, promises: &Promises) -> Result<Kept> {
+    let last = promises.last();
+    if last.is_empty() && !dir.join("policy.toml").exists() {
+        return Ok(Kept::default());
+    }
+    let policy = Config::policy().open(dir.join("policy.toml"))?;
+    policy.verify()?;
+    if let Some(trouble) = policy.trouble() {
+        return Err(said("policy", &trouble));
+    }
+    let now = policy.current();
+    let versions = [now.max_backups.unwrap_or(0) as u64, now.max_size.saturating_sub(1 << 30)];
+    for (worker, upto) in last {
+        let version = versions.get(worker as usize).copied().unwrap_or(0);
+        if version < upto - 1 {
+            return Err(format!("process {worker}: change {version}, promised {}", upto - 1).into());
+        }
+    }
+    policy.update(|config| config.max_backups = Some(1))?;
+    Ok(Kept { promises: promises.count(), ..Kept::default() })
+}

@@ -1,0 +1,349 @@
+//! A log on NFS: a server and its client in one guest, over the loopback interface.
+//!
+//! Needs to be root in a guest of its own, with nfsd.
+
+use crate::kind::Result;
+use crate::power::{Loop, Mount, run, text};
+use crate::promise::{Found, Notes, Promises};
+use crate::record::line;
+use logrotor::inspect::Inspection;
+use logrotor::reader::LogReader;
+use logrotor::{Builder, Compression, Durability, Event, FileLock, RotatingFileWriter, Wait};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What the server's directory is mounted at, twice: the second mount shares nothing with the first, so that it is
+/// as if it were on another machine.
+pub struct Clients {
+    /// Of all but one worker.
+    pub one: PathBuf,
+    /// Of a worker on another machine.
+    pub other: PathBuf,
+}
+
+/// Starts a server whose files are on ext4, has `work` done, and stops it.
+///
+/// # Errors
+/// What fails on the way, and what `work` says.
+pub fn serve(dir: &Path, work: impl FnOnce(&Clients) -> Result<()>) -> Result<()> {
+    let [disk, export] = ["disk", "export"].map(|name| dir.join(name));
+    let clients = Clients { one: dir.join("one"), other: dir.join("other") };
+    run(&["modprobe", "--all", "loop", "nfsd", "nfsv4"])?;
+    File::create(&disk)?.set_len(512 << 20)?;
+    run(&["mkfs.ext4", "-q", "-F", text(&disk)])?;
+    let disk = Loop::of(&disk)?;
+    let _export = Mount::new("ext4", &disk.0, "defaults", &export)?;
+    start_server(&export)?;
+    let options = "vers=4.2,hard";
+    let one = Mount::new("nfs4", "127.0.0.1:/", options, &clients.one)?;
+    let other = format!("{options},nosharecache");
+    let other = Mount::new("nfs4", "127.0.0.1:/", &other, &clients.other)?;
+    let done = work(&clients);
+    drop((one, other));
+    run(&["rpc.nfsd", "0"])?;
+    run(&["exportfs", "-ua"])?;
+    done
+}
+
+fn start_server(export: &Path) -> Result<()> {
+    run(&["ip", "link", "set", "lo", "up"])?;
+    run(&["mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd"])?;
+    // Seconds in which a client of before may claim its locks; until then nobody else gets one. The least there is.
+    for setting in ["nfsv4leasetime", "nfsv4gracetime"] {
+        std::fs::write(Path::new("/proc/fs/nfsd").join(setting), "10")?;
+    }
+    let options = "rw,fsid=0,no_root_squash,insecure,no_subtree_check,sync";
+    let what = format!("127.0.0.1:{}", text(export));
+    run(&["exportfs", "-o", options, &what])?;
+    run(&["rpc.mountd", "--no-nfs-version", "2", "--no-nfs-version", "3"])?;
+    run(&["rpc.nfsd", "--no-nfs-version", "3", "--nfs-version", "4", "8"])?;
+    Ok(())
+}
+
+fn log(dir: &Path) -> Builder {
+    RotatingFileWriter::builder(dir.join("app.log"))
+}
+
+/// Whether something holds, of a log in a directory.
+pub type Check = fn(&Path) -> Result<()>;
+
+/// What is asked of a log on NFS whose workers are all on one machine. All of it has to hold.
+pub const HOLDS: [(&str, Check); 5] = [
+    ("it is told that the log is on NFS, and of a local one that it is not", is_told),
+    ("nothing replaces a backup", no_backup_is_replaced),
+    ("locks between processes", locks_hold),
+    ("four workers, gzip, a follower: each record once, in order", workers_share),
+    (
+        "workers killed while they write, rotate and pack: no record lost",
+        killed_workers_lose_nothing,
+    ),
+];
+
+fn is_told(dir: &Path) -> Result<()> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let observer = move |event: &Event| {
+        if let (Event::NetworkFileSystem { path, kind, .. }, Ok(mut told)) = (event, tell.lock()) {
+            told.push((path.clone(), kind.clone()));
+        }
+    };
+    let log = log(dir).observer(observer).build()?;
+    expect("the writer", log.network_file_system(), Some("nfs"))?;
+    (&log).write_all(b"a record\n")?;
+    log.rotate()?;
+    let path = log.path();
+    log.close()?;
+    let told = told.lock().map_err(|_| "the observer has panicked")?;
+    expect("the observer", &*told, &vec![(path, "nfs".to_owned())])?;
+    expect(
+        "the inspection",
+        Inspection::of(dir.join("app.log"))?.network_file_system,
+        Some("nfs".to_owned()),
+    )?;
+    let local = notes(dir).with_extension("local");
+    let log = self::log(&local).build()?;
+    expect("the writer of a local log", log.network_file_system(), None)
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, is: T, should: T) -> Result<()> {
+    if is == should {
+        return Ok(());
+    }
+    Err(format!("{what} says {is:?} and not {should:?}").into())
+}
+
+fn no_backup_is_replaced(dir: &Path) -> Result<()> {
+    let naming = logrotor::Naming::Number;
+    let log = log(dir).naming(naming).build()?;
+    for text in ["one\n", "two\n"] {
+        (&log).write_all(text.as_bytes())?;
+        log.rotate()?;
+    }
+    for (name, text) in [("app.log.2", "one\n"), ("app.log.1", "two\n")] {
+        expect(name, std::fs::read_to_string(dir.join(name))?.as_str(), text)?;
+    }
+    Ok(())
+}
+
+/// A lock that one process has is refused to another.
+fn locks_hold(dir: &Path) -> Result<()> {
+    let lock = FileLock::open(dir.join("lock"))?;
+    let guard = lock.exclusive(Wait::Never)?;
+    let other = || -> Result<Option<i32>> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["nfs-lock", text(&dir.join("lock"))]).stderr(Stdio::null());
+        Ok(command.status()?.code())
+    };
+    expect("the other, while it is held,", other()?, Some(1))?;
+    guard.unlock()?;
+    expect("the other", other()?, Some(0))
+}
+
+/// For another process: whether it gets a lock.
+///
+/// # Errors
+/// If it does not.
+pub fn take_lock(path: &Path) -> Result<()> {
+    FileLock::open(path)?.exclusive(Wait::Never)?.unlock()?;
+    Ok(())
+}
+
+const WORKERS: u32 = 4;
+const RECORDS: u64 = 2000;
+
+/// Workers, killed when they are dropped.
+struct Workers(Vec<Child>);
+
+impl Workers {
+    fn start(dirs: &[&Path], notes: &Path, first: u64) -> Result<Self> {
+        let mut workers = Self(Vec::new());
+        for (worker, dir) in dirs.iter().enumerate() {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["nfs-append", text(dir), text(notes)]);
+            command.args([worker.to_string(), first.to_string()]);
+            workers.0.push(command.spawn()?);
+        }
+        Ok(workers)
+    }
+
+    fn finish(mut self) -> Result<()> {
+        for worker in &mut self.0 {
+            let status = worker.wait()?;
+            if !status.success() {
+                return Err(format!("a worker has ended: {status}").into());
+            }
+        }
+        self.0.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &mut self.0 {
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+    }
+}
+
+/// For a worker: appends records, and notes each whose call has returned.
+///
+/// # Errors
+/// Whatever fails; nothing should.
+pub fn append(dir: &Path, notes: &Path, worker: u32, first: u64) -> Result<()> {
+    let notes = Notes::open(notes)?;
+    let mut log = log(dir).max_size(20_000).compression(Compression::Gzip).build()?;
+    for seq in first..first + RECORDS {
+        log.write_all(line(worker, seq).as_bytes())?;
+        notes.promised(worker, seq, seq + 1)?;
+    }
+    log.close()?;
+    Ok(())
+}
+
+/// Where promises of a log in `dir` are noted: beside the mounts.
+fn notes(dir: &Path) -> PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    dir.parent().unwrap_or(dir).with_file_name(format!("notes-{name}"))
+}
+
+/// All records of a log, once.
+fn read(dir: &Path) -> Result<Found> {
+    let mut found = Found::default();
+    for record in LogReader::open(dir.join("app.log"))?.records() {
+        found.line(record.map_err(|damage| damage.to_string())?.bytes());
+    }
+    Ok(found)
+}
+
+fn expect_all(found: &Found, workers: u32) -> Result<()> {
+    let all = (0..workers).map(|worker| (worker, (0..RECORDS).collect())).collect();
+    if found.records == all && found.torn == 0 {
+        return Ok(());
+    }
+    let (is, should) = (found.count(), u64::from(workers) * RECORDS);
+    Err(format!("{is} of {should} records, {} torn lines, {:?}", found.torn, found.check_order())
+        .into())
+}
+
+fn workers_share(dir: &Path) -> Result<()> {
+    log(dir).build()?;
+    let workers = Workers::start(&[dir; WORKERS as usize], &notes(dir), 0)?;
+    let follower = {
+        let mut log = LogReader::builder(dir.join("app.log"))
+            .follow()
+            .poll_interval(Duration::from_millis(20))
+            .open()?;
+        std::thread::spawn(move || -> Result<Found> {
+            let mut found = Found::default();
+            let mut record = logrotor::reader::Record::new();
+            while found.count() + found.torn < (u64::from(WORKERS) * RECORDS) as usize
+                && log.read_record(&mut record).map_err(|damage| damage.to_string())?
+            {
+                found.line(record.bytes());
+            }
+            Ok(found)
+        })
+    };
+    workers.finish()?;
+    expect_all(&read(dir)?, WORKERS).map_err(|why| format!("the reader: {why}"))?;
+    let followed = follower.join().map_err(|_| "the follower has panicked")??;
+    expect_all(&followed, WORKERS).map_err(|why| format!("the follower: {why}"))?;
+    expect_tidy(dir)
+}
+
+/// No plain backup, nothing half done, and no file that the client has kept under another name for those who had it
+/// open.
+fn expect_tidy(dir: &Path) -> Result<()> {
+    let mut log = log(dir).compression(Compression::Gzip).build()?;
+    // A lock file that a killed worker has left goes with the next rotation.
+    log.write_all(line(WORKERS, 0).as_bytes())?;
+    log.rotate()?;
+    log.close()?;
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| name != "app.log" && !name.ends_with("Z.gz"));
+    expect("the directory", names, Vec::new())
+}
+
+fn killed_workers_lose_nothing(dir: &Path) -> Result<()> {
+    const ROUNDS: u64 = 8;
+    for round in 0..ROUNDS {
+        let before = std::fs::metadata(notes(dir)).map_or(0, |file| file.len());
+        let workers = Workers::start(&[dir; 2], &notes(dir), round * RECORDS)?;
+        // So much that they have rotated at least once.
+        while std::fs::metadata(notes(dir)).map_or(0, |file| file.len()) < before + 5000 {
+            std::thread::yield_now();
+        }
+        drop(workers);
+    }
+    log(dir).compression(Compression::Gzip).build()?.close()?;
+    let promises = Promises::parse(&std::fs::read(notes(dir))?);
+    let found = read(dir)?;
+    found.check_order()?;
+    match promises.lost(&found).as_slice() {
+        [] => expect_tidy(dir),
+        lost => Err(format!("{} of {} lost: {:?}", lost.len(), promises.count(), lost[0]).into()),
+    }
+}
+
+/// Runs a program whose temporary files are on NFS.
+///
+/// # Errors
+/// If it cannot be run, or does not succeed.
+pub fn run_on(client: &Path, command: &[&str]) -> Result<()> {
+    let status = Command::new(command[0]).args(&command[1..]).env("TMPDIR", client).status()?;
+    if status.success() { Ok(()) } else { Err(status.to_string().into()) }
+}
+
+/// What is not promised, told for the record: what becomes of records when two machines write to one log.
+///
+/// # Errors
+/// If it cannot be tried.
+pub fn two_machines(clients: &Clients) -> Result<String> {
+    let dirs = [&clients.one, &clients.other].map(|client| client.join("shared"));
+    log(&dirs[0]).durability(Durability::None).build()?;
+    let dirs_of: Vec<_> = dirs.iter().map(PathBuf::as_path).collect();
+    let workers = Workers::start(&dirs_of, &notes(&dirs[0]), 0)?;
+    let ended = workers.finish();
+    let found = read(&dirs[0])?;
+    let all = 2 * RECORDS as usize;
+    let lost = all.saturating_sub(found.count());
+    Ok(format!(
+        "{lost} of {all} records lost, {} torn lines; {}; {}",
+        found.torn,
+        found.check_order().map_or_else(|why| why, |()| "none doubled".to_owned()),
+        ended.map_or_else(|why| why.to_string(), |()| "no worker had an error".to_owned()),
+    ))
+}
+
+/// Facts about the file system that decide which way is taken.
+///
+/// # Errors
+/// If they cannot be asked.
+pub fn facts(dir: &Path) -> Result<String> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    std::fs::write(dir.join("a"), "a")?;
+    let born = std::fs::metadata(dir.join("a"))?.created();
+    let renamed = renameat_with(CWD, dir.join("a"), CWD, dir.join("b"), RenameFlags::NOREPLACE);
+    let kept = File::open(dir.join(if renamed.is_ok() { "b" } else { "a" }))?;
+    std::fs::remove_file(dir.join(if renamed.is_ok() { "b" } else { "a" }))?;
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| name.starts_with(".nfs"));
+    drop(kept);
+    Ok(format!(
+        "birth time: {}; renameat2 without replacing: {renamed:?}; a removed file that is open: {}",
+        born.map_or_else(|error| error.to_string(), |_| "yes".to_owned()),
+        names.first().map_or("gone", |_| ".nfs.. until it is closed"),
+    ))
+}

@@ -1,0 +1,40 @@
+//! Records that say who has written them and whether they are whole.
+
+use crate::rng::Rng;
+
+/// Record `seq` of a worker: one line. Its filler follows from the two, so that a byte that is wrong shows.
+pub fn line(worker: u32, seq: u64) -> String {
+    let mut rng = Rng::new(u64::from(worker) << 40 ^ seq);
+    let letters = rng.below(160);
+    let filler = (0..letters).map(|_| char::from(b'a' + rng.below(26) as u8));
+    format!("{worker} {seq} {}.\n", filler.collect::<String>())
+}
+
+/// Whose record a line, without its line break, is; `None` if it is not one, whole.
+pub fn parse(text: &[u8]) -> Option<(u32, u64)> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (worker, rest) = text.split_once(' ')?;
+    let (seq, _) = rest.split_once(' ')?;
+    let (worker, seq) = (worker.parse().ok()?, seq.parse().ok()?);
+    (line(worker, seq).trim_end() == text).then_some((worker, seq))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_with_one_byte_wrong_missing_or_too_many_is_none() {
+        let whole = line(3, 1_000_000);
+        let whole = whole.trim_end().as_bytes();
+        assert_eq!(parse(whole), Some((3, 1_000_000)));
+        for at in 0..whole.len() {
+            let mut wrong = whole.to_vec();
+            wrong[at] ^= 1;
+            assert_eq!(parse(&wrong), None, "{at}");
+            assert_eq!(parse(&whole[..at]), None, "{at}");
+        }
+        assert_eq!(parse(&[whole, b"x"].concat()), None);
+        assert_eq!(parse(&[b"3 1 \0", whole].concat()), None);
+    }
+}
