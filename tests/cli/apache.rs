@@ -1,7 +1,7 @@
 //! `logrotor write` as a piped logger of Apache httpd: a request served is a line in the log, once, across restarts.
 #![cfg(target_os = "linux")]
 
-use crate::support::{Dir, text};
+use crate::support::{Dir, eventually, text};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,7 +11,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 const APACHE: &str = "/usr/sbin/apache2";
 const AB: &str = "/usr/bin/ab";
@@ -20,14 +19,6 @@ const REQUESTS: usize = 5000;
 const SMALL: &str = "small\n";
 /// More than the kernel takes for a client that does not read.
 const LARGE: u64 = 64 << 20;
-
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// An Apache httpd of its own, which logs by a pipe to the log of the directory.
 struct Httpd {

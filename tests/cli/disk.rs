@@ -1,8 +1,8 @@
 //! `logrotor write` on a disk that is really full.
 #![cfg(target_os = "linux")]
 
-use crate::support::Dir;
-use crate::write::{Writer, eventually};
+use crate::support::{Dir, eventually};
+use crate::write::Writer;
 use logrotor::reader::LogReader;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;

@@ -2,19 +2,53 @@
 
 use crate::support::{logrotor, text};
 
+fn page(verbs: &[&str]) -> String {
+    let output = logrotor(["man"]).args(verbs).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    text(&output.stdout)
+}
+
+/// The pages that one names in its list of commands.
+fn listed(page: &str) -> Vec<String> {
+    let names = page.lines().filter_map(|line| line.strip_suffix("(1)"));
+    names.map(|name| name.replace('\\', "")).collect()
+}
+
 #[test]
-fn manual_page_of_a_verb_names_it() {
-    let output = logrotor(["man", "completions"]).output().unwrap();
-    assert!(output.status.success());
-    assert!(text(&output.stdout).contains(".TH logrotor-completions 1"), "{output:?}");
+fn every_page_that_a_page_names_is_there_down_to_the_policys() {
+    let mut pages = vec![vec![]];
+    let mut names = Vec::new();
+    while let Some(verbs) = pages.pop() {
+        let page = page(&verbs.iter().map(String::as_str).collect::<Vec<_>>());
+        let name = [&["logrotor".to_owned()], &verbs[..]].concat().join("-");
+        assert!(page.contains(&format!(".TH {name} 1")), "{page}");
+        assert!(page.contains(&format!("\\fB{}\\fR", name.replace('-', " "))), "{page}");
+        for listed in listed(&page) {
+            let verb = listed.strip_prefix(&format!("{name}-")).unwrap().to_owned();
+            pages.push([&verbs[..], &[verb]].concat());
+        }
+        names.push(name);
+    }
+    for name in
+        ["logrotor-prune", "logrotor-policy", "logrotor-policy-set", "logrotor-policy-verify"]
+    {
+        assert!(names.contains(&name.to_owned()), "{names:?}");
+    }
+    assert!(page(&["policy", "set"]).contains("SETTING=VALUE"));
 }
 
 #[test]
 fn manual_page_of_no_verb_is_refused_with_those_there_are() {
-    let output = logrotor(["man", "rotato"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let said = text(&output.stderr);
-    assert!(said.starts_with("logrotor: there is no command `rotato`; use one of "), "{said}");
+    for (verbs, right) in [
+        (&["rotato"][..], "`logrotor` has no command `rotato`; use one of "),
+        (&["policy", "sat"], "`logrotor policy` has no command `sat`; use one of show, set, "),
+        (&["ls", "sat"], "`logrotor ls` has no command `sat`; it has none"),
+    ] {
+        let output = logrotor(["man"]).args(verbs).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let said = text(&output.stderr);
+        assert!(said.starts_with(&format!("logrotor: {right}")), "{said}");
+    }
 }
 
 #[test]

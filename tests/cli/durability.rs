@@ -2,8 +2,8 @@
 //! refuses to sync leads to.
 #![cfg(all(unix, feature = "fault"))]
 
-use crate::support::{Dir, text};
-use crate::write::{Writer, eventually};
+use crate::support::{Dir, eventually, text};
+use crate::write::Writer;
 use rustix::process::Signal;
 
 /// A writer that leaves a trace of its file operations, with one that fails.

@@ -1,10 +1,9 @@
 //! `logrotor run`: real programs, real signals.
 #![cfg(unix)]
 
-use crate::support::{Dir, text};
+use crate::support::{Dir, eventually, text};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 fn shell(dir: &Dir, options: &[&str], script: &str) -> Command {
     let mut command = dir.command("run", []);
@@ -18,14 +17,6 @@ fn run(dir: &Dir, options: &[&str], script: &str) -> Output {
 
 fn read(dir: &Dir, name: &str) -> String {
     std::fs::read_to_string(dir.file(name)).unwrap_or_default()
-}
-
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 fn signal(child: &Child, signal: Signal) {

@@ -4,6 +4,7 @@ use logrotor::{Compression, RotatingFileWriter};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// The command, to be given its arguments.
 pub(crate) fn logrotor<const N: usize>(args: [&str; N]) -> Command {
@@ -14,6 +15,16 @@ pub(crate) fn logrotor<const N: usize>(args: [&str; N]) -> Command {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Looks again and again until something is so.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// A temporary directory with a log `app.log` in it.

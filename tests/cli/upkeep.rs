@@ -1,8 +1,11 @@
 //! `compress`, `prune` and `rotate`, alone and beside live workers.
 
-use crate::support::{Dir, Worker, log_of_numbers, text, work};
+use crate::support::{Dir, Worker, eventually, log_of_numbers, text, work};
 use logrotor::{Compression, Config, Naming, RotatingFileWriter, policy};
 use std::io::Write;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 #[test]
 fn compress_packs_plain_backups_and_a_dry_run_only_says_so() {
@@ -127,4 +130,86 @@ fn nothing_is_lost_while_all_is_done_by_hand_beside_workers() {
     assert_eq!(lines, work(0..WORKERS, RECORDS));
     dir.writer().close().unwrap();
     assert!(dir.ok("verify", []).ends_with("sound\n"));
+}
+
+/// Paused in the second of three backups, it is told to end.
+#[cfg(all(unix, feature = "fault"))]
+#[test]
+fn compress_that_is_interrupted_ends_by_the_signal_and_leaves_nothing_half_done() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::os::unix::process::ExitStatusExt;
+    for signal in [Signal::INT, Signal::TERM] {
+        let (dir, gates) = (log_of_numbers(Compression::None), Dir::new());
+        let (plain, all) = (dir.backups(), dir.ok("cat", []));
+        // Each takes three writes.
+        let pause = format!("4/write:pause={}", gates.file("gate").display());
+        let mut command = dir.command("compress", []);
+        command.env("LOGROTOR_FAULT", pause).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        eventually("it packs", || gates.file("gate.reached").exists());
+        let first = format!("{}.gz", plain[0]);
+        let mut after = plain.clone();
+        after[0].clone_from(&first);
+        let named = |name: &String| !name.contains(".tmp");
+        let during: Vec<_> = dir.backups().into_iter().filter(named).collect();
+        assert_eq!(during, after);
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        std::fs::write(gates.file("gate"), "").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.signal(), Some(signal.as_raw()), "{output:?}");
+        assert!(text(&output.stdout).starts_with(&format!("compressed\t{first}\t3890\t")));
+        assert_eq!((text(&output.stdout).lines().count(), output.stderr.len()), (1, 0));
+        let names = [&["app.log".to_owned()], &after[..]].concat();
+        assert_eq!((dir.names(), dir.ok("cat", [])), (names, all));
+        assert!(dir.ok("verify", []).ends_with("sound\n"));
+    }
+}
+
+#[test]
+fn two_that_rotate_at_once_end_one_segment() {
+    let dir = Dir::new();
+    for round in 0..20 {
+        writeln!(dir.writer(), "{round}").unwrap();
+        let mut rotate = dir.command("rotate", []);
+        rotate.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let both = [(); 2].map(|()| rotate.spawn().unwrap());
+        let outputs = both.map(|child| child.wait_with_output().unwrap());
+        let said = outputs.each_ref().map(|output| text(&output.stdout));
+        assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
+        assert_eq!(said.iter().filter(|said| said.is_empty()).count(), 1, "{outputs:?}");
+        assert_eq!(dir.backups().len(), round + 1);
+    }
+    let all: String = (0..20).map(|round| format!("{round}\n")).collect();
+    assert_eq!(dir.ok("cat", []), all);
+}
+
+#[test]
+fn two_that_rotate_at_once_beside_a_writer_lose_nothing_and_end_no_empty_segment() {
+    let dir = Dir::new();
+    let is_over = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writes = || {
+            let builder = RotatingFileWriter::builder(dir.log()).check_interval(Duration::ZERO);
+            let mut log = builder.build().unwrap();
+            let numbers = (0..).take_while(|_| !is_over.load(Ordering::Relaxed));
+            numbers.map(|number: usize| writeln!(log, "{number}").unwrap()).count()
+        };
+        let writer = scope.spawn(writes);
+        eventually("it writes", || dir.log().exists());
+        for _ in 0..20 {
+            let mut rotate = dir.command("rotate", []);
+            let both = [(); 2]
+                .map(|()| rotate.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+            for mut child in both {
+                assert!(child.wait().unwrap().success());
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    let expected: String = (0..written).map(|number| format!("{number}\n")).collect();
+    assert!(dir.ok("cat", []) == expected);
+    let backups = dir.backups();
+    assert!(backups.len() > 1, "{backups:?}");
+    assert!(backups.iter().all(|name| std::fs::metadata(dir.file(name)).unwrap().len() > 0));
 }

@@ -1,12 +1,11 @@
 //! `logrotor write`: real pipes, real signals.
 #![cfg(unix)]
 
-use crate::support::{Dir, text};
+use crate::support::{Dir, eventually, text};
 use logrotor::reader::LogReader;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// A `logrotor write` that runs.
 pub(crate) struct Writer {
@@ -58,14 +57,6 @@ impl Drop for Writer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -9,9 +9,9 @@ use std::io::Write;
 /// Print a manual page, as `man -l -` reads it
 #[derive(Args)]
 pub(crate) struct Man {
-    /// The command it is about [default: logrotor as a whole]
+    /// The command it is about, such as `write` or `policy set` [default: logrotor as a whole]
     #[arg(value_name = "COMMAND")]
-    verb: Option<String>,
+    verbs: Vec<String>,
 }
 
 /// Print what makes a shell complete commands and options
@@ -23,27 +23,34 @@ pub(crate) struct Completions {
 
 impl Man {
     pub(crate) fn run(self) -> Ending {
-        let whole = Cli::command();
-        let command = match &self.verb {
-            None => whole,
-            Some(verb) => verb_of(&whole, verb)?,
-        };
+        let command = self
+            .verbs
+            .iter()
+            .try_fold(with_pages(Cli::command()), |of, verb| verb_of(&of, verb))?;
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;
         print(&page)
     }
 }
 
-/// The part of the command that does one verb, under the name that its page has.
+/// The command with nothing in it that has no page.
+fn with_pages(command: clap::Command) -> clap::Command {
+    command.disable_help_subcommand(true).mut_subcommands(with_pages)
+}
+
+/// The part of a command that does one verb, under the name that its page has.
 fn verb_of(whole: &clap::Command, verb: &str) -> Result<clap::Command, Failure> {
     let Some(found) = whole.find_subcommand(verb) else {
         let verbs: Vec<_> = whole.get_subcommands().map(clap::Command::get_name).collect();
-        return Err(Failure::usage(format!(
-            "there is no command `{verb}`; use one of {}",
-            verbs.join(", ")
-        )));
+        let right = match verbs.join(", ") {
+            verbs if verbs.is_empty() => "it has none".to_owned(),
+            verbs => format!("use one of {verbs}"),
+        };
+        let shown = whole.get_bin_name().unwrap_or_default();
+        return Err(Failure::usage(format!("`{shown}` has no command `{verb}`; {right}")));
     };
-    let (name, shown) = (format!("logrotor-{verb}"), format!("logrotor {verb}"));
+    let name = format!("{}-{verb}", whole.get_name());
+    let shown = format!("{} {verb}", whole.get_bin_name().unwrap_or_default());
     Ok(found.clone().name(name).bin_name(shown))
 }
 

@@ -7,6 +7,7 @@ mod cat;
 mod cli;
 mod docs;
 mod exit;
+mod interrupt;
 mod look;
 mod ls;
 #[cfg(unix)]

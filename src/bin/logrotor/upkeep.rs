@@ -1,6 +1,7 @@
 //! `compress`, `prune` and `rotate`: by hand what a log's workers do, safely beside them.
 
 use crate::exit::{Ending, Exit, Failure};
+use crate::interrupt::Interrupt;
 use crate::look::{self, Cell, Colour, Look};
 use crate::progress::{Progress, name_of};
 use clap::{ArgGroup, Args, ValueEnum};
@@ -16,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Compress a log's plain backups
 ///
 /// By default as the log's policy says, or else with gzip. A backup that a writer or a reader has open is left
-/// alone. If there are backups with names by time and by number, it is about those like the newest.
+/// alone. If there are backups with names by time and by number, it is about those like the newest. SIGINT and SIGTERM
+/// end it with what it is at undone, and are then its end, so that a shell sees 130 or 143.
 #[derive(Args)]
 #[command(group(ArgGroup::new("codec").args(["gzip", "zstd"])))]
 pub(crate) struct Compress {
@@ -174,6 +176,7 @@ impl Target {
         if self.dry_run {
             return self.print_plan(&plan.prune, &plan.compress);
         }
+        let interrupt = Interrupt::listen()?;
         let total = plan.compress.iter().map(|segment| segment.bytes).sum();
         let progress = Mutex::new(Progress::new(total));
         let done = upkeep.run(&|| {
@@ -183,10 +186,13 @@ impl Target {
             };
             let packed = lock(&deeds).iter().map(packed).sum();
             lock(&progress).at(packed, "compressing");
-            true
+            !interrupt.has_come()
         });
         drop(progress);
-        self.print_deeds(&lock(&deeds), done.as_ref().ok())?;
+        // What was given up counts as put off.
+        let stats = done.as_ref().ok().filter(|_| !interrupt.has_come());
+        self.print_deeds(&lock(&deeds), stats)?;
+        interrupt.obey();
         done?;
         Ok(Exit::Success)
     }

@@ -1,0 +1,59 @@
+//! SIGINT and SIGTERM for verbs that change something: they end between two steps, with nothing half done.
+
+#[cfg(unix)]
+pub(crate) use unix::Interrupt;
+
+#[cfg(unix)]
+mod unix {
+    use crate::exit::Failure;
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::{flag, low_level};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Whether these signals have come. A second one ends the process at once.
+    pub(crate) struct Interrupt([(i32, Arc<AtomicBool>); 2]);
+
+    impl Interrupt {
+        pub(crate) fn listen() -> Result<Self, Failure> {
+            let signals = [SIGINT, SIGTERM].map(|signal| (signal, Arc::default()));
+            for (signal, has_come) in &signals {
+                flag::register_conditional_default(*signal, Arc::clone(has_come))
+                    .and_then(|_| flag::register(*signal, Arc::clone(has_come)))
+                    .map_err(|error| Failure::Failed(format!("signals: {error}")))?;
+            }
+            Ok(Self(signals))
+        }
+
+        pub(crate) fn has_come(&self) -> bool {
+            self.0.iter().any(|(_, has_come)| has_come.load(Ordering::Relaxed))
+        }
+
+        /// Ends the process as the signal would have, if one has come.
+        pub(crate) fn obey(&self) {
+            let come = self.0.iter().find(|(_, has_come)| has_come.load(Ordering::Relaxed));
+            if let Some((signal, _)) = come {
+                // If it is refused, the verb ends as if it had done all.
+                let _ = low_level::emulate_default_handler(*signal);
+            }
+        }
+    }
+}
+
+/// Elsewhere they end the process at once; whoever maintains the log next removes what it leaves.
+#[cfg(not(unix))]
+pub(crate) struct Interrupt;
+
+#[cfg(not(unix))]
+#[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as on Unix")]
+impl Interrupt {
+    pub(crate) fn listen() -> Result<Self, crate::exit::Failure> {
+        Ok(Self)
+    }
+
+    pub(crate) fn has_come(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn obey(&self) {}
+}
