@@ -18,6 +18,8 @@ const LONGEST: usize = 1 << 20;
 const CAPACITY: usize = 2 * LONGEST;
 /// How long to wait for the rest of a line, once told to end.
 const REST: Duration = Duration::from_secs(1);
+/// How long to wait at a time.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// Between two attempts to write to a full disk.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -153,7 +155,8 @@ impl<'a> Pump<'a> {
             Ending::Not => None,
             Ending::Last { there: 1.., .. } => Some(Duration::ZERO),
             Ending::Last { until, .. } => Some(left(until)),
-            Ending::Grace { until } => until.map(left),
+            // Not every system takes any time; it looks again after this one.
+            Ending::Grace { until } => until.map(|until| left(until).min(LONGEST_WAIT)),
         }
     }
 
