@@ -93,6 +93,7 @@ pub mod reader;
 mod rotation;
 mod segment;
 mod stats;
+mod sync;
 mod sys;
 #[cfg(feature = "tracing")]
 mod tracing;

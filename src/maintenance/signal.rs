@@ -1,8 +1,8 @@
 //! How maintenance is woken and ended.
 
 use crate::clock::Deadline;
-use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 /// Says that there may be work, or that it is over.

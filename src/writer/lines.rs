@@ -1,7 +1,59 @@
-//! Records made of lines that are written in pieces.
+//! Records made of lines: of many at once, and of those that are written in pieces.
 
 use super::RotatingFileWriter;
 use std::io::{self, Write};
+
+impl RotatingFileWriter {
+    /// Appends lines that are there one after another, each of them as a record of its own, in one
+    /// `write(2)` for as many as the segment has room for (at most 128 KiB, or the first line alone). Returns
+    /// how many bytes were taken, always whole lines; call again with the rest, as with
+    /// [`write`](std::io::Write::write).
+    ///
+    /// For programs that pass on what others have written, line by line, faster than a call per line could.
+    /// Each line counts in [`Stats::records`](crate::Stats::records); a rotation comes between two lines;
+    /// and a segment keeps its limit as it does with single records. Bytes after the last line break are a
+    /// line too, and are written as they are. With [`Delivery::Buffered`](crate::Delivery::Buffered) the
+    /// lines go to the buffer, as many as it has room for. No lines are nothing, and succeed.
+    ///
+    /// # Errors
+    /// As [`write_record`](Self::write_record), for the first line: it was not written, or a part of it only.
+    /// Where lines before a failure were written, their length is returned instead, and the next call says
+    /// what is wrong if it still is. With
+    /// [`Durability::EveryRecord`](crate::Durability::EveryRecord) a failure may also mean that the lines are in
+    /// the log, as `Stats::records` shows, and may not survive a power cut.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> std::io::Result<()> { let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("app.log");
+    /// let log = logrotor::RotatingFileWriter::builder(&path).max_size(10).build()?;
+    /// let mut rest: &[u8] = b"one\ntwo\nthree\n";
+    /// while !rest.is_empty() {
+    ///     rest = &rest[log.write_lines(rest)?..];
+    /// }
+    /// assert_eq!(std::fs::read(&path)?, b"three\n");
+    /// assert_eq!(log.stats().records, 3);
+    /// # Ok(()) }
+    /// ```
+    pub fn write_lines(&self, lines: &[u8]) -> io::Result<usize> {
+        if lines.is_empty() {
+            return Ok(0);
+        }
+        let core = self.core();
+        if let Some(buffer) = &core.buffer {
+            return buffer.push_lines(lines);
+        }
+        let (done, number) = {
+            let mut direct = core.direct.lock();
+            (direct.append_lines(lines), direct.records())
+        };
+        core.after_call();
+        if let (Some(commit), Ok(_)) = (core.custody.commit(), &done) {
+            commit.wait_for(number, || core.commit())?;
+        }
+        done
+    }
+}
 
 /// Collects what is written until a line is whole, and passes whole lines on as one record.
 ///

@@ -1,13 +1,15 @@
 //! The writer: the handle that users write records to.
 
 mod buffered;
+mod commit;
+mod delivery;
 mod direct;
 mod durability;
 mod lines;
 mod obey;
 mod run;
 
-pub use buffered::{Delivery, Overflow};
+pub use delivery::{Delivery, Overflow};
 pub use durability::Durability;
 pub use lines::LineRecords;
 

@@ -1,0 +1,171 @@
+//! The group commit of [`Durability::EveryRecord`](super::Durability): whoever finds that nobody is syncing
+//! does it for all who have written by then; those that come meanwhile wait for the next one.
+//!
+//! Source: the group commit of database logs, as in David J. DeWitt et al., "Implementation
+//! Techniques for Main Memory Database Systems", SIGMOD 1984.
+
+use crate::error::{Error, Result};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+
+/// Which records of this process are on the disk. Records are counted from 1.
+#[derive(Debug, Default)]
+pub(crate) struct Commit {
+    state: Mutex<State>,
+    settled: Condvar,
+    /// Held from the call that syncs until its outcome is noted. The kernel reports a failure to one
+    /// call only; nobody may note the success of the next one first.
+    disk: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Records up to this one are on the disk, or are known not to be.
+    upto: u64,
+    /// Whether somebody is about to sync for all.
+    led: bool,
+    /// The last records whose sync failed.
+    failed: Vec<Failure>,
+}
+
+#[derive(Debug, Clone)]
+struct Failure {
+    after: u64,
+    upto: u64,
+    error: Error,
+}
+
+impl Commit {
+    /// Waits until record number `record` is on the disk. `prepare` returns the number of the last record
+    /// written so far, and what syncs up to it; it is called without a lock held.
+    ///
+    /// # Errors
+    /// What the sync that was to cover the record failed with. Every record that it was to cover gets
+    /// that, and it is not tried again: the kernel forgets what it could not write.
+    pub(crate) fn wait_for<S>(&self, record: u64, prepare: impl Fn() -> (u64, S)) -> Result<()>
+    where
+        S: FnOnce() -> Result<()>,
+    {
+        let mut state = self.state.lock();
+        while state.upto < record {
+            if state.led {
+                self.settled.wait(&mut state);
+                continue;
+            }
+            state.led = true;
+            MutexGuard::unlocked(&mut state, || {
+                let (upto, sync) = prepare();
+                self.sync(upto, sync);
+            });
+            state.led = false;
+            self.settled.notify_all();
+        }
+        state.verdict(record)
+    }
+
+    /// Syncs all records up to `upto`, and notes whether that has worked.
+    pub(crate) fn sync(&self, upto: u64, sync: impl FnOnce() -> Result<()>) {
+        let _disk = self.disk.lock();
+        let done = sync();
+        self.state.lock().settle(upto, done);
+        self.settled.notify_all();
+    }
+}
+
+impl State {
+    /// How many failed ranges are told apart. Of older ones, of which nobody should wait any more, only
+    /// the last error is known.
+    const REMEMBERED: usize = 16;
+
+    fn settle(&mut self, upto: u64, done: Result<()>) {
+        if upto <= self.upto {
+            return;
+        }
+        let after = std::mem::replace(&mut self.upto, upto);
+        let Err(error) = done else { return };
+        if self.failed.len() == Self::REMEMBERED {
+            let oldest = self.failed.remove(0);
+            self.failed[0].after = oldest.after;
+        }
+        self.failed.push(Failure { after, upto, error });
+    }
+
+    fn verdict(&self, record: u64) -> Result<()> {
+        let covers = |failure: &&Failure| failure.after < record && record <= failure.upto;
+        match self.failed.iter().find(covers) {
+            None => Ok(()),
+            Some(failure) => Err(failure.error.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    fn failure() -> Error {
+        Error::io("sync", "a.log", io::Error::from_raw_os_error(5))
+    }
+
+    #[test]
+    fn one_sync_serves_all_that_were_written_before_it() {
+        let (commit, syncs) = (Commit::default(), AtomicU64::new(0));
+        let prepare = || {
+            let sync = || {
+                syncs.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            };
+            (10, sync)
+        };
+        for record in 1..=10 {
+            commit.wait_for(record, prepare).unwrap();
+        }
+        assert_eq!(syncs.into_inner(), 1);
+    }
+
+    #[test]
+    fn waiting_threads_share_syncs() {
+        let (commit, written, syncs) = (Commit::default(), AtomicU64::new(0), AtomicU64::new(0));
+        let gate = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let record = written.fetch_add(1, Ordering::SeqCst) + 1;
+                    gate.wait();
+                    commit
+                        .wait_for(record, || {
+                            syncs.fetch_add(1, Ordering::SeqCst);
+                            (written.load(Ordering::SeqCst), || Ok(()))
+                        })
+                        .unwrap();
+                });
+            }
+        });
+        assert_eq!(syncs.into_inner(), 1);
+    }
+
+    #[test]
+    fn failed_sync_is_told_to_every_record_it_was_to_cover_and_to_no_other() {
+        let commit = Commit::default();
+        commit.sync(3, || Ok(()));
+        assert!(commit.wait_for(4, || (6, || Err(failure()))).is_err());
+        let no_sync = || -> (u64, fn() -> Result<()>) { unreachable!("it is not tried again") };
+        assert!(commit.wait_for(3, no_sync).is_ok());
+        assert!(commit.wait_for(5, no_sync).is_err());
+        assert!(commit.wait_for(6, no_sync).is_err());
+        assert!(commit.wait_for(7, || (9, || Ok(()))).is_ok());
+        assert!(commit.wait_for(6, no_sync).is_err());
+    }
+
+    #[test]
+    fn records_of_forgotten_failures_still_fail() {
+        let commit = Commit::default();
+        for upto in 1..=40 {
+            commit.sync(upto, || Err(failure()));
+        }
+        for record in 1..=40 {
+            assert!(commit.wait_for(record, || (0, || Ok(()))).is_err());
+        }
+    }
+}
