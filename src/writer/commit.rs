@@ -23,6 +23,8 @@ struct State {
     upto: u64,
     /// Whether somebody is about to sync for all.
     led: bool,
+    /// A failure that records written while it came about may have met with as well.
+    doubt: Option<Error>,
     /// The last records whose sync failed.
     failed: Vec<Failure>,
 }
@@ -39,8 +41,8 @@ impl Commit {
     /// written so far, and what syncs up to it; it is called without a lock held.
     ///
     /// # Errors
-    /// What the sync that was to cover the record failed with. Every record that it was to cover gets
-    /// that, and it is not tried again: the kernel forgets what it could not write.
+    /// What the sync that was to cover the record, or was at it when the record was written, failed with.
+    /// Every such record gets that, and it is not tried again: the kernel forgets what it could not write.
     pub(crate) fn wait_for<S>(&self, record: u64, prepare: impl Fn() -> (u64, S)) -> Result<()>
     where
         S: FnOnce() -> Result<()>,
@@ -52,20 +54,43 @@ impl Commit {
                 continue;
             }
             state.led = true;
-            MutexGuard::unlocked(&mut state, || {
-                let (upto, sync) = prepare();
-                self.sync(upto, sync);
-            });
+            MutexGuard::unlocked(&mut state, || self.lead(&prepare));
             state.led = false;
             self.settled.notify_all();
         }
         state.verdict(record)
     }
 
-    /// Syncs all records up to `upto`, and notes whether that has worked.
+    /// Syncs for all. If that fails, the kernel may have forgotten what was written until then, so this fails too.
+    fn lead<S>(&self, prepare: &impl Fn() -> (u64, S))
+    where
+        S: FnOnce() -> Result<()>,
+    {
+        let (upto, sync) = prepare();
+        {
+            let _disk = self.disk.lock();
+            let done = sync();
+            let mut state = self.state.lock();
+            state.doubt = done.as_ref().err().cloned();
+            state.settle(upto, done);
+            if state.doubt.is_none() {
+                return;
+            }
+        }
+        // Not while `disk` is held: the write mutex comes first.
+        let (upto, _) = prepare();
+        let mut state = self.state.lock();
+        if let Some(error) = state.doubt.take() {
+            state.settle(upto, Err(error));
+        }
+    }
+
+    /// Syncs all records up to `upto`, and notes whether that has worked. There are no others: the caller holds
+    /// the write mutex.
     pub(crate) fn sync(&self, upto: u64, sync: impl FnOnce() -> Result<()>) {
         let _disk = self.disk.lock();
-        let done = sync();
+        let doubt = self.state.lock().doubt.clone();
+        let done = doubt.map_or_else(sync, Err);
         self.state.lock().settle(upto, done);
         self.settled.notify_all();
     }
@@ -156,6 +181,23 @@ mod tests {
         assert!(commit.wait_for(6, no_sync).is_err());
         assert!(commit.wait_for(7, || (9, || Ok(()))).is_ok());
         assert!(commit.wait_for(6, no_sync).is_err());
+    }
+
+    // Was found by `tests/handover`. The record came after the question how far the sync was to go, so it was left
+    // to the next sync; but the one that failed had made the kernel take it for written.
+    #[test]
+    fn regression_record_written_during_a_sync_that_fails_is_not_taken_for_synced() {
+        let (commit, written) = (Commit::default(), AtomicU64::new(1));
+        let prepare = || {
+            let sync = || {
+                written.store(2, Ordering::Relaxed);
+                Err(failure())
+            };
+            (written.load(Ordering::Relaxed), sync)
+        };
+        assert!(commit.wait_for(1, prepare).is_err());
+        assert!(commit.wait_for(2, || (2, || Ok(()))).is_err());
+        assert!(commit.wait_for(3, || (3, || Ok(()))).is_ok());
     }
 
     #[test]

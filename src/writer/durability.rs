@@ -28,8 +28,8 @@ pub enum Durability {
     /// synced; a failure is counted.
     OnRotate,
     /// Every record whose log call has returned `Ok`. Threads that write at the same time share one
-    /// `fdatasync`. If that fails, the records that it was to cover may or may not be on the disk,
-    /// and the log call of each fails. Only with [`Delivery::Direct`](crate::Delivery::Direct).
+    /// `fdatasync`. If that fails, the records that it was to cover, and those written while it was under way, may or may
+    /// not be on the disk, and the log call of each fails. Only with [`Delivery::Direct`](crate::Delivery::Direct).
     EveryRecord,
 }
 
