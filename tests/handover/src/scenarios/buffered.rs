@@ -1,0 +1,308 @@
+//! Buffered delivery: log calls, those who wait for them to be written, and the thread that writes.
+
+use crate::clock::FAR;
+use crate::error::{Error, Result};
+use crate::writer::buffered::{Batch, Buffer};
+use crate::writer::delivery::Overflow;
+use shuttle::sync::mpsc::channel;
+use shuttle::thread;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// How many bytes a record has: its producer, its number, and a line break.
+pub const RECORD: usize = 3;
+
+/// Some threads that write to one log, and some that flush it; at the end it is closed.
+#[derive(Debug, Clone)]
+pub struct Buffered {
+    pub producers: usize,
+    /// Of each producer.
+    pub records: usize,
+    /// Whether producers write lines, as many at once as are taken, or record by record.
+    pub lines: bool,
+    /// By how much every second record of a producer is longer. Not with lines.
+    pub longer: usize,
+    pub flushers: usize,
+    /// How long a flusher waits at most.
+    pub patience: Option<Duration>,
+    pub capacity: usize,
+    pub flush_interval: Duration,
+    pub overflow: Overflow,
+    /// The calls to the kernel, counted from 0, that it refuses; it may take some of the records before.
+    pub refused: Range<usize>,
+}
+
+impl Default for Buffered {
+    /// Two producers of two records, room for one and a half, nobody in a hurry, no trouble.
+    fn default() -> Self {
+        Self {
+            producers: 2,
+            records: 2,
+            lines: false,
+            longer: 0,
+            flushers: 0,
+            patience: None,
+            capacity: RECORD * 3 / 2,
+            flush_interval: FAR,
+            overflow: Overflow::Block,
+            refused: 0..0,
+        }
+    }
+}
+
+struct World {
+    scenario: Buffered,
+    buffer: Buffer,
+    // Held for moments in which no other thread can run: what is noted here is no part of the program.
+    notes: Mutex<Notes>,
+}
+
+#[derive(Default)]
+struct Notes {
+    /// Calls to the kernel.
+    calls: usize,
+    /// What the log holds.
+    written: Vec<String>,
+    /// Records whose log call has returned `Ok`.
+    acknowledged: Vec<String>,
+    /// How many log calls have failed.
+    refused: usize,
+    /// How many calls there had been when the log was closed.
+    calls_before_end: usize,
+}
+
+impl Buffered {
+    /// One run.
+    pub fn run(&self) {
+        let world = Arc::new(World {
+            scenario: self.clone(),
+            buffer: Buffer::new(self.capacity, self.flush_interval, self.overflow),
+            notes: Mutex::default(),
+        });
+        let spawn = |work: fn(&World, usize), number| {
+            let world = Arc::clone(&world);
+            thread::spawn(move || work(&world, number))
+        };
+        let writer = Arc::clone(&world);
+        let deliverer = thread::spawn(move || writer.buffer.deliver(|batch| writer.write(batch)));
+        let users: Vec<_> = (0..self.producers)
+            .map(|number| spawn(World::produce, number))
+            .chain((0..self.flushers).map(|number| spawn(World::flush, number)))
+            .collect();
+        users.into_iter().for_each(|user| user.join().unwrap());
+        world.recover();
+        let calls = world.notes().calls;
+        world.notes().calls_before_end = calls;
+        world.buffer.end();
+        let lost = deliverer.join().unwrap();
+        world.check(usize::try_from(lost).unwrap());
+    }
+}
+
+impl World {
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap()
+    }
+
+    /// The kernel: takes records out of a batch, all or, if it is to refuse, every other time all but the last.
+    fn write(&self, batch: &mut Batch) -> Result<()> {
+        thread::yield_now();
+        let mut notes = self.notes();
+        let call = notes.calls;
+        notes.calls += 1;
+        let refuses = self.scenario.refused.contains(&call);
+        let most = if refuses { (batch.ends.len() - 1) * (call % 2) } else { batch.ends.len() };
+        let lines = records(batch);
+        let held: usize = lines.iter().filter(|line| !is_notice(line)).map(String::len).sum();
+        assert!(held <= self.scenario.capacity || lines.len() == 1, "held too much: {lines:?}");
+        notes.written.extend(lines[..most].iter().map(|line| name(line)));
+        batch.forget(most);
+        if refuses { Err(Error(call)) } else { Ok(()) }
+    }
+
+    fn produce(&self, producer: usize) {
+        let records: Vec<_> =
+            (0..self.scenario.records).map(|number| format!("{producer}{number}")).collect();
+        if self.scenario.lines {
+            self.produce_lines(&records);
+            return;
+        }
+        for (number, record) in records.into_iter().enumerate() {
+            let padding = ".".repeat(number % 2 * self.scenario.longer);
+            let done = self.buffer.push(format!("{record}{padding}\n").as_bytes());
+            let mut notes = self.notes();
+            match done {
+                Ok(()) => notes.acknowledged.push(record),
+                Err(_) => notes.refused += 1,
+            }
+        }
+    }
+
+    /// Once the kernel takes records again, none is refused.
+    fn recover(&self) {
+        while self.buffer.flush(None).is_err() && self.scenario.refused.end != usize::MAX {}
+        if self.notes().calls >= self.scenario.refused.end {
+            let refused = self.notes().refused;
+            self.produce(self.scenario.producers);
+            assert_eq!(self.notes().refused, refused, "refused for what is over");
+        }
+    }
+
+    fn produce_lines(&self, records: &[String]) {
+        let mut left = records;
+        while !left.is_empty() {
+            let lines = left.join("\n") + "\n";
+            let done = match self.buffer.push_lines(lines.as_bytes()) {
+                Ok(bytes) => {
+                    assert!(bytes > 0 && bytes % RECORD == 0, "{bytes} bytes of a line");
+                    self.notes().acknowledged.extend_from_slice(&left[..bytes / RECORD]);
+                    bytes / RECORD
+                }
+                // The first is refused.
+                Err(_) => {
+                    self.notes().refused += 1;
+                    1
+                }
+            };
+            left = &left[done..];
+        }
+    }
+
+    fn flush(&self, _: usize) {
+        let before = self.notes().acknowledged.clone();
+        let done = self.buffer.flush(self.scenario.patience);
+        let notes = self.notes();
+        if done.is_err() {
+            assert!(notes.calls > self.scenario.refused.start, "nothing was refused");
+        } else if self.scenario.patience.is_none() {
+            let missing = before.iter().filter(|record| !notes.written.contains(record)).count();
+            drop(notes);
+            let dropped = usize::try_from(self.buffer.dropped()).unwrap();
+            assert!(missing <= dropped, "flush was early: {missing} missing, {dropped} dropped");
+        }
+    }
+
+    /// `lost` is what the thread that writes has given up at the end.
+    fn check(&self, lost: usize) {
+        let notes = self.notes();
+        let (notices, written): (Vec<&String>, Vec<_>) =
+            notes.written.iter().partition(|line| is_notice(line));
+        let acknowledged: BTreeSet<_> = notes.acknowledged.iter().collect();
+        let found: BTreeSet<_> = written.iter().copied().collect();
+        let dropped = usize::try_from(self.buffer.dropped()).unwrap();
+
+        assert_eq!(found.len(), written.len(), "doubled: {:?}", notes.written);
+        assert!(found.is_subset(&acknowledged), "refused, and written all the same");
+        for producer in 0..=self.scenario.producers {
+            let own = |record: &&&String| record.starts_with(&producer.to_string());
+            assert!(written.iter().filter(own).is_sorted(), "disordered: {:?}", notes.written);
+        }
+        // A notice that is lost as well counts, as it was taken.
+        let missing = acknowledged.len() - found.len();
+        assert!((missing..=missing + lost.min(1)).contains(&dropped), "{missing}, not {dropped}");
+        if lost > 0 {
+            assert!(notes.calls > notes.calls_before_end, "{lost} given up without a last call");
+            assert!(self.scenario.refused.contains(&(notes.calls - 1)), "{lost} given up");
+        }
+        if self.scenario.overflow == Overflow::Block {
+            assert_eq!(dropped, lost);
+        }
+        if self.scenario.overflow == Overflow::DropNewest && lost == 0 {
+            let told =
+                |notice: &&String| notice.split(' ').nth(1).unwrap().parse::<usize>().unwrap();
+            assert_eq!(notices.iter().map(told).sum::<usize>(), dropped, "told otherwise");
+            self.check_places(&notes.written);
+        } else {
+            assert!(lost > 0 || notices.is_empty(), "told unasked");
+        }
+    }
+
+    /// Between two records of a producer some are missing only if a notice is there too.
+    fn check_places(&self, lines: &[String]) {
+        for producer in 0..=self.scenario.producers {
+            let (mut next, mut is_told) = (0, false);
+            for line in lines {
+                match line.strip_prefix(&producer.to_string()) {
+                    Some(number) => {
+                        let number = number.parse::<usize>().unwrap();
+                        assert!(number == next || is_told, "missing before {line}: {lines:?}");
+                        (next, is_told) = (number + 1, false);
+                    }
+                    None => is_told |= is_notice(line),
+                }
+            }
+        }
+    }
+}
+
+fn records(batch: &Batch) -> Vec<String> {
+    let starts = std::iter::once(0).chain(batch.ends.iter().copied());
+    let spans = starts.zip(&batch.ends);
+    let text = |(start, &end)| std::str::from_utf8(&batch.bytes[start..end]).unwrap().to_owned();
+    assert_eq!(batch.ends.last(), Some(&batch.bytes.len()), "bytes of no record");
+    spans.map(text).collect()
+}
+
+fn name(line: &str) -> String {
+    line.trim_end_matches(['.', '\n']).to_owned()
+}
+
+fn is_notice(line: &str) -> bool {
+    line.starts_with("[logrotor]")
+}
+
+/// Records of `bytes` bytes in all are written in time though nobody asks for it and no more come.
+pub fn written_unasked(bytes: usize, capacity: usize, flush_interval: Duration) {
+    let buffer = Arc::new(Buffer::new(capacity, flush_interval, Overflow::Block));
+    let (tell, told) = channel();
+    let inner = Arc::clone(&buffer);
+    let deliverer = thread::spawn(move || {
+        inner.deliver(|batch| {
+            tell.send(batch.bytes.len()).unwrap();
+            batch.forget(batch.ends.len());
+            Ok(())
+        })
+    });
+    for _ in 0..2 {
+        (0..bytes).for_each(|_| buffer.push(b"x").unwrap());
+        let mut written = 0;
+        while written < bytes {
+            written += told.recv().unwrap();
+        }
+    }
+    buffer.end();
+    assert_eq!(deliverer.join().unwrap(), 0);
+}
+
+/// While a batch is being written, as much again is taken and no log call waits for the kernel: it goes on only
+/// when they have returned.
+pub fn buffers_take_turns(producers: usize, capacity: usize) {
+    let buffer = Arc::new(Buffer::new(capacity, FAR, Overflow::Block));
+    let (tell, told) = channel();
+    let inner = Arc::clone(&buffer);
+    let deliverer = thread::spawn(move || {
+        let (mut written, mut returned) = (0, 0);
+        inner.deliver(|batch| {
+            written += batch.ends.len();
+            while returned < producers.min(written + capacity) {
+                returned += told.recv().unwrap();
+            }
+            batch.forget(batch.ends.len());
+            Ok(())
+        })
+    });
+    let users: Vec<_> = (0..producers)
+        .map(|_| {
+            let (buffer, tell) = (Arc::clone(&buffer), tell.clone());
+            thread::spawn(move || {
+                buffer.push(b"x").unwrap();
+                tell.send(1).unwrap();
+            })
+        })
+        .collect();
+    users.into_iter().for_each(|user| user.join().unwrap());
+    buffer.end();
+    assert_eq!(deliverer.join().unwrap(), 0);
+}

@@ -1,0 +1,124 @@
+//! The group commit: threads that write records and wait until these are on the disk.
+
+use crate::error::{Error, Result};
+use crate::sync;
+use crate::writer::commit::Commit;
+use shuttle::thread;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Some threads that write to one log, each record to be on the disk before the next.
+#[derive(Debug, Clone)]
+pub struct Committing {
+    pub writers: usize,
+    /// Of each writer.
+    pub records: usize,
+    /// The records, counted from 1, before which the log is rotated.
+    pub rotations: &'static [u64],
+    /// The syncs, counted from 0, that fail.
+    pub failing: &'static [usize],
+}
+
+struct World {
+    scenario: Committing,
+    commit: Commit,
+    /// What the write mutex protects: how many records are written, and in which segment it goes on.
+    direct: sync::Mutex<(u64, usize)>,
+    // Held for moments in which no other thread can run.
+    disk: Mutex<Disk>,
+}
+
+#[derive(Default)]
+struct Disk {
+    syncs: usize,
+    failures: usize,
+    records: Vec<Record>,
+}
+
+struct Record {
+    segment: usize,
+    state: State,
+}
+
+#[derive(PartialEq, Clone, Copy)]
+enum State {
+    /// In the kernel alone.
+    Dirty,
+    Durable,
+    /// The kernel could not write it, has said so once, and takes it for written from then on.
+    Forgotten,
+}
+
+impl Committing {
+    /// One run.
+    pub fn run(&self) {
+        let world = Arc::new(World {
+            scenario: self.clone(),
+            commit: Commit::default(),
+            direct: sync::Mutex::default(),
+            disk: Mutex::default(),
+        });
+        let writers: Vec<_> = (0..self.writers)
+            .map(|_| {
+                let world = Arc::clone(&world);
+                thread::spawn(move || (0..world.scenario.records).for_each(|_| world.log()))
+            })
+            .collect();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+    }
+}
+
+impl World {
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap()
+    }
+
+    /// A log call.
+    fn log(&self) {
+        let record = self.append();
+        let position = || {
+            let (records, segment) = *self.direct.lock();
+            (records, move || self.fdatasync(segment))
+        };
+        let done = self.commit.wait_for(record, position);
+        let disk = self.disk();
+        match done {
+            Ok(()) => {
+                let index = usize::try_from(record - 1).unwrap();
+                assert!(disk.records[index].state == State::Durable, "{record} is not on the disk");
+            }
+            Err(_) => assert!(disk.failures > 0, "nothing has failed"),
+        }
+    }
+
+    fn append(&self) -> u64 {
+        let mut direct = self.direct.lock();
+        if self.scenario.rotations.contains(&(direct.0 + 1)) {
+            self.commit.sync(direct.0, || self.fdatasync(direct.1));
+            direct.1 += 1;
+        }
+        direct.0 += 1;
+        self.disk().records.push(Record { segment: direct.1, state: State::Dirty });
+        direct.0
+    }
+
+    /// What happens to records happens at one moment between call and return.
+    fn fdatasync(&self, segment: usize) -> Result<()> {
+        thread::yield_now();
+        let done = self.disk().sync(segment, self.scenario.failing);
+        thread::yield_now();
+        done
+    }
+}
+
+impl Disk {
+    fn sync(&mut self, segment: usize, failing: &[usize]) -> Result<()> {
+        let fails = failing.contains(&self.syncs);
+        self.syncs += 1;
+        self.failures += usize::from(fails);
+        let state = if fails { State::Forgotten } else { State::Durable };
+        let dirty =
+            |record: &&mut Record| record.segment == segment && record.state == State::Dirty;
+        self.records.iter_mut().filter(dirty).for_each(|record| record.state = state);
+        if fails { Err(Error(self.failures)) } else { Ok(()) }
+    }
+}
