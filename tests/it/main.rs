@@ -27,6 +27,8 @@ mod direct;
 mod disk;
 mod durability;
 mod errors;
+#[cfg(feature = "policy")]
+mod exchange;
 #[cfg(all(unix, feature = "fault"))]
 mod faults;
 mod foreign;
