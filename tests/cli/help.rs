@@ -28,6 +28,8 @@ fn verbs(help: &str) -> Vec<String> {
     listed.take_while(|line| !line.is_empty()).filter_map(first_word).collect()
 }
 
+// Elsewhere the command has fewer verbs.
+#[cfg(unix)]
 #[test]
 fn help_says_what_it_said() {
     let whole = help(&[]);

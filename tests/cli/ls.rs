@@ -28,18 +28,21 @@ fn fixed() -> Dir {
     dir
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn table_for_people_is_what_it_was() {
     let dir = fixed();
     compare("ls-table.txt", &dir.ok("ls", ["--color", "always"]));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn lines_for_scripts_are_what_they_were() {
     let dir = fixed();
     compare("ls-lines.txt", &dir.ok("ls", []));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn segments_for_programs_are_what_they_were() {
     let dir = fixed();

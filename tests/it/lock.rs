@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 const LONG: Wait = Wait::AtMost(PATIENCE);
 
-/// What a call may take beyond its deadline on a machine that is busy with other tests.
-const SLACK: Duration = Duration::from_millis(500);
+/// What a busy machine may add to a call. The holder never lets go, so a call without a bound would not return at all.
+const SLACK: Duration = Duration::from_secs(30);
 
 /// The jobs of child processes.
 pub(crate) fn do_job(job: &str, args: &mut Args) -> bool {

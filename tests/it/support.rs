@@ -1,6 +1,7 @@
 //! Helpers: a log in a directory of its own, workers as real processes, and the checker that reads
 //! everything back.
 
+use crate::support_lock::start;
 use logrotor::{
     Builder, Clock, Compression, Durability, ErrorKind, FileLock, Maintenance, Naming, Period,
     RotatingFileWriter, Stats, Wait,
@@ -255,8 +256,7 @@ impl Job {
 
     /// Starts a process that does this, by running this test binary again.
     pub fn spawn(&self) -> Worker {
-        let mut child =
-            self.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = start(self.command().stdin(Stdio::piped()).stdout(Stdio::piped()));
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
     }

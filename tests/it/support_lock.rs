@@ -19,6 +19,18 @@ pub(crate) struct Child {
     output: Lines<BufReader<ChildStdout>>,
 }
 
+/// Starts a process. Wine refuses that now and then, with `ERROR_INTERNAL_ERROR`, if several are started at a time.
+pub(crate) fn start(command: &mut Command) -> std::process::Child {
+    const REFUSED: Option<i32> = Some(1359);
+    for _ in 0..if cfg!(windows) { 10 } else { 0 } {
+        match command.spawn() {
+            Err(error) if error.raw_os_error() == REFUSED => println!("wine: {error}"),
+            started => return started.unwrap(),
+        }
+    }
+    command.spawn().unwrap()
+}
+
 impl Child {
     pub(crate) fn start(job: &str, args: &[&dyn AsRef<OsStr>]) -> Self {
         Self::start_with(job, args, |_| {})
@@ -38,7 +50,7 @@ impl Child {
         command.env(JOB, job).env(ARGS, args.join(OsStr::new("\n")));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         more(&mut command);
-        let mut process = command.spawn().unwrap();
+        let mut process = start(&mut command);
         let output = BufReader::new(process.stdout.take().unwrap()).lines();
         Self { input: process.stdin.take(), output, process }
     }
