@@ -273,7 +273,9 @@ fn reopen_goes_at_once_to_what_the_path_names() {
 fn one_overflow_is_one_rotation_for_ten_threads_that_arrive_together() {
     for _ in 0..20 {
         let dir = Dir::new();
-        let workers: [_; 10] = std::array::from_fn(|_| quiet(&dir).max_size(4096).build().unwrap());
+        // None puts the rotation off because the lock is late.
+        let builder = quiet(&dir).max_size(4096).lock_timeout(LONG);
+        let workers: [_; 10] = std::array::from_fn(|_| builder.clone().build().unwrap());
         (&workers[0]).write_all(&[b'x'; 4090]).unwrap();
         // Each has seen the segment full, and has a record that does not fit any more.
         let barrier = Barrier::new(workers.len());
