@@ -86,6 +86,11 @@ impl Custody {
         self.durability.store(durability as u8, Relaxed);
     }
 
+    /// Whether backups are to be on the disk, without each record having been synced.
+    pub(crate) fn syncs_backups(&self) -> bool {
+        self.durability() == Durability::OnRotate
+    }
+
     /// Where records wait to be on the disk, if each does.
     pub(crate) fn commit(&self) -> Option<&Commit> {
         (self.durability() == Durability::EveryRecord).then_some(&self.commit)

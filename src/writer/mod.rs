@@ -286,6 +286,10 @@ impl RotatingFileWriter {
     pub fn close(self) -> Result<()> {
         let core = self.core();
         let drained = self.drain();
+        if core.custody.syncs_backups() {
+            // If others have rotated, records of this worker may have come to the backup after they synced it.
+            core.direct.lock().look_after();
+        }
         let synced = core.custody.sync_left(&core.journal);
         let maintained = core.maintain(&|| true);
         core.journal.tell();

@@ -113,6 +113,22 @@ pub mod traced {
         assert_eq!(worker.count("compressions"), 1);
     }
 
+    // Another worker had rotated, and synced the backup; what this one wrote to it afterwards, before it had
+    // noticed, was not synced by anybody.
+    #[test]
+    fn regression_close_syncs_what_went_to_a_backup_that_another_worker_made() {
+        let dir = Dir::new();
+        let mut worker = start(&traced(&dir, "obey").with("on_rotate", 1));
+        worker.write("one");
+        let other = dir.writer().maintenance(Maintenance::Inline).build().unwrap();
+        let backup = other.rotate().unwrap().unwrap();
+        worker.write("late");
+        assert_eq!(std::fs::read_to_string(backup).unwrap(), "one\nlate\n");
+        let verbs = during(&dir, || assert_eq!(worker.ask("close"), "ok"));
+        let syncs: Vec<_> = verbs.iter().filter(|verb| verb.starts_with("sync")).collect();
+        assert_eq!(syncs, ["sync", "sync directory"]);
+    }
+
     #[test]
     fn finished_segment_is_not_compressed_by_another_worker_before_it_is_synced() {
         let job = |dir: &Dir| traced(dir, "obey").with("on_rotate", 1);
