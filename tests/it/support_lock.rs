@@ -22,7 +22,8 @@ pub(crate) struct Child {
 /// Starts a process. Wine refuses that now and then, with `ERROR_INTERNAL_ERROR`, if several are started at a time.
 pub(crate) fn start(command: &mut Command) -> std::process::Child {
     const REFUSED: Option<i32> = Some(1359);
-    for _ in 0..if cfg!(windows) { 10 } else { 0 } {
+    const TRIES: usize = 10;
+    for _ in (0..TRIES).filter(|_| cfg!(windows)) {
         match command.spawn() {
             Err(error) if error.raw_os_error() == REFUSED => println!("wine: {error}"),
             started => return started.unwrap(),
