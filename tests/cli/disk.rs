@@ -149,3 +149,37 @@ fn dropping_it_reads_on_and_counts_what_a_full_disk_did_not_take() {
     assert!(kept.len() < 60_000 && kept.is_sorted());
     assert!(kept.ends_with(&later[5000..]), "{:?}", kept.last());
 }
+
+#[test]
+fn buffered_lines_wait_for_room_after_the_input_has_ended() {
+    let Some(disk) = Disk::new() else { return };
+    let mut writer = Writer::start(&disk.0, ["--buffered"]);
+    // All are in the buffer when the input ends.
+    let lines = lines(0..5000);
+    writer.send(&text_of(&lines));
+    drop(writer.input.take());
+    assert!(said(&mut writer).ends_with("waiting until it can be written\n"));
+    disk.make_room();
+    writer.finish();
+    assert!(disk.whole_lines() == lines);
+}
+
+#[test]
+fn buffered_lines_that_a_full_disk_does_not_take_are_counted() {
+    for args in [["--buffered", "--on-full=drop"], ["--buffered", "--grace=0s"]] {
+        let Some(disk) = Disk::new() else { return };
+        let mut writer = Writer::start(&disk.0, args);
+        writer.send(&text_of(&lines(0..5000)));
+        drop(writer.input.take());
+        if args[1] == "--grace=0s" {
+            assert!(said(&mut writer).ends_with("waiting until it can be written\n"));
+            writer.signal(Signal::TERM);
+        }
+        let (status, _, said) = writer.wait();
+        let kept = disk.whole_lines();
+        assert_eq!(status, Some(1), "{said}");
+        let sum = format!("logrotor: {} lines were dropped\n", 5000 - kept.len());
+        assert!(said.contains(&sum), "{said} but {} are there", kept.len());
+        assert!(kept.len() > 2000 && kept == lines(0..kept.len()));
+    }
+}

@@ -106,19 +106,30 @@ fn network_warning(log: &RotatingFileWriter) -> Option<String> {
     ))
 }
 
+/// A log, and whether it takes lines before it writes them.
+pub(crate) struct Opened {
+    pub(crate) log: RotatingFileWriter,
+    pub(crate) is_buffered: bool,
+}
+
 impl Settings {
-    pub(crate) fn open(&self, log: &Path) -> Result<RotatingFileWriter, Failure> {
-        let log = match &self.policy {
+    pub(crate) fn open(&self, log: &Path) -> Result<Opened, Failure> {
+        let (log, delivery) = match &self.policy {
             Some(path) => {
                 let policy = Config::policy().open(path)?;
-                RotatingFileWriter::builder(log).policy(policy).build()?
+                let delivery = policy.current().delivery;
+                (RotatingFileWriter::builder(log).policy(policy).build()?, delivery)
             }
-            None => RotatingFileWriter::from_config(log, self.config()?)?,
+            None => {
+                let config = self.config()?;
+                let delivery = config.delivery;
+                (RotatingFileWriter::from_config(log, config)?, delivery)
+            }
         };
         if let Some(warning) = network_warning(&log) {
             say(warning);
         }
-        Ok(log)
+        Ok(Opened { log, is_buffered: delivery != Delivery::Direct })
     }
 
     fn config(&self) -> Result<Config, Failure> {

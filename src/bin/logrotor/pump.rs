@@ -1,7 +1,7 @@
 //! The pump: lines from a pipe to a log, until the pipe ends or a signal comes.
 
 use crate::exit::{Exit, Failure};
-use crate::options::{Manner, OnFull};
+use crate::options::{Manner, OnFull, Opened};
 use crate::report::say;
 use chrono::{SecondsFormat, Utc};
 use logrotor::RotatingFileWriter;
@@ -60,6 +60,7 @@ enum Ending {
 
 pub(crate) struct Pump<'a> {
     log: RotatingFileWriter,
+    is_buffered: bool,
     manner: Manner,
     /// How long to read on when asked to finish.
     grace: Duration,
@@ -71,6 +72,8 @@ pub(crate) struct Pump<'a> {
     filled: usize,
     ending: Ending,
     split: u64,
+    /// Lines that the log has taken, and may not have written.
+    buffered: u64,
     dropped: u64,
     /// Written, but perhaps not on the disk, as they were to be.
     unsynced: u64,
@@ -87,7 +90,7 @@ enum Ready {
 
 impl<'a> Pump<'a> {
     pub(crate) fn new(
-        log: RotatingFileWriter,
+        Opened { log, is_buffered }: Opened,
         manner: Manner,
         input: OwnedFd,
         signals: Vec<(Asked, UnixStream)>,
@@ -97,9 +100,10 @@ impl<'a> Pump<'a> {
         #[cfg(target_os = "linux")]
         let _ = rustix::pipe::fcntl_setpipe_size(&input, LONGEST);
         let buffer = vec![0; CAPACITY];
-        let (grace, filled, split, dropped, unsynced, failing) = Default::default();
+        let (grace, filled, split, buffered, dropped, unsynced, failing) = Default::default();
         Self {
             log,
+            is_buffered,
             manner,
             grace,
             input,
@@ -109,6 +113,7 @@ impl<'a> Pump<'a> {
             filled,
             ending: Ending::Not,
             split,
+            buffered,
             dropped,
             unsynced,
             failing,
@@ -316,10 +321,17 @@ impl<'a> Pump<'a> {
             match self.log.write_lines(lines) {
                 Ok(taken) => {
                     self.failing = false;
-                    lines = &lines[taken..];
+                    let (taken, rest) = lines.split_at(taken);
+                    if self.is_buffered {
+                        self.buffered +=
+                            taken.split_inclusive(|&byte| byte == b'\n').count() as u64;
+                    }
+                    lines = rest;
                 }
                 Err(error) => {
                     let written = self.log.stats().records - before;
+                    // What the buffer held before may have been written meanwhile.
+                    let written = if self.is_buffered { 0 } else { written };
                     lines = self.after_failure(lines, written, &error);
                 }
             }
@@ -350,12 +362,27 @@ impl<'a> Pump<'a> {
             self.dropped += 1;
             return &lines[first_line(lines).len()..];
         }
+        self.hold(error);
+        lines
+    }
+
+    /// Waits before it is tried again.
+    fn hold(&mut self, error: &io::Error) {
         self.tell(error, "waiting until it can be written");
         if self.wait(Some(AGAIN), false).is_ok_and(|ready| ready == Ready::Signal) {
             self.obey();
         }
         self.end_grace();
-        lines
+    }
+
+    /// Writes what is in the buffer, if need be when there is room again.
+    fn empty_buffer(&mut self) {
+        while let Err(error) = self.log.flush() {
+            if !self.may_wait() {
+                return;
+            }
+            self.hold(&error.into());
+        }
     }
 
     /// Writes what is left, and says what was not as it should be.
@@ -364,7 +391,11 @@ impl<'a> Pump<'a> {
             let rest = self.buffer[..self.filled].to_vec();
             self.write_part(&rest);
         }
-        let closed = self.log.close();
+        self.empty_buffer();
+        let closed = self.log.clone().close();
+        if self.is_buffered {
+            self.dropped += self.buffered.saturating_sub(self.log.stats().records);
+        }
         if self.split > 0 {
             say(format!("{} lines were longer than {LONGEST} bytes, and were split", self.split));
         }
