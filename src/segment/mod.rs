@@ -253,18 +253,27 @@ pub(crate) fn all_backup_names(location: &Location) -> Result<Vec<Name>> {
 
 /// Makes the plain backups durable, and the names of all.
 pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
-    // Rotations meanwhile may have renamed backups; then it is done again, for a fresh one costs little.
+    let mut backups = Listing::read(location, naming)?.backups;
     for _ in 0..MAX_ROUNDS {
-        let names = backup_names(location, naming)?;
-        for name in names.iter().filter(|name| name.packing == Packing::Plain) {
-            sync_backup(&location.backup_path(*name))?;
+        for backup in backups.iter().filter(|backup| backup.name.packing == Packing::Plain) {
+            sync_backup(&backup.path)?;
         }
         fs::sync_dir(location.dir())?;
-        if names == backup_names(location, naming)? {
-            break;
+        // A rotation gives numbered backups other names, so one may have been passed over. Others keep theirs.
+        if naming == Naming::Timestamp {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut backups, Listing::read(location, naming)?.backups);
+        // Numbers only go up, so what is where it was has been there all the time.
+        let files = |backups: &[Backup]| -> Vec<_> {
+            backups.iter().map(|backup| (backup.name, backup.id)).collect()
+        };
+        if files(&before) == files(&backups) {
+            return Ok(());
         }
     }
-    Ok(())
+    let why = "rotations gave its backups other names meanwhile, again and again";
+    Err(Error::refused(ErrorKind::Io, "sync", location.path(), why))
 }
 
 /// How often something is done again because the log was rotated meanwhile.

@@ -216,7 +216,9 @@ impl RotatingFileWriter {
     /// active segment, and in all backups that are not compressed (packing one syncs it).
     ///
     /// # Errors
-    /// What `fdatasync(2)` says first; then some of them may be lost at a power cut.
+    /// What `fdatasync(2)` says first; then some of them may be lost at a power cut. With
+    /// [`Naming::Number`](crate::Naming) also if rotations do not let it find all backups, which takes eight of them while
+    /// it is at it.
     pub fn sync(&self) -> Result<()> {
         self.drain()?;
         let core = self.core();

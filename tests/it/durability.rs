@@ -51,7 +51,7 @@ fn threads_that_wait_for_the_disk_lose_nothing_across_rotations() {
 #[cfg(feature = "fault")]
 pub mod traced {
     use crate::support::{Dir, Job, Worker, eventually, listen, say};
-    use logrotor::{Compression, Maintenance};
+    use logrotor::{Compression, Maintenance, Naming};
     use std::io::Write;
 
     /// A worker that leaves a trace of its file operations, and does nothing but what it is told.
@@ -203,6 +203,45 @@ pub mod traced {
         worker.write("three");
         let verbs = during(&dir, || assert_eq!(worker.ask("sync"), "ok"));
         assert_eq!((count(&verbs, "sync"), count(&verbs, "sync directory")), (3, 1));
+    }
+
+    /// Has a worker sync three numbered backups, while another rotates, so often: each time when it begins with them.
+    /// Returns what the worker says, and its syncs.
+    fn sync_among_rotations(max_backups: usize, rotations: usize) -> (String, usize) {
+        let dir = Dir::new();
+        let neighbour = dir.writer().naming(Naming::Number).max_backups(max_backups);
+        let mut neighbour = neighbour.maintenance(Maintenance::Inline).build().unwrap();
+        let mut rotate = || {
+            writeln!(neighbour, "a record").unwrap();
+            neighbour.rotate().unwrap();
+        };
+        (0..3).for_each(|_| rotate());
+        let gates = Dir::new();
+        let gate = |at| gates.file(&format!("gate{at}"));
+        // The first sync is of the active segment; from one time to the next there is a backup more.
+        let begins = (3..).scan(2, |at, backups| Some(std::mem::replace(at, *at + backups)));
+        let begins: Vec<_> = begins.take(rotations).collect();
+        let plan: Vec<_> =
+            begins.iter().map(|at| format!("{at}/sync:pause={}", gate(at).display())).collect();
+        let job = traced(&dir, "obey").with("numbered", 1).with("max_backups", max_backups);
+        let mut worker = start(&job.env("LOGROTOR_FAULT", plan.join(";")));
+        worker.tell("sync");
+        for at in &begins {
+            let reached = gates.file(&format!("gate{at}.reached"));
+            eventually("the next sync", || reached.exists());
+            rotate();
+            std::fs::write(gate(at), "").unwrap();
+        }
+        (worker.hear().unwrap(), count(&trace(&dir), "sync"))
+    }
+
+    #[test]
+    fn sync_by_hand_begins_again_if_numbered_backups_have_moved_meanwhile() {
+        assert_eq!(sync_among_rotations(3, 0), ("ok".to_owned(), 4));
+        // What was the second is the third by then, and the names are the same as before.
+        assert_eq!(sync_among_rotations(3, 1), ("ok".to_owned(), 7));
+        let (said, syncs) = sync_among_rotations(100, 8);
+        assert!(said.contains("again and again") && syncs == 1 + (3..=10).sum::<usize>(), "{said}");
     }
 
     /// The task of a worker that has a thread write each line it hears, and says what came of it.
