@@ -353,7 +353,7 @@ impl<'a> Look<'a> {
             };
             let path = self.location.backup_path(name);
             let is_twin = plain.packing == Packing::Plain
-                && twin::is_made_of(&path, name.packing, entry, older)?;
+                && twin::is_made_of(&path, name.packing, entry, older);
             if !is_twin {
                 // Somebody else is packing it there.
                 self.strangers.insert(path);

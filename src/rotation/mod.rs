@@ -493,7 +493,7 @@ fn has_twin(location: &Location, name: Name, next: Option<&Name>) -> Result<bool
     }
     let path = location.backup_path(*next);
     match (fs::stat(&location.backup_path(name))?, fs::stat(&path)?) {
-        (Some(plain), Some(packed)) => twin::is_made_of(&path, next.packing, packed, plain),
+        (Some(plain), Some(packed)) => Ok(twin::is_made_of(&path, next.packing, packed, plain)),
         _ => Ok(false),
     }
 }

@@ -523,13 +523,11 @@ impl Chain {
             }
         }
         let Some((first, plain)) = there.first() else { return Ok(None) };
-        for (name, packed) in &there[1..] {
+        let twin = |(name, packed): &&(Name, Entry)| {
             let path = self.location.backup_path(*name);
-            if twin::is_made_of(&path, name.packing, *packed, *plain)? {
-                return Ok(Some(*name));
-            }
-        }
-        Ok(Some(*first))
+            twin::is_made_of(&path, name.packing, *packed, *plain)
+        };
+        Ok(Some(there.iter().skip(1).find(twin).map_or(*first, |(name, _)| *name)))
     }
 
     fn open_name(&self, name: Name) -> Result<Opened> {
