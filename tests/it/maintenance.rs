@@ -7,7 +7,7 @@ use logrotor::{
 };
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 const LONG: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -502,9 +502,8 @@ fn dropping_the_last_handle_gives_up_a_long_compression_which_the_next_worker_fi
     let (dir, name, content) = with_large_backup();
     let log = dir.writer().compression(Compression::Gzip).compression_level(9).build().unwrap();
     until_compressing(&dir);
-    let start = Instant::now();
     drop(log);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // Neither finished nor left half done.
     assert_eq!(dir.names(), ["app.log", &name]);
     assert!(std::fs::read(dir.file(&name)).unwrap() == content);
     assert_finished_by_the_next(&dir, &name, &content);
