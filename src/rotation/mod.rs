@@ -32,7 +32,7 @@ use crate::segment::lease::Lease;
 use crate::segment::name::{Key, Name, Naming, Packing};
 use crate::segment::{Listing, Location, backup_names, twin};
 use crate::stats::{Counters, Journal};
-use std::io::ErrorKind::AlreadyExists;
+use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,6 +116,8 @@ pub(crate) struct Rotator {
 
 /// The mode of a first segment and of the lock file, less the umask, where none is configured.
 const DEFAULT_MODE: u32 = 0o666;
+/// How often other programs may create the log just before this worker does.
+const COLLISIONS: u32 = 10;
 
 /// The lock that all workers of a log take to rotate it, open to those who may open the log.
 pub(crate) fn rotation_lock(location: &Location, mode: Option<u32>) -> Result<FileLock> {
@@ -166,6 +168,7 @@ impl Rotator {
         patience: Duration,
     ) -> Result<(Active, Outcome)> {
         self.relocate()?;
+        let mut collisions = 0;
         // If another worker creates the log first, the second round finds it.
         loop {
             if let Some(mut active) = self.adopt(patience)? {
@@ -176,8 +179,14 @@ impl Rotator {
             let guard = self.take_lock(patience)?;
             let created = self.create_if_missing(like);
             self.release(guard);
-            if let Some(active) = created? {
-                return Ok((active, Outcome::Created));
+            match created {
+                Ok(Some(active)) => return Ok((active, Outcome::Created)),
+                Ok(None) => {}
+                // Another program does, which takes no lock. What is there but cannot be found is an error.
+                Err(error) if error.io_kind() == AlreadyExists && collisions < COLLISIONS => {
+                    collisions += 1;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -271,11 +280,23 @@ impl Rotator {
     /// Renames the active segment to a backup and puts a new one in its place, with the same access.
     fn replace(&self, active: &mut Active, access: Access) -> Result<Outcome> {
         let next = self.prepare(Some(access))?;
-        let (backup, time) = self.rename_to_backup(active)?;
+        let (backup, time) = match self.rename_to_backup(active) {
+            // Another program, or the server of a network file system, has taken the name away since we looked.
+            Err(error) if error.io_kind() == NotFound && self.has_moved(active)? => {
+                return self.follow_locked(active);
+            }
+            done => done?,
+        };
+        let bytes = active.size;
         match self.put_in_place(next, Newest::Known(Some(time))) {
             Ok(fresh) => {
-                let finished = std::mem::replace(active, fresh);
-                Ok(Outcome::Rotated { backup, bytes: finished.size })
+                *active = fresh;
+                Ok(Outcome::Rotated { backup, bytes })
+            }
+            // Another program was first; what it has made is the next segment.
+            Err(error) if error.io_kind() == AlreadyExists && self.has_moved(active)? => {
+                self.follow_locked(active)?;
+                Ok(Outcome::Rotated { backup, bytes })
             }
             Err(error) => {
                 // Undone, so that readers and other workers find the log where it was. If that fails

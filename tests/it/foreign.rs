@@ -357,3 +357,62 @@ fn logrotate_beside_processes_that_rotate_themselves_costs_no_record() {
     assert_eq!((found, doubled, torn, extra), (WORKERS * COUNT, 0, 0, 0));
     assert!(moved > 10, "{moved}");
 }
+
+/// A worker that stops just before it renames something for the `number`th time; there `meanwhile` is done.
+#[cfg(feature = "fault")]
+fn stopped_at_renaming(number: u32, dir: &Dir, meanwhile: impl FnOnce()) -> Worker {
+    let gates = Dir::new();
+    let plan = format!("{number}/rename:pause={}", gates.file("gate").display());
+    let job = Job::new("obey", &dir.log()).with("inline", 1).env("LOGROTOR_FAULT", plan);
+    let mut worker = job.spawn();
+    if number > 1 {
+        worker.expect("ready");
+        worker.write("first");
+        worker.tell("rotate");
+    }
+    eventually("it is stopped", || gates.file("gate.reached").exists());
+    meanwhile();
+    std::fs::write(gates.file("gate"), "").unwrap();
+    worker.expect(if number > 1 { "ok" } else { "ready" });
+    worker.write("last");
+    assert_eq!(worker.ask("count failures"), "0");
+    worker
+}
+
+#[cfg(feature = "fault")]
+#[test]
+fn log_that_is_made_just_before_a_worker_makes_it_is_adopted() {
+    let dir = Dir::new();
+    let make = || std::fs::write(dir.log(), "another's\n").unwrap();
+    stopped_at_renaming(1, &dir, make).finish();
+    assert_eq!(dir.names(), ["app.log"]);
+    assert_eq!(dir.active_lines(), ["another's", "last"]);
+}
+
+#[cfg(feature = "fault")]
+#[test]
+fn log_that_is_taken_away_just_before_it_is_rotated_is_made_again() {
+    let dir = Dir::new();
+    let take = || std::fs::rename(dir.log(), dir.file("taken")).unwrap();
+    let mut worker = stopped_at_renaming(2, &dir, take);
+    assert_eq!([worker.ask("count rotations"), worker.ask("count recreations")], ["0", "1"]);
+    worker.finish();
+    assert_eq!(dir.names(), ["app.log", "taken"]);
+    assert_eq!(
+        (dir.active_lines(), dir.read("taken")),
+        (vec!["last".to_owned()], b"first\n".into())
+    );
+}
+
+#[cfg(feature = "fault")]
+#[test]
+fn log_that_is_made_in_mid_rotation_is_the_next_segment() {
+    let dir = Dir::new();
+    let make = || std::fs::write(dir.log(), "another's\n").unwrap();
+    let mut worker = stopped_at_renaming(3, &dir, make);
+    assert_eq!([worker.ask("count rotations"), worker.ask("count recreations")], ["1", "0"]);
+    worker.finish();
+    let [backup] = &dir.backups()[..] else { panic!("{:?}", dir.names()) };
+    assert_eq!(dir.read(backup), b"first\n");
+    assert_eq!(dir.active_lines(), ["another's", "last"]);
+}
