@@ -308,7 +308,12 @@ impl<'a> Look<'a> {
             let path = self.location.backup_path(*name);
             segments.push(self.segment(path, Some(*name), *entry)?);
         }
-        if let Some(entry) = active {
+        // A file that has a backup's name too is one, as for a reader.
+        let is_backup = |active: &Entry| {
+            let is_it = |entry: &Entry| (entry.id, entry.born) == (active.id, active.born);
+            self.backups.iter().any(|(_, backup)| is_it(backup))
+        };
+        if let Some(entry) = active.filter(|active| !is_backup(active)) {
             segments.push(self.segment(self.location.path().to_owned(), None, entry)?);
         }
         if segments.is_empty() {

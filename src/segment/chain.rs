@@ -14,6 +14,9 @@
 //!   it all the time; so if the next lower number, or the active segment, was leased in between, then
 //!   it is the successor.
 //!
+//! A file that has two of these names is one segment, and the backup's name counts: NFS may go on giving it the
+//! log's path after the worker was killed that renamed it.
+//!
 //! If a log has backups with names of both kinds, those of the kind that has the newest backup come last.
 
 use super::name::{Key, Name, Packing};
@@ -285,6 +288,15 @@ impl Chain {
             };
             let Some(step) = step else { continue };
             match &step {
+                Step::To(found) if found.spot.id == spot.id => {
+                    if found.is_active() && spot.is_in_place()? {
+                        return Ok(Step::End);
+                    }
+                    // It may have been put back, by a rotation that failed half-way.
+                    *spot = found.spot.clone();
+                    self.arrive(spot.place);
+                    continue;
+                }
                 Step::To(Held { spot, .. }) | Step::Unreadable(spot, _) => self.arrive(spot.place),
                 Step::End => {}
             }
@@ -408,7 +420,10 @@ impl Chain {
             }
             let Some(key) = key else { return Ok(step) };
             self.arrive_from_newer(key, &groups);
-            return Ok(step);
+            match step {
+                Step::To(found) if found.spot.id == spot.id => *spot = found.spot,
+                step => return Ok(step),
+            }
         }
     }
 

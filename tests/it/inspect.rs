@@ -64,6 +64,16 @@ fn segments_are_told_in_order_with_sizes_and_times() {
 }
 
 #[test]
+fn segment_with_two_names_is_told_once() {
+    let dir = Dir::new();
+    packed(&dir, Compression::Gzip, Naming::Number);
+    fs::remove_file(dir.log()).unwrap();
+    fs::hard_link(dir.file("app.log.1"), dir.log()).unwrap();
+    let paths: Vec<_> = look(&dir).segments.into_iter().map(|segment| segment.path).collect();
+    assert_eq!(paths, ["app.log.3.gz", "app.log.2.gz", "app.log.1"].map(|name| dir.file(name)));
+}
+
+#[test]
 fn backups_of_both_namings_come_in_the_order_in_which_they_are_read() {
     for namings in [[Naming::Number, Naming::Timestamp], [Naming::Timestamp, Naming::Number]] {
         let dir = Dir::new();

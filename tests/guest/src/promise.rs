@@ -96,8 +96,10 @@ impl Found {
     /// The first that is not.
     pub fn check_order(&self) -> Result<(), String> {
         for (worker, seqs) in &self.records {
-            if let Some(pair) = seqs.windows(2).find(|pair| pair[0] >= pair[1]) {
-                return Err(format!("worker {worker}: record {} after {}", pair[1], pair[0]));
+            if let Some(at) = seqs.windows(2).position(|pair| pair[0] >= pair[1]) {
+                let (before, seq) = (seqs[at], seqs[at + 1]);
+                let again = if seqs[..=at].contains(&seq) { ", again" } else { "" };
+                return Err(format!("worker {worker}: record {seq} after {before}{again}"));
             }
         }
         Ok(())
