@@ -138,16 +138,32 @@ impl<'a> Workers<'a> {
         Ok(command.spawn()?)
     }
 
+    /// Marks the log of writes while they work: until they were promised something, but for a time at least.
+    fn work_on(&mut self) -> Result<()> {
+        let noted = || std::fs::metadata(self.notes).map(|file| file.len());
+        let (start, before) = (Instant::now(), noted()?);
+        loop {
+            // Whatever is noted now was promised before the mark.
+            let now = noted()?;
+            Logged::mark(&now.to_string())?;
+            if now > before && start.elapsed() >= RELIEF {
+                return Ok(());
+            }
+            for worker in &mut self.running {
+                if let Some(status) = worker.try_wait()? {
+                    return Err(format!("a worker has ended: {status}").into());
+                }
+            }
+        }
+    }
+
     /// Kills the older one, and has another take its place.
     fn relieve(&mut self) -> Result<()> {
-        let mut older = self.running.remove(0);
-        if let Some(status) = older.try_wait()? {
-            return Err(format!("a worker has ended: {status}").into());
-        }
+        let older = &mut self.running[0];
         older.kill()?;
         older.wait()?;
-        let worker = self.spawn()?;
-        self.running.push(worker);
+        self.running[0] = self.spawn()?;
+        self.running.rotate_left(1);
         Ok(())
     }
 }
@@ -225,11 +241,7 @@ fn record(plan: &Plan, on: FileSystem, kind: Kind, base: &Path) -> Result<Record
         Logged::mark("0")?;
         let mut workers = Workers::start(kind, &at, &notes)?;
         for _ in 0..plan.reliefs {
-            let start = Instant::now();
-            while start.elapsed() < RELIEF {
-                // Whatever is noted now was promised before the mark.
-                Logged::mark(&std::fs::metadata(&notes)?.len().to_string())?;
-            }
+            workers.work_on()?;
             workers.relieve()?;
         }
         drop(workers);
@@ -238,7 +250,7 @@ fn record(plan: &Plan, on: FileSystem, kind: Kind, base: &Path) -> Result<Record
     Recording::read(WriteLog::read(File::open(&log)?)?, std::fs::read(&notes)?)
 }
 
-/// How long two workers work together.
+/// How long two workers work together, at least.
 const RELIEF: Duration = Duration::from_millis(150);
 /// More than what is ever logged; it takes up no more room than it is filled.
 const LOG: u64 = 4 << 30;
@@ -261,11 +273,11 @@ impl Recording {
         Ok(Self { log, notes, marks })
     }
 
-    /// Moments between the first mark and the last, in order.
+    /// Moments after the first mark, in order. One of them is right after the last, when most was promised.
     fn cuts(&self, count: usize, rng: &mut Rng) -> Vec<usize> {
         let (first, last) = (self.marks[0].0, self.marks[self.marks.len() - 1].0);
-        let mut cuts: Vec<_> =
-            (0..count).map(|_| first + 1 + rng.below((last - first) as u64) as usize).collect();
+        let any = |_| first + 1 + rng.below((last - first) as u64) as usize;
+        let mut cuts: Vec<_> = (1..count).map(any).chain([last + 1]).collect();
         cuts.sort_unstable();
         cuts
     }
