@@ -24,7 +24,7 @@ use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::Result;
 use crate::fs::{self, Entry, EntryKind, FileId, FileLocks, LockKind, OpenFor, Unleased};
 use crate::segment::name::{Key, Name, Naming, Packing};
-use crate::segment::{Location, all_backup_names, mark, size, twin};
+use crate::segment::{Location, PATIENCE, all_backup_names, mark, size, twin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -163,9 +163,6 @@ pub enum LeftoverKind {
     /// A rotation lock that nobody holds.
     LockFile,
 }
-
-/// For how long a look is repeated because the log was rotated meanwhile.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Inspection {
     /// Looks at the log at `path`.

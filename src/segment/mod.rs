@@ -254,7 +254,7 @@ pub(crate) fn all_backup_names(location: &Location) -> Result<Vec<Name>> {
 /// Makes the plain backups durable, and the names of all.
 pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
     let mut backups = Listing::read(location, naming)?.backups;
-    for _ in 0..MAX_ROUNDS {
+    for _ in 0..ROUNDS {
         for backup in backups.iter().filter(|backup| backup.name.packing == Packing::Plain) {
             sync_backup(&backup.path)?;
         }
@@ -276,8 +276,11 @@ pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
     Err(Error::refused(ErrorKind::Io, "sync", location.path(), why))
 }
 
-/// How often something is done again because the log was rotated meanwhile.
-const MAX_ROUNDS: usize = 8;
+/// How often backups are synced again because the log was rotated meanwhile.
+const ROUNDS: usize = 8;
+
+/// For how long a look at a log is repeated because it was rotated meanwhile.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long to wait for a backup to be packed or let go before it is called a failure to sync it.
 const PACKING: Duration = Duration::from_secs(10);
@@ -332,14 +335,13 @@ impl Segment {
     pub(crate) fn list(location: &Location, naming: Naming) -> Result<Vec<Self>> {
         let active = || fs::stat(location.path());
         let mut before = active()?;
-        let mut rounds = 0;
+        let deadline = Deadline::after(PATIENCE);
         loop {
-            rounds += 1;
             let backups = Listing::read(location, naming)?.backups;
             let after = active()?;
             // A rotation in between would leave a segment out: neither a backup yet nor active any more.
             let is_same = before.map(|entry| entry.id) == after.map(|entry| entry.id);
-            if is_same || rounds == MAX_ROUNDS {
+            if is_same || deadline.left().is_none() {
                 return Ok(Self::assemble(location, backups, after));
             }
             before = after;
