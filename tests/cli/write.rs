@@ -130,6 +130,28 @@ fn line_of_more_than_a_mebibyte_is_split_and_that_is_said() {
 }
 
 #[test]
+fn line_of_whole_mebibytes_gets_no_empty_line_after_it_and_counts_once() {
+    const MIB: usize = 1 << 20;
+    for (len, expected, split) in [
+        (MIB - 1, &[MIB - 1][..], 0),
+        (MIB, &[MIB], 0),
+        (MIB + 1, &[MIB, 1], 1),
+        (3 * MIB, &[MIB; 3], 1),
+        (5 * MIB - 1, &[MIB, MIB, MIB, MIB, MIB - 1], 1),
+    ] {
+        let dir = Dir::new();
+        let mut writer = Writer::start(&dir, []);
+        writer.send(&format!("{}\nafter\n", "x".repeat(len)));
+        drop(writer.input.take());
+        let (status, _, said) = writer.wait();
+        assert_eq!((status, said.is_empty()), (Some(0), split == 0), "{said}");
+        assert!(split == 0 || said.contains(&format!(" {split} lines were longer")), "{said}");
+        let lens: Vec<_> = all(&dir).iter().map(String::len).collect();
+        assert_eq!(lens, [expected, &[5]].concat(), "{len}");
+    }
+}
+
+#[test]
 fn terminated_in_mid_line_it_writes_what_has_come() {
     for signal in [Signal::TERM, Signal::INT] {
         let dir = Dir::new();

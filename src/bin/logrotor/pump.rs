@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// The longest line that is written as one record.
+/// The longest line that is written as one record, without its line break.
 const LONGEST: usize = 1 << 20;
 /// What the buffer holds: what is left of a line, and one read.
 const CAPACITY: usize = 2 * LONGEST;
@@ -71,7 +71,10 @@ pub(crate) struct Pump<'a> {
     buffer: Vec<u8>,
     filled: usize,
     ending: Ending,
+    /// How many lines were split.
     split: u64,
+    /// Whether what is in the buffer goes on with such a line.
+    is_mid_line: bool,
     /// Lines that the log has taken, and may not have written.
     buffered: u64,
     dropped: u64,
@@ -100,7 +103,8 @@ impl<'a> Pump<'a> {
         #[cfg(target_os = "linux")]
         let _ = rustix::pipe::fcntl_setpipe_size(&input, LONGEST);
         let buffer = vec![0; CAPACITY];
-        let (grace, filled, split, buffered, dropped, unsynced, failing) = Default::default();
+        let (grace, filled, split, is_mid_line) = Default::default();
+        let (buffered, dropped, unsynced, failing) = Default::default();
         Self {
             log,
             is_buffered,
@@ -113,6 +117,7 @@ impl<'a> Pump<'a> {
             filled,
             ending: Ending::Not,
             split,
+            is_mid_line,
             buffered,
             dropped,
             unsynced,
@@ -284,13 +289,15 @@ impl<'a> Pump<'a> {
     fn write_lines(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut rest = &buffer[..self.filled];
-        if first_line(rest).len() > LONGEST {
+        if content_of(first_line(rest)).len() > LONGEST {
             let (part, after) = rest.split_at(LONGEST);
             self.write_part(part);
-            self.split += 1;
+            self.split += u64::from(!self.is_mid_line);
+            self.is_mid_line = true;
             rest = after;
         }
         let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        self.is_mid_line &= whole == 0;
         let (lines, rest) = rest.split_at(whole);
         self.write(lines);
         let left = rest.len();
@@ -432,6 +439,11 @@ fn left(until: Instant) -> Duration {
 /// The first line, its line break included.
 fn first_line(lines: &[u8]) -> &[u8] {
     lines.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default()
+}
+
+/// A line without its line break.
+fn content_of(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\n").unwrap_or(line)
 }
 
 /// The lines, each after the time.
