@@ -57,7 +57,8 @@ pub(super) fn newest(chain: &mut Chain, range: &Range) -> Result<Step> {
             Step::To(before) => before.finished(),
             Step::Unreadable(..) | Step::End => None,
         };
-        if super::started(held, finished).is_none_or(|started| started <= until) {
+        let is_oldest = matches!(before, Step::End);
+        if is_oldest || super::started(held, finished).is_none_or(|started| started <= until) {
             *chain = mark;
             break;
         }
@@ -195,7 +196,7 @@ impl Backward {
     /// `lines` is the most to hand out.
     pub(super) fn new(mut chain: Chain, range: Range, lines: u64, given: &Path) -> Result<Self> {
         let step = newest(&mut chain, &range)?;
-        if matches!(step, Step::End) && !range.is_limited() {
+        if matches!(step, Step::End) && super::has_no_segment(&chain)? {
             return Err(super::no_log(given));
         }
         let name = chain.location().path().into();

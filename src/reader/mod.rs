@@ -221,7 +221,8 @@ impl Builder {
     }
 
     /// Leaves out the segments that were begun after this time: after the one before was rotated away, or,
-    /// with [`Naming::Number`](crate::Naming::Number), after the file was made. What is read
+    /// with [`Naming::Number`](crate::Naming::Number), after the file was made, unless it is a copy that was made
+    /// after the last record. Nothing tells that of the oldest one, which is read in any case. What is read
     /// may still end later, by up to a segment.
     pub fn until(mut self, time: SystemTime) -> Self {
         self.range.until = Some(time);
@@ -314,7 +315,7 @@ impl Builder {
             None => (first(&mut chain, &range, &mut unreadable)?, 0),
         };
         let is_none = matches!(step, Step::End) && unreadable.is_empty();
-        if is_none && !self.follow && !range.is_limited() {
+        if is_none && !self.follow && has_no_segment(&chain)? {
             return Err(no_log(&self.path));
         }
         let begins_late = self.follow && self.last.is_some();
@@ -345,6 +346,11 @@ fn first(chain: &mut Chain, range: &Range, unreadable: &mut Vec<Damage>) -> Resu
     }
 }
 
+/// Whether there is no log at all; else none of it may be wanted.
+fn has_no_segment(chain: &Chain) -> Result<bool> {
+    Ok(matches!(chain.clone().newest()?, Step::End))
+}
+
 pub(crate) fn no_log(path: &Path) -> Error {
     let why = "there is neither such a file nor a backup of it";
     Error::io("read", path, io::Error::new(io::ErrorKind::NotFound, why))
@@ -372,16 +378,14 @@ impl Range {
             None => changed < from && !self.follows,
         }
     }
-
-    fn is_limited(&self) -> bool {
-        self.from.is_some() || self.until.is_some()
-    }
 }
 
-/// When a segment was begun: when the one before was rotated away, or else when its file was made, which
-/// a copy may have made later.
+/// When a segment was begun: when the one before was rotated away, or else when its file was made. A file that
+/// was made after its last record is a copy, and does not tell.
 fn started(held: &Held, before: Option<SystemTime>) -> Option<SystemTime> {
-    before.or_else(|| Some(held.begun?.min(held.entry.modified)))
+    let changed = held.entry.modified;
+    let last = held.finished().map_or(changed, |finished| finished.min(changed));
+    before.or(held.begun.filter(|begun| *begun <= last))
 }
 
 /// What [`Source::pull`] came to.

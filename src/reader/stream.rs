@@ -264,7 +264,8 @@ impl Stream {
     fn go(&mut self, step: Step) -> Result<(), Damage> {
         match step {
             Step::To(held) => {
-                if is_after(self.until, super::started(&held, self.finished)) {
+                let is_first = self.at.is_none();
+                if !is_first && is_after(self.until, super::started(&held, self.finished)) {
                     self.end();
                     return Ok(());
                 }

@@ -42,6 +42,56 @@ fn cat_begins_and_ends_at_the_times_that_records_have() {
 }
 
 #[test]
+fn lines_without_a_time_go_with_the_record_before_them_in_either_direction() {
+    let dir = Dir::new();
+    let lines: String = (18..22)
+        .map(|minute| {
+            format!("2025-11-20T10:{minute}:00Z at\n  more of {minute}\n  last of {minute}\n")
+        })
+        .collect();
+    std::fs::write(dir.log(), format!("of a record before\n{lines}")).unwrap();
+    let between = ["--from=2025-11-20T10:19:00Z", "--until=2025-11-20T10:20:00Z"];
+    let forward = dir.ok("cat", between);
+    let expected: Vec<_> = lines.lines().skip(3).take(6).collect();
+    assert_eq!(forward.lines().skip(1).collect::<Vec<_>>(), expected);
+    let reverse = dir.ok("cat", [between[0], between[1], "--reverse"]);
+    let reversed: Vec<_> = reverse.lines().rev().collect();
+    assert_eq!(reversed, forward.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn times_do_not_leave_out_what_a_copy_of_a_log_holds() {
+    let dir = Dir::new();
+    for (day, name) in
+        [(21, "app.log.2025-11-21T11-00-00.000000Z"), (22, "app.log.2025-11-22T11-00-00.000000Z")]
+    {
+        let record = |hour| format!("2025-11-{day}T{hour:02}:00:00Z\n");
+        std::fs::write(dir.file(name), (0..10).map(record).collect::<String>()).unwrap();
+    }
+    std::fs::write(dir.log(), "2025-11-22T12:00:00Z\n").unwrap();
+    for keeps_times in [false, true] {
+        if keeps_times {
+            for (name, hour) in dir.names().iter().zip([36, 9, 33]) {
+                let file = std::fs::File::options().append(true).open(dir.file(name)).unwrap();
+                let at = 1_763_683_200 + hour * 3600;
+                file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(at))
+                    .unwrap();
+            }
+        }
+        for day in [21, 22] {
+            let (from, until) = (
+                format!("--from=2025-11-{day}T02:00:00Z"),
+                format!("--until=2025-11-{day}T05:00:00Z"),
+            );
+            let expected: String =
+                (2..6).map(|hour| format!("2025-11-{day}T{hour:02}:00:00Z\n")).collect();
+            assert_eq!(dir.ok("cat", [&*from, &*until]), expected, "{keeps_times}");
+        }
+        assert_eq!(dir.ok("cat", ["--until", "2025-11-21T02:00:00Z"]).lines().count(), 3);
+    }
+}
+
+#[test]
 fn grep_prints_what_matches_and_nothing_is_status_1() {
     let dir = log_of_numbers(Compression::Gzip);
     assert_eq!(
@@ -111,6 +161,11 @@ fn no_log_is_refused_and_none_is_made() {
             said.ends_with("there is neither such a file nor a backup of it\n"),
             "{verb}: {said}"
         );
+    }
+    for args in [["--from", "1h"], ["--until", "1h"], ["--reverse", "--from=1h"]] {
+        let output = dir.run("cat", args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(text(&output.stderr).contains("neither such a file nor a backup"), "{output:?}");
     }
     assert_eq!(dir.names(), [""; 0]);
 }

@@ -80,6 +80,7 @@ impl Cat {
         let is_watched = !io::stdout().is_terminal() && !self.reverse;
         let course = is_watched.then(|| Inspection::of(&self.log).ok()).flatten();
         let mut print = Print::new(&self.select, (self.from, self.until))?;
+        print.is_reverse = self.reverse;
         print.progress = course.map(|seen| {
             let course = Course::of(&seen);
             (Progress::new(course.total), course)
@@ -118,6 +119,10 @@ struct Print {
     until: Option<SystemTime>,
     /// Whether the last record with a time was within the range.
     is_within: bool,
+    is_reverse: bool,
+    /// In reverse order, records without a time that wait for the one with a time that they belong to.
+    waiting: Vec<Record>,
+    waiting_bytes: usize,
     /// Whether somebody waits for each record.
     is_live: bool,
     progress: Option<(Progress, Course)>,
@@ -147,6 +152,9 @@ impl Print {
             from,
             until,
             is_within: true,
+            is_reverse: false,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
             is_live: false,
             progress: None,
             any: false,
@@ -190,30 +198,55 @@ impl Print {
         let mut record = Record::new();
         loop {
             match reader.read_record(&mut record) {
-                Ok(false) => return Ok(()),
-                Ok(true) if self.is_wanted(&record)? => self.record(&record)?,
-                Ok(true) => {}
+                Ok(false) => return self.free_waiting(true),
+                Ok(true) if self.from.is_some() || self.until.is_some() => {
+                    self.in_range(&mut record)?;
+                }
+                Ok(true) => self.record(&record)?,
                 Err(damage) => self.damaged(damage)?,
             }
             self.advance(reader)?;
         }
     }
 
-    fn is_wanted(&mut self, record: &Record) -> Result<bool, Failure> {
-        if self.from.is_some() || self.until.is_some() {
-            if let Some(time) = when::of_record(record.bytes()) {
-                self.is_within = self.from.is_none_or(|from| from <= time)
-                    && self.until.is_none_or(|until| time <= until);
-            }
-            if !self.is_within {
-                return Ok(false);
-            }
+    /// Prints a record if it, or the one with a time that it goes on with, is within the range.
+    fn in_range(&mut self, record: &mut Record) -> Result<(), Failure> {
+        if let Some(time) = when::of_record(record.bytes()) {
+            self.is_within = self.from.is_none_or(|from| from <= time)
+                && self.until.is_none_or(|until| time <= until);
+            self.free_waiting(self.is_within)?;
+        } else if self.is_reverse {
+            return self.wait(std::mem::take(record));
         }
-        let Some(matcher) = &self.matcher else { return Ok(true) };
-        matcher.is_match(record.bytes()).map_err(|error| Failure::Failed(error.to_string()))
+        if self.is_within { self.record(record) } else { Ok(()) }
     }
 
+    fn wait(&mut self, record: Record) -> Result<(), Failure> {
+        const MOST: usize = 16 << 20;
+        self.waiting_bytes += record.bytes().len() + size_of::<Record>();
+        self.waiting.push(record);
+        // There is hardly a record of such a length; so it is a log without times.
+        if self.waiting_bytes > MOST { self.free_waiting(true) } else { Ok(()) }
+    }
+
+    fn free_waiting(&mut self, is_within: bool) -> Result<(), Failure> {
+        self.waiting_bytes = 0;
+        for record in std::mem::take(&mut self.waiting) {
+            if is_within {
+                self.record(&record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints a record if it matches.
     fn record(&mut self, record: &Record) -> Result<(), Failure> {
+        if let Some(matcher) = &self.matcher {
+            let is_match = matcher.is_match(record.bytes());
+            if !is_match.map_err(|error| Failure::Failed(error.to_string()))? {
+                return Ok(());
+            }
+        }
         self.any = true;
         if self.look.json {
             let place = Placed {
