@@ -166,12 +166,16 @@ fn buffered_lines_wait_for_room_after_the_input_has_ended() {
 
 #[test]
 fn buffered_lines_that_a_full_disk_does_not_take_are_counted() {
-    for args in [["--buffered", "--on-full=drop"], ["--buffered", "--grace=0s"]] {
+    for args in [
+        ["--buffered", "--on-full=drop"],
+        ["--buffered", "--grace=0s"],
+        ["--buffered", "--grace=100ms"],
+    ] {
         let Some(disk) = Disk::new() else { return };
         let mut writer = Writer::start(&disk.0, args);
         writer.send(&text_of(&lines(0..5000)));
         drop(writer.input.take());
-        if args[1] == "--grace=0s" {
+        if args[1] != "--on-full=drop" {
             assert!(said(&mut writer).ends_with("waiting until it can be written\n"));
             writer.signal(Signal::TERM);
         }
@@ -179,6 +183,7 @@ fn buffered_lines_that_a_full_disk_does_not_take_are_counted() {
         let kept = disk.whole_lines();
         assert_eq!(status, Some(1), "{said}");
         let sum = format!("logrotor: {} lines were dropped\n", 5000 - kept.len());
+        assert!(!said.contains("has not ended"), "its input has: {said}");
         assert!(said.contains(&sum), "{said} but {} are there", kept.len());
         assert!(kept.len() > 2000 && kept == lines(0..kept.len()));
     }

@@ -36,6 +36,7 @@ fn standard_error_goes_to_a_log_of_its_own_on_request() {
     let dir = Dir::new();
     let output = run(&dir, &["--stderr", "err.log"], "echo one; echo two >&2; echo three; exit 3");
     assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
     assert_eq!(read(&dir, "app.log"), "one\nthree\n");
     assert_eq!(read(&dir, "err.log"), "two\n");
 }
@@ -89,4 +90,54 @@ fn all_that_a_fast_program_says_is_there() {
     let all = dir.ok("cat", []);
     let expected: String = (1..=200_000).map(|number| format!("{number}\n")).collect();
     assert!(all == expected);
+}
+
+#[test]
+fn signals_are_passed_on_to_a_program_that_has_closed_its_output() {
+    for options in [&[][..], &["--stderr", "err.log"]] {
+        let dir = Dir::new();
+        let script =
+            "trap 'echo got TERM > told; exit 5' TERM; echo last; exec >&- 2>&-; echo > ready
+            while :; do sleep 0.01; done";
+        let mut child = shell(&dir, options, script).spawn().unwrap();
+        eventually("it is ready", || dir.file("ready").exists());
+        signal(&child, Signal::TERM);
+        assert_eq!(child.wait().unwrap().code(), Some(5));
+        assert_eq!(
+            (read(&dir, "told"), read(&dir, "app.log")),
+            ("got TERM\n".into(), "last\n".into())
+        );
+    }
+}
+
+#[test]
+fn second_log_that_has_ended_before_the_program_is_no_trouble() {
+    let dir = Dir::new();
+    let output =
+        run(&dir, &["--stderr", "err.log"], "echo one >&2; exec 2>&-; sleep 0.2; echo two");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert_eq!((read(&dir, "app.log"), read(&dir, "err.log")), ("two\n".into(), "one\n".into()));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_ignored_from_the_start_stays_so_for_it_and_for_the_program() {
+    let dir = Dir::new();
+    let script =
+        "echo ready; until test -e over; do sleep 0.01; done; grep SigIgn /proc/self/status";
+    let command = format!(
+        "trap '' HUP INT; exec {} run app.log -- sh -c '{script}'",
+        env!("CARGO_BIN_EXE_logrotor")
+    );
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", &command]).current_dir(dir.file(".")).stdin(Stdio::null());
+    let mut child = nohup.spawn().unwrap();
+    eventually("it is ready", || read(&dir, "app.log") == "ready\n");
+    signal(&child, Signal::HUP);
+    signal(&child, Signal::INT);
+    std::fs::write(dir.file("over"), "").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let log = read(&dir, "app.log");
+    let mask = u64::from_str_radix(log.trim_end().rsplit('\t').next().unwrap(), 16).unwrap();
+    assert_eq!(mask & 3, 3, "HUP is 1 and INT is 2: {log}");
 }

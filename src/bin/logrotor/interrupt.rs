@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM for verbs that change something: they end between two steps, with nothing half done.
 
 #[cfg(unix)]
-pub(crate) use unix::Interrupt;
+pub(crate) use unix::{Ignored, Interrupt};
 
 #[cfg(unix)]
 mod unix {
@@ -11,13 +11,30 @@ mod unix {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    /// The signals that are ignored, as far as the system tells: Linux does.
+    pub(crate) struct Ignored(u64);
+
+    impl Ignored {
+        pub(crate) fn look() -> Self {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+            let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            Self(mask.unwrap_or(0))
+        }
+
+        pub(crate) fn has(&self, signal: i32) -> bool {
+            u32::try_from(signal - 1).is_ok_and(|bit| self.0.checked_shr(bit).unwrap_or(0) & 1 == 1)
+        }
+    }
+
     /// Whether these signals have come. A second one ends the process at once.
     pub(crate) struct Interrupt([(i32, Arc<AtomicBool>); 2]);
 
     impl Interrupt {
         pub(crate) fn listen() -> Result<Self, Failure> {
             let signals = [SIGINT, SIGTERM].map(|signal| (signal, Arc::default()));
-            for (signal, has_come) in &signals {
+            let ignored = Ignored::look();
+            for (signal, has_come) in signals.iter().filter(|(signal, _)| !ignored.has(*signal)) {
                 flag::register_conditional_default(*signal, Arc::clone(has_come))
                     .and_then(|_| flag::register(*signal, Arc::clone(has_come)))
                     .map_err(|error| Failure::Failed(format!("signals: {error}")))?;

@@ -1,12 +1,14 @@
 //! The pump: lines from a pipe to a log, until the pipe ends or a signal comes.
 
 use crate::exit::{Exit, Failure};
+use crate::interrupt::Ignored;
 use crate::options::{Manner, OnFull, Opened};
 use crate::report::say;
 use chrono::{SecondsFormat, Utc};
 use logrotor::RotatingFileWriter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use signal_hook::consts::SIGCHLD;
 use std::io::{self, IsTerminal, Read, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -71,6 +73,8 @@ pub(crate) struct Pump<'a> {
     buffer: Vec<u8>,
     filled: usize,
     ending: Ending,
+    /// Whether all of the input was read.
+    is_read: bool,
     /// How many lines were split.
     split: u64,
     /// Whether what is in the buffer goes on with such a line.
@@ -103,7 +107,7 @@ impl<'a> Pump<'a> {
         #[cfg(target_os = "linux")]
         let _ = rustix::pipe::fcntl_setpipe_size(&input, LONGEST);
         let buffer = vec![0; CAPACITY];
-        let (grace, filled, split, is_mid_line) = Default::default();
+        let (grace, filled, is_read, split, is_mid_line) = Default::default();
         let (buffered, dropped, unsynced, failing) = Default::default();
         Self {
             log,
@@ -116,6 +120,7 @@ impl<'a> Pump<'a> {
             buffer,
             filled,
             ending: Ending::Not,
+            is_read,
             split,
             is_mid_line,
             buffered,
@@ -133,8 +138,23 @@ impl<'a> Pump<'a> {
     /// Pumps until the input ends or a signal has asked for it. Whether all lines are in the log.
     pub(crate) fn run(mut self) -> Result<Exit, Failure> {
         let done = self.pump();
+        self.is_read = true;
+        self.finish_lines();
+        if done.is_ok() {
+            self.attend();
+        }
         let ended = self.end();
         done.and(ended)
+    }
+
+    /// Passes signals on to a program that goes on without its output.
+    fn attend(&mut self) {
+        while self.source.as_mut().is_some_and(|source| !source.has_ended()) {
+            match self.wait(None, false) {
+                Ok(_) => self.obey(),
+                Err(_) => return,
+            }
+        }
     }
 
     /// Until the input ends, or a signal has asked for it.
@@ -177,8 +197,12 @@ impl<'a> Pump<'a> {
     /// Ends the grace if it is over.
     fn end_grace(&mut self) {
         if matches!(self.ending, Ending::Grace { until: Some(until) } if left(until).is_zero()) {
-            let grace = humantime::format_duration(self.grace);
-            say(format!("standard input has not ended within {grace}; what comes now is not read"));
+            if !self.is_read {
+                let grace = humantime::format_duration(self.grace);
+                say(format!(
+                    "standard input has not ended within {grace}; what comes now is not read"
+                ));
+            }
             self.end_soon();
         }
     }
@@ -392,13 +416,17 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Writes what is left, and says what was not as it should be.
-    fn end(mut self) -> Result<Exit, Failure> {
+    /// Writes what is left.
+    fn finish_lines(&mut self) {
         if self.filled > 0 {
-            let rest = self.buffer[..self.filled].to_vec();
+            let rest = self.buffer[..std::mem::take(&mut self.filled)].to_vec();
             self.write_part(&rest);
         }
         self.empty_buffer();
+    }
+
+    /// Closes the log, and says what was not as it should be.
+    fn end(mut self) -> Result<Exit, Failure> {
         let closed = self.log.clone().close();
         if self.is_buffered {
             self.dropped += self.buffered.saturating_sub(self.log.stats().records);
@@ -417,9 +445,16 @@ impl<'a> Pump<'a> {
     }
 }
 
-/// What to do on which signals.
+/// What to do on which signals. Those that would end it or go to a program, and were ignored when the command was
+/// started, as under `nohup` or in the background of a script, stay so: for the program as well.
 pub(crate) fn listen(signals: &[(i32, Asked)]) -> Result<Vec<(Asked, UnixStream)>, Failure> {
-    let told = signals.iter().map(|(signal, asked)| Ok((*asked, told_of(*signal)?)));
+    let ignored = Ignored::look();
+    let heeded = signals.iter().filter(|(signal, asked)| {
+        matches!(asked, Asked::Reopen | Asked::Rotate)
+            || *signal == SIGCHLD
+            || !ignored.has(*signal)
+    });
+    let told = heeded.map(|(signal, asked)| Ok((*asked, told_of(*signal)?)));
     let told = told.collect::<io::Result<_>>();
     told.map_err(|error| Failure::Failed(format!("signals: {error}")))
 }

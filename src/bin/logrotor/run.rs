@@ -20,7 +20,8 @@ use std::thread::scope;
 /// Run a program, with its output to a rotated log
 ///
 /// Standard output and standard error go to one log, line by line as they come, or to two. Signals are passed on to
-/// the program. The exit status is the program's, 128 and the number of the signal if one has ended it, 126 if it
+/// the program, also when it has closed its output; those that are ignored from the start, as under nohup, stay so (on
+/// Linux). The exit status is the program's, 128 and the number of the signal if one has ended it, 126 if it
 /// cannot be run, 127 if there is none such. What other processes write to the pipe after its end is not waited
 /// for. Settings that are not given are those of the environment (LOGROTOR_MAX_SIZE and so on), or else the defaults.
 #[derive(Args)]
@@ -77,12 +78,12 @@ impl Run {
                     .run();
             program.wait()?;
             let Some((beside, tells)) = beside else { return pumped };
-            // It reads what is there, and ends.
-            let told = std::io::Write::write_all(&mut &tells, b"x").map_err(pipe_failed);
+            // It reads what is there, and ends, if it has not ended already.
+            let _ = std::io::Write::write_all(&mut &tells, b"x");
             let second = beside.join().unwrap_or_else(|_| {
                 Err(Failure::Failed("the log of standard error was not finished".to_owned()))
             });
-            told.and(pumped).and(second)
+            pumped.and(second)
         });
         if let Err(Failure::Failed(why) | Failure::Usage(why)) = pumped {
             say(why);
