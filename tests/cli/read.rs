@@ -170,6 +170,39 @@ fn no_log_is_refused_and_none_is_made() {
     assert_eq!(dir.names(), [""; 0]);
 }
 
+// On Windows there is one zone, that of the system.
+#[cfg(unix)]
+#[test]
+fn hour_that_the_clock_shows_twice_is_wholly_within_and_one_that_it_skips_is_the_next() {
+    const ZONE: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
+    let dir = Dir::new();
+    // The clock goes back from 03:00 to 02:00 at 01:00 UTC.
+    let records: Vec<_> = ["00:10", "00:40", "01:10", "01:40", "02:10"]
+        .map(|time| format!("2026-10-25T{time}:00Z"))
+        .into();
+    std::fs::write(dir.log(), records.join("\n") + "\n").unwrap();
+    let printed = |arg: &str| -> Vec<String> {
+        let output = dir.command("cat", [arg]).env("TZ", ZONE).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        text(&output.stdout).lines().map(str::to_owned).collect()
+    };
+    assert_eq!(printed("--from=2026-10-25 02:30"), records[1..]);
+    assert_eq!(printed("--until=2026-10-25 02:30"), records[..3]);
+    // This it shows once.
+    assert_eq!(printed("--from=2026-10-25 03:00"), records[4..]);
+    assert_eq!(printed("--until=2026-10-25 03:00"), records[..4]);
+    std::fs::write(dir.log(), "2026-03-29T00:59:00Z\n2026-03-29T01:30:00Z\n").unwrap();
+    assert_eq!(printed("--from=2026-03-29 02:30"), ["2026-03-29T01:30:00Z"]);
+}
+
+#[test]
+fn range_that_ends_before_it_begins_is_refused() {
+    let dir = log_of_numbers(Compression::None);
+    let output = dir.run("cat", ["--from", "2026-10-26", "--until", "2026-10-25"]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    assert!(text(&output.stderr).contains("--from is after --until"), "{output:?}");
+}
+
 #[cfg(unix)]
 #[test]
 fn reader_that_leaves_ends_it_without_a_word() {

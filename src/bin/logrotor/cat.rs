@@ -26,10 +26,10 @@ pub(crate) struct Cat {
     ///
     /// Segments that were finished before are left out. So are records that begin with an earlier time in
     /// the form of RFC 3339, with the lines after them that have none.
-    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    #[arg(long, value_name = "TIME", value_parser = when::from)]
     from: Option<SystemTime>,
     /// Print what was written up to this time
-    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    #[arg(long, value_name = "TIME", value_parser = when::until)]
     until: Option<SystemTime>,
     /// Print the newest record first
     #[arg(long)]
@@ -70,6 +70,9 @@ struct Select {
 
 impl Cat {
     pub(crate) fn run(self) -> Ending {
+        if self.from.zip(self.until).is_some_and(|(from, until)| from > until) {
+            return Err(Failure::usage("--from is after --until; use an earlier --from"));
+        }
         let mut builder = LogReader::builder(&self.log);
         builder = self.from.into_iter().fold(builder, Builder::from);
         builder = self.until.into_iter().fold(builder, Builder::until);

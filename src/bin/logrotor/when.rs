@@ -1,15 +1,28 @@
 //! Times as they are given on the command line, and as they stand at the beginning of records.
 
-use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, TimeZone};
+use chrono::{DateTime, Local, MappedLocalTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
 use std::time::SystemTime;
 
-/// A time: RFC 3339, a date or a date and a time of the local calendar, or a span ago.
-pub(crate) fn parse(text: &str) -> Result<SystemTime, String> {
+/// The beginning of a range of time: RFC 3339, a date or a date and a time of the local calendar, or a span ago.
+/// Of two times of which the local clock shows the same in autumn, the earlier one.
+pub(crate) fn from(text: &str) -> Result<SystemTime, String> {
+    parse(text, Iterator::min)
+}
+
+/// The end of a range of time. Of two times of which the local clock shows the same, the later one.
+pub(crate) fn until(text: &str) -> Result<SystemTime, String> {
+    parse(text, Iterator::max)
+}
+
+type Times = std::vec::IntoIter<DateTime<Local>>;
+type Choice = fn(Times) -> Option<DateTime<Local>>;
+
+fn parse(text: &str, choice: Choice) -> Result<SystemTime, String> {
     let text = text.trim();
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.into());
     }
-    if let Some(time) = local(text) {
+    if let Some(time) = local(text, choice) {
         return Ok(time);
     }
     let span = humantime::parse_duration(text.trim_end_matches("ago").trim_end()).map_err(|_| {
@@ -19,16 +32,32 @@ pub(crate) fn parse(text: &str) -> Result<SystemTime, String> {
     SystemTime::now().checked_sub(span).ok_or_else(|| "that is too long ago".to_owned())
 }
 
-fn local(text: &str) -> Option<SystemTime> {
+fn local(text: &str, choice: Choice) -> Option<SystemTime> {
+    const LONGEST_GAP_HOURS: i64 = 25;
     let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
     let with_time = |form| NaiveDateTime::parse_from_str(text, form).ok();
-    let time = day()
+    let reading = day()
         .or_else(|| with_time("%Y-%m-%d %H:%M"))
-        .or_else(|| with_time("%Y-%m-%d %H:%M:%S%.f"))?;
-    // A time that the clock skips in spring is taken for the one an hour later.
-    let found = Local.from_local_datetime(&time).earliest();
-    let later = || Local.from_local_datetime(&(time + chrono::TimeDelta::hours(1))).earliest();
-    Some(found.or_else(later)?.into())
+        .or_else(|| with_time("%Y-%m-%d %H:%M:%S%.f"))
+        .or_else(|| with_time("%Y-%m-%dT%H:%M:%S%.f"))?;
+    // A time that the clock skips in spring is taken for the one an hour later; some zones have skipped a day.
+    let shown = (0..LONGEST_GAP_HOURS)
+        .find_map(|hours| choice(that_show(reading.checked_add_signed(TimeDelta::hours(hours))?)));
+    Some(shown?.into())
+}
+
+/// The times at which the local clock shows this.
+fn that_show(reading: NaiveDateTime) -> Times {
+    let found = match Local.from_local_datetime(&reading) {
+        MappedLocalTime::None => vec![],
+        MappedLocalTime::Single(time) => vec![time],
+        MappedLocalTime::Ambiguous(one, other) => vec![one, other],
+    };
+    // The end of a repeated hour is given as if it were a part of it.
+    let shows = |time: &DateTime<Local>| {
+        Local.from_utc_datetime(&time.naive_utc()).naive_local() == reading
+    };
+    found.into_iter().filter(shows).collect::<Vec<_>>().into_iter()
 }
 
 /// The time at the beginning of a record, if it has one there in the form of RFC 3339.
@@ -53,18 +82,19 @@ mod tests {
     #[test]
     fn each_form_is_read() {
         let at = UNIX_EPOCH + Duration::from_secs(1_763_683_021);
-        assert_eq!(parse("2025-11-20T23:57:01Z"), Ok(at));
-        assert_eq!(parse("2025-11-21T00:57:01+01:00"), Ok(at));
-        let midnight = parse("2025-11-20").unwrap();
-        assert_eq!(parse("2025-11-20 00:01"), Ok(midnight + Duration::from_secs(60)));
-        assert_eq!(parse("2025-11-20 00:00:01.5"), Ok(midnight + Duration::from_millis(1500)));
+        assert_eq!(from("2025-11-20T23:57:01Z"), Ok(at));
+        assert_eq!(from("2025-11-21T00:57:01+01:00"), Ok(at));
+        let midnight = from("2025-11-20").unwrap();
+        assert_eq!(from("2025-11-20 00:01"), Ok(midnight + Duration::from_secs(60)));
+        assert_eq!(from("2025-11-20T00:01:00"), until("2025-11-20 00:01"));
+        assert_eq!(from("2025-11-20 00:00:01.5"), Ok(midnight + Duration::from_millis(1500)));
         for ago in ["2h", "2 hours ago"] {
-            let then = parse(ago).unwrap();
+            let then = from(ago).unwrap();
             let span = SystemTime::now().duration_since(then).unwrap();
             assert!((7200..7260).contains(&span.as_secs()), "{span:?}");
         }
         for wrong in ["", "yesterday", "2025-13-01", "12:00"] {
-            assert!(parse(wrong).unwrap_err().contains("2026-11-20T23:57:01Z"), "{wrong}");
+            assert!(from(wrong).unwrap_err().contains("2026-11-20T23:57:01Z"), "{wrong}");
         }
     }
 
