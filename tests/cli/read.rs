@@ -223,6 +223,23 @@ fn reader_that_leaves_ends_it_without_a_word() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn tail_that_follows_ends_when_its_reader_leaves_though_nothing_is_written() {
+    use std::io::Read;
+    use std::os::unix::process::ExitStatusExt;
+    let dir = Dir::new();
+    writeln!(dir.writer(), "one").unwrap();
+    let mut command = dir.command("tail", ["-F"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    output.read_exact(&mut [0; 4]).unwrap();
+    drop(output);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.signal(), Some(13), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
 /// Ends a process that does not end by itself, however the test ends.
 struct Follower(Child);
 

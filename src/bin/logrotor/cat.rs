@@ -13,6 +13,8 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 /// Print a log's records, oldest first, across its backups
@@ -100,7 +102,20 @@ impl Tail {
         }
         let mut print = Print::new(&self.select, (None, None))?;
         print.is_live = self.follow;
-        print.all(&mut builder.open()?)
+        let mut reader = builder.open()?;
+        let is_left_alone = Arc::new(AtomicBool::new(false));
+        if self.follow {
+            let (stopper, left) = (reader.stopper(), Arc::clone(&is_left_alone));
+            // It ends with the process.
+            std::thread::spawn(move || {
+                if look::is_left_alone() {
+                    left.store(true, Ordering::Relaxed);
+                    stopper.stop();
+                }
+            });
+        }
+        let ending = print.all(&mut reader);
+        if is_left_alone.load(Ordering::Relaxed) { Err(Failure::ClosedPipe) } else { ending }
     }
 }
 

@@ -40,8 +40,8 @@ enum Verb {
 }
 
 const EXIT_STATUS: &str = "\
-Exit status: 0 if all went well; 1 if something failed, or was found damaged; 2 if the command line was not
-understood. Messages go to standard error.";
+Exit status: 0 if all went well; 1 if something failed, was found damaged, or was not found; 2 if the command \
+line was not understood. Messages go to standard error.";
 
 impl Cli {
     pub(crate) fn run(self) -> Ending {

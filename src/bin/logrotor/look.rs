@@ -53,6 +53,27 @@ pub(crate) fn out() -> Out {
     BufWriter::with_capacity(64 * 1024, io::stdout().lock())
 }
 
+/// Waits until whoever reads standard output has gone. `false` if that cannot be told.
+#[cfg(unix)]
+pub(crate) fn is_left_alone() -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::io::Errno;
+    let stdout = io::stdout();
+    loop {
+        let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+        match poll(&mut watched, None) {
+            Ok(_) => return watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP),
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_left_alone() -> bool {
+    false
+}
+
 /// Prints one JSON document.
 pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
     let mut out = out();

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 ///
 /// A stray is a file with a name like a backup's that is none: it is neither read nor removed. A leftover is
 /// what a killed process has left; the next writer clears it up. If there is any of these, or damage, the
-/// exit status is 1. Nothing is changed.
+/// exit status is 1. Nothing is changed. A backup that a live writer removes before it is read counts as damage.
 #[derive(Args)]
 pub(crate) struct Verify {
     /// The log, as its writers name it
