@@ -83,6 +83,43 @@ fn program_that_leaves_another_with_the_pipe_is_not_waited_for() {
 }
 
 #[test]
+fn copies_of_two_outputs_do_not_mix_their_lines() {
+    let dir = Dir::new();
+    let long = "x".repeat(10_000);
+    let script = format!("for i in 1 2 3 4 5 6 7 8 9; do echo o{long}; echo e{long} >&2; done");
+    let output = run(&dir, &["--tee", "--stderr", "err.log"], &script);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let copied = text(&output.stdout);
+    for (name, line) in [("app.log", format!("o{long}")), ("err.log", format!("e{long}"))] {
+        assert!(read(&dir, name).lines().all(|found| found == line));
+        assert_eq!(copied.lines().filter(|found| *found == line).count(), 9);
+    }
+}
+
+#[test]
+fn signals_are_passed_on_though_nobody_reads_the_copy() {
+    for options in [&["--tee"][..], &["--tee", "--stderr", "err.log"]] {
+        let dir = Dir::new();
+        let script = "trap 'echo > told; exit 5' TERM; seq 1 20000; seq 1 20000 >&2; echo > ready
+            while :; do sleep 0.01; done";
+        let mut command = shell(&dir, options, script);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        eventually("it is ready", || dir.file("ready").exists());
+        signal(&child, Signal::TERM);
+        eventually("it is told", || dir.file("told").exists());
+        // Whoever waits for the copy to be read can be told not to.
+        eventually("it ends", || {
+            signal(&child, Signal::TERM);
+            child.try_wait().unwrap().is_some()
+        });
+        assert_eq!(child.wait().unwrap().code(), Some(5));
+        let numbers: String = (1..=20_000).map(|number| format!("{number}\n")).collect();
+        let log = read(&dir, "app.log") + &read(&dir, "err.log");
+        assert!(log == numbers.repeat(2), "{}", log.len());
+    }
+}
+
+#[test]
 fn all_that_a_fast_program_says_is_there() {
     let dir = Dir::new();
     let output = run(&dir, &["--max-size", "100kB", "--number"], "seq 1 200000");

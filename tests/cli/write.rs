@@ -285,6 +285,24 @@ fn lines_are_copied_and_begin_with_the_time_on_request() {
 }
 
 #[test]
+fn terminated_it_ends_though_nobody_reads_its_copy_and_the_log_has_all() {
+    for grace in ["0s", "100ms"] {
+        let dir = Dir::new();
+        let mut writer = Writer::start(&dir, ["--tee", "--grace", grace]);
+        let lines: Vec<_> = (0..20_000).map(|number| format!("line {number:06}")).collect();
+        writer.send(&(lines.join("\n") + "\n"));
+        eventually("it reads", || !active(&dir).is_empty());
+        writer.signal(Signal::TERM);
+        let input = writer.input.take();
+        let (status, copied, said) = writer.wait();
+        drop(input);
+        assert_eq!(status, Some(0), "{said}");
+        assert!(said.contains("standard output: it takes no more; copying no more"), "{said}");
+        assert!(all(&dir) == lines && (lines.join("\n") + "\n").starts_with(&copied));
+    }
+}
+
+#[test]
 fn policy_is_obeyed_and_stands_alone() {
     let dir = Dir::new();
     let mut config = logrotor::Config::default();

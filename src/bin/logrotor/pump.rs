@@ -8,10 +8,12 @@ use chrono::{SecondsFormat, Utc};
 use logrotor::RotatingFileWriter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::pipe::PIPE_BUF;
 use signal_hook::consts::SIGCHLD;
-use std::io::{self, IsTerminal, Read, Write as _};
-use std::os::fd::OwnedFd;
+use std::io::{self, IsTerminal, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// The longest line that is written as one record, without its line break.
@@ -75,6 +77,8 @@ pub(crate) struct Pump<'a> {
     ending: Ending,
     /// Whether all of the input was read.
     is_read: bool,
+    /// Whether a signal has asked for the end, so that nobody is waited for any more.
+    is_hurried: bool,
     /// How many lines were split.
     split: u64,
     /// Whether what is in the buffer goes on with such a line.
@@ -90,7 +94,7 @@ pub(crate) struct Pump<'a> {
 /// What there was to wait for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ready {
-    Input,
+    Pipe,
     Signal,
     Nothing,
 }
@@ -107,7 +111,7 @@ impl<'a> Pump<'a> {
         #[cfg(target_os = "linux")]
         let _ = rustix::pipe::fcntl_setpipe_size(&input, LONGEST);
         let buffer = vec![0; CAPACITY];
-        let (grace, filled, is_read, split, is_mid_line) = Default::default();
+        let (grace, filled, is_read, is_hurried, split, is_mid_line) = Default::default();
         let (buffered, dropped, unsynced, failing) = Default::default();
         Self {
             log,
@@ -121,6 +125,7 @@ impl<'a> Pump<'a> {
             filled,
             ending: Ending::Not,
             is_read,
+            is_hurried,
             split,
             is_mid_line,
             buffered,
@@ -150,7 +155,7 @@ impl<'a> Pump<'a> {
     /// Passes signals on to a program that goes on without its output.
     fn attend(&mut self) {
         while self.source.as_mut().is_some_and(|source| !source.has_ended()) {
-            match self.wait(None, false) {
+            match self.wait(None, None) {
                 Ok(_) => self.obey(),
                 Err(_) => return,
             }
@@ -160,11 +165,12 @@ impl<'a> Pump<'a> {
     /// Until the input ends, or a signal has asked for it.
     fn pump(&mut self) -> Result<(), Failure> {
         while self.wants_more() {
-            match self.wait(self.patience(), true)? {
+            let ready = self.wait(self.patience(), Some((self.input.as_fd(), PollFlags::IN)));
+            match ready.map_err(input_failed)? {
                 Ready::Signal => self.obey(),
-                Ready::Input if self.read()? => self.write_lines(),
+                Ready::Pipe if self.read()? => self.write_lines(),
                 Ready::Nothing if self.is_in_grace() => {}
-                Ready::Input | Ready::Nothing => return Ok(()),
+                Ready::Pipe | Ready::Nothing => return Ok(()),
             }
         }
         Ok(())
@@ -203,17 +209,19 @@ impl<'a> Pump<'a> {
                     "standard input has not ended within {grace}; what comes now is not read"
                 ));
             }
-            self.end_soon();
+            self.hurry();
         }
     }
 
-    /// Waits for input or a signal; signals go first.
-    fn wait(&self, patience: Option<Duration>, with_input: bool) -> Result<Ready, Failure> {
+    /// Waits for a signal, and for what comes from a pipe or goes into it; signals go first.
+    fn wait(
+        &self,
+        patience: Option<Duration>,
+        pipe: Option<(BorrowedFd<'_>, PollFlags)>,
+    ) -> io::Result<Ready> {
         let mut ready: Vec<_> =
             self.signals.iter().map(|(_, signal)| PollFd::new(signal, PollFlags::IN)).collect();
-        if with_input {
-            ready.push(PollFd::new(&self.input, PollFlags::IN));
-        }
+        ready.extend(pipe.map(|(pipe, what)| PollFd::from_borrowed_fd(pipe, what)));
         let patience = patience.map(|patience| Timespec {
             tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: patience.subsec_nanos().into(),
@@ -221,12 +229,12 @@ impl<'a> Pump<'a> {
         match poll(&mut ready, patience.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Ready::Signal),
-            Err(error) => return Err(Failure::Failed(format!("standard input: {error}"))),
+            Err(error) => return Err(error.into()),
         }
         let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
         Ok(match ready.iter().position(is_ready) {
             Some(at) if at < self.signals.len() => Ready::Signal,
-            Some(_) => Ready::Input,
+            Some(_) => Ready::Pipe,
             None => Ready::Nothing,
         })
     }
@@ -244,9 +252,7 @@ impl<'a> Pump<'a> {
                     Ok(())
                 }
                 Asked::Forward(signal) => {
-                    if let Some(source) = &mut self.source {
-                        source.forward(signal);
-                    }
+                    self.forward(signal);
                     Ok(())
                 }
                 Asked::Look => {
@@ -264,6 +270,16 @@ impl<'a> Pump<'a> {
         }
     }
 
+    fn forward(&mut self, signal: i32) {
+        let Some(source) = &mut self.source else {
+            // The other of two outputs of the program.
+            self.is_hurried = matches!(self.ending, Ending::Last { .. });
+            return;
+        };
+        self.is_hurried = source.has_ended();
+        source.forward(signal);
+    }
+
     fn finish(&mut self) {
         // Who types the lines waits for the end.
         let is_patient = !self.grace.is_zero() && !self.input.is_terminal();
@@ -271,9 +287,14 @@ impl<'a> Pump<'a> {
             Ending::Not if is_patient => {
                 self.ending = Ending::Grace { until: Instant::now().checked_add(self.grace) };
             }
-            Ending::Not | Ending::Grace { .. } => self.end_soon(),
+            Ending::Not | Ending::Grace { .. } => self.hurry(),
             Ending::Last { .. } => {}
         }
+    }
+
+    fn hurry(&mut self) {
+        self.is_hurried = true;
+        self.end_soon();
     }
 
     fn end_soon(&mut self) {
@@ -304,7 +325,7 @@ impl<'a> Pump<'a> {
                 Ok(true)
             }
             Err(Errno::INTR | Errno::AGAIN) => Ok(true),
-            Err(error) => Err(Failure::Failed(format!("standard input: {error}"))),
+            Err(error) => Err(input_failed(error.into())),
         }
     }
 
@@ -337,13 +358,63 @@ impl<'a> Pump<'a> {
     fn write(&mut self, lines: &[u8]) {
         let stamped = self.manner.timestamp.then(|| stamped(lines));
         let lines = stamped.as_deref().unwrap_or(lines);
+        self.append(lines);
         if self.manner.tee {
-            if let Err(error) = io::stdout().write_all(lines) {
+            if let Err(error) = self.copy(lines) {
                 say(format!("standard output: {error}; copying no more"));
                 self.manner.tee = false;
             }
         }
-        self.append(lines);
+    }
+
+    /// Writes lines to standard output, and heeds signals while that takes none.
+    fn copy(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        // The lines of two outputs are not mixed up.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = loop {
+            match TURN.try_lock() {
+                Ok(turn) => break turn,
+                Err(_) => self.may_copy(Some(AGAIN), None)?,
+            };
+        };
+        let stdout = io::stdout();
+        while !lines.is_empty() {
+            let goes_into = Some((stdout.as_fd(), PollFlags::OUT));
+            while !self.may_copy(self.patience_to_copy(), goes_into)? {}
+            // So much it takes at once.
+            let piece = &lines[..lines.len().min(PIPE_BUF)];
+            match rustix::io::write(&stdout, piece) {
+                Ok(taken) => lines = &lines[taken..],
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+    /// How long to wait for whoever reads the copy: as long as it takes, unless it is time to end.
+    fn patience_to_copy(&self) -> Option<Duration> {
+        match self.ending {
+            Ending::Last { until, .. } if self.is_hurried => Some(left(until)),
+            Ending::Grace { until } => until.map(|until| left(until).min(LONGEST_WAIT)),
+            _ => None,
+        }
+    }
+
+    /// Waits until there is room in standard output, or something else has to be seen to.
+    fn may_copy(
+        &mut self,
+        patience: Option<Duration>,
+        stdout: Option<(BorrowedFd<'_>, PollFlags)>,
+    ) -> io::Result<bool> {
+        let ready = self.wait(patience, stdout)?;
+        if ready == Ready::Signal {
+            self.obey();
+        }
+        if ready == Ready::Nothing && self.is_hurried {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it takes no more"));
+        }
+        self.end_grace();
+        Ok(ready == Ready::Pipe)
     }
 
     fn append(&mut self, mut lines: &[u8]) {
@@ -400,7 +471,7 @@ impl<'a> Pump<'a> {
     /// Waits before it is tried again.
     fn hold(&mut self, error: &io::Error) {
         self.tell(error, "waiting until it can be written");
-        if self.wait(Some(AGAIN), false).is_ok_and(|ready| ready == Ready::Signal) {
+        if self.wait(Some(AGAIN), None).is_ok_and(|ready| ready == Ready::Signal) {
             self.obey();
         }
         self.end_grace();
@@ -464,6 +535,11 @@ fn told_of(signal: i32) -> io::Result<UnixStream> {
     told.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(signal, tells)?;
     Ok(told)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is a step of `map_err`")]
+fn input_failed(error: io::Error) -> Failure {
+    Failure::Failed(format!("standard input: {error}"))
 }
 
 /// How long it is until then.

@@ -45,6 +45,7 @@ impl Run {
         let log = self.settings.open(&self.log)?;
         let second = self.stderr.as_ref().map(|path| self.settings.open(path)).transpose()?;
         let mut signals = listen(&signals())?;
+        let mut beside_signals = listen(&passed_on())?;
         let (output, to_output) = pipe()?;
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]);
@@ -69,7 +70,8 @@ impl Run {
             let beside = second.zip(errors).map(|(log, errors)| -> Result<_, Failure> {
                 let (told, tells) = UnixStream::pair().map_err(pipe_failed)?;
                 told.set_nonblocking(true).map_err(pipe_failed)?;
-                let ask = vec![(Asked::End, told)];
+                let mut ask = vec![(Asked::End, told)];
+                ask.append(&mut beside_signals);
                 Ok((scope.spawn(move || Pump::new(log, manner, errors, ask, None).run()), tells))
             });
             let beside = beside.transpose()?;
@@ -99,15 +101,18 @@ impl Run {
 
 /// Those that are passed on, and that of the program's end.
 fn signals() -> Vec<(i32, Asked)> {
-    let mut passed_on = vec![SIGTERM, SIGHUP, SIGUSR1, SIGUSR2];
+    let ours = if std::io::stdin().is_terminal() { [SIGINT, SIGQUIT].as_slice() } else { &[] };
+    let looks = ours.iter().chain(&[SIGCHLD]).map(|signal| (*signal, Asked::Look));
+    passed_on().into_iter().chain(looks).collect()
+}
+
+fn passed_on() -> Vec<(i32, Asked)> {
+    let mut signals = vec![SIGTERM, SIGHUP, SIGUSR1, SIGUSR2];
     // From a terminal they go to all that run there, the program among them.
     if !std::io::stdin().is_terminal() {
-        passed_on.extend([SIGINT, SIGQUIT]);
+        signals.extend([SIGINT, SIGQUIT]);
     }
-    let ours = if std::io::stdin().is_terminal() { [SIGINT, SIGQUIT].as_slice() } else { &[] };
-    let passed_on = passed_on.into_iter().map(|signal| (signal, Asked::Forward(signal)));
-    let looks = ours.iter().chain(&[SIGCHLD]).map(|signal| (*signal, Asked::Look));
-    passed_on.chain(looks).collect()
+    signals.into_iter().map(|signal| (signal, Asked::Forward(signal))).collect()
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
