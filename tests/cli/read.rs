@@ -122,6 +122,23 @@ fn tail_prints_the_last_records_of_several_segments() {
 }
 
 #[test]
+fn line_that_its_segment_leaves_unfinished_is_not_glued_to_the_next() {
+    let dir = Dir::new();
+    std::fs::write(dir.file("app.log.2"), "one\ntorn").unwrap();
+    std::fs::write(dir.file("app.log.1"), "two\n").unwrap();
+    let hole = [b"three".as_slice(), &[0; 64], b"four"].concat();
+    std::fs::write(dir.log(), hole).unwrap();
+    assert_eq!(text(&dir.run("cat", []).stdout), "one\ntorn\ntwo\nthree\nfour");
+    assert_eq!(text(&dir.run("cat", ["--grep", ""]).stdout), "one\ntorn\ntwo\nthree\nfour\n");
+    std::fs::write(dir.log(), "three").unwrap();
+    assert_eq!(dir.ok("tail", ["-n", "3"]), "torn\ntwo\nthree");
+    // A long line comes in several pieces.
+    let long = "x".repeat(1_000_000);
+    std::fs::write(dir.log(), &long).unwrap();
+    assert!(dir.ok("tail", ["-n", "1"]) == long);
+}
+
+#[test]
 fn json_has_a_record_with_its_place_on_each_line() {
     let dir = log_of_numbers(Compression::Gzip);
     let last = dir.ok("tail", ["-n", "1", "--json"]);

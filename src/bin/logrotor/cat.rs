@@ -193,20 +193,31 @@ impl Print {
         Ok(if self.any_damage || nothing { Exit::Found } else { Exit::Success })
     }
 
-    /// The log as it is, byte for byte.
+    /// The log as it is, byte for byte, but that a line which its segment leaves unfinished is ended before the next.
     fn bytes(&mut self, reader: &mut LogReader) -> Result<(), Failure> {
+        let (mut segment, mut end, mut is_mid_line) = (PathBuf::new(), 0, false);
         loop {
-            let len = match reader.fill_buf() {
+            match reader.fill_buf() {
                 Ok([]) => return Ok(()),
-                Ok(bytes) => {
-                    self.out.write_all(bytes)?;
-                    bytes.len()
-                }
+                Ok(_) => {}
                 Err(damage) => {
                     self.damaged(damage)?;
                     continue;
                 }
-            };
+            }
+            let (there, begin) = reader.position();
+            if is_mid_line && (begin != end || there != segment) {
+                self.out.write_all(b"\n")?;
+            }
+            if there != segment {
+                there.clone_into(&mut segment);
+            }
+            // These are there.
+            let bytes = reader.fill_buf().unwrap_or_default();
+            self.out.write_all(bytes)?;
+            is_mid_line = bytes.last() != Some(&b'\n');
+            let len = bytes.len();
+            end = begin + len as u64;
             reader.consume(len);
             self.advance(reader)?;
         }
