@@ -125,3 +125,26 @@ fn backup_that_may_not_be_read_is_found() {
     }
     assert_eq!(damage(&dir).0, "unreadable");
 }
+
+/// Whoever runs the tests: the disk refuses one read after another.
+#[cfg(feature = "fault")]
+#[test]
+fn backup_that_cannot_be_read_is_found_and_the_rest_is_read() {
+    let dir = log_of_numbers(Compression::None);
+    let mut unreadable = 0;
+    // A verify has fewer reads than this; the first is of `/proc/locks`.
+    for number in 1..20 {
+        let mut command = dir.command("verify", ["--json"]);
+        let output = command.env("LOGROTOR_FAULT", format!("{number}/read:errno=5")).output();
+        let output = output.unwrap();
+        if output.status.success() {
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(found["damages"][0]["kind"], "unreadable", "{found}");
+        assert!(found["bytes"].as_u64().unwrap() > 9000, "{found}");
+        unreadable += 1;
+    }
+    assert!(unreadable > 3, "{unreadable}");
+}
