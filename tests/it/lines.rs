@@ -110,7 +110,7 @@ fn lines_that_each_must_be_on_the_disk_share_a_sync() {
 fn lines_of_several_processes_are_whole_and_in_order() {
     let dir = Dir::new();
     let job = Job::new("write", &dir.log()).with("max_size", 20_000).with("lines", 1);
-    let job = job.with("count", 20_000).with("lock_ms", 60_000);
+    let job = job.with("count", 20_000);
     let mut all: Vec<_> = (0..3).map(|id| job.clone().with("worker", id).spawn()).collect();
     all.iter_mut().for_each(|worker| worker.expect("ready"));
     all.iter_mut().for_each(|worker| worker.tell("go"));

@@ -47,8 +47,7 @@ impl Cell {
     fn job(&self, log: &Path) -> Job {
         // What is asked here is what becomes of the records, not how soon ten workers that do nothing but
         // rotate get at the lock.
-        let mut job =
-            Job::new("write", log).with("max_size", self.max_size).with("lock_ms", 60_000);
+        let mut job = Job::new("write", log).with("max_size", self.max_size);
         if self.gzip {
             job = job.with("gzip", 1);
         }
@@ -169,7 +168,7 @@ fn segment_exceeds_max_size_by_about_one_record_per_worker_at_most() {
     // What a worker that was alone for long may write before it asks for the size again.
     let unasked = 4096.min(MAX_SIZE / 16);
     let dir = Dir::new();
-    let job = Job::new("write", &dir.log()).with("max_size", MAX_SIZE).with("lock_ms", 60_000);
+    let job = Job::new("write", &dir.log()).with("max_size", MAX_SIZE);
     run(&job, WORKERS, 2_000);
     let most = dir.backups().iter().map(|name| dir.read(name).len()).max().unwrap();
     assert!(most <= MAX_SIZE + WORKERS * (longest + unasked), "{most}");

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 const COUNT: usize = 2_000;
 
 fn job(dir: &Dir) -> Job {
-    Job::new("write", &dir.log()).with("count", COUNT).with("lock_ms", 60_000)
+    Job::new("write", &dir.log()).with("count", COUNT)
 }
 
 /// Has each job's worker write its records, all at once, and returns how often each has rotated.

@@ -551,9 +551,10 @@ fn child() {
     }
 }
 
-/// Opens the log, says `ready`, waits for a line, writes `count` records, and closes.
+/// Opens the log, says `ready`, waits for a line, writes `count` records, and closes. However busy the machine, it
+/// waits for the others' rotations to end.
 fn write_on_command(job: &Job) {
-    let mut log = job.builder().build().unwrap();
+    let mut log = job.builder().lock_timeout(Duration::from_secs(60)).build().unwrap();
     say("ready");
     listen();
     let worker = job.number("worker");

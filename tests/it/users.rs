@@ -47,7 +47,7 @@ fn users_of_one_group_share_a_log_whatever_their_umasks() {
         // The bit has all files belong to the group.
         let dir = dir(0o2770, ANNA, GROUP);
         let job = Job::new("write", &dir.log()).with("count", COUNT).with("max_size", 5000);
-        let job = job.with("mode", "660").with("gzip", 1).with("lock_ms", 60_000);
+        let job = job.with("mode", "660").with("gzip", 1);
         let job = if numbered { job.with("numbered", 1) } else { job };
         let start = |id: usize| {
             let job = job.clone().with("worker", id).with("umask", umasks[id % 2]);
