@@ -283,6 +283,24 @@ impl Builder {
         Self { path: path.into(), config, callbacks: Callbacks::default() }
     }
 
+    /// Takes all settings that are plain data from `config`, in place of those set before.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::{Config, RotatingFileWriter};
+    /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+    /// let config = Config::default();
+    /// let log = RotatingFileWriter::builder(dir.path().join("app.log"))
+    ///     .config(config)
+    ///     .observer(|event| eprintln!("{event:?}"))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
     setters! {
         /// Sets [`Config::max_size`], in bytes.
         max_size: u64 => max_size = max_size;

@@ -353,3 +353,27 @@ fn lines_that_the_log_does_not_take_are_dropped_and_counted() {
     let said = text(&output.stderr);
     assert!(said.contains(&format!("{} lines were dropped", 30 - kept)), "{said}");
 }
+
+#[cfg(feature = "fault")]
+#[test]
+fn rotation_that_fails_costs_no_line_and_is_told_once_while_it_writes_on() {
+    let dir = Dir::new();
+    let mut command = dir.command("write", ["--max-size", "100"]);
+    // Until there is a log, and when there is no fault any more, it may.
+    command.env("LOGROTOR_FAULT", "2+/rename:errno=13");
+    command.env("LOGROTOR_FAULT_UNTIL", dir.file("over"));
+    let mut writer = Writer::spawn(command);
+    let lines: Vec<_> = (0..2000).map(|number| format!("line {number:04}")).collect();
+    let (first, second) = lines.split_at(1000);
+    writer.send(&(first.join("\n") + "\n"));
+    let mut said = BufReader::new(writer.child.stderr.take().unwrap()).lines();
+    let told = said.next().unwrap().unwrap();
+    assert!(told.contains("failed to rename") && told.contains("Permission denied"), "{told}");
+    eventually("it writes on", || all(&dir) == first);
+    std::fs::write(dir.file("over"), "").unwrap();
+    writer.send(&(second.join("\n") + "\n"));
+    drop(writer.input.take());
+    assert_eq!(said.map(Result::unwrap).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(writer.child.wait().unwrap().code(), Some(0));
+    assert_eq!(all(&dir), lines);
+}

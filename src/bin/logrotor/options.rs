@@ -3,8 +3,10 @@
 use crate::exit::Failure;
 use crate::report::say;
 use clap::{ArgGroup, Args, ValueEnum};
-use logrotor::{Compression, Config, Delivery, Durability, Naming, RotatingFileWriter};
+use logrotor::{Compression, Config, Delivery, Durability, Event, Naming, RotatingFileWriter};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("settings").multiple(true).conflicts_with("policy").args([
@@ -106,6 +108,25 @@ fn network_warning(log: &RotatingFileWriter) -> Option<String> {
     ))
 }
 
+/// Says what fails in rotation and maintenance: once, until something has succeeded again.
+fn teller() -> impl Fn(&Event) + Send + Sync {
+    let told = Mutex::new(Vec::new());
+    move |event| {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Failed { error, .. } => {
+                let what = (error.kind(), error.io_error().map(io::Error::kind));
+                if !told.contains(&what) {
+                    told.push(what);
+                    say(error);
+                }
+            }
+            Event::Rotated { .. } | Event::Compressed { .. } | Event::Pruned { .. } => told.clear(),
+            _ => {}
+        }
+    }
+}
+
 /// A log, and whether it takes lines before it writes them.
 pub(crate) struct Opened {
     pub(crate) log: RotatingFileWriter,
@@ -114,18 +135,20 @@ pub(crate) struct Opened {
 
 impl Settings {
     pub(crate) fn open(&self, log: &Path) -> Result<Opened, Failure> {
-        let (log, delivery) = match &self.policy {
+        let builder = RotatingFileWriter::builder(log).observer(teller());
+        let (builder, delivery) = match &self.policy {
             Some(path) => {
                 let policy = Config::policy().open(path)?;
                 let delivery = policy.current().delivery;
-                (RotatingFileWriter::builder(log).policy(policy).build()?, delivery)
+                (builder.policy(policy), delivery)
             }
             None => {
                 let config = self.config()?;
                 let delivery = config.delivery;
-                (RotatingFileWriter::from_config(log, config)?, delivery)
+                (builder.config(config), delivery)
             }
         };
+        let log = builder.build()?;
         if let Some(warning) = network_warning(&log) {
             say(warning);
         }
