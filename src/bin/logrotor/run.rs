@@ -20,10 +20,11 @@ use std::thread::scope;
 /// Run a program, with its output to a rotated log
 ///
 /// Standard output and standard error go to one log, line by line as they come, or to two. Signals are passed on to
-/// the program, also when it has closed its output; those that are ignored from the start, as under nohup, stay so (on
-/// Linux). The exit status is the program's, 128 and the number of the signal if one has ended it, 126 if it
-/// cannot be run, 127 if there is none such. What other processes write to the pipe after its end is not waited
-/// for. Settings that are not given are those of the environment (LOGROTOR_MAX_SIZE and so on), or else the defaults.
+/// the program, also when it has closed its output; SIGINT and SIGQUIT only if standard input is no terminal, from
+/// where it gets them itself. Those that are ignored from the start, as under nohup, stay so (on Linux). The exit
+/// status is the program's, 128 and the number of the signal if one has ended it, 126 if it cannot be run, 127 if
+/// there is none such. What other processes write to the pipe after its end is not waited for. Settings that are not
+/// given are those of the environment (LOGROTOR_MAX_SIZE and so on), or else the defaults.
 #[derive(Args)]
 pub(crate) struct Run {
     /// The log

@@ -37,7 +37,8 @@ pub(crate) struct Compress {
 
 /// Remove a log's oldest backups, as limits say
 ///
-/// Without limits, those of the log's policy hold. A backup that a writer or a reader has open is left alone.
+/// Without limits, those of the log's policy hold. A backup that a writer or a reader has open is left alone. If there
+/// are backups with names by time and by number, it is about those like the newest.
 #[derive(Args)]
 #[command(group(ArgGroup::new("limit").multiple(true).args(["keep", "max_total", "max_backup_age", "min_free"])))]
 pub(crate) struct Prune {
