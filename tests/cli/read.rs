@@ -252,6 +252,7 @@ fn tail_that_follows_ends_when_its_reader_leaves_though_nothing_is_written() {
     let mut output = child.stdout.take().unwrap();
     output.read_exact(&mut [0; 4]).unwrap();
     drop(output);
+    crate::support::eventually("it ends", || child.try_wait().unwrap().is_some());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.signal(), Some(13), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
@@ -333,6 +334,17 @@ fn watched(dir: &Dir, no_color: bool) -> String {
     assert_eq!((bytes + rest.len()) as u64, std::fs::metadata(dir.log()).unwrap().len());
     shown.extend(heard.iter().flatten());
     text(&shown)
+}
+
+#[cfg(feature = "fault")]
+#[test]
+fn cat_does_not_look_at_the_whole_log_for_a_bar_that_nobody_sees() {
+    let dir = log_of_numbers(Compression::Gzip);
+    let mut command = dir.command("cat", []);
+    command.env("LOGROTOR_FAULT_COUNT", dir.file("trace"));
+    assert!(command.output().unwrap().status.success());
+    let trace = std::fs::read_to_string(dir.file("trace")).unwrap();
+    assert!(trace.contains(" open") && !trace.contains("free space"), "{trace}");
 }
 
 #[cfg(target_os = "linux")]

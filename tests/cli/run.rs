@@ -139,6 +139,7 @@ fn signals_are_passed_on_to_a_program_that_has_closed_its_output() {
         let mut child = shell(&dir, options, script).spawn().unwrap();
         eventually("it is ready", || dir.file("ready").exists());
         signal(&child, Signal::TERM);
+        eventually("it ends", || child.try_wait().unwrap().is_some());
         assert_eq!(child.wait().unwrap().code(), Some(5));
         assert_eq!(
             (read(&dir, "told"), read(&dir, "app.log")),

@@ -82,7 +82,7 @@ impl Cat {
             builder = builder.reverse();
         }
         // Nobody watches a bar beside what scrolls by.
-        let is_watched = !io::stdout().is_terminal() && !self.reverse;
+        let is_watched = io::stderr().is_terminal() && !io::stdout().is_terminal() && !self.reverse;
         let course = is_watched.then(|| Inspection::of(&self.log).ok()).flatten();
         let mut print = Print::new(&self.select, (self.from, self.until))?;
         print.is_reverse = self.reverse;
