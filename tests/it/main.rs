@@ -45,6 +45,7 @@ mod permissions;
 mod policy;
 #[cfg(feature = "policy")]
 mod policy_writer;
+mod polling;
 mod processes;
 mod promises;
 mod reader;
