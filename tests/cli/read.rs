@@ -295,6 +295,36 @@ fn tail_follows_a_thousand_rotations_and_misses_nothing() {
     assert_eq!(seen, work(0..WORKERS, RECORDS));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn tail_follows_where_the_system_does_not_tell_of_changes() {
+    let dir = Dir::new();
+    let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let without = |program: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["-Ur", "sh", "-c", script, "sh"]).args(program).current_dir(dir.file("."));
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    };
+    if !without(&["true"]).status().is_ok_and(|status| status.success()) {
+        return println!("skipped: this user may not have a namespace of its own");
+    }
+    let mut tail = without(&[env!("CARGO_BIN_EXE_logrotor"), "tail", "-F", "app.log"]);
+    let mut tail = Follower(tail.spawn().unwrap());
+    let mut printed = BufReader::new(tail.0.stdout.take().unwrap()).lines();
+    let mut log = dir.writer();
+    for number in 0..20 {
+        writeln!(log, "{number}").unwrap();
+        assert_eq!(printed.next().unwrap().unwrap(), number.to_string());
+        if number % 5 == 0 {
+            log.rotate().unwrap();
+        }
+    }
+    let opened = std::fs::read_dir(format!("/proc/{}/fd", tail.0.id())).unwrap();
+    let mut links = opened.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    assert!(!links.any(|link| link.to_string_lossy().contains("inotify")));
+}
+
 /// Reads a file of `cat`'s by and by, until a progress bar is seen; returns what the terminal showed.
 #[cfg(target_os = "linux")]
 fn watched(dir: &Dir, no_color: bool) -> String {
