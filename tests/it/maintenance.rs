@@ -417,17 +417,18 @@ fn regression_plain_backup_that_another_program_is_packing_stays() {
 #[test]
 fn inline_work_is_done_when_the_call_returns() {
     let dir = Dir::new();
-    let log = inline(&dir).compression(Compression::Gzip).max_backups(2).max_size(30);
-    let mut log = log.build().unwrap();
+    // A process of its own: one that another test starts from this one has its files open for a moment.
+    let job = Job::new("obey", &dir.log()).with("inline", 1).with("gzip", 1).with("max_size", 30);
+    let mut worker = start(&job.with("max_backups", 2));
     for seq in 0..10 {
-        writeln!(log, "record number {seq:010}").unwrap();
+        worker.write(&format!("record number {seq:010}"));
         let backups = dir.backups();
         assert!(
             backups.len() <= 2 && backups.iter().all(|name| name.ends_with(".gz")),
             "{backups:?}"
         );
     }
-    assert_eq!((log.stats().compressions, log.stats().pruned), (9, 7));
+    assert_eq!((worker.count("compressions"), worker.count("pruned")), (9, 7));
 }
 
 /// Waits until the threads of a worker that has packed a backup, or is about to, have just these names.
