@@ -5,8 +5,8 @@
 
 use crate::clock::Timestamp;
 use chrono::{
-    DateTime, Datelike, Days, Local, MappedLocalTime, NaiveDate, NaiveTime, Offset, TimeDelta,
-    TimeZone, Utc,
+    DateTime, Datelike, Days, Local, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset,
+    TimeDelta, TimeZone, Utc,
 };
 use std::time::Duration;
 
@@ -115,14 +115,25 @@ fn midnight<Z: TimeZone>(zone: &Z, day: NaiveDate, after: DateTime<Utc>) -> Opti
         std::iter::successors(Some(midnight), |reading| reading.checked_add_signed(STEP));
     readings
         .take(LONGEST_GAP_MINUTES)
-        .find_map(|reading| match zone.from_local_datetime(&reading) {
-            MappedLocalTime::None => None,
-            MappedLocalTime::Single(instant) => Some([instant.clone(), instant]),
-            MappedLocalTime::Ambiguous(first, second) => Some([first, second]),
-        })?
+        .map(|reading| that_read(zone, reading))
+        .find(|instants| !instants.is_empty())?
         .into_iter()
-        .map(|instant| instant.with_timezone(&Utc))
         .find(|instant| *instant > after)
+}
+
+/// The instants at which the local clock reads this, the earlier one first.
+fn that_read<Z: TimeZone>(zone: &Z, reading: NaiveDateTime) -> Vec<DateTime<Utc>> {
+    let found = match zone.from_local_datetime(&reading) {
+        MappedLocalTime::None => Vec::new(),
+        MappedLocalTime::Single(instant) => vec![instant],
+        MappedLocalTime::Ambiguous(first, second) => vec![first, second],
+    };
+    // chrono's `Local` gives the later one first, and takes the end of a repeated hour for a part of it.
+    let reads = |instant: &DateTime<Utc>| instant.with_timezone(zone).naive_local() == reading;
+    let mut instants: Vec<_> =
+        found.into_iter().map(|instant| instant.with_timezone(&Utc)).filter(reads).collect();
+    instants.sort_unstable();
+    instants
 }
 
 #[cfg(test)]

@@ -374,6 +374,18 @@ fn local_days_end_at_local_midnight_also_the_one_of_23_hours() {
 
 #[cfg(unix)]
 #[test]
+fn local_days_begin_at_the_first_of_two_midnights_and_not_at_one_that_never_is() {
+    const WEEK: u64 = 7 * 24 * 3600;
+    // At 05:00 UTC on 1 November, clocks in Havana go from 1 back to midnight, which was at 04:00 UTC.
+    let rotations = rotations_in("America/Havana", "daily", BEFORE_END_OF_DST + WEEK);
+    assert_eq!(rotations, [16 * 60, 41 * 60]);
+    // At 03:00 UTC on 5 April, clocks in Santiago go back to 23 when it would be midnight, which is at 04:00 UTC.
+    let rotations = rotations_in("America/Santiago", "daily", BEFORE_START_OF_DST + WEEK);
+    assert_eq!(rotations, [16 * 60, 40 * 60]);
+}
+
+#[cfg(unix)]
+#[test]
 fn hour_that_is_left_out_at_the_start_of_daylight_saving_time_is_no_period() {
     let rotations = rotations_in("Europe/Berlin", "hourly", BEFORE_START_OF_DST);
     assert_eq!(rotations, (1..48).map(|hour| hour * 60).collect::<Vec<_>>());
