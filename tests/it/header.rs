@@ -171,11 +171,12 @@ fn regression_empty_file_that_another_program_has_made_gets_the_header_once() {
 fn file_made_by_another_program_while_the_lock_is_held_goes_without_a_header_and_costs_no_record() {
     let dir = Dir::new();
     let builder = dir.writer().header(|| b"#\n".to_vec()).check_interval(Duration::ZERO);
+    let builder = builder.maintenance(Maintenance::Inline);
     let log = builder.lock_timeout(Duration::from_millis(10)).build().unwrap();
-    std::fs::rename(dir.log(), dir.file("app.log.old")).unwrap();
-    std::fs::write(dir.log(), "").unwrap();
     let lock = FileLock::open(dir.file("app.log.lock")).unwrap();
     let guard = lock.exclusive(Wait::Forever).unwrap();
+    std::fs::rename(dir.log(), dir.file("app.log.old")).unwrap();
+    std::fs::write(dir.log(), "").unwrap();
     writeln!(&log, "record").unwrap();
     assert_eq!(dir.active_lines(), ["record"]);
     assert_eq!(log.stats().failures(ErrorKind::LockTimeout), 1);
