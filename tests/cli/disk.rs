@@ -70,8 +70,8 @@ fn said(writer: &mut Writer) -> String {
     String::from_utf8(said).unwrap()
 }
 
-/// Reads what the writer says on standard error, until it says that it waits for room. With a buffer, the failure itself
-/// is told before that.
+/// Reads what the writer says on standard error, until it says that it waits for room. With a buffer, the log's thread tells
+/// the failure itself, before that or after.
 fn said_to_wait(writer: &mut Writer) {
     let first = said(writer);
     assert!(first.contains("No space left on device"), "{first}");
@@ -170,7 +170,10 @@ fn buffered_lines_wait_for_room_after_the_input_has_ended() {
     drop(writer.input.take());
     said_to_wait(&mut writer);
     disk.make_room();
-    writer.finish();
+    let (status, _, said) = writer.wait();
+    assert_eq!(status, Some(0), "{said}");
+    // Nothing more, or now what the log's thread tells.
+    assert!(said.lines().all(|line| line.contains("No space left on device")), "{said}");
     assert!(disk.whole_lines() == lines);
 }
 
