@@ -196,15 +196,16 @@ fn two_that_rotate_at_once_beside_a_writer_lose_nothing_and_end_no_empty_segment
         };
         let writer = scope.spawn(writes);
         eventually("it writes", || dir.log().exists());
-        for _ in 0..20 {
+        let rotate = || {
             let mut rotate = dir.command("rotate", []);
-            let both = [(); 2]
-                .map(|()| rotate.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-            for mut child in both {
-                assert!(child.wait().unwrap().success());
-            }
-        }
+            rotate.stdout(Stdio::null()).stderr(Stdio::piped());
+            let both = [(); 2].map(|()| rotate.spawn().unwrap());
+            both.map(|child| child.wait_with_output().unwrap())
+        };
+        let outputs: Vec<_> = (0..20).flat_map(|_| rotate()).collect();
+        // Before anything is asserted, for it is waited for.
         is_over.store(true, Ordering::Relaxed);
+        assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
         writer.join().unwrap()
     });
     let expected: String = (0..written).map(|number| format!("{number}\n")).collect();

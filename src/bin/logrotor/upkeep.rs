@@ -5,7 +5,7 @@ use crate::interrupt::Interrupt;
 use crate::look::{self, Cell, Colour, Look};
 use crate::progress::{Progress, name_of};
 use clap::{ArgGroup, Args, ValueEnum};
-use logrotor::inspect::Inspection;
+use logrotor::inspect::{Inspection, Lease};
 use logrotor::{
     Compression, Config, Delivery, Event, Maintenance, Naming, RotatingFileWriter, Segment, Stats,
     Upkeep, policy,
@@ -13,6 +13,7 @@ use logrotor::{
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Compress a log's plain backups
 ///
@@ -256,14 +257,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Rotate {
     pub(crate) fn run(self) -> Ending {
-        let seen = Inspection::of(&self.log)?;
-        let Some(active) = seen.segments.last().filter(|segment| segment.is_active()) else {
-            return Err(Failure::Failed(format!(
-                "failed to rotate `{}`: it has backups, but no active segment; its next writer makes one",
-                self.log.display()
-            )));
-        };
-        let backup = if active.bytes == 0 { None } else { self.rotate(&seen)? };
+        let (seen, bytes) = self.look()?;
+        let backup = if bytes == 0 { None } else { self.rotate(&seen)? };
         if self.look.json {
             look::print_json(
                 &json!({ "backup": backup.map(|path| path.to_string_lossy().into_owned()) }),
@@ -281,6 +276,29 @@ impl Rotate {
             ));
         }
         Ok(Exit::Success)
+    }
+
+    /// The log, and the size of its active segment. While somebody else rotates, there is none for a moment.
+    fn look(&self) -> Result<(Inspection, u64), Failure> {
+        const LOOKS: usize = 3;
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let (start, mut alone) = (Instant::now(), 0);
+        loop {
+            let seen = Inspection::of(&self.log)?;
+            if let Some(active) = seen.segments.last().filter(|segment| segment.is_active()) {
+                let bytes = active.bytes;
+                return Ok((seen, bytes));
+            }
+            let is_rotating = seen.rotating.is_some_and(|holder| holder != Lease::Free);
+            alone = if is_rotating { 0 } else { alone + 1 };
+            if alone == LOOKS || start.elapsed() > PATIENCE {
+                return Err(Failure::Failed(format!(
+                    "failed to rotate `{}`: it has backups, but no active segment; its next writer makes one",
+                    self.log.display()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn rotate(&self, seen: &Inspection) -> Result<Option<PathBuf>, Failure> {
