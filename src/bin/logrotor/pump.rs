@@ -256,7 +256,8 @@ impl<'a> Pump<'a> {
                     Ok(())
                 }
                 Asked::Look => {
-                    if self.source.as_mut().is_some_and(|source| source.has_ended()) {
+                    let is_ending = matches!(self.ending, Ending::Last { .. });
+                    if !is_ending && self.source.as_mut().is_some_and(|source| source.has_ended()) {
                         self.end_soon();
                     }
                     Ok(())
@@ -391,6 +392,7 @@ impl<'a> Pump<'a> {
         }
         Ok(())
     }
+
     /// How long to wait for whoever reads the copy: as long as it takes, unless it is time to end.
     fn patience_to_copy(&self) -> Option<Duration> {
         match self.ending {
@@ -410,7 +412,9 @@ impl<'a> Pump<'a> {
         if ready == Ready::Signal {
             self.obey();
         }
-        if ready == Ready::Nothing && self.is_hurried {
+        // Signals that come one after the other do not hold it up.
+        let is_over = self.patience_to_copy().is_some_and(|patience| patience.is_zero());
+        if self.is_hurried && (ready == Ready::Nothing || (ready == Ready::Signal && is_over)) {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "it takes no more"));
         }
         self.end_grace();
