@@ -16,9 +16,9 @@ const SEGMENTS: u64 = 8;
 const SEGMENT: u64 = 8 * 1024 * 1024;
 
 /// Makes the log; returns its segments, oldest first.
-fn log(dir: &TempDir, packing: Compression) -> (PathBuf, Vec<PathBuf>) {
+fn log(dir: &TempDir, compression: Compression) -> (PathBuf, Vec<PathBuf>) {
     let path = dir.path().join("app.log");
-    let builder = RotatingFileWriter::builder(&path).max_size(SEGMENT).compression(packing);
+    let builder = RotatingFileWriter::builder(&path).max_size(SEGMENT).compression(compression);
     let log = builder.build().unwrap();
     for number in 0..SEGMENTS * SEGMENT / 128 {
         let line = format!("{number:012} {:x<114}\n", number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
@@ -39,10 +39,10 @@ fn open(path: &Path) -> Box<dyn Read> {
 }
 
 fn reading(criterion: &mut Criterion) {
-    for packing in [Compression::None, Compression::Gzip] {
+    for compression in [Compression::None, Compression::Gzip] {
         let dir = tempfile::tempdir().unwrap();
-        let (log, segments) = log(&dir, packing);
-        let mut group = criterion.benchmark_group(format!("read 64 MiB, {packing:?}"));
+        let (log, segments) = log(&dir, compression);
+        let mut group = criterion.benchmark_group(format!("read 64 MiB, {compression:?}"));
         group.throughput(Throughput::Bytes(SEGMENTS * SEGMENT));
         group.bench_function(BenchmarkId::new("bytes", "io::copy of each file"), |bencher| {
             let copy = |path: &PathBuf| io::copy(&mut open(path), &mut io::sink()).unwrap();

@@ -7,12 +7,12 @@ pub(crate) mod units;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::maintenance::{Codec, Compression, Keeping, Maintenance, Retention};
+use crate::maintenance::{Encoding, Keeping, Maintenance, Retention};
 #[cfg(feature = "policy")]
 use crate::policy::PolicyStore;
 use crate::rotation::trigger::Trigger;
 use crate::rotation::{Header, Period, Zone};
-use crate::segment::name::Naming;
+use crate::segment::name::{Compression, Naming};
 use crate::stats::{Event, Observer};
 use crate::writer::{Delivery, Durability, RotatingFileWriter};
 use std::path::{Path, PathBuf};
@@ -193,7 +193,7 @@ impl Config {
                 return refuse("durability", &"EveryRecord", why);
             }
         }
-        Codec::choose(self.compression, self.compression_level).map(|_| ())
+        Encoding::choose(self.compression, self.compression_level).map(|_| ())
     }
 
     /// Refuses a header that leaves a segment no room for a record.
@@ -219,7 +219,7 @@ impl Config {
     pub(crate) fn keeping(&self) -> Result<Keeping> {
         Ok(Keeping {
             naming: self.naming,
-            codec: Codec::choose(self.compression, self.compression_level)?,
+            encoding: Encoding::choose(self.compression, self.compression_level)?,
             retention: Retention {
                 max_backups: self.max_backups,
                 max_total_size: self.max_total_size,

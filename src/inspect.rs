@@ -23,7 +23,7 @@
 use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::Result;
 use crate::fs::{self, Entry, EntryKind, FileId, FileLocks, LockKind, OpenFor, Unleased};
-use crate::segment::name::{Key, Name, Naming, Packing};
+use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::{Location, PATIENCE, all_backup_names, mark, size, twin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub struct SegmentInfo {
     /// Where it is.
     pub path: PathBuf,
     /// What its content is packed with.
-    pub packing: Packing,
+    pub compression: Compression,
     /// How the file is named; `None` for the active segment.
     pub naming: Option<Naming>,
     /// Its size on disk in bytes.
@@ -268,12 +268,12 @@ impl<'a> Look<'a> {
         let (mut backups, mut strangers) = (Vec::new(), BTreeSet::new());
         for name in names {
             // One that was listed plain and is gone may have been packed since.
-            let forms = match name.packing {
-                Packing::Plain => &Packing::ALL[..],
-                _ => &[name.packing],
+            let forms = match name.compression {
+                Compression::None => &Compression::ALL[..],
+                _ => &[name.compression],
             };
-            for packing in forms {
-                let name = Name { packing: *packing, ..name };
+            for compression in forms {
+                let name = Name { compression: *compression, ..name };
                 let path = location.backup_path(name);
                 match fs::stat(&path)? {
                     Some(entry) if entry.kind == EntryKind::File => backups.push((name, entry)),
@@ -354,8 +354,8 @@ impl<'a> Look<'a> {
                 continue;
             };
             let path = self.location.backup_path(name);
-            let is_twin = plain.packing == Packing::Plain
-                && twin::is_made_of(&path, name.packing, entry, older);
+            let is_twin = plain.compression == Compression::None
+                && twin::is_made_of(&path, name.compression, entry, older);
             if !is_twin {
                 // Somebody else is packing it there.
                 self.strangers.insert(path);
@@ -386,13 +386,13 @@ impl<'a> Look<'a> {
     }
 
     fn segment(&self, path: PathBuf, name: Option<Name>, entry: Entry) -> Result<SegmentInfo> {
-        let packing = name.map_or(Packing::Plain, |name| name.packing);
-        let (begun, unpacked) = match packing {
-            Packing::Plain => (entry.born, Some(entry.len)),
-            _ => said(&path, packing, entry),
+        let compression = name.map_or(Compression::None, |name| name.compression);
+        let (begun, unpacked) = match compression {
+            Compression::None => (entry.born, Some(entry.len)),
+            _ => said(&path, compression, entry),
         };
         Ok(SegmentInfo {
-            packing,
+            compression,
             naming: name.map(|name| name.key.naming()),
             bytes: entry.len,
             unpacked,
@@ -436,7 +436,7 @@ impl<'a> Look<'a> {
 }
 
 /// What a packed file says of its content: when it was begun, and its length.
-fn said(path: &Path, packing: Packing, entry: Entry) -> (Option<SystemTime>, Option<u64>) {
+fn said(path: &Path, compression: Compression, entry: Entry) -> (Option<SystemTime>, Option<u64>) {
     let (mut start, mut end) = ([0; size::START], [0; size::END]);
     let mut read = || -> Result<Option<(usize, usize)>> {
         let Some(file) = fs::open_segment(path)? else { return Ok(None) };
@@ -449,8 +449,8 @@ fn said(path: &Path, packing: Packing, entry: Entry) -> (Option<SystemTime>, Opt
     // One that cannot be read says nothing.
     let Ok(Some((from_start, from_end))) = read() else { return (None, None) };
     let (start, end) = (&start[..from_start], &end[..from_end]);
-    let begun = mark::parse(packing, &start[..start.len().min(mark::REACH)]);
-    (begun.map(SystemTime::from), size::unpacked(packing, start, end, entry.len))
+    let begun = mark::parse(compression, &start[..start.len().min(mark::REACH)]);
+    (begun.map(SystemTime::from), size::unpacked(compression, start, end, entry.len))
 }
 
 /// Whether somebody has a file in use, by an attempt to take it, which is given up at once.

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
 use crate::maintenance::Keeper;
-use crate::segment::name::Packing;
+use crate::segment::name::Compression;
 use crate::segment::{Backup, Location, Segment};
 use crate::stats::{Event, Journal, Stats};
 use std::path::Path;
@@ -75,7 +75,7 @@ impl Upkeep {
     pub fn plan(&self) -> Result<Plan> {
         let (mut backups, surplus) = self.keeper.plan(&self.location)?;
         let kept = backups.split_off(surplus);
-        let is_plain = |backup: &Backup| backup.name.packing == Packing::Plain;
+        let is_plain = |backup: &Backup| backup.name.compression == Compression::None;
         let compresses = self.keeper.compresses();
         Ok(Plan {
             prune: backups.into_iter().map(Segment::from).collect(),

@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Makes a log of 4 segments; returns its size.
-fn log(path: &Path, segment: u64, packing: Compression) -> u64 {
-    let builder = RotatingFileWriter::builder(path).max_size(segment).compression(packing);
+fn log(path: &Path, segment: u64, compression: Compression) -> u64 {
+    let builder = RotatingFileWriter::builder(path).max_size(segment).compression(compression);
     let mut log = builder.compression_level(1).build().unwrap();
     let mut written = 0;
     while written < 4 * segment {

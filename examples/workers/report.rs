@@ -2,7 +2,7 @@
 
 use crate::verify::{Account, Findings};
 use crate::worker::Tally;
-use logrotor::{Packing, Segment};
+use logrotor::{Compression, Segment};
 
 /// Prints what became of the records, then what was done to the log. `tallies` are those of the
 /// workers and, last, of the parent.
@@ -48,7 +48,7 @@ fn sum(a: Account, b: Account) -> Account {
 
 fn print_totals(tallies: &[Tally], findings: &Findings, segments: &[Segment]) {
     let all = |part: fn(&Tally) -> u64| tallies.iter().map(part).sum::<u64>();
-    let packed = segments.iter().filter(|segment| segment.packing != Packing::Plain).count();
+    let packed = segments.iter().filter(|segment| segment.compression != Compression::None).count();
     let on_disk: u64 = segments.iter().map(|segment| segment.bytes).sum();
     let micros = tallies.iter().map(|tally| tally.micros).max().unwrap_or(0).max(1);
     let per_second = u128::from(all(|tally| tally.records)) * 1_000_000 / u128::from(micros);

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::worker::checksum;
 use chrono::DateTime;
 use flate2::read::GzDecoder;
-use logrotor::{Packing, Segment};
+use logrotor::{Compression, Segment};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
@@ -113,11 +113,11 @@ impl Reading {
 
 fn open(segment: &Segment) -> Result<Box<dyn Read>> {
     let file = File::open(&segment.path)?;
-    match segment.packing {
-        Packing::Plain => Ok(Box::new(file)),
-        Packing::Gzip => Ok(Box::new(GzDecoder::new(file))),
+    match segment.compression {
+        Compression::None => Ok(Box::new(file)),
+        Compression::Gzip => Ok(Box::new(GzDecoder::new(file))),
         #[cfg(feature = "zstd")]
-        Packing::Zstd => Ok(Box::new(zstd::Decoder::new(file)?)),
+        Compression::Zstd => Ok(Box::new(zstd::Decoder::new(file)?)),
         other => Err(format!("packed with {other:?}, which this was built without").into()),
     }
 }

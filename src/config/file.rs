@@ -47,7 +47,7 @@ impl Config {
     /// | `zone` | `"utc"`, `"local"` |
     /// | `rotate_on_open` | `true`, `false` |
     /// | `max_backups`, `compression_level` | a number |
-    /// | `compression` | `"none"`, `"gzip"`, and with feature `zstd` `"zstd"` |
+    /// | `compression` | `"none"`, `"gzip"`, `"zstd"` (feature `zstd`) |
     /// | `naming` | `"timestamp"`, `"number"` |
     /// | `mode` | `"0o640"` |
     /// | `maintenance` | `"thread"`, `"inline"` |
@@ -215,9 +215,9 @@ fn value_of(text: &str) -> toml::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::maintenance::{Compression, Maintenance};
+    use crate::maintenance::Maintenance;
     use crate::rotation::{Period, Zone};
-    use crate::segment::name::Naming;
+    use crate::segment::name::{Compression, Naming};
     use crate::writer::{Delivery, Durability, Overflow};
     use proptest::prelude::*;
     use std::time::Duration;

@@ -5,41 +5,21 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::fs::{self, Replace};
 use crate::segment::mark;
-use crate::segment::name::Packing;
+use crate::segment::name::Compression;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// What finished segments are packed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(
-    feature = "policy",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "snake_case")
-)]
-#[non_exhaustive]
-pub enum Compression {
-    /// Backups stay as they are. The default.
-    #[default]
-    None,
-    /// gzip, `.gz`; levels 1 (fast) to 9 (small), by default 6.
-    Gzip,
-    /// Zstandard, `.zst`; levels 1 (fast) to 22 (small), by default 3. Feature `zstd`.
-    #[cfg(feature = "zstd")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "zstd")))]
-    Zstd,
-}
-
 /// A compression and its level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Codec {
+pub(crate) enum Encoding {
     Gzip(u32),
     #[cfg(feature = "zstd")]
     Zstd(u32),
 }
 
-impl Codec {
-    /// The codec of a configuration, `None` if backups stay plain.
+impl Encoding {
+    /// The encoding of a configuration, `None` if backups stay plain.
     pub(crate) fn choose(compression: Compression, level: Option<u32>) -> Result<Option<Self>> {
         let check = |default: u32, highest: u32| match level {
             None => Ok(default),
@@ -60,14 +40,19 @@ impl Codec {
             Compression::Gzip => Self::Gzip(check(6, 9)?),
             #[cfg(feature = "zstd")]
             Compression::Zstd => Self::Zstd(check(3, 22)?),
+            #[cfg(not(feature = "zstd"))]
+            Compression::Zstd => {
+                let why = "this program was built without the feature `zstd`; use `Gzip`";
+                return Err(Error::config("compression", "Zstd", why));
+            }
         }))
     }
 
-    pub(crate) fn packing(self) -> Packing {
+    pub(crate) fn compression(self) -> Compression {
         match self {
-            Self::Gzip(_) => Packing::Gzip,
+            Self::Gzip(_) => Compression::Gzip,
             #[cfg(feature = "zstd")]
-            Self::Zstd(_) => Packing::Zstd,
+            Self::Zstd(_) => Compression::Zstd,
         }
     }
 }
@@ -81,7 +66,7 @@ pub(crate) fn pack(
     plain: &File,
     from: &Path,
     target: &Path,
-    codec: Codec,
+    encoding: Encoding,
     go_on: GoOn<'_>,
 ) -> Result<Option<AtomicFile>> {
     let entry = fs::fstat(plain, from)?;
@@ -92,8 +77,8 @@ pub(crate) fn pack(
         .sync(SyncLevel::File);
     let mut packed = options.open(target)?;
     let begun = entry.born.map(Timestamp::from);
-    let whole = match codec {
-        Codec::Gzip(level) => {
+    let whole = match encoding {
+        Encoding::Gzip(level) => {
             let level = flate2::Compression::new(level);
             let builder = flate2::GzBuilder::new();
             let builder = match begun {
@@ -105,7 +90,7 @@ pub(crate) fn pack(
             encoder.finish().map(|_| whole)
         }
         #[cfg(feature = "zstd")]
-        Codec::Zstd(level) => {
+        Encoding::Zstd(level) => {
             let level = i32::try_from(level).unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
             if let Some(begun) = begun {
                 let written = packed.write_all(&mark::zstd_frame(begun));

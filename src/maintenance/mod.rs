@@ -12,8 +12,7 @@ mod compress;
 mod prune;
 mod signal;
 
-pub(crate) use compress::Codec;
-pub use compress::Compression;
+pub(crate) use compress::Encoding;
 pub(crate) use prune::Retention;
 pub(crate) use signal::Signal;
 
@@ -23,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::fs::{self, EntryKind, Unleased};
 use crate::lock::Wait;
 use crate::rotation::{Retry, rotation_lock, without_twins};
-use crate::segment::name::{Key, Name, Naming, Packing};
+use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::{Backup, Listing, Location, backup_names};
 use crate::stats::{Event, Journal};
 use parking_lot::Mutex;
@@ -55,7 +54,7 @@ pub enum Maintenance {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keeping {
     pub(crate) naming: Naming,
-    pub(crate) codec: Option<Codec>,
+    pub(crate) encoding: Option<Encoding>,
     pub(crate) retention: Retention,
     /// What the active segment may grow to.
     pub(crate) max_size: u64,
@@ -144,7 +143,7 @@ impl Keeper {
 
     /// Whether backups are packed.
     pub(crate) fn compresses(&self) -> bool {
-        self.settings().codec.is_some()
+        self.settings().encoding.is_some()
     }
 
     /// The backups, oldest first, and how many of the oldest have to go.
@@ -325,14 +324,15 @@ impl Pass<'_> {
 
     /// Packs every plain backup that nobody has open; `true` if there was one.
     fn compress(&mut self, listing: &Listing) -> bool {
-        let Some(codec) = self.keeper.settings().codec else { return false };
+        let Some(encoding) = self.keeper.settings().encoding else { return false };
         let mut any = false;
-        for backup in listing.backups.iter().filter(|backup| backup.name.packing == Packing::Plain)
+        for backup in
+            listing.backups.iter().filter(|backup| backup.name.compression == Compression::None)
         {
             if !(self.go_on)() {
                 break;
             }
-            let step = self.compress_one(backup, codec);
+            let step = self.compress_one(backup, encoding);
             let is_full = step.as_ref().is_err_and(|error| error.io_kind() == StorageFull);
             match self.check(step) {
                 Some(Step::Done) => any = true,
@@ -346,7 +346,7 @@ impl Pass<'_> {
         any
     }
 
-    fn compress_one(&self, backup: &Backup, codec: Codec) -> Result<Step> {
+    fn compress_one(&self, backup: &Backup, encoding: Encoding) -> Result<Step> {
         let plain = match fs::open_unleased(&backup.path)? {
             Unleased::Ours(file) => file,
             Unleased::Leased => return Ok(Step::Deferred),
@@ -355,15 +355,15 @@ impl Pass<'_> {
         if fs::fstat(&plain, &backup.path)?.id != backup.id {
             return Ok(Step::Moved);
         }
-        let target = self.location.backup_path(packed(backup.name, codec));
+        let target = self.location.backup_path(packed(backup.name, encoding));
         // Somebody else is packing it; or the disk is so full that log calls would find it full meanwhile.
         let is_being_packed = fs::stat(&target)?.is_some_and(|there| there.kind == EntryKind::File);
         if is_being_packed || fs::free_space(self.location.dir())? < backup.len {
             return Ok(Step::Deferred);
         }
-        let packing = compress::pack(&plain, &backup.path, &target, codec, self.go_on)?;
-        let Some(packed) = packing else { return Ok(Step::Deferred) };
-        self.replace_by(backup, plain, codec, packed)
+        let packed = compress::pack(&plain, &backup.path, &target, encoding, self.go_on)?;
+        let Some(packed) = packed else { return Ok(Step::Deferred) };
+        self.replace_by(backup, plain, encoding, packed)
     }
 
     /// Puts a packed backup in the place of the plain one, which is held exclusively.
@@ -371,13 +371,13 @@ impl Pass<'_> {
         &self,
         backup: &Backup,
         plain: File,
-        codec: Codec,
+        encoding: Encoding,
         file: AtomicFile,
     ) -> Result<Step> {
         let after = fs::fstat(file.file(), file.path())?.len;
         let placed = self.keeper.with_stable_names(self.location, || {
             let Some((name, _)) = self.present_name(backup)? else { return Ok(None) };
-            let to = self.location.backup_path(packed(name, codec));
+            let to = self.location.backup_path(packed(name, encoding));
             file.place(&to)?;
             Ok(Some(to))
         })?;
@@ -415,7 +415,7 @@ impl Pass<'_> {
             let path = self.location.backup_path(name);
             // Rotations only ever move a backup to higher numbers.
             let is_candidate =
-                name.packing == backup.name.packing && name.key < Key::Number(listed);
+                name.compression == backup.name.compression && name.key < Key::Number(listed);
             if is_candidate && is_it(&path)? {
                 return Ok(Some((name, path)));
             }
@@ -424,8 +424,8 @@ impl Pass<'_> {
     }
 }
 
-fn packed(name: Name, codec: Codec) -> Name {
-    Name { packing: codec.packing(), ..name }
+fn packed(name: Name, encoding: Encoding) -> Name {
+    Name { compression: encoding.compression(), ..name }
 }
 
 /// Removes a backup that nobody has open. The caller has made sure that it keeps its name.

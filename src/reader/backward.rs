@@ -7,7 +7,7 @@ use super::{At, Pulled, Range, Source};
 use crate::error::Result;
 use crate::fs;
 use crate::segment::chain::{Chain, Held, Spot, Step};
-use crate::segment::name::Packing;
+use crate::segment::name::Compression;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::Path;
@@ -77,7 +77,7 @@ pub(super) fn shortly_before(chain: &Chain, step: &Step) -> Result<Vec<Held>> {
     let mut spot = held.spot.clone();
     while found.len() < AT_MOST {
         match chain.before(&mut spot)? {
-            Step::To(held) if held.spot.packing == Packing::Plain => {
+            Step::To(held) if held.spot.compression == Compression::None => {
                 spot = held.spot.clone();
                 found.push_front(held);
             }

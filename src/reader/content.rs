@@ -5,7 +5,7 @@ use crate::clock::sleep;
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::segment::chain::Held;
-use crate::segment::name::Packing;
+use crate::segment::name::Compression;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -157,17 +157,17 @@ fn unpack(held: &Held) -> Result<Option<Box<dyn Read + Send>>> {
     let path: Arc<Path> = held.spot.path.as_path().into();
     let raw =
         BufReader::with_capacity(CHUNK, Raw { file: Arc::clone(&held.file), path, offset: 0 });
-    match held.spot.packing {
-        Packing::Plain => Ok(None),
-        Packing::Gzip => Ok(Some(Box::new(flate2::bufread::MultiGzDecoder::new(raw)))),
+    match held.spot.compression {
+        Compression::None => Ok(None),
+        Compression::Gzip => Ok(Some(Box::new(flate2::bufread::MultiGzDecoder::new(raw)))),
         #[cfg(feature = "zstd")]
-        Packing::Zstd => {
+        Compression::Zstd => {
             let decoder = zstd::Decoder::with_buffer(raw);
             let decoder = decoder.map_err(|error| Error::io("unpack", &held.spot.path, error))?;
             Ok(Some(Box::new(decoder)))
         }
         #[cfg(not(feature = "zstd"))]
-        Packing::Zstd => {
+        Compression::Zstd => {
             let why = "this program was built without the feature `zstd`";
             Err(Error::refused(crate::error::ErrorKind::Io, "unpack", &held.spot.path, why))
         }

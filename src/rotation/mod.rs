@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Access, Temp};
 use crate::lock::{FileLock, Guard, Wait};
 use crate::segment::lease::Lease;
-use crate::segment::name::{Key, Name, Naming, Packing};
+use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::{Listing, Location, backup_names, twin};
 use crate::stats::{Counters, Journal};
 use std::io::ErrorKind::{AlreadyExists, NotFound};
@@ -509,12 +509,12 @@ pub(crate) fn without_twins(
 /// and of one backup the plain one first.
 fn has_twin(location: &Location, name: Name, next: Option<&Name>) -> Result<bool> {
     let Some(next) = next.filter(|next| next.key == name.key) else { return Ok(false) };
-    if name.packing != Packing::Plain {
+    if name.compression != Compression::None {
         return Ok(false);
     }
     let path = location.backup_path(*next);
     match (fs::stat(&location.backup_path(name))?, fs::stat(&path)?) {
-        (Some(plain), Some(packed)) => Ok(twin::is_made_of(&path, next.packing, packed, plain)),
+        (Some(plain), Some(packed)) => Ok(twin::is_made_of(&path, next.compression, packed, plain)),
         _ => Ok(false),
     }
 }

@@ -19,7 +19,7 @@
 //!
 //! If a log has backups with names of both kinds, those of the kind that has the newest backup come last.
 
-use super::name::{Key, Name, Packing};
+use super::name::{Compression, Key, Name};
 use super::{Location, all_backup_names, mark, twin};
 use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,7 +47,7 @@ pub(crate) struct Spot {
     pub(crate) place: Place,
     /// Its name when it was last seen.
     pub(crate) path: PathBuf,
-    pub(crate) packing: Packing,
+    pub(crate) compression: Compression,
     /// Whether another program took it away, so that its place is not known any more.
     pub(crate) is_lost: bool,
     id: FileId,
@@ -184,8 +184,8 @@ impl Chain {
         let (Some(time), Some(number)) = (groups.times.last(), groups.numbers.first()) else {
             return Ok(true);
         };
-        for packing in Packing::ALL {
-            let name = Name { key: Key::Number(*number), packing };
+        for compression in Compression::ALL {
+            let name = Name { key: Key::Number(*number), compression };
             if let Some(entry) = fs::stat(&self.location.backup_path(name))? {
                 return Ok(Timestamp::from(entry.modified) <= *time);
             }
@@ -475,7 +475,7 @@ impl Chain {
             let times = times.into_iter().map(Key::Time);
             let numbers = groups.numbers.range(numbers).map(|number| Key::Number(*number));
             for key in times.chain(numbers) {
-                let path = self.location.backup_path(Name { key, packing: spot.packing });
+                let path = self.location.backup_path(Name { key, compression: spot.compression });
                 if is_at(&path, spot.id)? {
                     (spot.place, spot.path) = (Place::Backup(key), path);
                     self.arrive(spot.place);
@@ -506,8 +506,8 @@ impl Chain {
     fn open(&mut self, key: Key) -> Result<Opened> {
         // It may be packed, once, between the look and the opening.
         const LOOKS: usize = 3;
-        let known = |packing| self.strangers.contains(&Name { key, packing });
-        let is_stranger = Packing::ALL.into_iter().any(known);
+        let known = |compression| self.strangers.contains(&Name { key, compression });
+        let is_stranger = Compression::ALL.into_iter().any(known);
         let mut result = if is_stranger { Opened::Stranger } else { Opened::Gone };
         for _ in 0..LOOKS {
             let Some(name) = self.choose(key)? else { continue };
@@ -528,8 +528,8 @@ impl Chain {
     fn choose(&self, key: Key) -> Result<Option<Name>> {
         let mut there = Vec::new();
         // The packed ones last: what is packed in between is found then.
-        for packing in Packing::ALL {
-            let name = Name { key, packing };
+        for compression in Compression::ALL {
+            let name = Name { key, compression };
             if self.strangers.contains(&name) {
                 continue;
             }
@@ -540,7 +540,7 @@ impl Chain {
         let Some((first, plain)) = there.first() else { return Ok(None) };
         let twin = |(name, packed): &&(Name, Entry)| {
             let path = self.location.backup_path(*name);
-            twin::is_made_of(&path, name.packing, *packed, *plain)
+            twin::is_made_of(&path, name.compression, *packed, *plain)
         };
         Ok(Some(there.iter().skip(1).find(twin).map_or(*first, |(name, _)| *name)))
     }
@@ -552,7 +552,8 @@ impl Chain {
             return Ok(Opened::Stranger);
         }
         let place = Place::Backup(name.key);
-        let spot = Spot { place, path, packing: name.packing, is_lost: false, id: there.id };
+        let spot =
+            Spot { place, path, compression: name.compression, is_lost: false, id: there.id };
         Ok(self.hold(spot)?.map_or(Opened::Gone, Opened::Step))
     }
 
@@ -564,9 +565,9 @@ impl Chain {
             if there.kind != EntryKind::File {
                 return Err(Error::not_a_file("read", path, there.kind));
             }
-            let (place, packing) = (Place::Active, Packing::Plain);
+            let (place, compression) = (Place::Active, Compression::None);
             let path = path.to_owned();
-            let spot = Spot { place, path, packing, is_lost: false, id: there.id };
+            let spot = Spot { place, path, compression, is_lost: false, id: there.id };
             if let Some(step) = self.hold(spot)? {
                 return Ok(Some(step));
             }
@@ -588,11 +589,11 @@ impl Chain {
         if !is_it {
             return Ok(None);
         }
-        let begun = match spot.packing {
-            Packing::Plain => entry.born,
+        let begun = match spot.compression {
+            Compression::None => entry.born,
             // A file that cannot be read will tell so later.
-            packing => {
-                mark::read(&file, packing, &spot.path).unwrap_or_default().map(SystemTime::from)
+            compression => {
+                mark::read(&file, compression, &spot.path).unwrap_or_default().map(SystemTime::from)
             }
         };
         Ok(Some(Step::To(Held { file: Arc::new(file), entry, begun, spot })))

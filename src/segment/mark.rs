@@ -9,7 +9,7 @@
 //! The value is microseconds since 1970, 8 bytes, the lowest first. Every unpacker skips it; without it
 //! a backup is read just as well.
 
-use super::name::Packing;
+use super::name::Compression;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::fs;
@@ -42,22 +42,26 @@ pub(crate) fn zstd_frame(begun: Timestamp) -> Vec<u8> {
 }
 
 /// What an open packed file says.
-pub(crate) fn read(file: &File, packing: Packing, path: &Path) -> Result<Option<Timestamp>> {
+pub(crate) fn read(
+    file: &File,
+    compression: Compression,
+    path: &Path,
+) -> Result<Option<Timestamp>> {
     let mut start = [0; REACH];
     let taken = fs::read_start(file, &mut start, path)?;
-    Ok(parse(packing, &start[..taken]))
+    Ok(parse(compression, &start[..taken]))
 }
 
 /// What the first bytes of a packed file say.
-pub(crate) fn parse(packing: Packing, start: &[u8]) -> Option<Timestamp> {
-    let value = match packing {
-        Packing::Plain => return None,
-        Packing::Gzip => {
+pub(crate) fn parse(compression: Compression, start: &[u8]) -> Option<Timestamp> {
+    let value = match compression {
+        Compression::None => return None,
+        Compression::Gzip => {
             let has_extra = start.starts_with(&GZIP_MAGIC) && start.get(3)? & GZIP_EXTRA != 0;
             let field = has_extra.then(|| start.get(GZIP_HEADER..))??;
             field.strip_prefix(&ID)?.strip_prefix(&[8, 0])?
         }
-        Packing::Zstd => {
+        Compression::Zstd => {
             let frame = start.strip_prefix(&FRAME_MAGIC)?;
             frame.get(FRAME_HEADER - FRAME_MAGIC.len()..)?.strip_prefix(&ID)?
         }
@@ -80,7 +84,7 @@ mod tests {
             let mut encoder = builder.write(Vec::new(), flate2::Compression::fast());
             encoder.write_all(b"content").unwrap();
             let packed = encoder.finish().unwrap();
-            prop_assert_eq!(parse(Packing::Gzip, &packed[..REACH]), Some(begun));
+            prop_assert_eq!(parse(Compression::Gzip, &packed[..REACH]), Some(begun));
             let mut plain = Vec::new();
             flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut plain).unwrap();
             prop_assert_eq!(plain, b"content");
@@ -92,14 +96,14 @@ mod tests {
             let begun = Timestamp::from_micros(micros);
             let mut packed = zstd_frame(begun);
             packed.extend(zstd::encode_all(&b"content"[..], 1).unwrap());
-            prop_assert_eq!(parse(Packing::Zstd, &packed[..REACH]), Some(begun));
+            prop_assert_eq!(parse(Compression::Zstd, &packed[..REACH]), Some(begun));
             prop_assert_eq!(zstd::decode_all(&packed[..]).unwrap(), b"content");
         }
 
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-            for packing in Packing::ALL {
-                let _ = parse(packing, &bytes);
+            for compression in Compression::ALL {
+                let _ = parse(compression, &bytes);
             }
         }
     }
@@ -108,7 +112,7 @@ mod tests {
     fn file_without_a_mark_has_none() {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(b"some content of more than a few bytes").unwrap();
-        assert_eq!(parse(Packing::Gzip, &encoder.finish().unwrap()), None);
-        assert_eq!(parse(Packing::Zstd, b"\x28\xb5\x2f\xfd"), None);
+        assert_eq!(parse(Compression::Gzip, &encoder.finish().unwrap()), None);
+        assert_eq!(parse(Compression::Zstd, b"\x28\xb5\x2f\xfd"), None);
     }
 }

@@ -11,7 +11,7 @@ use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId};
 use crate::sys;
-use name::{Key, Name, Naming, Packing};
+use name::{Compression, Key, Name, Naming};
 use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -207,12 +207,12 @@ impl Listing {
             return Ok(());
         };
         // One that was listed plain and is gone may have been packed since.
-        let forms = match name.packing {
-            Packing::Plain => &Packing::ALL[..],
-            _ => &[name.packing],
+        let forms = match name.compression {
+            Compression::None => &Compression::ALL[..],
+            _ => &[name.compression],
         };
-        for packing in forms {
-            let name = Name { packing: *packing, ..name };
+        for compression in forms {
+            let name = Name { compression: *compression, ..name };
             let path = location.backup_path(name);
             if let Some(entry) = file_at(&path)? {
                 let Entry { id, len, modified, .. } = entry;
@@ -255,7 +255,7 @@ pub(crate) fn all_backup_names(location: &Location) -> Result<Vec<Name>> {
 pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
     let mut backups = Listing::read(location, naming)?.backups;
     for _ in 0..ROUNDS {
-        for backup in backups.iter().filter(|backup| backup.name.packing == Packing::Plain) {
+        for backup in backups.iter().filter(|backup| backup.name.compression == Compression::None) {
             sync_backup(&backup.path)?;
         }
         fs::sync_dir(location.dir())?;
@@ -325,7 +325,7 @@ pub struct Segment {
     /// segment.
     pub finished: Option<SystemTime>,
     /// What its content is packed with.
-    pub packing: Packing,
+    pub compression: Compression,
 }
 
 impl Segment {
@@ -361,7 +361,7 @@ impl Segment {
             path: location.path().to_owned(),
             bytes: active.len,
             finished: None,
-            packing: Packing::Plain,
+            compression: Compression::None,
         }));
         segments
     }
@@ -372,7 +372,7 @@ impl From<Backup> for Segment {
         Self {
             bytes: backup.len,
             finished: Some(backup.finished().into()),
-            packing: backup.name.packing,
+            compression: backup.name.compression,
             path: backup.path,
         }
     }

@@ -33,24 +33,33 @@ pub enum Naming {
     Number,
 }
 
-/// What a backup's content is packed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The compression of a segment's content, or of finished segments by a log's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(
+    feature = "policy",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
-pub enum Packing {
-    /// The records as they were written.
-    Plain,
-    /// gzip, `.gz`.
+pub enum Compression {
+    /// The records as they were written. The default.
+    #[default]
+    None,
+    /// gzip, `.gz`; levels 1 (fast) to 9 (small), by default 6.
     Gzip,
-    /// Zstandard, `.zst`.
+    /// Zstandard, `.zst`; levels 1 (fast) to 22 (small), by default 3.
+    ///
+    /// [`Builder::build`](crate::Builder::build) rejects it without the feature `zstd`, and a reader
+    /// reports such a backup as unreadable.
     Zstd,
 }
 
-impl Packing {
-    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Gzip, Self::Zstd];
+impl Compression {
+    pub(crate) const ALL: [Self; 3] = [Self::None, Self::Gzip, Self::Zstd];
 
     fn suffix(self) -> &'static str {
         match self {
-            Self::Plain => "",
+            Self::None => "",
             Self::Gzip => ".gz",
             Self::Zstd => ".zst",
         }
@@ -109,27 +118,27 @@ impl fmt::Display for Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Name {
     pub(crate) key: Key,
-    pub(crate) packing: Packing,
+    pub(crate) compression: Compression,
 }
 
 impl Name {
     pub(crate) fn plain(key: Key) -> Self {
-        Self { key, packing: Packing::Plain }
+        Self { key, compression: Compression::None }
     }
 
     /// The file name of this backup of the log named `log`.
     pub(crate) fn format(self, log: &str) -> String {
-        format!("{log}.{}{}", self.key, self.packing.suffix())
+        format!("{log}.{}{}", self.key, self.compression.suffix())
     }
 
     /// Which backup of the log named `log` the file `text` is, if it is one.
     pub(crate) fn parse(log: &str, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(log)?.strip_prefix('.')?;
         // Plain comes last: its suffix is empty and fits every name.
-        let [plain, packed @ ..] = Packing::ALL;
-        packed.into_iter().chain([plain]).find_map(|packing| {
-            let key = Key::parse(rest.strip_suffix(packing.suffix())?)?;
-            Some(Self { key, packing })
+        let [plain, packed @ ..] = Compression::ALL;
+        packed.into_iter().chain([plain]).find_map(|compression| {
+            let key = Key::parse(rest.strip_suffix(compression.suffix())?)?;
+            Some(Self { key, compression })
         })
     }
 }
@@ -181,8 +190,8 @@ mod tests {
     }
 
     fn names() -> impl Strategy<Value = Name> {
-        (keys(), prop::sample::select(Packing::ALL.to_vec()))
-            .prop_map(|(key, packing)| Name { key, packing })
+        (keys(), prop::sample::select(Compression::ALL.to_vec()))
+            .prop_map(|(key, compression)| Name { key, compression })
     }
 
     proptest! {

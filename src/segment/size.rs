@@ -1,6 +1,6 @@
 //! How long the content of a packed file is, as the file itself says, without unpacking it.
 
-use super::name::Packing;
+use super::name::Compression;
 
 /// How much of a file's start is needed.
 pub(crate) const START: usize = 64;
@@ -12,11 +12,16 @@ pub(crate) const END: usize = 4;
 /// gzip says it in its last four bytes (RFC 1952, section 2.3.1), modulo 4 GiB and for its last member
 /// alone; an answer that the file's own length contradicts is none. Zstandard may say it in the header of
 /// its first frame (RFC 8878, section 3.1.1.1.4), and with our backups does.
-pub(crate) fn unpacked(packing: Packing, start: &[u8], end: &[u8], len: u64) -> Option<u64> {
-    match packing {
-        Packing::Plain => Some(len),
-        Packing::Gzip => gzip(start, end, len),
-        Packing::Zstd => zstd(start),
+pub(crate) fn unpacked(
+    compression: Compression,
+    start: &[u8],
+    end: &[u8],
+    len: u64,
+) -> Option<u64> {
+    match compression {
+        Compression::None => Some(len),
+        Compression::Gzip => gzip(start, end, len),
+        Compression::Zstd => zstd(start),
     }
 }
 
@@ -66,9 +71,9 @@ mod tests {
     use proptest::prelude::*;
     use std::io::Write;
 
-    fn ask(packing: Packing, file: &[u8]) -> Option<u64> {
+    fn ask(compression: Compression, file: &[u8]) -> Option<u64> {
         let start = &file[..file.len().min(START)];
-        unpacked(packing, start, &file[file.len().saturating_sub(END)..], file.len() as u64)
+        unpacked(compression, start, &file[file.len().saturating_sub(END)..], file.len() as u64)
     }
 
     proptest! {
@@ -76,7 +81,7 @@ mod tests {
         fn gzip_says_its_length(content in prop::collection::vec(any::<u8>(), 0..9_000)) {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(&content).unwrap();
-            prop_assert_eq!(ask(Packing::Gzip, &encoder.finish().unwrap()), Some(content.len() as u64));
+            prop_assert_eq!(ask(Compression::Gzip, &encoder.finish().unwrap()), Some(content.len() as u64));
         }
 
         #[cfg(feature = "zstd")]
@@ -87,13 +92,13 @@ mod tests {
             encoder.write_all(&vec![b'x'; len]).unwrap();
             let mark = crate::segment::mark::zstd_frame(crate::clock::Timestamp::MIN);
             let file = [mark, encoder.finish().unwrap()].concat();
-            prop_assert_eq!(ask(Packing::Zstd, &file), Some(len as u64));
+            prop_assert_eq!(ask(Compression::Zstd, &file), Some(len as u64));
         }
 
         #[test]
         fn no_bytes_panic(file in prop::collection::vec(any::<u8>(), 0..80)) {
-            for packing in Packing::ALL {
-                let _ = ask(packing, &file);
+            for compression in Compression::ALL {
+                let _ = ask(compression, &file);
             }
         }
     }
@@ -102,7 +107,7 @@ mod tests {
     fn what_contradicts_the_file_is_no_answer() {
         let mut file = vec![0x1f, 0x8b];
         file.extend([0; 5000]);
-        assert_eq!(ask(Packing::Gzip, &file), None);
-        assert_eq!(ask(Packing::Zstd, b"\x28\xb5\x2f\xfd\x00"), None);
+        assert_eq!(ask(Compression::Gzip, &file), None);
+        assert_eq!(ask(Compression::Zstd, b"\x28\xb5\x2f\xfd\x00"), None);
     }
 }

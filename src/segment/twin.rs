@@ -1,7 +1,7 @@
 //! A backup that is there twice: plain, and packed, when a crash or a power cut came between.
 
 use super::mark;
-use super::name::Packing;
+use super::name::Compression;
 use crate::clock::Timestamp;
 use crate::fs::{self, Entry, EntryKind};
 use std::path::Path;
@@ -10,20 +10,25 @@ use std::path::Path;
 ///
 /// It has the plain one's time before it has its name. What somebody else is packing there has another until it
 /// is whole, and a directory or a link holds no records of ours.
-pub(crate) fn is_made_of(path: &Path, packing: Packing, packed: Entry, plain: Entry) -> bool {
-    packing != Packing::Plain
+pub(crate) fn is_made_of(
+    path: &Path,
+    compression: Compression,
+    packed: Entry,
+    plain: Entry,
+) -> bool {
+    compression != Compression::None
         && packed.kind == EntryKind::File
-        && (packed.modified == plain.modified || is_of_one_birth(path, packing, packed, plain))
+        && (packed.modified == plain.modified || is_of_one_birth(path, compression, packed, plain))
 }
 
 /// A power cut may take the last changes of the plain one back, its time with them, as nobody has synced it;
 /// the packed one was synced. It notes when its segment was begun; one that cannot be read notes nothing.
-fn is_of_one_birth(path: &Path, packing: Packing, packed: Entry, plain: Entry) -> bool {
+fn is_of_one_birth(path: &Path, compression: Compression, packed: Entry, plain: Entry) -> bool {
     let Some(born) = plain.born.filter(|_| plain.modified < packed.modified) else {
         return false;
     };
     let Ok(Some(file)) = fs::open_segment(path) else { return false };
-    mark::read(&file, packing, path).is_ok_and(|begun| begun == Some(Timestamp::from(born)))
+    mark::read(&file, compression, path).is_ok_and(|begun| begun == Some(Timestamp::from(born)))
 }
 
 #[cfg(test)]
@@ -53,7 +58,7 @@ mod tests {
         let born = SystemTime::UNIX_EPOCH + SECOND;
         // Not every file system knows one.
         let plain = Entry { born: Some(born), ..look(&plain) };
-        let is_ours = |packed| is_made_of(&path, Packing::Gzip, packed, plain);
+        let is_ours = |packed| is_made_of(&path, Compression::Gzip, packed, plain);
         let at = plain.modified;
         assert!(is_ours(pack(&path, born - SECOND, at)));
         assert!(is_ours(pack(&path, born, at + SECOND)));

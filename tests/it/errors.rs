@@ -76,6 +76,14 @@ fn compression_level_that_there_is_not_is_refused_with_those_that_there_are() {
     });
 }
 
+#[cfg(not(feature = "zstd"))]
+#[test]
+fn zstd_without_its_feature_is_rejected_by_build() {
+    refused(["`compression` = Zstd", "built without the feature `zstd`", "use `Gzip`"], |log| {
+        log.compression(Compression::Zstd)
+    });
+}
+
 /// A log at this path is refused with these words.
 fn path_refused(dir: &Dir, path: impl Into<PathBuf>, why: &str) {
     let path = path.into();

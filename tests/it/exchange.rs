@@ -6,7 +6,7 @@
 use crate::support::Dir;
 use logrotor::inspect::Inspection;
 use logrotor::policy::{Options, PolicyStore};
-use logrotor::{Compression, Naming, Packing, RotatingFileWriter, reader::LogReader};
+use logrotor::{Compression, Naming, RotatingFileWriter, reader::LogReader};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,7 @@ fn read(mut reader: LogReader) -> Vec<String> {
 fn look(path: &Path) -> Told {
     let seen = Inspection::of(path).unwrap();
     assert!(seen.leftovers.is_empty() && seen.strangers.is_empty(), "{seen:?}");
-    let packed = seen.segments.iter().filter(|segment| segment.packing != Packing::Plain);
+    let packed = seen.segments.iter().filter(|segment| segment.compression != Compression::None);
     let facts = packed.enumerate().flat_map(|(number, segment)| {
         let key = |fact| format!("{} {number} {fact}", path.file_name().unwrap().to_str().unwrap());
         let begun = segment.begun.map_or(0, micros);

@@ -2,7 +2,7 @@
 
 use crate::support::{Dir, eventually};
 use logrotor::inspect::{Inspection, Lease, LeftoverKind, Role};
-use logrotor::{Compression, ErrorKind, Naming, Packing, reader::LogReader};
+use logrotor::{Compression, ErrorKind, Naming, reader::LogReader};
 use std::fs;
 use std::io::Write;
 
@@ -28,10 +28,10 @@ fn packed(dir: &Dir, compression: Compression, naming: Naming) {
 #[test]
 fn segments_are_told_in_order_with_sizes_and_times() {
     #[cfg(feature = "zstd")]
-    let codecs = [(Compression::Gzip, Packing::Gzip), (Compression::Zstd, Packing::Zstd)];
+    let codecs = [Compression::Gzip, Compression::Zstd];
     #[cfg(not(feature = "zstd"))]
-    let codecs = [(Compression::Gzip, Packing::Gzip)];
-    for (compression, packing) in codecs {
+    let codecs = [Compression::Gzip];
+    for compression in codecs {
         for naming in [Naming::Timestamp, Naming::Number] {
             let dir = Dir::new();
             packed(&dir, compression, naming);
@@ -43,8 +43,12 @@ fn segments_are_told_in_order_with_sizes_and_times() {
                 .collect();
             assert_eq!(names[..3], dir.backups());
             assert_eq!(names[3], "app.log");
-            let packings: Vec<_> = seen.segments.iter().map(|segment| segment.packing).collect();
-            assert_eq!(packings, [packing, packing, Packing::Plain, Packing::Plain]);
+            let compressions: Vec<_> =
+                seen.segments.iter().map(|segment| segment.compression).collect();
+            assert_eq!(
+                compressions,
+                [compression, compression, Compression::None, Compression::None]
+            );
             let unpacked: Vec<_> = seen.segments.iter().map(|segment| segment.unpacked).collect();
             assert_eq!(unpacked, [Some(901), Some(901), Some(6), Some(7)]);
             assert_eq!(seen.naming(), Some(naming));

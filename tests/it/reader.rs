@@ -15,8 +15,8 @@ fn packed(dir: &Dir, naming: Naming) {
     write(dir, naming, Compression::Gzip, 0..100);
 }
 
-fn write(dir: &Dir, naming: Naming, packing: Compression, numbers: std::ops::Range<u32>) {
-    let builder = dir.writer().naming(naming).max_size(50).compression(packing);
+fn write(dir: &Dir, naming: Naming, compression: Compression, numbers: std::ops::Range<u32>) {
+    let builder = dir.writer().naming(naming).max_size(50).compression(compression);
     let mut log = builder.build().unwrap();
     for number in numbers {
         writeln!(log, "line {number:04}").unwrap();
@@ -338,8 +338,8 @@ fn times_leave_out_whole_segments() {
 }
 
 /// A log in which each segment has one line, so that every step of a reader crosses a rotation.
-fn one_line_each(dir: &Dir, naming: Naming, packing: Compression) -> RotatingFileWriter {
-    dir.writer().naming(naming).max_size(10).compression(packing).build().unwrap()
+fn one_line_each(dir: &Dir, naming: Naming, compression: Compression) -> RotatingFileWriter {
+    dir.writer().naming(naming).max_size(10).compression(compression).build().unwrap()
 }
 
 #[test]
@@ -612,9 +612,9 @@ fn pruned_before_it_was_read_is_reported_and_nothing_is_doubled() {
 
 #[test]
 fn pruned_before_its_name_was_seen_is_reported() {
-    for packing in [Compression::None, Compression::Gzip] {
+    for compression in [Compression::None, Compression::Gzip] {
         let dir = Dir::new();
-        let builder = dir.writer().max_size(10).compression(packing).max_backups(2);
+        let builder = dir.writer().max_size(10).compression(compression).max_backups(2);
         let log = builder.check_interval(Duration::ZERO).build().unwrap();
         let line = |n: u32| {
             writeln!(&log, "line {n:04}").unwrap();
@@ -631,8 +631,8 @@ fn pruned_before_its_name_was_seen_is_reported() {
         });
         reader.stopper().stop();
         let items = with_damage(reader);
-        assert!(items[0].starts_with("Missing "), "{packing:?} {items:?}");
-        assert_eq!(items[1..], numbered(10 - items.len() as u32..9), "{packing:?}");
+        assert!(items[0].starts_with("Missing "), "{compression:?} {items:?}");
+        assert_eq!(items[1..], numbered(10 - items.len() as u32..9), "{compression:?}");
     }
 }
 

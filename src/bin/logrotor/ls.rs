@@ -5,7 +5,7 @@ use crate::look::{self, Cell, Colour, Column, Look, rfc3339};
 use crate::progress::name_of;
 use clap::Args;
 use logrotor::inspect::{Holder, Inspection, Lease, LeftoverKind, Role, SegmentInfo};
-use logrotor::{Config, Packing, policy};
+use logrotor::{Compression, Config, policy};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -65,18 +65,18 @@ fn row(segment: &SegmentInfo) -> Vec<Cell> {
 }
 
 fn state(segment: &SegmentInfo) -> &'static str {
-    match segment.packing {
+    match segment.compression {
         _ if segment.is_active() => "active",
-        Packing::Plain => "plain",
-        Packing::Gzip => "gzip",
-        Packing::Zstd => "zstd",
+        Compression::None => "plain",
+        Compression::Gzip => "gzip",
+        Compression::Zstd => "zstd",
         _ => "packed",
     }
 }
 
 /// How many times as long the content is as the packed file.
 fn ratio(segment: &SegmentInfo) -> Option<f64> {
-    let unpacked = segment.unpacked.filter(|_| segment.packing != Packing::Plain)?;
+    let unpacked = segment.unpacked.filter(|_| segment.compression != Compression::None)?;
     #[allow(clippy::cast_precision_loss, reason = "one digit is shown")]
     (segment.bytes > 0).then(|| unpacked as f64 / segment.bytes as f64)
 }
@@ -223,7 +223,7 @@ pub(crate) fn kind(kind: LeftoverKind) -> &'static str {
 }
 
 fn packed(seen: &Inspection) -> usize {
-    seen.segments.iter().filter(|segment| segment.packing != Packing::Plain).count()
+    seen.segments.iter().filter(|segment| segment.compression != Compression::None).count()
 }
 
 /// How long the content is in all; `None` if a segment does not say.
