@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot run must stop")]
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use logrotor::{Builder, Maintenance, RotatingFileWriter};
+use logrotor::{LogBuilder, Maintenance, RotatingFileWriter};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -23,7 +23,7 @@ macro_rules! write_line {
     };
 }
 
-fn builder(dir: &TempDir) -> Builder {
+fn builder(dir: &TempDir) -> LogBuilder {
     RotatingFileWriter::builder(dir.path().join("app.log"))
 }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// The settings of a log as plain data.
 ///
-/// All workers of a log should have the same; a [policy](Builder::policy) sees to it. Where they differ,
+/// All workers of a log should have the same; a [policy](LogBuilder::policy) sees to it. Where they differ,
 /// nothing is lost, and this holds:
 ///
 /// | setting | with different workers |
@@ -236,7 +236,7 @@ impl Config {
 /// Sets up a [`RotatingFileWriter`]; see [`Config`] for what each setting means and its default.
 #[derive(Clone)]
 #[must_use = "nothing is opened before `build`"]
-pub struct Builder {
+pub struct LogBuilder {
     path: PathBuf,
     config: Config,
     pub(crate) callbacks: Callbacks,
@@ -274,7 +274,7 @@ macro_rules! setters {
     )*};
 }
 
-impl Builder {
+impl LogBuilder {
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         Self::with_config(path, Config::default())
     }

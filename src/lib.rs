@@ -27,12 +27,12 @@
 //!
 //! | you want | use |
 //! |---|---|
-//! | files of a certain size | [`max_size`](Builder::max_size); 64 MiB if you say nothing |
-//! | a file per hour, day or week | [`rotate_every`](Builder::rotate_every), with [`zone`](Builder::zone) for local time |
-//! | no file open for longer than a span | [`max_age`](Builder::max_age) |
-//! | a fresh file at every start | [`rotate_on_open`](Builder::rotate_on_open) |
+//! | files of a certain size | [`max_size`](LogBuilder::max_size); 64 MiB if you say nothing |
+//! | a file per hour, day or week | [`rotate_every`](LogBuilder::rotate_every), with [`zone`](LogBuilder::zone) for local time |
+//! | no file open for longer than a span | [`max_age`](LogBuilder::max_age) |
+//! | a fresh file at every start | [`rotate_on_open`](LogBuilder::rotate_on_open) |
 //! | to rotate when a signal or a command says so | [`rotate`](RotatingFileWriter::rotate) |
-//! | to bound what is kept | [`max_backups`](Builder::max_backups), [`max_total_size`](Builder::max_total_size), [`max_backup_age`](Builder::max_backup_age), [`min_free_space`](Builder::min_free_space), in any combination |
+//! | to bound what is kept | [`max_backups`](LogBuilder::max_backups), [`max_total_size`](LogBuilder::max_total_size), [`max_backup_age`](LogBuilder::max_backup_age), [`min_free_space`](LogBuilder::min_free_space), in any combination |
 //! | `tracing` events | `with_writer(log.clone())`: a `MakeWriter`, with the feature `tracing` |
 //! | the `log` crate | give a clone to your logger as its target |
 //! | a logger that writes a line in pieces | [`lines`](RotatingFileWriter::lines) |
@@ -40,8 +40,8 @@
 //! | `app.log.1`, `app.log.2`, as `logrotate` has them | [`Naming::Number`] |
 //! | to prune or compress by hand, or see what would be pruned | [`Upkeep`] |
 //! | no threads started by a library | [`Maintenance::Inline`] |
-//! | column names at the top of every file | [`header`](Builder::header) |
-//! | to know what happens | [`stats`](RotatingFileWriter::stats), [`observer`](Builder::observer) |
+//! | column names at the top of every file | [`header`](LogBuilder::header) |
+//! | to know what happens | [`stats`](RotatingFileWriter::stats), [`observer`](LogBuilder::observer) |
 //! | settings as data | [`Config`] and [`RotatingFileWriter::from_config`] |
 //! | to read a log back, in order, across its backups; or to follow it | [`reader`] |
 //! | to see a log from outside: its segments, who uses them, what is left over | [`inspect`] |
@@ -101,7 +101,7 @@ mod upkeep;
 mod writer;
 
 pub use clock::Clock;
-pub use config::{Builder, Config};
+pub use config::{Config, LogBuilder};
 pub use error::{Error, ErrorKind, Result};
 pub use lock::{FileLock, Guard, LockKind, Wait};
 pub use maintenance::Maintenance;

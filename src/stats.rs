@@ -284,7 +284,7 @@ pub enum Event {
         comment: Option<String>,
     },
     /// The log was opened on a network file system, where not all that is promised holds: see
-    /// [`Builder::build`](crate::Builder::build). Told once, when the log is opened.
+    /// [`LogBuilder::build`](crate::LogBuilder::build). Told once, when the log is opened.
     #[non_exhaustive]
     NetworkFileSystem {
         /// The log, links resolved.

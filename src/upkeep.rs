@@ -51,7 +51,7 @@ pub struct Plan {
 impl Upkeep {
     /// For the log at `path`, of which nothing is made, with these settings: limits, compression, and the
     /// naming of the backups it looks after. `observer` is told of what is done, as
-    /// [`Builder::observer`](crate::Builder::observer)'s is.
+    /// [`LogBuilder::observer`](crate::LogBuilder::observer)'s is.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) as [`Config::validate`];

@@ -2,7 +2,7 @@
 //! global allocator, which then counts what each thread allocates.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use logrotor::{Builder, Maintenance, RotatingFileWriter};
+use logrotor::{LogBuilder, Maintenance, RotatingFileWriter};
 use std::io::{IoSlice, Write};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -11,7 +11,7 @@ const RECORDS: u64 = 10_000;
 
 /// A log without a thread of its own: the first time that a record waits for the write mutex allocates as well. It
 /// does not look at its path meanwhile, which is tested by itself.
-fn alone(dir: &TempDir) -> Builder {
+fn alone(dir: &TempDir) -> LogBuilder {
     RotatingFileWriter::builder(dir.path().join("app.log"))
         .maintenance(Maintenance::Inline)
         .check_interval(Duration::from_secs(3600))

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use fork::{Fork, fork};
-use logrotor::{Builder, Delivery, Maintenance, RotatingFileWriter};
+use logrotor::{Delivery, LogBuilder, Maintenance, RotatingFileWriter};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,7 +36,7 @@ fn in_child(work: impl FnOnce(), meanwhile: impl FnOnce()) {
     }
 }
 
-fn builder(dir: &Path) -> Builder {
+fn builder(dir: &Path) -> LogBuilder {
     RotatingFileWriter::builder(dir.join("app.log"))
 }
 

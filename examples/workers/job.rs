@@ -2,7 +2,7 @@
 
 use crate::Result;
 use clap::{Parser, ValueEnum};
-use logrotor::{Builder, Compression, RotatingFileWriter};
+use logrotor::{Compression, LogBuilder, RotatingFileWriter};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -99,7 +99,7 @@ impl Job {
     }
 
     /// The log as every worker of this job sets it up.
-    pub(crate) fn writer(&self) -> Builder {
+    pub(crate) fn writer(&self) -> LogBuilder {
         let compression = match self.compression {
             Pack::None => Compression::None,
             Pack::Gzip => Compression::Gzip,

@@ -207,7 +207,7 @@ impl<T: Settings> PolicyStore<T> {
     /// never waits, whoever updates or dies meanwhile; versions only ever go up.
     ///
     /// It is as new as the last [`reload`](Self::reload) or change. A log does the reload for the policy
-    /// it [obeys](crate::Builder::policy); other programs call it when they like, such as once a second.
+    /// it [obeys](crate::LogBuilder::policy); other programs call it when they like, such as once a second.
     #[inline]
     #[must_use]
     pub fn current(&self) -> Snapshot<T> {

@@ -14,7 +14,7 @@ pub use durability::Durability;
 pub use lines::LineRecords;
 
 use crate::clock::Stopwatch;
-use crate::config::{Builder, Callbacks, Config};
+use crate::config::{Callbacks, Config, LogBuilder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::maintenance::{Keeper, Maintenance, Signal};
@@ -120,17 +120,17 @@ struct Core {
 }
 
 impl RotatingFileWriter {
-    /// Sets up a log at `path`; nothing is opened before [`Builder::build`].
-    pub fn builder(path: impl Into<PathBuf>) -> Builder {
-        Builder::new(path)
+    /// Sets up a log at `path`; nothing is opened before [`LogBuilder::build`].
+    pub fn builder(path: impl Into<PathBuf>) -> LogBuilder {
+        LogBuilder::new(path)
     }
 
     /// Opens the log at `path` with settings that are plain data.
     ///
     /// # Errors
-    /// As [`Builder::build`].
+    /// As [`LogBuilder::build`].
     pub fn from_config(path: impl Into<PathBuf>, config: Config) -> Result<Self> {
-        Builder::with_config(path, config).build()
+        LogBuilder::with_config(path, config).build()
     }
 
     pub(crate) fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
@@ -262,7 +262,7 @@ impl RotatingFileWriter {
     }
 
     /// What the system calls the network file system that the log was opened on, such as `nfs` or `cifs`; `None`
-    /// if it is a local one, or that cannot be told. [`Builder::build`] says what such a file system means.
+    /// if it is a local one, or that cannot be told. [`LogBuilder::build`] says what such a file system means.
     ///
     /// # Platform
     /// Linux, macOS and FreeBSD tell it, but not of what runs on FUSE (sshfs, s3fs), which is never told of on

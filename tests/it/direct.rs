@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A log that looks beyond its own handle only when the test's clock says so.
-fn quiet(dir: &Dir) -> logrotor::Builder {
+fn quiet(dir: &Dir) -> logrotor::LogBuilder {
     dir.writer().check_interval(LONG).maintenance(Maintenance::Inline)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{Dir, Job, eventually, say};
 use logrotor::{
-    Builder, Compression, Delivery, Durability, Error, ErrorKind, Event, FileLock, Maintenance,
+    Compression, Delivery, Durability, Error, ErrorKind, Event, FileLock, LogBuilder, Maintenance,
     Overflow, RotatingFileWriter, Wait,
 };
 #[cfg(unix)]
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Opens a log that must be refused, with nothing made; returns the error.
-fn refusal(what: &str, dir: &Dir, builder: Builder) -> Error {
+fn refusal(what: &str, dir: &Dir, builder: LogBuilder) -> Error {
     let before = dir.names();
     let Err(error) = builder.build() else { panic!("{what}: not refused") };
     assert_eq!(dir.names(), before, "{what}");
@@ -21,7 +21,7 @@ fn refusal(what: &str, dir: &Dir, builder: Builder) -> Error {
 }
 
 /// A log with this setting is refused, and the message says all of `parts`.
-fn refused(parts: [&str; 3], setup: impl FnOnce(Builder) -> Builder) {
+fn refused(parts: [&str; 3], setup: impl FnOnce(LogBuilder) -> LogBuilder) {
     let dir = Dir::new();
     let builder = RotatingFileWriter::builder(dir.file("new/app.log"));
     let error = refusal(parts[0], &dir, setup(builder));

@@ -23,7 +23,7 @@ impl Watched {
         Self::with(|builder| builder)
     }
 
-    fn with(setup: impl FnOnce(logrotor::Builder) -> logrotor::Builder) -> Self {
+    fn with(setup: impl FnOnce(logrotor::LogBuilder) -> logrotor::LogBuilder) -> Self {
         let dir = Dir::new();
         // In a directory of its own, which can be taken away.
         std::fs::create_dir(dir.file("logs")).unwrap();

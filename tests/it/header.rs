@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 const HEADER: &str = "time,level\n";
 
-fn csv(dir: &Dir) -> logrotor::Builder {
+fn csv(dir: &Dir) -> logrotor::LogBuilder {
     dir.writer().maintenance(Maintenance::Inline).header(|| HEADER.into())
 }
 

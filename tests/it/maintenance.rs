@@ -3,7 +3,7 @@
 use crate::support::{Dir, Job, Random, Worker, eventually, lines, record, seed};
 use logrotor::atomic::AtomicFile;
 use logrotor::{
-    Builder, Clock, Compression, ErrorKind, Maintenance, Naming, RotatingFileWriter, Stats,
+    Clock, Compression, ErrorKind, LogBuilder, Maintenance, Naming, RotatingFileWriter, Stats,
 };
 use std::io::Write;
 use std::path::Path;
@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A log that does its work within the calls of a test, and looks beyond its handle at none.
-fn inline(dir: &Dir) -> Builder {
+fn inline(dir: &Dir) -> LogBuilder {
     dir.writer().check_interval(LONG).maintenance(Maintenance::Inline)
 }
 
@@ -151,7 +151,7 @@ fn packed_backup_has_the_mode_and_owner_of_the_plain_one() {
 
 /// Opens a log in a directory with backups of ten days of 100 bytes each, and rotates it five times;
 /// how many backups there are at first and then.
-fn kept(limit: impl Fn(Builder) -> Builder) -> Vec<usize> {
+fn kept(limit: impl Fn(LogBuilder) -> LogBuilder) -> Vec<usize> {
     let dir = Dir::new();
     plant(&dir, 10, 100);
     let log = limit(inline(&dir).max_size(100)).build().unwrap();
@@ -193,7 +193,7 @@ fn max_total_size_counts_the_active_segment_full_and_holds_at_the_start_and_afte
 fn max_backup_age_holds_at_the_start_and_after_every_rotation() {
     let clock = Clock::manual(midnight_of_day(11));
     // Those of days 9 and 10.
-    let limit = |log: Builder| log.clock(clock.clone()).max_backup_age(3 * DAY - DAY / 2);
+    let limit = |log: LogBuilder| log.clock(clock.clone()).max_backup_age(3 * DAY - DAY / 2);
     assert_eq!(kept(limit), [2, 3, 4, 5, 6, 7]);
 }
 
@@ -209,7 +209,8 @@ fn min_free_space_that_there_is_takes_none() {
 
 #[test]
 fn limits_hold_together_whichever_is_stricter() {
-    let age = |log: Builder| log.clock(Clock::manual(midnight_of_day(11))).max_backup_age(5 * DAY);
+    let age =
+        |log: LogBuilder| log.clock(Clock::manual(midnight_of_day(11))).max_backup_age(5 * DAY);
     assert_eq!(kept(|log| age(log).max_backups(6).max_total_size(700))[0], 4);
     assert_eq!(kept(|log| age(log).max_backups(3).max_total_size(700))[0], 3);
     assert_eq!(kept(|log| age(log).max_backups(6).max_total_size(300))[0], 2);
@@ -218,7 +219,7 @@ fn limits_hold_together_whichever_is_stricter() {
 
 #[test]
 fn oldest_backups_go_first() {
-    for limit in [|log: Builder| log.max_backups(2), |log: Builder| log.max_total_size(300)] {
+    for limit in [|log: LogBuilder| log.max_backups(2), |log: LogBuilder| log.max_total_size(300)] {
         let dir = Dir::new();
         let names = plant(&dir, 5, 100);
         limit(inline(&dir).max_size(100)).build().unwrap();

@@ -4,7 +4,7 @@
 use crate::support::Job;
 use crate::support::{Dir, eventually};
 use logrotor::{
-    Builder, Clock, Compression, Delivery, ErrorKind, Event, FileLock, Maintenance, Overflow,
+    Clock, Compression, Delivery, ErrorKind, Event, FileLock, LogBuilder, Maintenance, Overflow,
     RotatingFileWriter, Stats, Wait,
 };
 use std::io::Write;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A log that does nothing but what a test has it do.
-fn quiet(dir: &Dir) -> Builder {
+fn quiet(dir: &Dir) -> LogBuilder {
     dir.writer().check_interval(LONG).maintenance(Maintenance::Inline)
 }
 
@@ -26,7 +26,7 @@ fn write(mut log: &RotatingFileWriter, text: &str) {
 }
 
 /// An observer, and where what it is told arrives.
-fn watched(builder: Builder) -> (Builder, Receiver<Event>) {
+fn watched(builder: LogBuilder) -> (LogBuilder, Receiver<Event>) {
     let (told, events) = channel();
     let observer = move |event: &Event| told.send(event.clone()).unwrap();
     (builder.observer(observer), events)
@@ -209,7 +209,7 @@ fn record_for_which_the_buffer_has_no_room_counts_as_dropped() {
 
 /// A log whose first rotation stops with the write mutex held: it says so through `started`, and goes on
 /// after a word from `may_finish`, or once that has no sender.
-fn gated(builder: Builder, started: Sender<()>, may_finish: Receiver<()>) -> RotatingFileWriter {
+fn gated(builder: LogBuilder, started: Sender<()>, may_finish: Receiver<()>) -> RotatingFileWriter {
     let (armed, may_finish) = (Arc::new(AtomicBool::new(false)), Mutex::new(may_finish));
     let header = {
         let armed = Arc::clone(&armed);
@@ -411,7 +411,7 @@ fn regression_failures_of_many_backups_are_all_counted_and_told_once_per_pass() 
 
 /// A log whose observer does `react` with the log itself, for every event.
 fn with_reaction(
-    builder: Builder,
+    builder: LogBuilder,
     react: impl Fn(&RotatingFileWriter, &Event) + Send + Sync + 'static,
 ) -> RotatingFileWriter {
     let cell: Arc<OnceLock<RotatingFileWriter>> = Arc::default();

@@ -23,7 +23,7 @@ fn modes(dir: &Dir) -> Vec<(String, u32)> {
 }
 
 /// A log that does all its work within its calls.
-fn inline(dir: &Dir) -> logrotor::Builder {
+fn inline(dir: &Dir) -> logrotor::LogBuilder {
     dir.writer().maintenance(Maintenance::Inline)
 }
 

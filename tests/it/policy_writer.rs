@@ -140,7 +140,7 @@ fn log_opens_with_the_settings_of_the_policy_and_counts_its_own_if_others() {
     let dir = Dir::new();
     let store = policy(&dir);
     store.update(|config| config.max_size = 100).unwrap();
-    let overrides = |builder: logrotor::Builder| {
+    let overrides = |builder: logrotor::LogBuilder| {
         let mut log = builder.policy(store.clone()).build().unwrap();
         for _ in 0..3 {
             log.write_all(&[b'x'; 60]).unwrap();

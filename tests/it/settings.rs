@@ -155,7 +155,7 @@ fn workers_that_name_backups_differently_lose_nothing_and_each_looks_after_its_o
 #[test]
 fn header_of_one_worker_alone_heads_its_own_segments_and_costs_no_record() {
     let dir = Dir::new();
-    let open = |builder: logrotor::Builder| {
+    let open = |builder: logrotor::LogBuilder| {
         let builder = builder.max_size(100).check_interval(Duration::ZERO);
         builder.maintenance(Maintenance::Inline).build().unwrap()
     };

@@ -3,7 +3,7 @@
 
 use crate::support_lock::start;
 use logrotor::{
-    Builder, Clock, Compression, Durability, ErrorKind, FileLock, Maintenance, Naming, Period,
+    Clock, Compression, Durability, ErrorKind, FileLock, LogBuilder, Maintenance, Naming, Period,
     RotatingFileWriter, Stats, Wait,
 };
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ impl Dir {
         self.path().join(name)
     }
 
-    pub fn writer(&self) -> Builder {
+    pub fn writer(&self) -> LogBuilder {
         RotatingFileWriter::builder(self.log())
     }
 
@@ -305,7 +305,7 @@ impl Job {
     }
 
     /// The log as this job says it is set up.
-    pub fn builder(&self) -> Builder {
+    pub fn builder(&self) -> LogBuilder {
         let mut builder = RotatingFileWriter::builder(self.text("log"));
         if self.has("max_size") {
             builder = builder.max_size(self.number("max_size") as u64);

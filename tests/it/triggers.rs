@@ -14,7 +14,7 @@ fn friday_noon() -> SystemTime {
 }
 
 /// A log that acts on time within log calls alone.
-fn timed(dir: &Dir, clock: &Clock) -> logrotor::Builder {
+fn timed(dir: &Dir, clock: &Clock) -> logrotor::LogBuilder {
     dir.writer().clock(clock.clone()).maintenance(Maintenance::Inline)
 }
 

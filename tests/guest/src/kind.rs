@@ -7,7 +7,9 @@ use flate2::read::GzDecoder;
 use logrotor::atomic::{atomic_write, update};
 use logrotor::inspect::Inspection;
 use logrotor::reader::{Damage, DamageKind, LogReader};
-use logrotor::{Builder, Compression, Config, Durability, Event, Naming, RotatingFileWriter, Wait};
+use logrotor::{
+    Compression, Config, Durability, Event, LogBuilder, Naming, RotatingFileWriter, Wait,
+};
 use std::error::Error;
 use std::fmt::Display;
 use std::fs::File;
@@ -73,7 +75,7 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    fn log(self, dir: &Path) -> Builder {
+    fn log(self, dir: &Path) -> LogBuilder {
         let log = RotatingFileWriter::builder(dir.join("app.log"));
         match self {
             Self::Every => log

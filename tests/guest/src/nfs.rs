@@ -8,7 +8,7 @@ use crate::promise::{Found, Notes, Promises};
 use crate::record::line;
 use logrotor::inspect::Inspection;
 use logrotor::reader::LogReader;
-use logrotor::{Builder, Compression, Durability, Event, FileLock, RotatingFileWriter, Wait};
+use logrotor::{Compression, Durability, Event, FileLock, LogBuilder, RotatingFileWriter, Wait};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ fn start_server(export: &Path) -> Result<()> {
     Ok(())
 }
 
-fn log(dir: &Path) -> Builder {
+fn log(dir: &Path) -> LogBuilder {
     RotatingFileWriter::builder(dir.join("app.log"))
 }
 

@@ -6,7 +6,7 @@ use super::{Contestant, Entry, Handle, Launch, Open, Setup, Standing};
 use crate::line::Line;
 use crate::scenarios::{Need, Scenario};
 use anyhow::Result;
-use logrotor::{Builder, Compression, RotatingFileWriter};
+use logrotor::{Compression, LogBuilder, RotatingFileWriter};
 use std::io::{self, Write};
 
 pub fn entry() -> Entry {
@@ -28,14 +28,14 @@ fn ours(name: &'static str, open: Open) -> Entry {
     }
 }
 
-fn builder(setup: &Setup) -> Builder {
+fn builder(setup: &Setup) -> LogBuilder {
     let builder = RotatingFileWriter::builder(&setup.path)
         .max_size(setup.segment_bytes)
         .max_backups(setup.keep);
     if setup.gzip { builder.compression(Compression::Gzip) } else { builder }
 }
 
-fn open(builder: Builder) -> Result<Box<dyn Contestant>> {
+fn open(builder: LogBuilder) -> Result<Box<dyn Contestant>> {
     Ok(Box::new(Ours(builder.build()?)))
 }
 
