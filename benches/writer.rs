@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot run must stop")]
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use logrotor::{LogBuilder, Maintenance, RotatingFileWriter};
+use logrotor::{LogBuilder, MaintenanceMode, RotatingFileWriter};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -121,8 +121,8 @@ fn rotation(criterion: &mut Criterion) {
 fn opening(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("opening, an existing log, 1 thread");
     for (maintenance, name) in [
-        (Maintenance::Thread, "direct, with a maintenance thread"),
-        (Maintenance::Inline, "direct, maintenance inline"),
+        (MaintenanceMode::Thread, "direct, with a maintenance thread"),
+        (MaintenanceMode::Inline, "direct, maintenance inline"),
     ] {
         group.bench_function(name, |bencher| {
             let dir = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ pub(crate) mod units;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::maintenance::{Encoding, Keeping, Maintenance, Retention};
+use crate::maintenance::{Encoding, MaintenanceConfig, MaintenanceMode, Retention};
 #[cfg(feature = "policy")]
 use crate::policy::PolicyStore;
 use crate::rotation::trigger::Trigger;
@@ -110,7 +110,7 @@ pub struct Config {
     #[cfg_attr(feature = "policy", serde(with = "units::span"))]
     pub check_interval: Duration,
     /// Where backups are looked after. Default: on a thread.
-    pub maintenance: Maintenance,
+    pub maintenance: MaintenanceMode,
     /// When a record reaches the kernel. Default: before its log call returns.
     pub delivery: Delivery,
     /// What survives a power cut. Default: nothing in particular.
@@ -135,7 +135,7 @@ impl Default for Config {
             mode: None,
             lock_timeout: Duration::from_secs(1),
             check_interval: Duration::from_secs(1),
-            maintenance: Maintenance::Thread,
+            maintenance: MaintenanceMode::Thread,
             delivery: Delivery::Direct,
             durability: Durability::None,
         }
@@ -182,7 +182,7 @@ impl Config {
                     "a buffer must have room for a record; use 1 MiB or so",
                 );
             }
-            if self.maintenance == Maintenance::Inline {
+            if self.maintenance == MaintenanceMode::Inline {
                 let why = "buffered delivery has a thread of its own anyway; use `Thread`, or direct \
                            delivery";
                 return refuse("maintenance", &"Inline", why);
@@ -216,8 +216,8 @@ impl Config {
     }
 
     /// What of the settings concerns backups.
-    pub(crate) fn keeping(&self) -> Result<Keeping> {
-        Ok(Keeping {
+    pub(crate) fn maintenance_config(&self) -> Result<MaintenanceConfig> {
+        Ok(MaintenanceConfig {
             naming: self.naming,
             encoding: Encoding::choose(self.compression, self.compression_level)?,
             retention: Retention {
@@ -333,7 +333,7 @@ impl LogBuilder {
         /// Sets [`Config::check_interval`].
         check_interval: Duration => check_interval = check_interval;
         /// Sets [`Config::maintenance`].
-        maintenance: Maintenance => maintenance = maintenance;
+        maintenance: MaintenanceMode => maintenance = maintenance;
         /// Sets [`Config::delivery`].
         delivery: Delivery => delivery = delivery;
         /// Sets [`Config::durability`].
@@ -387,7 +387,7 @@ impl LogBuilder {
     /// is wrong with the policy's file is told too, once.
     ///
     /// The file is looked at four times a second, at the price of a `stat`, by a thread of the log's own;
-    /// with [`Maintenance::Inline`] by log calls.
+    /// with [`MaintenanceMode::Inline`] by log calls.
     ///
     /// # Examples
     /// ```

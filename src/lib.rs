@@ -38,8 +38,8 @@
 //! | a logger that writes a line in pieces | [`lines`](RotatingFileWriter::lines) |
 //! | names that sort by time, and never change | [`Naming::Timestamp`], the default |
 //! | `app.log.1`, `app.log.2`, as `logrotate` has them | [`Naming::Number`] |
-//! | to prune or compress by hand, or see what would be pruned | [`Upkeep`] |
-//! | no threads started by a library | [`Maintenance::Inline`] |
+//! | to prune or compress by hand, or see what would be pruned | [`Maintenance`] |
+//! | no threads started by a library | [`MaintenanceMode::Inline`] |
 //! | column names at the top of every file | [`header`](LogBuilder::header) |
 //! | to know what happens | [`stats`](RotatingFileWriter::stats), [`observer`](LogBuilder::observer) |
 //! | settings as data | [`Config`] and [`RotatingFileWriter::from_config`] |
@@ -104,10 +104,10 @@ pub use clock::Clock;
 pub use config::{Config, LogBuilder};
 pub use error::{Error, ErrorKind, Result};
 pub use lock::{FileLock, Guard, LockKind, Wait};
-pub use maintenance::Maintenance;
+pub use maintenance::MaintenanceMode;
 pub use rotation::{Period, Zone};
 pub use segment::Segment;
 pub use segment::name::{Compression, Naming};
 pub use stats::{Event, Stats};
-pub use upkeep::{Plan, Upkeep};
+pub use upkeep::{Maintenance, MaintenancePlan};
 pub use writer::{Delivery, Durability, LineRecords, Overflow, RotatingFileWriter};

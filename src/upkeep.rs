@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
-use crate::maintenance::Keeper;
+use crate::maintenance::Maintainer;
 use crate::segment::name::Compression;
 use crate::segment::{Backup, Location, Segment};
 use crate::stats::{Event, Journal, Stats};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 ///
 /// # Examples
 /// ```
-/// use logrotor::{Config, Maintenance, RotatingFileWriter, Upkeep};
+/// use logrotor::{Config, Maintenance, RotatingFileWriter};
 /// use std::io::Write;
 /// # fn main() -> std::io::Result<()> { let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("app.log");
@@ -27,28 +27,28 @@ use std::sync::Arc;
 /// }
 /// let mut config = Config::default();
 /// config.max_backups = Some(1);
-/// let upkeep = Upkeep::new(&path, &config, |event| println!("{event:?}"))?;
-/// assert_eq!(upkeep.plan()?.prune.len(), 2);
-/// assert_eq!(upkeep.run(&|| true)?.pruned, 2);
+/// let maintenance = Maintenance::new(&path, &config, |event| println!("{event:?}"))?;
+/// assert_eq!(maintenance.plan()?.prune.len(), 2);
+/// assert_eq!(maintenance.run(&|| true)?.pruned, 2);
 /// # Ok(()) }
 /// ```
-pub struct Upkeep {
+pub struct Maintenance {
     location: Location,
-    keeper: Keeper,
+    maintainer: Maintainer,
     journal: Arc<Journal>,
 }
 
-/// What an [`Upkeep`] would do, as things are now.
+/// What a [`Maintenance`] would do, as things are now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Plan {
+pub struct MaintenancePlan {
     /// The backups that the limits leave no room for, oldest first. Those that somebody has open stay.
     pub prune: Vec<Segment>,
     /// The plain backups among the others, oldest first, if there is a compression.
     pub compress: Vec<Segment>,
 }
 
-impl Upkeep {
+impl Maintenance {
     /// For the log at `path`, of which nothing is made, with these settings: limits, compression, and the
     /// naming of the backups it looks after. `observer` is told of what is done, as
     /// [`LogBuilder::observer`](crate::LogBuilder::observer)'s is.
@@ -64,20 +64,21 @@ impl Upkeep {
     ) -> Result<Self> {
         config.validate()?;
         let journal = Arc::new(Journal::new(Some(Arc::new(observer))));
-        let keeper = Keeper::new(config.keeping()?, Clock::system(), Arc::clone(&journal));
-        Ok(Self { location: Location::find(path.as_ref())?, keeper, journal })
+        let maintainer =
+            Maintainer::new(config.maintenance_config()?, Clock::system(), Arc::clone(&journal));
+        Ok(Self { location: Location::find(path.as_ref())?, maintainer, journal })
     }
 
     /// What there is to do. Nothing is touched.
     ///
     /// # Errors
     /// If the directory cannot be read.
-    pub fn plan(&self) -> Result<Plan> {
-        let (mut backups, surplus) = self.keeper.plan(&self.location)?;
+    pub fn plan(&self) -> Result<MaintenancePlan> {
+        let (mut backups, surplus) = self.maintainer.plan(&self.location)?;
         let kept = backups.split_off(surplus);
         let is_plain = |backup: &Backup| backup.name.compression == Compression::None;
-        let compresses = self.keeper.compresses();
-        Ok(Plan {
+        let compresses = self.maintainer.compresses();
+        Ok(MaintenancePlan {
             prune: backups.into_iter().map(Segment::from).collect(),
             compress: kept
                 .into_iter()
@@ -98,15 +99,15 @@ impl Upkeep {
             self.journal.tell();
             go_on()
         };
-        let done = self.keeper.pass(&self.location, &go_on);
+        let done = self.maintainer.pass(&self.location, &go_on);
         self.journal.tell();
         done?;
         Ok(self.journal.counters.snapshot(0))
     }
 }
 
-impl std::fmt::Debug for Upkeep {
+impl std::fmt::Debug for Maintenance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upkeep").field("path", &self.location.path()).finish_non_exhaustive()
+        f.debug_struct("Maintenance").field("path", &self.location.path()).finish_non_exhaustive()
     }
 }

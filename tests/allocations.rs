@@ -2,7 +2,7 @@
 //! global allocator, which then counts what each thread allocates.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use logrotor::{LogBuilder, Maintenance, RotatingFileWriter};
+use logrotor::{LogBuilder, MaintenanceMode, RotatingFileWriter};
 use std::io::{IoSlice, Write};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -13,7 +13,7 @@ const RECORDS: u64 = 10_000;
 /// does not look at its path meanwhile, which is tested by itself.
 fn alone(dir: &TempDir) -> LogBuilder {
     RotatingFileWriter::builder(dir.path().join("app.log"))
-        .maintenance(Maintenance::Inline)
+        .maintenance(MaintenanceMode::Inline)
         .check_interval(Duration::from_secs(3600))
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use fork::{Fork, fork};
-use logrotor::{Delivery, LogBuilder, Maintenance, RotatingFileWriter};
+use logrotor::{Delivery, LogBuilder, MaintenanceMode, RotatingFileWriter};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -68,7 +68,7 @@ fn assert_every_line_once(dir: &Path, writers: &[&str], count: usize) {
 
 #[test]
 fn handle_carried_through_fork_serves_parent_and_child() {
-    for maintenance in [Maintenance::Inline, Maintenance::Thread] {
+    for maintenance in [MaintenanceMode::Inline, MaintenanceMode::Thread] {
         let dir = tempfile::tempdir().unwrap();
         let log = builder(dir.path()).max_size(500).maintenance(maintenance).build().unwrap();
         write(&log, "before", 20);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use logrotor::{Maintenance, Naming, RotatingFileWriter};
+use logrotor::{MaintenanceMode, Naming, RotatingFileWriter};
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((&choice, name)) = data.split_first() else { return Corpus::Reject };
@@ -14,7 +14,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let stranger = dir.path().join(name);
     std::fs::write(&stranger, "x\n").expect("a file");
     let builder = RotatingFileWriter::builder(dir.path().join("a.log")).naming(naming);
-    let log = builder.max_backups(0).maintenance(Maintenance::Inline).build().expect("a log");
+    let log = builder.max_backups(0).maintenance(MaintenanceMode::Inline).build().expect("a log");
     let segments = log.segments().expect("its segments");
     log.close().expect("its end");
     let is_pruned = !stranger.exists();

@@ -215,7 +215,7 @@ fn value_of(text: &str) -> toml::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::maintenance::Maintenance;
+    use crate::maintenance::MaintenanceMode;
     use crate::rotation::{Period, Zone};
     use crate::segment::name::{Compression, Naming};
     use crate::writer::{Delivery, Durability, Overflow};
@@ -270,7 +270,11 @@ mod tests {
                     mode,
                     lock_timeout: lock,
                     check_interval: check,
-                    maintenance: if flags[4] { Maintenance::Inline } else { Maintenance::Thread },
+                    maintenance: if flags[4] {
+                        MaintenanceMode::Inline
+                    } else {
+                        MaintenanceMode::Thread
+                    },
                     delivery,
                     durability: durabilities[durability as usize],
                 }

@@ -40,7 +40,7 @@ use std::time::Duration;
     derive(serde::Serialize, serde::Deserialize),
     serde(rename_all = "snake_case")
 )]
-pub enum Maintenance {
+pub enum MaintenanceMode {
     /// On a thread of the log's own, so that no log call waits for it. The default.
     #[default]
     Thread,
@@ -52,7 +52,7 @@ pub enum Maintenance {
 
 /// What of a log's settings concerns its backups.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Keeping {
+pub(crate) struct MaintenanceConfig {
     pub(crate) naming: Naming,
     pub(crate) encoding: Option<Encoding>,
     pub(crate) retention: Retention,
@@ -63,8 +63,8 @@ pub(crate) struct Keeping {
 }
 
 /// Looks after the backups of one log.
-pub(crate) struct Keeper {
-    settings: Mutex<Keeping>,
+pub(crate) struct Maintainer {
+    settings: Mutex<MaintenanceConfig>,
     clock: Clock,
     journal: Arc<Journal>,
     /// Held during a pass, so that the thread and `close` do not both work.
@@ -86,19 +86,19 @@ pub(crate) struct Found {
     pub(crate) newest: Option<Timestamp>,
 }
 
-impl Keeper {
-    pub(crate) fn new(settings: Keeping, clock: Clock, journal: Arc<Journal>) -> Self {
+impl Maintainer {
+    pub(crate) fn new(settings: MaintenanceConfig, clock: Clock, journal: Arc<Journal>) -> Self {
         Self { settings: Mutex::new(settings), clock, journal, state: Mutex::default() }
     }
 
     /// Goes on with other settings, from the next step of a pass that is under way. The naming stays.
     #[cfg(feature = "policy")]
-    pub(crate) fn apply(&self, settings: Keeping) {
+    pub(crate) fn apply(&self, settings: MaintenanceConfig) {
         let mut present = self.settings.lock();
-        *present = Keeping { naming: present.naming, ..settings };
+        *present = MaintenanceConfig { naming: present.naming, ..settings };
     }
 
-    fn settings(&self) -> Keeping {
+    fn settings(&self) -> MaintenanceConfig {
         *self.settings.lock()
     }
 
@@ -124,7 +124,7 @@ impl Keeper {
     /// The first failure; what does not depend on it is done all the same.
     pub(crate) fn pass(&self, location: &Location, go_on: &dyn Fn() -> bool) -> Result<Found> {
         let mut state = self.state.lock();
-        let mut pass = Pass { keeper: self, location, go_on, deferred: false, failure: None };
+        let mut pass = Pass { maintainer: self, location, go_on, deferred: false, failure: None };
         let listing = pass.run();
         let failure = pass.failure.take();
         state.deferred = pass.deferred;
@@ -152,7 +152,8 @@ impl Keeper {
         // A pass begins by removing what no process is writing.
         let is_dead = |path: &Path| matches!(fs::open_unleased(path), Ok(Unleased::Ours(_)));
         listing.temporaries.retain(|(path, _)| !is_dead(path));
-        let pass = Pass { keeper: self, location, go_on: &|| true, deferred: false, failure: None };
+        let pass =
+            Pass { maintainer: self, location, go_on: &|| true, deferred: false, failure: None };
         let surplus = pass.surplus(&listing)?;
         Ok((listing.backups, surplus))
     }
@@ -171,7 +172,7 @@ impl Keeper {
         location: &Location,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let Keeping { naming, lock_mode, lock_timeout, .. } = self.settings();
+        let MaintenanceConfig { naming, lock_mode, lock_timeout, .. } = self.settings();
         if naming == Naming::Timestamp {
             return work();
         }
@@ -188,7 +189,7 @@ impl Keeper {
 
 /// One pass over a log's backups.
 struct Pass<'a> {
-    keeper: &'a Keeper,
+    maintainer: &'a Maintainer,
     location: &'a Location,
     go_on: &'a dyn Fn() -> bool,
     deferred: bool,
@@ -219,13 +220,13 @@ impl Pass<'_> {
     }
 
     fn naming(&self) -> Naming {
-        self.keeper.settings().naming
+        self.maintainer.settings().naming
     }
 
     /// Keeps a failure, and goes on. The observer is told of the first one of a pass: what ails one backup
     /// (a full disk) often ails them all.
     fn check<T>(&mut self, result: Result<T>) -> Option<T> {
-        let journal = &self.keeper.journal;
+        let journal = &self.maintainer.journal;
         match result {
             Ok(value) => return Some(value),
             Err(error) if self.failure.is_some() => journal.counters.failed(&error),
@@ -239,7 +240,7 @@ impl Pass<'_> {
 
     fn defer(&mut self) {
         self.deferred = true;
-        self.keeper.journal.counters.deferrals.increment();
+        self.maintainer.journal.counters.deferrals.increment();
     }
 
     /// Lists the log's files, clears up what a crash left, and removes what the limits leave no room for.
@@ -251,8 +252,8 @@ impl Pass<'_> {
         if self.check(surplus)? == 0 && !listing.has_twins() {
             return Some(listing);
         }
-        let (keeper, location) = (self.keeper, self.location);
-        let pruned = keeper.with_stable_names(location, || self.prune_stable(listing));
+        let (maintainer, location) = (self.maintainer, self.location);
+        let pruned = maintainer.with_stable_names(location, || self.prune_stable(listing));
         self.check(pruned)
     }
 
@@ -279,14 +280,14 @@ impl Pass<'_> {
 
     /// How many of the oldest files have to go.
     fn surplus(&self, listing: &Listing) -> Result<usize> {
-        let settings = self.keeper.settings();
+        let settings = self.maintainer.settings();
         let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
         let temporaries: u64 = listing.temporaries.iter().map(|(_, bytes)| bytes).sum();
         let free = match settings.retention.min_free_space {
             Some(_) => fs::free_space(self.location.dir())?,
             None => u64::MAX,
         };
-        let now = self.keeper.clock.now();
+        let now = self.maintainer.clock.now();
         let around = Surroundings {
             now,
             other_bytes: temporaries.saturating_add(active.max(settings.max_size)),
@@ -309,8 +310,8 @@ impl Pass<'_> {
         match self.check(removed) {
             Some(Step::Done) => {
                 let (path, bytes) = (backup.path.clone(), backup.len);
-                self.keeper.journal.counters.pruned.increment();
-                self.keeper.journal.note(Event::Pruned { path, bytes });
+                self.maintainer.journal.counters.pruned.increment();
+                self.maintainer.journal.note(Event::Pruned { path, bytes });
                 true
             }
             Some(Step::Moved) => true,
@@ -324,7 +325,7 @@ impl Pass<'_> {
 
     /// Packs every plain backup that nobody has open; `true` if there was one.
     fn compress(&mut self, listing: &Listing) -> bool {
-        let Some(encoding) = self.keeper.settings().encoding else { return false };
+        let Some(encoding) = self.maintainer.settings().encoding else { return false };
         let mut any = false;
         for backup in
             listing.backups.iter().filter(|backup| backup.name.compression == Compression::None)
@@ -375,7 +376,7 @@ impl Pass<'_> {
         file: AtomicFile,
     ) -> Result<Step> {
         let after = fs::fstat(file.file(), file.path())?.len;
-        let placed = self.keeper.with_stable_names(self.location, || {
+        let placed = self.maintainer.with_stable_names(self.location, || {
             let Some((name, _)) = self.present_name(backup)? else { return Ok(None) };
             let to = self.location.backup_path(packed(name, encoding));
             file.place(&to)?;
@@ -385,7 +386,7 @@ impl Pass<'_> {
         // Not under the lock: it may take long. If the plain backup is renamed meanwhile, it is removed
         // by who does it, as one that is there packed.
         fs::sync_dir(self.location.dir())?;
-        let from = self.keeper.with_stable_names(self.location, || {
+        let from = self.maintainer.with_stable_names(self.location, || {
             let Some((_, from)) = self.present_name(backup)? else { return Ok(None) };
             let removed = fs::remove(&from)?;
             // While the name is still nobody else's: on Windows it may stay in use until then.
@@ -393,8 +394,8 @@ impl Pass<'_> {
             Ok(removed.then_some(from))
         })?;
         let from = from.unwrap_or_else(|| backup.path.clone());
-        self.keeper.journal.counters.compressions.increment();
-        self.keeper.journal.note(Event::Compressed {
+        self.maintainer.journal.counters.compressions.increment();
+        self.maintainer.journal.note(Event::Compressed {
             from,
             to,
             bytes_before: backup.len,

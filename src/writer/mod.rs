@@ -17,7 +17,7 @@ use crate::clock::Stopwatch;
 use crate::config::{Callbacks, Config, LogBuilder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
-use crate::maintenance::{Keeper, Maintenance, Signal};
+use crate::maintenance::{Maintainer, MaintenanceMode, Signal};
 use crate::rotation::{self, Newest, Rotator};
 use crate::segment::{self, Location, Segment};
 use crate::stats::{Event, Journal, Stats};
@@ -58,7 +58,7 @@ use std::time::Duration;
 /// - With [`Delivery::Direct`] the child can write to the log and rotate it, and nothing is lost, as
 ///   long as no thread was in a log call at the moment of the fork; if one was, the child's first call
 ///   may wait for ever. The log's own thread is in one for some microseconds a second; with
-///   [`Maintenance::Inline`] there is none.
+///   [`MaintenanceMode::Inline`] there is none.
 /// - With [`Delivery::Buffered`] the child's calls fail with [`std::io::ErrorKind::Unsupported`]: at once, or
 ///   if records were in the buffer at the fork, when half of it is full. Those are the parent's to write.
 /// - The child has no thread that looks after backups. Other workers and the child's
@@ -92,7 +92,7 @@ struct Handle {
     /// Writes what is in the buffer, with buffered delivery.
     deliverer: Option<JoinHandle<()>>,
     /// Looks after the backups, unless that is done inline.
-    keeper: Option<JoinHandle<()>>,
+    maintainer: Option<JoinHandle<()>>,
     /// Looks at the policy, if there is one, unless that is done inline.
     follower: Option<JoinHandle<()>>,
     /// The process that has these threads; one that was forked from it has not.
@@ -105,7 +105,7 @@ struct Core {
     /// With buffered delivery.
     buffer: Option<Buffer>,
     custody: Arc<Custody>,
-    keeper: Keeper,
+    maintainer: Maintainer,
     signal: Arc<Signal>,
     journal: Arc<Journal>,
     /// As the log was opened. A policy may have changed since what is not fixed.
@@ -136,18 +136,19 @@ impl RotatingFileWriter {
     pub(crate) fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
         let core = Arc::new(Core::open(path, config, callbacks)?);
         let process = std::process::id();
-        let mut handle = Handle { core, deliverer: None, keeper: None, follower: None, process };
+        let mut handle =
+            Handle { core, deliverer: None, maintainer: None, follower: None, process };
         if handle.core.buffer.is_some() {
             handle.deliverer = Some(handle.spawn("logrotor-write", Core::deliver)?);
         }
         match config.maintenance {
-            Maintenance::Thread => {
-                handle.keeper = Some(handle.spawn("logrotor-keep", Core::keep)?);
+            MaintenanceMode::Thread => {
+                handle.maintainer = Some(handle.spawn("logrotor-maint", Core::run_maintainer)?);
                 if handle.core.obedience.is_due_to_a_policy() {
                     handle.follower = Some(handle.spawn("logrotor-obey", Core::stay_obedient)?);
                 }
             }
-            Maintenance::Inline => handle.core.work_off_signal(),
+            MaintenanceMode::Inline => handle.core.work_off_signal(),
         }
         Ok(Self { handle: Arc::new(handle) })
     }
@@ -365,7 +366,7 @@ impl Core {
             direct: Mutex::new(direct),
             buffer: buffer(config.delivery),
             custody,
-            keeper: Keeper::new(config.keeping()?, clock, Arc::clone(&journal)),
+            maintainer: Maintainer::new(config.maintenance_config()?, clock, Arc::clone(&journal)),
             signal,
             journal,
             config: config.clone(),
@@ -403,7 +404,7 @@ impl Core {
     }
 
     /// The thread that looks after the backups, and the log while nobody writes.
-    fn keep(&self) {
+    fn run_maintainer(&self) {
         fs::be_modest();
         while !self.signal.is_over() {
             let worked = Stopwatch::start();
@@ -441,7 +442,7 @@ impl Core {
     #[inline]
     fn after_call(&self) {
         self.journal.tell();
-        if self.config.maintenance == Maintenance::Inline {
+        if self.config.maintenance == MaintenanceMode::Inline {
             self.obey();
             // One call does the work; others need not wait for it.
             if self.signal.is_nudged() && !self.is_working.swap(true, Acquire) {
@@ -457,7 +458,7 @@ impl Core {
         // Before the pass: what is not synced yet is leased. Counted and noted where it happens.
         let _ = self.custody.sync_left(&self.journal);
         let location = Arc::clone(self.direct.lock().location());
-        if self.keeper.is_due(&location, raised) {
+        if self.maintainer.is_due(&location, raised) {
             // Counted and noted where it happened, and tried again later.
             let _ = self.maintain(&|| {
                 // Packing a backup may take long, and what others leave meanwhile waits to be synced.
@@ -474,7 +475,7 @@ impl Core {
             let mut direct = self.direct.lock();
             (Arc::clone(direct.location()), direct.active().lease.id())
         };
-        let found = self.keeper.pass(&location, go_on)?;
+        let found = self.maintainer.pass(&location, go_on)?;
         let mut direct = self.direct.lock();
         let active = direct.active();
         // Of use to the next rotation only if no other came in between; then the identity is another.
@@ -530,7 +531,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         if self.process != std::process::id() {
             // Neither the threads nor whoever may have held the locks are here to be waited for.
-            std::mem::forget((self.deliverer.take(), self.keeper.take(), self.follower.take()));
+            std::mem::forget((self.deliverer.take(), self.maintainer.take(), self.follower.take()));
             return;
         }
         if let Some(buffer) = &self.core.buffer {
@@ -538,7 +539,7 @@ impl Drop for Handle {
         }
         join(self.deliverer.take());
         self.core.signal.end();
-        join(self.keeper.take());
+        join(self.maintainer.take());
         join(self.follower.take());
     }
 }

@@ -204,7 +204,7 @@ mod on {
         }
 
         fn apply(&self, config: &Config, direct: &mut Direct, location: &Location) -> Result<()> {
-            let keeping = config.keeping()?;
+            let settings = config.maintenance_config()?;
             let Config { check_interval, lock_timeout, durability, .. } = *config;
             direct.apply(
                 config.trigger(),
@@ -213,7 +213,7 @@ mod on {
             )?;
             let (records, lease) = (direct.records(), direct.active().lease.clone());
             self.custody.apply(durability, records, &lease, location.dir());
-            self.keeper.apply(keeping);
+            self.maintainer.apply(settings);
             // The limits may leave backups no room that they had.
             self.signal.raise();
             Ok(())

@@ -2,7 +2,7 @@
 //! whoever is idle or has just come.
 
 use crate::support::{Dir, Job, Worker, eventually};
-use logrotor::{Clock, Maintenance, Naming, Period, RotatingFileWriter, Stats};
+use logrotor::{Clock, MaintenanceMode, Naming, Period, RotatingFileWriter, Stats};
 use std::io::Write;
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ impl Crew {
 
     fn open(&self, clock: &Clock) -> RotatingFileWriter {
         let builder = self.dir.writer().clock(clock.clone()).rotate_every(self.period);
-        builder.naming(self.naming).maintenance(Maintenance::Inline).build().unwrap()
+        builder.naming(self.naming).maintenance(MaintenanceMode::Inline).build().unwrap()
     }
 
     /// Another process takes a worker's place.

@@ -1,7 +1,7 @@
 //! Direct delivery: one call is one record, whole and in order, wherever the segment ends.
 
 use crate::support::{Dir, check, record};
-use logrotor::{Clock, Maintenance, RotatingFileWriter};
+use logrotor::{Clock, MaintenanceMode, RotatingFileWriter};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{IoSlice, Write};
@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(3600);
 
 /// A log that looks beyond its own handle only when the test's clock says so.
 fn quiet(dir: &Dir) -> logrotor::LogBuilder {
-    dir.writer().check_interval(LONG).maintenance(Maintenance::Inline)
+    dir.writer().check_interval(LONG).maintenance(MaintenanceMode::Inline)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Disks that are really full, files that may not grow, directories that may not be changed.
 
 use crate::support::{Dir, Job, Random, Worker, eventually, is_long, record, seed, unpack};
-use logrotor::{Compression, LogBuilder, Maintenance, Naming, RotatingFileWriter};
+use logrotor::{Compression, LogBuilder, MaintenanceMode, Naming, RotatingFileWriter};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
@@ -61,7 +61,7 @@ impl Drop for Disk {
 
 /// Acts within log calls alone, and looks at the path before each.
 fn quick(disk: &Disk) -> LogBuilder {
-    disk.0.writer().maintenance(Maintenance::Inline).check_interval(Duration::ZERO)
+    disk.0.writer().maintenance(MaintenanceMode::Inline).check_interval(Duration::ZERO)
 }
 
 fn put(mut log: &RotatingFileWriter, text: &str) -> std::io::Result<()> {

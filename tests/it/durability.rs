@@ -51,7 +51,7 @@ fn threads_that_wait_for_the_disk_lose_nothing_across_rotations() {
 #[cfg(feature = "fault")]
 pub mod traced {
     use crate::support::{Dir, Job, Worker, eventually, listen, say};
-    use logrotor::{Compression, Maintenance, Naming};
+    use logrotor::{Compression, MaintenanceMode, Naming};
     use std::io::Write;
 
     /// A worker that leaves a trace of its file operations, and does nothing but what it is told.
@@ -120,7 +120,7 @@ pub mod traced {
         let dir = Dir::new();
         let mut worker = start(&traced(&dir, "obey").with("on_rotate", 1));
         worker.write("one");
-        let other = dir.writer().maintenance(Maintenance::Inline).build().unwrap();
+        let other = dir.writer().maintenance(MaintenanceMode::Inline).build().unwrap();
         let backup = other.rotate().unwrap().unwrap();
         worker.write("late");
         assert_eq!(std::fs::read_to_string(backup).unwrap(), "one\nlate\n");
@@ -138,7 +138,8 @@ pub mod traced {
         worker.write("one");
         worker.tell("rotate");
         eventually("the sync has begun", || gates.file("gate.reached").exists());
-        let builder = dir.writer().maintenance(Maintenance::Inline).compression(Compression::Gzip);
+        let builder =
+            dir.writer().maintenance(MaintenanceMode::Inline).compression(Compression::Gzip);
         let other = builder.build().unwrap();
         assert_eq!((other.stats().deferrals, other.stats().compressions), (1, 0));
         std::fs::write(gates.file("gate"), "").unwrap();
@@ -210,7 +211,7 @@ pub mod traced {
     fn sync_among_rotations(max_backups: usize, rotations: usize) -> (String, usize) {
         let dir = Dir::new();
         let neighbour = dir.writer().naming(Naming::Number).max_backups(max_backups);
-        let mut neighbour = neighbour.maintenance(Maintenance::Inline).build().unwrap();
+        let mut neighbour = neighbour.maintenance(MaintenanceMode::Inline).build().unwrap();
         let mut rotate = || {
             writeln!(neighbour, "a record").unwrap();
             neighbour.rotate().unwrap();

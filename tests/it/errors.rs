@@ -2,8 +2,8 @@
 
 use crate::support::{Dir, Job, eventually, say};
 use logrotor::{
-    Compression, Delivery, Durability, Error, ErrorKind, Event, FileLock, LogBuilder, Maintenance,
-    Overflow, RotatingFileWriter, Wait,
+    Compression, Delivery, Durability, Error, ErrorKind, Event, FileLock, LogBuilder,
+    MaintenanceMode, Overflow, RotatingFileWriter, Wait,
 };
 #[cfg(unix)]
 use std::ffi::OsString;
@@ -280,7 +280,7 @@ fn failure_after_opening_is_counted_kept_and_told_once_per_step_of_the_delay() {
         }
     };
     let builder = dir.writer().max_size(10).lock_timeout(Duration::ZERO).observer(observer);
-    let log = builder.maintenance(Maintenance::Inline).build().unwrap();
+    let log = builder.maintenance(MaintenanceMode::Inline).build().unwrap();
     let lock = FileLock::open(dir.file("app.log.lock")).unwrap();
     let guard = lock.exclusive(Wait::Never).unwrap();
     let started = std::time::Instant::now();

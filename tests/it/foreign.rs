@@ -2,7 +2,7 @@
 //! the right file again.
 
 use crate::support::{Dir, Job, Verdict, Worker, check, eventually};
-use logrotor::{Clock, ErrorKind, Maintenance, RotatingFileWriter, Stats};
+use logrotor::{Clock, ErrorKind, MaintenanceMode, RotatingFileWriter, Stats};
 use std::cell::Cell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl Watched {
         let now = SystemTime::now();
         let clock = Clock::manual(now);
         let builder = RotatingFileWriter::builder(dir.file("logs/app.log")).clock(clock.clone());
-        let builder = builder.check_interval(CHECK_INTERVAL).maintenance(Maintenance::Inline);
+        let builder = builder.check_interval(CHECK_INTERVAL).maintenance(MaintenanceMode::Inline);
         let log = setup(builder).build().unwrap();
         Self { dir, clock, now: Cell::new(now), log }
     }

@@ -1,7 +1,7 @@
 //! The header: the first bytes of every segment.
 
 use crate::support::{Dir, eventually, record};
-use logrotor::{Clock, ErrorKind, FileLock, Maintenance, RotatingFileWriter, Wait};
+use logrotor::{Clock, ErrorKind, FileLock, MaintenanceMode, RotatingFileWriter, Wait};
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 const HEADER: &str = "time,level\n";
 
 fn csv(dir: &Dir) -> logrotor::LogBuilder {
-    dir.writer().maintenance(Maintenance::Inline).header(|| HEADER.into())
+    dir.writer().maintenance(MaintenanceMode::Inline).header(|| HEADER.into())
 }
 
 fn write(mut log: &RotatingFileWriter, text: &str) {
@@ -150,7 +150,7 @@ fn regression_empty_file_that_another_program_has_made_gets_the_header_once() {
     let dir = Dir::new();
     let open = || {
         let builder = dir.writer().header(|| b"#\n".to_vec()).check_interval(Duration::ZERO);
-        builder.maintenance(Maintenance::Inline).build().unwrap()
+        builder.maintenance(MaintenanceMode::Inline).build().unwrap()
     };
     let workers = [open(), open(), open()];
     let write = |text: &str| workers.iter().for_each(|mut log| writeln!(log, "{text}").unwrap());
@@ -171,7 +171,7 @@ fn regression_empty_file_that_another_program_has_made_gets_the_header_once() {
 fn file_made_by_another_program_while_the_lock_is_held_goes_without_a_header_and_costs_no_record() {
     let dir = Dir::new();
     let builder = dir.writer().header(|| b"#\n".to_vec()).check_interval(Duration::ZERO);
-    let builder = builder.maintenance(Maintenance::Inline);
+    let builder = builder.maintenance(MaintenanceMode::Inline);
     let log = builder.lock_timeout(Duration::from_millis(10)).build().unwrap();
     let lock = FileLock::open(dir.file("app.log.lock")).unwrap();
     let guard = lock.exclusive(Wait::Forever).unwrap();

@@ -106,7 +106,7 @@ fn backups_of_both_namings_come_in_the_order_in_which_they_are_read() {
 fn workers_and_readers_are_named_where_they_have_a_segment_open() {
     let dir = Dir::new();
     let mut log = dir.writer().build().unwrap();
-    let mut idle = dir.writer().maintenance(logrotor::Maintenance::Inline).build().unwrap();
+    let mut idle = dir.writer().maintenance(logrotor::MaintenanceMode::Inline).build().unwrap();
     writeln!(idle, "one").unwrap();
     log.rotate().unwrap();
     writeln!(log, "two").unwrap();

@@ -3,7 +3,7 @@
 use crate::support::{Dir, Job, Random, Worker, eventually, lines, record, seed};
 use logrotor::atomic::AtomicFile;
 use logrotor::{
-    Clock, Compression, ErrorKind, LogBuilder, Maintenance, Naming, RotatingFileWriter, Stats,
+    Clock, Compression, ErrorKind, LogBuilder, MaintenanceMode, Naming, RotatingFileWriter, Stats,
 };
 use std::io::Write;
 use std::path::Path;
@@ -14,7 +14,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A log that does its work within the calls of a test, and looks beyond its handle at none.
 fn inline(dir: &Dir) -> LogBuilder {
-    dir.writer().check_interval(LONG).maintenance(Maintenance::Inline)
+    dir.writer().check_interval(LONG).maintenance(MaintenanceMode::Inline)
 }
 
 fn rotate(mut log: &RotatingFileWriter, text: &str) {
@@ -456,7 +456,7 @@ fn until_threads_are(expected: &[&str], job: impl Fn(Job) -> Job) {
 #[test]
 fn inline_log_has_no_thread_and_other_logs_have_one() {
     until_threads_are(&["support::child"], |job| job.with("inline", 1));
-    until_threads_are(&["support::child", "logrotor-keep"], |job| job);
+    until_threads_are(&["support::child", "logrotor-maint"], |job| job);
 }
 
 #[test]
@@ -624,15 +624,15 @@ fn regression_inline_log_looks_at_deferred_backups_once_per_check_interval() {
 // a crash had interrupted, and kept more than its limits, for as long as it ran.
 #[test]
 fn regression_backups_are_looked_after_when_the_log_is_opened() {
-    for maintenance in [Maintenance::Inline, Maintenance::Thread] {
+    for maintenance in [MaintenanceMode::Inline, MaintenanceMode::Thread] {
         let dir = Dir::new();
         plant(&dir, 3, 100);
         let builder = dir.writer().maintenance(maintenance).compression(Compression::Gzip);
         let log = builder.max_backups(2).build().unwrap();
         let is_done = |stats: Stats| (stats.pruned, stats.compressions) == (1, 2);
         match maintenance {
-            Maintenance::Inline => assert!(is_done(log.stats())),
-            Maintenance::Thread => eventually("the work is done", || is_done(log.stats())),
+            MaintenanceMode::Inline => assert!(is_done(log.stats())),
+            MaintenanceMode::Thread => eventually("the work is done", || is_done(log.stats())),
         }
     }
 }
@@ -669,7 +669,7 @@ fn two_workers_that_keep_three_backups_leave_exactly_three() {
 
 #[test]
 fn numbered_backups_keep_their_order_while_they_are_packed() {
-    for maintenance in [Maintenance::Inline, Maintenance::Thread] {
+    for maintenance in [MaintenanceMode::Inline, MaintenanceMode::Thread] {
         let dir = Dir::new();
         let builder = dir.writer().naming(Naming::Number).compression(Compression::Gzip);
         let log = builder.max_size(400).maintenance(maintenance).build().unwrap();

@@ -1,7 +1,7 @@
 //! The names of backups: sorted, never backwards, never taken twice; strangers are left alone.
 
 use crate::support::Dir;
-use logrotor::{Clock, Compression, Maintenance, Naming, RotatingFileWriter};
+use logrotor::{Clock, Compression, MaintenanceMode, Naming, RotatingFileWriter};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
@@ -70,7 +70,7 @@ fn clock_set_back_a_day_neither_stops_nor_repeats_daily_rotation() {
     let dir = Dir::new();
     let clock = Clock::manual(noon());
     let builder = dir.writer().rotate_every(logrotor::Period::Daily).clock(clock.clone());
-    let mut log = builder.maintenance(Maintenance::Inline).build().unwrap();
+    let mut log = builder.maintenance(MaintenanceMode::Inline).build().unwrap();
     log.write_all(b"today\n").unwrap();
     clock.set(noon() - DAY);
     for _ in 0..10 {

@@ -4,8 +4,8 @@
 use crate::support::Job;
 use crate::support::{Dir, eventually};
 use logrotor::{
-    Clock, Compression, Delivery, ErrorKind, Event, FileLock, LogBuilder, Maintenance, Overflow,
-    RotatingFileWriter, Stats, Wait,
+    Clock, Compression, Delivery, ErrorKind, Event, FileLock, LogBuilder, MaintenanceMode,
+    Overflow, RotatingFileWriter, Stats, Wait,
 };
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(3600);
 
 /// A log that does nothing but what a test has it do.
 fn quiet(dir: &Dir) -> LogBuilder {
-    dir.writer().check_interval(LONG).maintenance(Maintenance::Inline)
+    dir.writer().check_interval(LONG).maintenance(MaintenanceMode::Inline)
 }
 
 fn write(mut log: &RotatingFileWriter, text: &str) {
@@ -425,7 +425,7 @@ fn with_reaction(
 }
 
 /// Has a log whose observer uses it in every way rotate, compress, prune and fail.
-fn observer_uses_the_log(maintenance: Maintenance) {
+fn observer_uses_the_log(maintenance: MaintenanceMode) {
     let dir = Dir::new();
     let builder = dir.writer().maintenance(maintenance).compression(Compression::Gzip);
     let seen = Arc::new([const { AtomicU64::new(0) }; 4]);
@@ -460,12 +460,12 @@ fn observer_uses_the_log(maintenance: Maintenance) {
 
 #[test]
 fn observer_may_use_the_log_within_the_log_call() {
-    observer_uses_the_log(Maintenance::Inline);
+    observer_uses_the_log(MaintenanceMode::Inline);
 }
 
 #[test]
 fn observer_may_use_the_log_on_its_thread() {
-    observer_uses_the_log(Maintenance::Thread);
+    observer_uses_the_log(MaintenanceMode::Thread);
 }
 
 #[test]
@@ -493,7 +493,7 @@ fn observer_may_drop_the_last_handle() {
 
 #[test]
 fn panicking_observer_harms_neither_log_calls_nor_maintenance() {
-    for maintenance in [Maintenance::Inline, Maintenance::Thread] {
+    for maintenance in [MaintenanceMode::Inline, MaintenanceMode::Thread] {
         let dir = Dir::new();
         let told = Arc::new(AtomicU64::new(0));
         let observer = {

@@ -1,7 +1,7 @@
 //! Who may do what with a log's files, from their first instant on, and links that lead elsewhere.
 
 use crate::support::{Dir, Job, Worker};
-use logrotor::{Clock, Compression, ErrorKind, Maintenance, Naming, RotatingFileWriter};
+use logrotor::{Clock, Compression, ErrorKind, MaintenanceMode, Naming, RotatingFileWriter};
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -24,7 +24,7 @@ fn modes(dir: &Dir) -> Vec<(String, u32)> {
 
 /// A log that does all its work within its calls.
 fn inline(dir: &Dir) -> logrotor::LogBuilder {
-    dir.writer().maintenance(Maintenance::Inline)
+    dir.writer().maintenance(MaintenanceMode::Inline)
 }
 
 fn write_and_rotate(mut log: &RotatingFileWriter) -> PathBuf {

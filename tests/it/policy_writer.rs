@@ -3,7 +3,7 @@
 use crate::support::{Dir, Job, Worker, check, eventually, listen, record, say};
 use logrotor::policy::{PolicyStore, path_beside};
 use logrotor::{
-    Compression, Config, Delivery, Durability, ErrorKind, Event, Maintenance, Naming, Period,
+    Compression, Config, Delivery, Durability, ErrorKind, Event, MaintenanceMode, Naming, Period,
     RotatingFileWriter,
 };
 use std::collections::BTreeMap;
@@ -261,7 +261,7 @@ fn what_cannot_change_while_a_log_is_open_is_refused_and_told_and_the_rest_holds
     store
         .update(|config| {
             config.delivery = Delivery::Direct;
-            config.maintenance = Maintenance::Inline;
+            config.maintenance = MaintenanceMode::Inline;
         })
         .unwrap();
     opened.obeys(4);
@@ -305,7 +305,7 @@ fn version_that_cannot_work_with_what_is_fixed_is_refused_whole() {
 fn inline_maintenance_obeys_within_log_calls() {
     let dir = Dir::new();
     let store = policy(&dir);
-    store.update(|config| config.maintenance = Maintenance::Inline).unwrap();
+    store.update(|config| config.maintenance = MaintenanceMode::Inline).unwrap();
     let opened = Log::open(&dir, &store);
     let mut log = opened.log.clone();
     log.write_all(&[b'x'; 60]).unwrap();

@@ -4,7 +4,7 @@
 use crate::support::{
     Dir, Job, Random, Verdict, Worker, check, eventually, is_long, next_worker, record, seed,
 };
-use logrotor::Maintenance;
+use logrotor::MaintenanceMode;
 use std::collections::BTreeMap;
 use std::path::Path;
 #[cfg(unix)]
@@ -70,7 +70,7 @@ impl Cell {
 
     /// Whatever the workers left to each other as they ended, the next one finishes.
     fn check_packing(&self, dir: &Dir, job: &Job) {
-        job.builder().maintenance(Maintenance::Inline).build().unwrap().close().unwrap();
+        job.builder().maintenance(MaintenanceMode::Inline).build().unwrap().close().unwrap();
         let backups = dir.backups();
         assert!(backups.iter().all(|name| name.ends_with(".gz") == self.gzip), "{self:?}");
         assert_eq!(dir.names().len(), backups.len() + 1, "{self:?}: {:?}", dir.names());

@@ -3,7 +3,7 @@
 use crate::support::{Dir, eventually};
 use logrotor::inspect::{Inspection, LeftoverKind};
 use logrotor::reader::LogReader;
-use logrotor::{Compression, FileLock, Maintenance, Naming, Wait};
+use logrotor::{Compression, FileLock, MaintenanceMode, Naming, Wait};
 use std::io::Write;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 // is never reached, for ever.
 #[test]
 fn regression_opening_a_log_finishes_what_a_crash_has_left() {
-    for maintenance in [Maintenance::Inline, Maintenance::Thread] {
+    for maintenance in [MaintenanceMode::Inline, MaintenanceMode::Thread] {
         let dir = Dir::new();
         for name in ["app.log.2026-11-20T23-57-01.123456Z", ".app.log.abcdefghijkl.tmp"] {
             std::fs::write(dir.file(name), "left\n").unwrap();
@@ -21,8 +21,8 @@ fn regression_opening_a_log_finishes_what_a_crash_has_left() {
         let log = builder.build().unwrap();
         let is_done = || dir.names() == ["app.log", "app.log.2026-11-20T23-57-01.123456Z.gz"];
         match maintenance {
-            Maintenance::Inline => assert!(is_done(), "{:?}", dir.names()),
-            Maintenance::Thread => eventually("what was left is finished", is_done),
+            MaintenanceMode::Inline => assert!(is_done(), "{:?}", dir.names()),
+            MaintenanceMode::Thread => eventually("what was left is finished", is_done),
         }
         drop(log);
     }
@@ -35,7 +35,7 @@ fn regression_log_removed_while_rotation_fails_takes_no_record_that_would_be_los
     let dir = Dir::new();
     let builder = dir.writer().max_size(10).check_interval(Duration::ZERO);
     let log =
-        builder.lock_timeout(Duration::ZERO).maintenance(Maintenance::Inline).build().unwrap();
+        builder.lock_timeout(Duration::ZERO).maintenance(MaintenanceMode::Inline).build().unwrap();
     let lock = FileLock::open(dir.file("app.log.lock")).unwrap();
     let guard = lock.exclusive(Wait::Never).unwrap();
     for _ in 0..3 {

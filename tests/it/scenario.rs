@@ -2,7 +2,9 @@
 //! process plays it, and a fault strikes it at one file operation; others go on with its log.
 
 use crate::support::{Dir, Job, eventually, is_long, listen, record, say, unpack};
-use logrotor::{Compression, Delivery, Event, Maintenance, Naming, Overflow, RotatingFileWriter};
+use logrotor::{
+    Compression, Delivery, Event, MaintenanceMode, Naming, Overflow, RotatingFileWriter,
+};
 use std::fmt;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -75,7 +77,7 @@ impl Variant {
         let mut builder = dir
             .writer()
             .max_size(MAX_SIZE as u64)
-            .maintenance(Maintenance::Inline)
+            .maintenance(MaintenanceMode::Inline)
             .check_interval(Duration::ZERO);
         if self.numbered {
             builder = builder.naming(Naming::Number);

@@ -2,7 +2,7 @@
 //! each other's work for ever.
 
 use crate::support::{Dir, Job, Verdict, Worker, check, eventually, record};
-use logrotor::{Clock, Maintenance, Period, RotatingFileWriter};
+use logrotor::{Clock, MaintenanceMode, Period, RotatingFileWriter};
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
@@ -71,7 +71,7 @@ fn each_worker_s_period_ends_a_segment_for_all() {
     let (dir, clock) = (Dir::new(), Clock::manual(noon));
     let open = |period| {
         let builder = dir.writer().clock(clock.clone()).rotate_every(period);
-        builder.maintenance(Maintenance::Inline).build().unwrap()
+        builder.maintenance(MaintenanceMode::Inline).build().unwrap()
     };
     let workers = [open(Period::Daily), open(Period::Hourly), open(Period::Weekly)];
     for minutes in (0..HOURS * 60).step_by(10) {
@@ -88,7 +88,7 @@ fn each_worker_s_period_ends_a_segment_for_all() {
 fn fewest_backups_that_any_worker_keeps_are_kept() {
     let dir = Dir::new();
     let log = |count: usize| {
-        let builder = dir.writer().max_backups(count).maintenance(Maintenance::Inline);
+        let builder = dir.writer().max_backups(count).maintenance(MaintenanceMode::Inline);
         builder.check_interval(Duration::ZERO).build().unwrap()
     };
     let (many, few) = (log(5), log(2));
@@ -119,7 +119,7 @@ fn backups_are_packed_if_any_worker_packs_and_never_unpacked_or_packed_twice() {
     run(&jobs);
     let verdict = verdict(&dir, jobs.len());
     assert!(verdict.is_clean() && verdict.extra == 0, "{verdict}");
-    gzip.builder().maintenance(Maintenance::Inline).build().unwrap().close().unwrap();
+    gzip.builder().maintenance(MaintenanceMode::Inline).build().unwrap().close().unwrap();
     let backups = dir.backups();
     assert!(backups.iter().all(|name| name.ends_with(".gz") || name.ends_with(".zst")));
     let mut keys: Vec<_> =
@@ -142,7 +142,7 @@ fn workers_that_name_backups_differently_lose_nothing_and_each_looks_after_its_o
     assert_eq!([false, true].map(|number| of(number).count()), rotations[..]);
     // Neither packs nor prunes what the other names.
     let close = |job: &Job, keep: usize| {
-        let builder = job.builder().maintenance(Maintenance::Inline).max_backups(keep);
+        let builder = job.builder().maintenance(MaintenanceMode::Inline).max_backups(keep);
         builder.build().unwrap().close().unwrap();
     };
     close(&by_time, 1);
@@ -157,7 +157,7 @@ fn header_of_one_worker_alone_heads_its_own_segments_and_costs_no_record() {
     let dir = Dir::new();
     let open = |builder: logrotor::LogBuilder| {
         let builder = builder.max_size(100).check_interval(Duration::ZERO);
-        builder.maintenance(Maintenance::Inline).build().unwrap()
+        builder.maintenance(MaintenanceMode::Inline).build().unwrap()
     };
     let with = open(dir.writer().header(|| b"time,level\n".to_vec()));
     let without = open(dir.writer());

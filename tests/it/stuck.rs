@@ -3,7 +3,7 @@
 
 use crate::support::{Dir, Job, Trace, Worker, eventually, is_long};
 use logrotor::{
-    Compression, ErrorKind, FileLock, Maintenance, Naming, RotatingFileWriter, Stats, Wait,
+    Compression, ErrorKind, FileLock, MaintenanceMode, Naming, RotatingFileWriter, Stats, Wait,
 };
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ fn start(neighbour: &Job) -> Worker {
 fn operations(numbered: bool) -> (usize, usize) {
     let (dir, trace) = (dir(numbered), Trace::new());
     let mut neighbour = start(&trace.of(&neighbour(&dir, numbered)));
-    let _log = worker(&dir, numbered, Maintenance::Inline);
+    let _log = worker(&dir, numbered, MaintenanceMode::Inline);
     let before = trace.len();
     assert_eq!(neighbour.ask("rotate"), "ok");
     // It rotates, packs and prunes.
@@ -71,7 +71,7 @@ fn operations(numbered: bool) -> (usize, usize) {
 
 /// A worker of this process that finds the log. It packs nothing, so that the neighbour has something to pack.
 /// Without a thread, nobody but the neighbour can be in its way.
-fn worker(dir: &Dir, numbered: bool, maintenance: Maintenance) -> RotatingFileWriter {
+fn worker(dir: &Dir, numbered: bool, maintenance: MaintenanceMode) -> RotatingFileWriter {
     let builder = dir.writer().max_size(MAX_SIZE as u64).maintenance(maintenance);
     let builder = builder.check_interval(Duration::ZERO).lock_timeout(LOCK_TIMEOUT);
     builder.naming(if numbered { Naming::Number } else { Naming::Timestamp }).build().unwrap()
@@ -99,7 +99,7 @@ fn is_locked(dir: &Dir) -> bool {
 
 /// Stops a neighbour at operation `at`, lets another worker write, and has the neighbour go on. Returns whether
 /// it was stopped with the rotation lock.
-fn stopped_at(at: usize, numbered: bool, maintenance: Maintenance) -> bool {
+fn stopped_at(at: usize, numbered: bool, maintenance: MaintenanceMode) -> bool {
     let (dir, aside) = (dir(numbered), Dir::new());
     let gate = aside.file("gate");
     let plan = format!("{at}:pause={}", gate.display());
@@ -111,7 +111,7 @@ fn stopped_at(at: usize, numbered: bool, maintenance: Maintenance) -> bool {
     let is_locked = is_locked(&dir);
     let what = format!("operation {at}, numbered {numbered}, {:?}", dir.names());
     write_all(&log);
-    if maintenance == Maintenance::Inline {
+    if maintenance == MaintenanceMode::Inline {
         check_counters(&log.stats(), is_locked, &what);
     }
     check_opening(&dir, is_locked);
@@ -168,7 +168,8 @@ fn check_files(dir: &Dir, what: &str) {
 
 fn stopped_at_every_operation(numbered: bool) {
     let (first, last) = operations(numbered);
-    let locked = (first..=last).filter(|at| stopped_at(*at, numbered, Maintenance::Inline)).count();
+    let locked =
+        (first..=last).filter(|at| stopped_at(*at, numbered, MaintenanceMode::Inline)).count();
     let all = last - first + 1;
     println!("stopped at {all} operations, {locked} of them with the lock");
     // A rotation of fewer operations would not be the one described.
@@ -191,7 +192,7 @@ fn neighbour_stopped_anywhere_holds_up_no_record_of_a_worker_with_a_thread_of_it
         let (first, last) = operations(numbered);
         let step = if is_long() { 1 } else { 4 };
         for at in (first..=last).step_by(step) {
-            stopped_at(at, numbered, Maintenance::Thread);
+            stopped_at(at, numbered, MaintenanceMode::Thread);
         }
     }
 }

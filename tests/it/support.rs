@@ -3,8 +3,8 @@
 
 use crate::support_lock::start;
 use logrotor::{
-    Clock, Compression, Durability, ErrorKind, FileLock, LogBuilder, Maintenance, Naming, Period,
-    RotatingFileWriter, Stats, Wait,
+    Clock, Compression, Durability, ErrorKind, FileLock, LogBuilder, MaintenanceMode, Naming,
+    Period, RotatingFileWriter, Stats, Wait,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -321,7 +321,7 @@ impl Job {
             builder = builder.naming(Naming::Number);
         }
         if self.has("inline") {
-            builder = builder.maintenance(Maintenance::Inline);
+            builder = builder.maintenance(MaintenanceMode::Inline);
         }
         #[cfg(feature = "fault")]
         if self.has("buffered") {

@@ -1,7 +1,7 @@
 //! When a segment ends: by size, age, calendar, by hand, when the log is opened.
 
 use crate::support::{Dir, Job, eventually, record};
-use logrotor::{Clock, Maintenance, Period, RotatingFileWriter, Zone};
+use logrotor::{Clock, MaintenanceMode, Period, RotatingFileWriter, Zone};
 use proptest::prelude::*;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ fn friday_noon() -> SystemTime {
 
 /// A log that acts on time within log calls alone.
 fn timed(dir: &Dir, clock: &Clock) -> logrotor::LogBuilder {
-    dir.writer().clock(clock.clone()).maintenance(Maintenance::Inline)
+    dir.writer().clock(clock.clone()).maintenance(MaintenanceMode::Inline)
 }
 
 fn write(mut log: &RotatingFileWriter, text: &str) {
@@ -148,7 +148,7 @@ fn regression_age_survives_a_restart_and_counts_from_the_first_record_on() {
     let log = dir.writer().max_age(HOUR).build().unwrap();
     write(&log, "second\n");
     drop(log);
-    let log = dir.writer().max_age(AGE).maintenance(Maintenance::Inline).build().unwrap();
+    let log = dir.writer().max_age(AGE).maintenance(MaintenanceMode::Inline).build().unwrap();
     write(&log, "third\n");
     let backups = dir.backups();
     assert_eq!(dir.lines_of(&backups[0]), ["first", "second"]);
@@ -329,7 +329,7 @@ pub fn calendar(job: &Job) {
         "hourly" => Period::Hourly,
         _ => Period::Daily,
     };
-    let builder = job.builder().clock(clock.clone()).maintenance(Maintenance::Inline);
+    let builder = job.builder().clock(clock.clone()).maintenance(MaintenanceMode::Inline);
     let builder = builder.rotate_every(period).zone(Zone::Local);
     let workers = [0, 1, 2].map(|_| builder.clone().build().unwrap());
     let count = || workers.iter().map(|log| log.stats().rotations).sum::<u64>();

@@ -1,7 +1,7 @@
 //! Maintenance by a process that does not write to the log.
 
 use crate::support::Dir;
-use logrotor::{Compression, Config, Naming, Upkeep};
+use logrotor::{Compression, Config, Maintenance, Naming};
 use std::io::Write;
 
 fn log_of_three(dir: &Dir, naming: Naming) -> logrotor::RotatingFileWriter {
@@ -14,8 +14,8 @@ fn log_of_three(dir: &Dir, naming: Naming) -> logrotor::RotatingFileWriter {
     log
 }
 
-fn upkeep(dir: &Dir, config: &Config) -> Upkeep {
-    Upkeep::new(dir.log(), config, |_| {}).unwrap()
+fn maintenance(dir: &Dir, config: &Config) -> Maintenance {
+    Maintenance::new(dir.log(), config, |_| {}).unwrap()
 }
 
 #[test]
@@ -27,8 +27,8 @@ fn plan_touches_nothing_and_is_what_is_done() {
         (config.naming, config.compression) = (naming, Compression::Gzip);
         config.max_backups = Some(2);
         let (before, backups) = (dir.names(), dir.backups());
-        let upkeep = upkeep(&dir, &config);
-        let plan = upkeep.plan().unwrap();
+        let maintenance = maintenance(&dir, &config);
+        let plan = maintenance.plan().unwrap();
         let names = |segments: &[logrotor::Segment]| {
             let name =
                 |s: &logrotor::Segment| s.path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -38,7 +38,7 @@ fn plan_touches_nothing_and_is_what_is_done() {
         assert_eq!(names(&plan.compress), backups[1..]);
         assert_eq!(dir.names(), before);
 
-        let done = upkeep.run(&|| true).unwrap();
+        let done = maintenance.run(&|| true).unwrap();
         assert_eq!((done.pruned, done.compressions, done.deferrals), (1, 2, 0));
         let packed: Vec<_> = backups[1..].iter().map(|name| format!("{name}.gz")).collect();
         assert_eq!(dir.backups(), packed);
@@ -54,7 +54,7 @@ fn what_a_reader_has_open_is_deferred() {
     reader.records().next().unwrap().unwrap();
     let mut config = Config::default();
     config.max_backups = Some(0);
-    let done = upkeep(&dir, &config).run(&|| true).unwrap();
+    let done = maintenance(&dir, &config).run(&|| true).unwrap();
     let held = usize::from(cfg!(unix));
     assert_eq!((done.pruned, done.deferrals), (3 - held as u64, held as u64));
     assert_eq!(dir.backups().len(), held);
@@ -69,7 +69,7 @@ fn what_is_given_up_half_way_leaves_the_plain_backup() {
     let before = dir.names();
     let asked = std::cell::Cell::new(0);
     let stop_in_the_copy = || asked.replace(asked.get() + 1) < 1;
-    let done = upkeep(&dir, &config).run(&stop_in_the_copy).unwrap();
+    let done = maintenance(&dir, &config).run(&stop_in_the_copy).unwrap();
     assert_eq!((done.compressions, dir.names()), (0, before));
 }
 
@@ -77,10 +77,10 @@ fn what_is_given_up_half_way_leaves_the_plain_backup() {
 fn no_log_is_made_and_impossible_settings_are_refused() {
     let dir = Dir::new();
     let mut config = Config::default();
-    assert!(upkeep(&dir, &config).plan().unwrap().prune.is_empty());
-    upkeep(&dir, &config).run(&|| true).unwrap();
+    assert!(maintenance(&dir, &config).plan().unwrap().prune.is_empty());
+    maintenance(&dir, &config).run(&|| true).unwrap();
     assert_eq!(dir.names(), Vec::<String>::new());
     config.max_size = 0;
-    let error = Upkeep::new(dir.log(), &config, |_| {}).unwrap_err();
+    let error = Maintenance::new(dir.log(), &config, |_| {}).unwrap_err();
     assert_eq!(error.kind(), logrotor::ErrorKind::InvalidConfig);
 }

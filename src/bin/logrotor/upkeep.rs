@@ -7,8 +7,8 @@ use crate::progress::{Progress, name_of};
 use clap::{ArgGroup, Args, ValueEnum};
 use logrotor::inspect::{Inspection, Lease};
 use logrotor::{
-    Compression, Config, Delivery, Event, Maintenance, Naming, RotatingFileWriter, Segment, Stats,
-    Upkeep, policy,
+    Compression, Config, Delivery, Event, Maintenance, MaintenanceMode, Naming, RotatingFileWriter,
+    Segment, Stats, policy,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -173,15 +173,15 @@ impl Target {
         let deeds = Deeds::default();
         let noted = Arc::clone(&deeds);
         let note = move |event: &Event| lock(&noted).push(event.clone());
-        let upkeep = Upkeep::new(&self.log, config, note)?;
-        let plan = upkeep.plan()?;
+        let maintenance = Maintenance::new(&self.log, config, note)?;
+        let plan = maintenance.plan()?;
         if self.dry_run {
             return self.print_plan(&plan.prune, &plan.compress);
         }
         let interrupt = Interrupt::listen()?;
         let total = plan.compress.iter().map(|segment| segment.bytes).sum();
         let progress = Mutex::new(Progress::new(total));
-        let done = upkeep.run(&|| {
+        let done = maintenance.run(&|| {
             let packed = |event: &Event| match event {
                 Event::Compressed { bytes_before, .. } => *bytes_before,
                 _ => 0,
@@ -312,7 +312,7 @@ impl Rotate {
         // Nothing but what is asked for.
         (config.max_size, config.max_age, config.rotate_every) = (u64::MAX, None, None);
         (config.rotate_on_open, config.delivery) = (false, Delivery::Direct);
-        config.maintenance = Maintenance::Inline;
+        config.maintenance = MaintenanceMode::Inline;
         let log = RotatingFileWriter::from_config(&self.log, config)?;
         let backup = log.rotate()?;
         log.close()?;
