@@ -1,8 +1,8 @@
 //! `cat` and `tail`: a log's records on standard output.
 
-use crate::exit::{Ending, Exit, Failure};
-use crate::look::{self, Colour, Look, Out};
-use crate::progress::{Course, Progress};
+use crate::exit::{CommandError, Exit, VerbResult};
+use crate::output::{self, Color, Out, OutputOptions};
+use crate::progress::{Progress, ReadProgress};
 use crate::{report, when};
 use clap::Args;
 use grep_matcher::Matcher;
@@ -17,30 +17,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-/// Print a log's records, oldest first, across its backups
+/// Printer a log's records, oldest first, across its backups
 ///
 /// What is damaged is told on standard error, and reading goes on after it; then the exit status is 1.
 #[derive(Args)]
 pub(crate) struct Cat {
     /// The log, as its writers name it
     log: PathBuf,
-    /// Print what was written from this time on: 2026-11-20T23:57:01Z, 2026-11-20, "2h 30min" ago
+    /// Printer what was written from this time on: 2026-11-20T23:57:01Z, 2026-11-20, "2h 30min" ago
     ///
     /// Segments that were finished before are left out. So are records that begin with an earlier time in
     /// the form of RFC 3339, with the lines after them that have none.
     #[arg(long, value_name = "TIME", value_parser = when::from)]
     from: Option<SystemTime>,
-    /// Print what was written up to this time
+    /// Printer what was written up to this time
     #[arg(long, value_name = "TIME", value_parser = when::until)]
     until: Option<SystemTime>,
-    /// Print the newest record first
+    /// Printer the newest record first
     #[arg(long)]
     reverse: bool,
     #[command(flatten)]
-    select: Select,
+    select: RecordOptions,
 }
 
-/// Print a log's last records, and follow it across rotations
+/// Printer a log's last records, and follow it across rotations
 ///
 /// Unlike `tail -F` it misses no record and prints none twice, however fast the log rotates.
 #[derive(Args)]
@@ -54,26 +54,26 @@ pub(crate) struct Tail {
     #[arg(short = 'F', short_alias = 'f', long)]
     follow: bool,
     #[command(flatten)]
-    select: Select,
+    select: RecordOptions,
 }
 
 /// Which records are printed, and how.
 #[derive(Args)]
-struct Select {
-    /// Print only records that match this regular expression; none is exit status 1
+struct RecordOptions {
+    /// Printer only records that match this regular expression; none is exit status 1
     #[arg(long, value_name = "REGEX")]
     grep: Option<String>,
     /// Let capitals match small letters
     #[arg(short, long, requires = "grep")]
     ignore_case: bool,
     #[command(flatten)]
-    look: Look,
+    output: OutputOptions,
 }
 
 impl Cat {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self) -> VerbResult {
         if self.from.zip(self.until).is_some_and(|(from, until)| from > until) {
-            return Err(Failure::usage("--from is after --until; use an earlier --from"));
+            return Err(CommandError::usage("--from is after --until; use an earlier --from"));
         }
         let mut builder = LogReader::builder(&self.log);
         builder = self.from.into_iter().fold(builder, Builder::from);
@@ -83,24 +83,24 @@ impl Cat {
         }
         // Nobody watches a bar beside what scrolls by.
         let is_watched = io::stderr().is_terminal() && !io::stdout().is_terminal() && !self.reverse;
-        let course = is_watched.then(|| Inspection::of(&self.log).ok()).flatten();
-        let mut print = Print::new(&self.select, (self.from, self.until))?;
+        let read_progress = is_watched.then(|| Inspection::of(&self.log).ok()).flatten();
+        let mut print = Printer::new(&self.select, (self.from, self.until))?;
         print.is_reverse = self.reverse;
-        print.progress = course.map(|seen| {
-            let course = Course::of(&seen);
-            (Progress::new(course.total), course)
+        print.progress = read_progress.map(|seen| {
+            let read_progress = ReadProgress::of(&seen);
+            (Progress::new(read_progress.total), read_progress)
         });
         print.all(&mut builder.open()?)
     }
 }
 
 impl Tail {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self) -> VerbResult {
         let mut builder = LogReader::builder(&self.log).last(self.lines);
         if self.follow {
             builder = builder.follow();
         }
-        let mut print = Print::new(&self.select, (None, None))?;
+        let mut print = Printer::new(&self.select, (None, None))?;
         print.is_live = self.follow;
         let mut reader = builder.open()?;
         let is_left_alone = Arc::new(AtomicBool::new(false));
@@ -108,31 +108,31 @@ impl Tail {
             let (stopper, left) = (reader.stopper(), Arc::clone(&is_left_alone));
             // It ends with the process.
             std::thread::spawn(move || {
-                if look::is_left_alone() {
+                if output::is_left_alone() {
                     left.store(true, Ordering::Relaxed);
                     stopper.stop();
                 }
             });
         }
         let ending = print.all(&mut reader);
-        if is_left_alone.load(Ordering::Relaxed) { Err(Failure::ClosedPipe) } else { ending }
+        if is_left_alone.load(Ordering::Relaxed) { Err(CommandError::ClosedPipe) } else { ending }
     }
 }
 
 /// A record as JSON. What is not UTF-8 is replaced.
 #[derive(Serialize)]
-struct Placed<'a> {
+struct RecordJson<'a> {
     segment: Cow<'a, str>,
     offset: u64,
     record: Cow<'a, str>,
 }
 
 /// Prints what a reader reads.
-struct Print {
+struct Printer {
     out: Out,
     matcher: Option<RegexMatcher>,
-    look: Look,
-    is_coloured: bool,
+    output: OutputOptions,
+    is_colored: bool,
     from: Option<SystemTime>,
     until: Option<SystemTime>,
     /// Whether the last record with a time was within the range.
@@ -143,30 +143,30 @@ struct Print {
     waiting_bytes: usize,
     /// Whether somebody waits for each record.
     is_live: bool,
-    progress: Option<(Progress, Course)>,
+    progress: Option<(Progress, ReadProgress)>,
     any: bool,
     any_damage: bool,
 }
 
-impl Print {
+impl Printer {
     fn new(
-        select: &Select,
+        select: &RecordOptions,
         (from, until): (Option<SystemTime>, Option<SystemTime>),
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CommandError> {
         let matcher = select.grep.as_ref().map(|pattern| {
             let mut builder = RegexMatcherBuilder::new();
             builder.case_insensitive(select.ignore_case).line_terminator(Some(b'\n')).build(pattern)
         });
         let matcher = matcher.transpose().map_err(|error| {
-            Failure::usage(format!(
+            CommandError::usage(format!(
                 "--grep: {error}; a `\\` before a sign makes it an ordinary one"
             ))
         })?;
         Ok(Self {
-            out: look::out(),
+            out: output::out(),
             matcher,
-            look: select.look,
-            is_coloured: select.look.is_coloured(),
+            output: select.output,
+            is_colored: select.output.is_colored(),
             from,
             until,
             is_within: true,
@@ -180,9 +180,11 @@ impl Print {
         })
     }
 
-    fn all(mut self, reader: &mut LogReader) -> Ending {
-        let looks_into_records =
-            self.matcher.is_some() || self.look.json || self.from.is_some() || self.until.is_some();
+    fn all(mut self, reader: &mut LogReader) -> VerbResult {
+        let looks_into_records = self.matcher.is_some()
+            || self.output.json
+            || self.from.is_some()
+            || self.until.is_some();
         if looks_into_records {
             self.records(reader)?;
         } else {
@@ -194,7 +196,7 @@ impl Print {
     }
 
     /// The log as it is, byte for byte, but that a line which its segment leaves unfinished is ended before the next.
-    fn bytes(&mut self, reader: &mut LogReader) -> Result<(), Failure> {
+    fn bytes(&mut self, reader: &mut LogReader) -> Result<(), CommandError> {
         let (mut segment, mut end, mut is_mid_line) = (PathBuf::new(), 0, false);
         loop {
             match reader.fill_buf() {
@@ -223,7 +225,7 @@ impl Print {
         }
     }
 
-    fn records(&mut self, reader: &mut LogReader) -> Result<(), Failure> {
+    fn records(&mut self, reader: &mut LogReader) -> Result<(), CommandError> {
         let mut record = Record::new();
         loop {
             match reader.read_record(&mut record) {
@@ -239,7 +241,7 @@ impl Print {
     }
 
     /// Prints a record if it, or the one with a time that it goes on with, is within the range.
-    fn in_range(&mut self, record: &mut Record) -> Result<(), Failure> {
+    fn in_range(&mut self, record: &mut Record) -> Result<(), CommandError> {
         if let Some(time) = when::of_record(record.bytes()) {
             self.is_within = self.from.is_none_or(|from| from <= time)
                 && self.until.is_none_or(|until| time <= until);
@@ -250,7 +252,7 @@ impl Print {
         if self.is_within { self.record(record) } else { Ok(()) }
     }
 
-    fn wait(&mut self, record: Record) -> Result<(), Failure> {
+    fn wait(&mut self, record: Record) -> Result<(), CommandError> {
         const MOST: usize = 16 << 20;
         self.waiting_bytes += record.bytes().len() + size_of::<Record>();
         self.waiting.push(record);
@@ -258,7 +260,7 @@ impl Print {
         if self.waiting_bytes > MOST { self.free_waiting(true) } else { Ok(()) }
     }
 
-    fn free_waiting(&mut self, is_within: bool) -> Result<(), Failure> {
+    fn free_waiting(&mut self, is_within: bool) -> Result<(), CommandError> {
         self.waiting_bytes = 0;
         for record in std::mem::take(&mut self.waiting) {
             if is_within {
@@ -269,16 +271,16 @@ impl Print {
     }
 
     /// Prints a record if it matches.
-    fn record(&mut self, record: &Record) -> Result<(), Failure> {
+    fn record(&mut self, record: &Record) -> Result<(), CommandError> {
         if let Some(matcher) = &self.matcher {
             let is_match = matcher.is_match(record.bytes());
-            if !is_match.map_err(|error| Failure::Failed(error.to_string()))? {
+            if !is_match.map_err(|error| CommandError::Failed(error.to_string()))? {
                 return Ok(());
             }
         }
         self.any = true;
-        if self.look.json {
-            let place = Placed {
+        if self.output.json {
+            let place = RecordJson {
                 segment: record.segment().to_string_lossy(),
                 offset: record.offset(),
                 record: String::from_utf8_lossy(record.bytes()),
@@ -288,49 +290,49 @@ impl Print {
             return Ok(());
         }
         match &self.matcher {
-            Some(matcher) if self.is_coloured => highlight(&mut self.out, matcher, record.bytes())?,
+            Some(matcher) if self.is_colored => highlight(&mut self.out, matcher, record.bytes())?,
             _ => self.out.write_all(record.bytes())?,
         }
         Ok(self.out.write_all(b"\n")?)
     }
 
-    fn advance(&mut self, reader: &LogReader) -> Result<(), Failure> {
+    fn advance(&mut self, reader: &LogReader) -> Result<(), CommandError> {
         if self.is_live {
             self.out.flush()?;
         }
-        if let Some((progress, course)) = &mut self.progress {
+        if let Some((progress, read_progress)) = &mut self.progress {
             let (segment, offset) = reader.position();
-            let (done, name) = course.done(segment, offset);
+            let (done, name) = read_progress.done(segment, offset);
             progress.at(done, &name);
         }
         Ok(())
     }
 
     /// Tells of damage, after what was read before it.
-    fn damaged(&mut self, damage: impl Into<io::Error>) -> Result<(), Failure> {
+    fn damaged(&mut self, damage: impl Into<io::Error>) -> Result<(), CommandError> {
         self.out.flush()?;
         self.any_damage = true;
         let error = damage.into();
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Damage>()) {
             Some(damage) => report::say(damage),
-            None => return Err(Failure::Failed(error.to_string())),
+            None => return Err(CommandError::Failed(error.to_string())),
         }
         Ok(())
     }
 }
 
-/// Writes a record with what matches in colour.
-fn highlight(out: &mut Out, matcher: &RegexMatcher, record: &[u8]) -> Result<(), Failure> {
+/// Writes a record with what matches in color.
+fn highlight(out: &mut Out, matcher: &RegexMatcher, record: &[u8]) -> Result<(), CommandError> {
     let mut spans = Vec::new();
     let found = matcher.find_iter(record, |span| {
         spans.push(span);
         true
     });
-    found.map_err(|error| Failure::Failed(error.to_string()))?;
+    found.map_err(|error| CommandError::Failed(error.to_string()))?;
     let mut done = 0;
     for span in spans.into_iter().filter(|span| !span.is_empty()) {
         out.write_all(&record[done..span.start()])?;
-        let [before, after] = Colour::Red.around();
+        let [before, after] = Color::Red.around();
         out.write_all(before.as_bytes())?;
         out.write_all(&record[span])?;
         out.write_all(after.as_bytes())?;

@@ -2,10 +2,10 @@
 
 use crate::cat::{Cat, Tail};
 use crate::docs::{Completions, Man};
-use crate::exit::Ending;
+use crate::exit::VerbResult;
 use crate::ls::{Ls, Stat};
-use crate::policy::PolicyVerbs;
-use crate::upkeep::{Compress, Prune, Rotate};
+use crate::maintenance::{Compress, Prune, Rotate};
+use crate::policy::PolicyCommand;
 use crate::verify::Verify;
 #[cfg(unix)]
 use crate::{run::Run, write::Write};
@@ -16,11 +16,11 @@ use clap::{Parser, Subcommand};
 #[command(name = "logrotor", bin_name = "logrotor", version, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    verb: LogVerb,
 }
 
 #[derive(Subcommand)]
-enum Verb {
+enum LogVerb {
     // Boxed as it has so many options.
     #[cfg(unix)]
     Write(Box<Write>),
@@ -34,7 +34,7 @@ enum Verb {
     Rotate(Rotate),
     Compress(Compress),
     Prune(Prune),
-    Policy(PolicyVerbs),
+    Policy(PolicyCommand),
     Man(Man),
     Completions(Completions),
 }
@@ -44,23 +44,23 @@ Exit status: 0 if all went well; 1 if something failed, was found damaged, or wa
 line was not understood. Messages go to standard error.";
 
 impl Cli {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self) -> VerbResult {
         match self.verb {
             #[cfg(unix)]
-            Verb::Write(write) => write.run(),
+            LogVerb::Write(write) => write.run(),
             #[cfg(unix)]
-            Verb::Run(run) => run.run(),
-            Verb::Cat(cat) => cat.run(),
-            Verb::Tail(tail) => tail.run(),
-            Verb::Ls(ls) => ls.run(),
-            Verb::Stat(stat) => stat.run(),
-            Verb::Verify(verify) => verify.run(),
-            Verb::Rotate(rotate) => rotate.run(),
-            Verb::Compress(compress) => compress.run(),
-            Verb::Prune(prune) => prune.run(),
-            Verb::Policy(policy) => policy.run(),
-            Verb::Man(man) => man.run(),
-            Verb::Completions(completions) => completions.run(),
+            LogVerb::Run(run) => run.run(),
+            LogVerb::Cat(cat) => cat.run(),
+            LogVerb::Tail(tail) => tail.run(),
+            LogVerb::Ls(ls) => ls.run(),
+            LogVerb::Stat(stat) => stat.run(),
+            LogVerb::Verify(verify) => verify.run(),
+            LogVerb::Rotate(rotate) => rotate.run(),
+            LogVerb::Compress(compress) => compress.run(),
+            LogVerb::Prune(prune) => prune.run(),
+            LogVerb::Policy(policy) => policy.run(),
+            LogVerb::Man(man) => man.run(),
+            LogVerb::Completions(completions) => completions.run(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a package of the command brings along: manual pages and shell completions.
 
 use crate::cli::Cli;
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandError, Exit, VerbResult};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use std::io::Write;
@@ -22,7 +22,7 @@ pub(crate) struct Completions {
 }
 
 impl Man {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self) -> VerbResult {
         let command = self
             .verbs
             .iter()
@@ -39,7 +39,7 @@ fn with_pages(command: clap::Command) -> clap::Command {
 }
 
 /// The part of a command that does one verb, under the name that its page has.
-fn verb_of(whole: &clap::Command, verb: &str) -> Result<clap::Command, Failure> {
+fn verb_of(whole: &clap::Command, verb: &str) -> Result<clap::Command, CommandError> {
     let Some(found) = whole.find_subcommand(verb) else {
         let verbs: Vec<_> = whole.get_subcommands().map(clap::Command::get_name).collect();
         let right = match verbs.join(", ") {
@@ -47,7 +47,7 @@ fn verb_of(whole: &clap::Command, verb: &str) -> Result<clap::Command, Failure> 
             verbs => format!("use one of {verbs}"),
         };
         let shown = whole.get_bin_name().unwrap_or_default();
-        return Err(Failure::usage(format!("`{shown}` has no command `{verb}`; {right}")));
+        return Err(CommandError::usage(format!("`{shown}` has no command `{verb}`; {right}")));
     };
     let name = format!("{}-{verb}", whole.get_name());
     let shown = format!("{} {verb}", whole.get_bin_name().unwrap_or_default());
@@ -55,14 +55,14 @@ fn verb_of(whole: &clap::Command, verb: &str) -> Result<clap::Command, Failure> 
 }
 
 impl Completions {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self) -> VerbResult {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "logrotor", &mut script);
         print(&script)
     }
 }
 
-fn print(text: &[u8]) -> Ending {
+fn print(text: &[u8]) -> VerbResult {
     let mut out = std::io::stdout().lock();
     out.write_all(text)?;
     out.flush()?;

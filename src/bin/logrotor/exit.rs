@@ -6,7 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 /// What a verb comes to.
-pub(crate) type Ending = Result<Exit, Failure>;
+pub(crate) type VerbResult = Result<Exit, CommandError>;
 
 /// A verb that was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Exit {
 
 /// A verb that could not be done.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CommandError {
     /// The command line cannot be right: status 2.
     Usage(String),
     /// Something failed: status 1.
@@ -41,13 +41,13 @@ pub(crate) enum Failure {
     ClosedPipe,
 }
 
-impl Failure {
+impl CommandError {
     pub(crate) fn usage(why: impl Into<String>) -> Self {
         Self::Usage(why.into())
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for CommandError {
     fn from(error: Error) -> Self {
         match error.kind() {
             ErrorKind::InvalidConfig => Self::Usage(error.to_string()),
@@ -57,7 +57,7 @@ impl From<Error> for Failure {
 }
 
 /// Of standard output; other failures come with the file that they are about.
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ClosedPipe,
@@ -67,18 +67,18 @@ impl From<io::Error> for Failure {
 }
 
 /// Says what there is to say, and returns the exit status.
-pub(crate) fn end(ending: Ending) -> ExitCode {
+pub(crate) fn end(ending: VerbResult) -> ExitCode {
     match ending {
         Ok(exit) => exit.code().into(),
-        Err(Failure::Usage(why)) => {
+        Err(CommandError::Usage(why)) => {
             report::say(why);
             2.into()
         }
-        Err(Failure::Failed(why)) => {
+        Err(CommandError::Failed(why)) => {
             report::say(why);
             1.into()
         }
-        Err(Failure::ClosedPipe) => {
+        Err(CommandError::ClosedPipe) => {
             die_of_closed_pipe();
             1.into()
         }

@@ -5,7 +5,7 @@ pub(crate) use unix::{Ignored, Interrupt};
 
 #[cfg(unix)]
 mod unix {
-    use crate::exit::Failure;
+    use crate::exit::CommandError;
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::{flag, low_level};
     use std::sync::Arc;
@@ -15,7 +15,7 @@ mod unix {
     pub(crate) struct Ignored(u64);
 
     impl Ignored {
-        pub(crate) fn look() -> Self {
+        pub(crate) fn read() -> Self {
             let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
             let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
             let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
@@ -31,13 +31,13 @@ mod unix {
     pub(crate) struct Interrupt([(i32, Arc<AtomicBool>); 2]);
 
     impl Interrupt {
-        pub(crate) fn listen() -> Result<Self, Failure> {
+        pub(crate) fn listen() -> Result<Self, CommandError> {
             let signals = [SIGINT, SIGTERM].map(|signal| (signal, Arc::default()));
-            let ignored = Ignored::look();
+            let ignored = Ignored::read();
             for (signal, has_come) in signals.iter().filter(|(signal, _)| !ignored.has(*signal)) {
                 flag::register_conditional_default(*signal, Arc::clone(has_come))
                     .and_then(|_| flag::register(*signal, Arc::clone(has_come)))
-                    .map_err(|error| Failure::Failed(format!("signals: {error}")))?;
+                    .map_err(|error| CommandError::Failed(format!("signals: {error}")))?;
             }
             Ok(Self(signals))
         }
@@ -64,7 +64,7 @@ pub(crate) struct Interrupt;
 #[cfg(not(unix))]
 #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as on Unix")]
 impl Interrupt {
-    pub(crate) fn listen() -> Result<Self, crate::exit::Failure> {
+    pub(crate) fn listen() -> Result<Self, crate::exit::CommandError> {
         Ok(Self)
     }
 

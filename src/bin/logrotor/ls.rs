@@ -1,7 +1,7 @@
 //! `ls` and `stat`: a log as it is seen from outside.
 
-use crate::exit::{Ending, Exit, Failure};
-use crate::look::{self, Cell, Colour, Column, Look, rfc3339};
+use crate::exit::{CommandError, Exit, VerbResult};
+use crate::output::{self, Cell, Color, Column, OutputOptions, rfc3339};
 use crate::progress::name_of;
 use clap::Args;
 use logrotor::inspect::{Holder, Inspection, Lease, LeftoverKind, Role, SegmentInfo};
@@ -18,7 +18,7 @@ pub(crate) struct Ls {
     /// The log, as its writers name it
     log: PathBuf,
     #[command(flatten)]
-    look: Look,
+    output: OutputOptions,
 }
 
 const COLUMNS: [Column; 8] = [
@@ -33,13 +33,13 @@ const COLUMNS: [Column; 8] = [
 ];
 
 impl Ls {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self) -> VerbResult {
         let seen = Inspection::of(&self.log)?;
-        if self.look.json {
-            look::print_json(&seen.segments.iter().map(segment_json).collect())?;
+        if self.output.json {
+            output::print_json(&seen.segments.iter().map(segment_json).collect())?;
         } else {
             let rows: Vec<_> = seen.segments.iter().map(row).collect();
-            look::print_rows(self.look, &COLUMNS, &rows)?;
+            output::print_rows(self.output, &COLUMNS, &rows)?;
         }
         Ok(Exit::Success)
     }
@@ -47,14 +47,14 @@ impl Ls {
 
 fn row(segment: &SegmentInfo) -> Vec<Cell> {
     let state = state(segment);
-    let colour = match state {
-        "active" => Colour::Green,
-        "plain" => Colour::None,
-        _ => Colour::Cyan,
+    let color = match state {
+        "active" => Color::Green,
+        "plain" => Color::None,
+        _ => Color::Cyan,
     };
     vec![
         Cell::text(name_of(&segment.path)),
-        Cell::text(state).in_colour(colour),
+        Cell::text(state).in_color(color),
         Cell::bytes(segment.bytes),
         segment.unpacked.map_or_else(Cell::none, Cell::bytes),
         ratio(segment).map_or_else(Cell::none, |ratio| Cell::text(format!("{ratio:.1}"))),
@@ -86,10 +86,10 @@ fn lease_cell(lease: &Lease) -> Cell {
         Lease::Free => Cell::none(),
         Lease::Held(holders) if !holders.is_empty() => {
             let shown: Vec<_> = holders.iter().map(shown).collect();
-            Cell::text(shown.join(", ")).in_colour(Colour::Yellow)
+            Cell::text(shown.join(", ")).in_color(Color::Yellow)
         }
-        Lease::Held(_) => Cell::text("held").in_colour(Colour::Yellow),
-        _ => Cell::text("?").in_colour(Colour::Dim),
+        Lease::Held(_) => Cell::text("held").in_color(Color::Yellow),
+        _ => Cell::text("?").in_color(Color::Dim),
     }
 }
 
@@ -144,28 +144,28 @@ pub(crate) struct Stat {
     /// The log, as its writers name it
     log: PathBuf,
     #[command(flatten)]
-    look: Look,
+    output: OutputOptions,
 }
 
 impl Stat {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self) -> VerbResult {
         let seen = Inspection::of(&self.log)?;
         let policy = policy_json(&self.log)?;
-        if self.look.json {
-            look::print_json(&stat_json(&seen, &policy)?)?;
+        if self.output.json {
+            output::print_json(&stat_json(&seen, &policy)?)?;
         } else {
             let rows: Vec<_> = facts(&seen, &policy)?
                 .into_iter()
-                .map(|(name, cell)| vec![Cell::text(name).in_colour(Colour::Bold), cell])
+                .map(|(name, cell)| vec![Cell::text(name).in_color(Color::Bold), cell])
                 .collect();
-            look::print_rows(self.look, &[("FACT", false), ("VALUE", false)], &rows)?;
+            output::print_rows(self.output, &[("FACT", false), ("VALUE", false)], &rows)?;
         }
         Ok(Exit::Success)
     }
 }
 
 /// The policy beside a log: its version and settings, or what is wrong with it; null if there is none.
-fn policy_json(log: &Path) -> Result<Value, Failure> {
+fn policy_json(log: &Path) -> Result<Value, CommandError> {
     let path = policy::path_beside(log);
     if !path.exists() {
         return Ok(Value::Null);
@@ -174,7 +174,7 @@ fn policy_json(log: &Path) -> Result<Value, Failure> {
         Ok(store) => {
             let policy = store.current();
             let settings: Value = serde_json::from_str(&policy.to_json()?)
-                .map_err(|error| Failure::Failed(error.to_string()))?;
+                .map_err(|error| CommandError::Failed(error.to_string()))?;
             let trouble = store.trouble().map(|error| error.to_string());
             Ok(json!({ "version": policy.version(), "trouble": trouble, "settings": settings }))
         }
@@ -184,7 +184,7 @@ fn policy_json(log: &Path) -> Result<Value, Failure> {
     }
 }
 
-fn stat_json(seen: &Inspection, policy: &Value) -> Result<Value, Failure> {
+fn stat_json(seen: &Inspection, policy: &Value) -> Result<Value, CommandError> {
     Ok(json!({
         "path": seen.path.to_string_lossy(),
         "segments": seen.segments.len(),
@@ -235,7 +235,7 @@ fn first(seen: &Inspection) -> Option<std::time::SystemTime> {
     seen.segments.first()?.begun
 }
 
-fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>, Failure> {
+fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>, CommandError> {
     let workers = seen.workers();
     let names: Vec<_> = workers.iter().map(shown).collect();
     let is_open = seen.segments.iter().any(|segment| segment.lease == Lease::Unknown);
@@ -250,16 +250,16 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
             "network",
             seen.network_file_system
                 .as_ref()
-                .map_or_else(Cell::none, |kind| Cell::text(kind).in_colour(Colour::Red)),
+                .map_or_else(Cell::none, |kind| Cell::text(kind).in_color(Color::Red)),
         ),
         ("first", first(seen).map_or_else(Cell::none, Cell::time)),
         ("last", seen.segments.last().map_or_else(Cell::none, |last| Cell::time(last.modified))),
         (
             "workers",
             match names.as_slice() {
-                [] if is_open => Cell::text("?").in_colour(Colour::Dim),
+                [] if is_open => Cell::text("?").in_color(Color::Dim),
                 [] => Cell::none(),
-                names => Cell::text(names.join(", ")).in_colour(Colour::Yellow),
+                names => Cell::text(names.join(", ")).in_color(Color::Yellow),
             },
         ),
         ("rotating", seen.rotating.as_ref().map_or_else(Cell::none, lease_cell)),
@@ -275,7 +275,7 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
             }),
         ));
         if let Some(trouble) = policy["trouble"].as_str() {
-            facts.push(("trouble", Cell::text(trouble).in_colour(Colour::Red)));
+            facts.push(("trouble", Cell::text(trouble).in_color(Color::Red)));
         }
         for limit in LIMITS {
             let value = &policy["settings"][limit];
@@ -298,6 +298,6 @@ const LIMITS: [&str; 8] = [
 ];
 
 fn count(number: usize) -> Cell {
-    let colour = if number == 0 { Colour::None } else { Colour::Red };
-    Cell::text(number.to_string()).in_colour(colour)
+    let color = if number == 0 { Color::None } else { Color::Red };
+    Cell::text(number.to_string()).in_color(color)
 }

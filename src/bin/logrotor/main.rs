@@ -8,18 +8,18 @@ mod cli;
 mod docs;
 mod exit;
 mod interrupt;
-mod look;
 mod ls;
+mod maintenance;
 #[cfg(unix)]
 mod options;
+mod output;
 mod policy;
 mod progress;
 #[cfg(unix)]
-mod pump;
+mod relay;
 mod report;
 #[cfg(unix)]
 mod run;
-mod upkeep;
 mod verify;
 mod when;
 #[cfg(unix)]

@@ -1,6 +1,6 @@
 //! How a log is to be written: options that `write` and `run` share.
 
-use crate::exit::Failure;
+use crate::exit::CommandError;
 use crate::report::say;
 use clap::{ArgGroup, Args, ValueEnum};
 use logrotor::{Compression, Config, Delivery, Durability, Event, Naming, RotatingFileWriter};
@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 ])))]
 #[command(group(ArgGroup::new("every").args(["minutely", "hourly", "daily", "weekly"])))]
 #[command(group(ArgGroup::new("codec").args(["gzip", "zstd"])))]
-pub(crate) struct Settings {
+pub(crate) struct WriteOptions {
     /// Rotate before a segment is larger than this: 10MiB
     #[arg(long, value_name = "SIZE")]
     max_size: Option<String>,
@@ -78,7 +78,7 @@ enum Survives {
 
 /// What is done to lines on their way.
 #[derive(Args, Clone, Copy)]
-pub(crate) struct Manner {
+pub(crate) struct LineOptions {
     /// Begin each line with the time, in UTC
     #[arg(long)]
     pub(crate) timestamp: bool,
@@ -128,13 +128,13 @@ fn teller() -> impl Fn(&Event) + Send + Sync {
 }
 
 /// A log, and whether it takes lines before it writes them.
-pub(crate) struct Opened {
+pub(crate) struct OpenLog {
     pub(crate) log: RotatingFileWriter,
     pub(crate) is_buffered: bool,
 }
 
-impl Settings {
-    pub(crate) fn open(&self, log: &Path) -> Result<Opened, Failure> {
+impl WriteOptions {
+    pub(crate) fn open(&self, log: &Path) -> Result<OpenLog, CommandError> {
         let builder = RotatingFileWriter::builder(log).observer(teller());
         let (builder, delivery) = match &self.policy {
             Some(path) => {
@@ -152,10 +152,10 @@ impl Settings {
         if let Some(warning) = network_warning(&log) {
             say(warning);
         }
-        Ok(Opened { log, is_buffered: delivery != Delivery::Direct })
+        Ok(OpenLog { log, is_buffered: delivery != Delivery::Direct })
     }
 
-    fn config(&self) -> Result<Config, Failure> {
+    fn config(&self) -> Result<Config, CommandError> {
         let mut config = Config::default().with_env()?;
         let every = [
             ("minutely", self.minutely),

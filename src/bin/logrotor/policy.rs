@@ -1,7 +1,7 @@
 //! `policy`: the settings file that all workers of a log obey.
 
-use crate::exit::{Ending, Exit, Failure};
-use crate::look::{self, Cell, Colour, Look, rfc3339};
+use crate::exit::{CommandError, Exit, VerbResult};
+use crate::output::{self, Cell, Color, OutputOptions, rfc3339};
 use crate::report;
 use clap::{Args, Subcommand};
 use logrotor::policy::{self, HistoryEntry, Policy, PolicyStore};
@@ -17,33 +17,33 @@ use std::process::Command;
 /// They are in a file beside the log, `<LOG>.policy.toml`, with a version number, a checksum, and older versions.
 /// Writers that were started with it obey a change within a second.
 #[derive(Args)]
-pub(crate) struct PolicyVerbs {
+pub(crate) struct PolicyCommand {
     #[command(subcommand)]
-    verb: Verb,
+    verb: PolicyVerb,
 }
 
 #[derive(Subcommand)]
-enum Verb {
+enum PolicyVerb {
     /// Print the policy in force
-    Show(Show),
+    Show(ShowPolicy),
     /// Change settings
-    Set(Set),
+    Set(SetPolicy),
     /// Change the policy in an editor: $VISUAL, $EDITOR, or vi
     ///
     /// What is wrong is refused with its line, and what was typed is kept.
-    Edit(Edit),
+    Edit(EditPolicy),
     /// List the versions that are kept, with who made them
-    History(Show),
+    History(ShowPolicy),
     /// Print the settings that two versions have differently
-    Diff(Diff),
+    Diff(DiffPolicy),
     /// Put an older version in force again, as a new version
-    Rollback(Rollback),
+    Rollback(RollbackPolicy),
     /// Check the policy's file; damage is exit status 1
-    Verify(Verify),
+    Verify(VerifyPolicy),
 }
 
 #[derive(Args)]
-struct Target {
+struct PolicyTarget {
     /// The log, as its writers name it
     log: PathBuf,
     /// The policy's file, if it is not beside the log
@@ -52,17 +52,17 @@ struct Target {
 }
 
 #[derive(Args)]
-struct Show {
+struct ShowPolicy {
     #[command(flatten)]
-    target: Target,
+    target: PolicyTarget,
     #[command(flatten)]
-    look: Look,
+    output: OutputOptions,
 }
 
 #[derive(Args)]
-struct Set {
+struct SetPolicy {
     #[command(flatten)]
-    target: Target,
+    target: PolicyTarget,
     /// Such as max_size=64MiB, max_backups=7, compression=gzip; `none` takes an optional one back
     #[arg(value_name = "SETTING=VALUE", required = true, value_parser = assignment)]
     settings: Vec<(String, String)>,
@@ -78,30 +78,30 @@ struct Set {
 }
 
 #[derive(Args)]
-struct Edit {
+struct EditPolicy {
     #[command(flatten)]
-    target: Target,
+    target: PolicyTarget,
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
 }
 
 #[derive(Args)]
-struct Diff {
+struct DiffPolicy {
     #[command(flatten)]
-    target: Target,
+    target: PolicyTarget,
     /// A version
     before: u64,
     /// Another [default: the one in force]
     after: Option<u64>,
     #[command(flatten)]
-    look: Look,
+    output: OutputOptions,
 }
 
 #[derive(Args)]
-struct Rollback {
+struct RollbackPolicy {
     #[command(flatten)]
-    target: Target,
+    target: PolicyTarget,
     /// The version
     version: u64,
     /// Why, for the history
@@ -110,14 +110,14 @@ struct Rollback {
 }
 
 #[derive(Args)]
-struct Verify {
+struct VerifyPolicy {
     #[command(flatten)]
-    target: Target,
+    target: PolicyTarget,
     /// Put the last good version back; what was found is kept beside it
     #[arg(long)]
     repair: bool,
     #[command(flatten)]
-    look: Look,
+    output: OutputOptions,
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {
@@ -128,31 +128,31 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 
 type Store = PolicyStore<Config>;
 
-impl PolicyVerbs {
-    pub(crate) fn run(self) -> Ending {
+impl PolicyCommand {
+    pub(crate) fn run(self) -> VerbResult {
         match self.verb {
-            Verb::Show(verb) => verb.show(),
-            Verb::Set(verb) => verb.run(),
-            Verb::Edit(verb) => verb.run(),
-            Verb::History(verb) => verb.history(),
-            Verb::Diff(verb) => verb.run(),
-            Verb::Rollback(verb) => verb.run(),
-            Verb::Verify(verb) => verb.run(),
+            PolicyVerb::Show(verb) => verb.show(),
+            PolicyVerb::Set(verb) => verb.run(),
+            PolicyVerb::Edit(verb) => verb.run(),
+            PolicyVerb::History(verb) => verb.history(),
+            PolicyVerb::Diff(verb) => verb.run(),
+            PolicyVerb::Rollback(verb) => verb.run(),
+            PolicyVerb::Verify(verb) => verb.run(),
         }
     }
 }
 
-impl Target {
+impl PolicyTarget {
     fn path(&self) -> PathBuf {
         self.file.clone().unwrap_or_else(|| policy::path_beside(&self.log))
     }
 
-    fn open(&self) -> Result<Store, Failure> {
+    fn open(&self) -> Result<Store, CommandError> {
         let path = self.path();
         Config::policy().open(&path).map_err(|error| {
             if error.kind() == ErrorKind::Io && !path.exists() {
                 let (path, log) = (path.display(), self.log.display());
-                return Failure::Failed(format!(
+                return CommandError::Failed(format!(
                     "there is no policy `{path}`; make one with `logrotor policy set {log} SETTING=VALUE --create`"
                 ));
             }
@@ -162,7 +162,7 @@ impl Target {
 }
 
 /// Opens it for a look, and says what is wrong with the file.
-fn open_to_show(target: &Target) -> Result<(Store, Exit), Failure> {
+fn open_to_show(target: &PolicyTarget) -> Result<(Store, Exit), CommandError> {
     let store = target.open()?;
     let exit = match store.trouble() {
         None => Exit::Success,
@@ -174,17 +174,17 @@ fn open_to_show(target: &Target) -> Result<(Store, Exit), Failure> {
     Ok((store, exit))
 }
 
-impl Show {
-    fn show(self) -> Ending {
+impl ShowPolicy {
+    fn show(self) -> VerbResult {
         let (store, exit) = open_to_show(&self.target)?;
         let policy = store.current();
-        if self.look.json {
-            look::print_json(&policy_json(&policy)?)?;
+        if self.output.json {
+            output::print_json(&policy_json(&policy)?)?;
         } else {
-            let mut out = look::out();
+            let mut out = output::out();
             for line in policy.text().lines() {
-                let is_header = line.starts_with('#') && self.look.is_coloured();
-                let line = if is_header { Colour::Dim.paint(line) } else { line.to_owned() };
+                let is_header = line.starts_with('#') && self.output.is_colored();
+                let line = if is_header { Color::Dim.paint(line) } else { line.to_owned() };
                 writeln!(out, "{line}")?;
             }
             out.flush()?;
@@ -192,14 +192,14 @@ impl Show {
         Ok(exit)
     }
 
-    fn history(self) -> Ending {
+    fn history(self) -> VerbResult {
         let (store, mut exit) = open_to_show(&self.target)?;
         let history = store.history()?;
         if history.iter().any(|entry| entry.header.is_err()) {
             exit = Exit::Found;
         }
-        if self.look.json {
-            look::print_json(&history.iter().map(entry_json).collect())?;
+        if self.output.json {
+            output::print_json(&history.iter().map(entry_json).collect())?;
             return Ok(exit);
         }
         let columns = [
@@ -210,14 +210,14 @@ impl Show {
             ("COMMENT", false),
         ];
         let rows: Vec<_> = history.iter().map(entry_row).collect();
-        look::print_rows(self.look, &columns, &rows)?;
+        output::print_rows(self.output, &columns, &rows)?;
         Ok(exit)
     }
 }
 
-fn policy_json(policy: &Policy<Config>) -> Result<Value, Failure> {
+fn policy_json(policy: &Policy<Config>) -> Result<Value, CommandError> {
     let settings: Value = serde_json::from_str(&policy.to_json()?)
-        .map_err(|error| Failure::Failed(error.to_string()))?;
+        .map_err(|error| CommandError::Failed(error.to_string()))?;
     let mut all = header_json(policy.header());
     all["settings"] = settings;
     Ok(all)
@@ -253,14 +253,14 @@ fn entry_row(entry: &HistoryEntry) -> Vec<Cell> {
             header.comment().map_or_else(Cell::none, Cell::text),
         ],
         Err(error) => {
-            let damage = Cell::text(error.to_string()).in_colour(Colour::Red);
+            let damage = Cell::text(error.to_string()).in_color(Color::Red);
             vec![version, Cell::none(), Cell::none(), Cell::none(), damage]
         }
     }
 }
 
-impl Set {
-    fn run(self) -> Ending {
+impl SetPolicy {
+    fn run(self) -> VerbResult {
         let store = if self.create {
             Config::policy().open_or_create(self.target.path(), Config::default)?
         } else {
@@ -283,8 +283,8 @@ impl Set {
 }
 
 /// Says what a change came to.
-fn tell(store: &Store, before: u64, policy: &Policy<Config>) -> Ending {
-    let mut out = look::out();
+fn tell(store: &Store, before: u64, policy: &Policy<Config>) -> VerbResult {
+    let mut out = output::out();
     writeln!(out, "version {}", policy.version())?;
     // An older one may not be kept any more.
     for difference in store.diff(before, policy.version()).unwrap_or_default() {
@@ -294,8 +294,8 @@ fn tell(store: &Store, before: u64, policy: &Policy<Config>) -> Ending {
     Ok(Exit::Success)
 }
 
-impl Edit {
-    fn run(self) -> Ending {
+impl EditPolicy {
+    fn run(self) -> VerbResult {
         let store = self.target.open()?;
         let before = store.current().into_arc();
         let copy = tempfile::Builder::new().prefix("policy-").suffix(".toml").tempfile();
@@ -322,15 +322,15 @@ impl Edit {
 }
 
 /// Keeps what was typed and refused.
-fn keep(copy: tempfile::NamedTempFile, error: &Error) -> Failure {
+fn keep(copy: tempfile::NamedTempFile, error: &Error) -> CommandError {
     let kept = match copy.keep() {
         Ok((_, path)) => format!("your text is kept in `{}`", path.display()),
         Err(error) => format!("your text could not be kept: {error}"),
     };
-    Failure::Failed(format!("{error}; {kept}; the policy is as it was"))
+    CommandError::Failed(format!("{error}; {kept}; the policy is as it was"))
 }
 
-fn edit(path: &Path) -> Result<(), Failure> {
+fn edit(path: &Path) -> Result<(), CommandError> {
     let chosen = |name| std::env::var_os(name).filter(|editor| !editor.is_empty());
     let editor =
         chosen("VISUAL").or_else(|| chosen("EDITOR")).unwrap_or_else(|| OsString::from("vi"));
@@ -347,20 +347,20 @@ fn edit(path: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let editor = editor.to_string_lossy();
-    Err(Failure::Failed(format!(
+    Err(CommandError::Failed(format!(
         "the editor `{editor}` ended with {status}; the policy is as it was; set VISUAL or EDITOR to choose another"
     )))
 }
 
-fn failed(what: &str, path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Failed(format!("failed to {what} `{}`: {error}", path.display()))
+fn failed(what: &str, path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::Failed(format!("failed to {what} `{}`: {error}", path.display()))
 }
 
-impl Diff {
-    fn run(self) -> Ending {
+impl DiffPolicy {
+    fn run(self) -> VerbResult {
         let (store, exit) = open_to_show(&self.target)?;
         let differences = store.diff(self.before, self.after.unwrap_or_else(|| store.version()))?;
-        if self.look.json {
+        if self.output.json {
             let one = |difference: &policy::Difference| {
                 json!({
                     "setting": difference.setting,
@@ -368,27 +368,31 @@ impl Diff {
                     "after": difference.after,
                 })
             };
-            look::print_json(&differences.iter().map(one).collect())?;
+            output::print_json(&differences.iter().map(one).collect())?;
             return Ok(exit);
         }
-        let value = |value: &Option<String>, colour| {
-            value.as_ref().map_or_else(Cell::none, |value| Cell::text(value).in_colour(colour))
+        let value = |value: &Option<String>, color| {
+            value.as_ref().map_or_else(Cell::none, |value| Cell::text(value).in_color(color))
         };
         let row = |difference: &policy::Difference| {
             vec![
                 Cell::text(&difference.setting),
-                value(&difference.before, Colour::Red),
-                value(&difference.after, Colour::Green),
+                value(&difference.before, Color::Red),
+                value(&difference.after, Color::Green),
             ]
         };
         let columns = [("SETTING", false), ("BEFORE", false), ("AFTER", false)];
-        look::print_rows(self.look, &columns, &differences.iter().map(row).collect::<Vec<_>>())?;
+        output::print_rows(
+            self.output,
+            &columns,
+            &differences.iter().map(row).collect::<Vec<_>>(),
+        )?;
         Ok(exit)
     }
 }
 
-impl Rollback {
-    fn run(self) -> Ending {
+impl RollbackPolicy {
+    fn run(self) -> VerbResult {
         let store = self.target.open()?;
         let before = store.version();
         let mut change = store.change();
@@ -400,8 +404,8 @@ impl Rollback {
     }
 }
 
-impl Verify {
-    fn run(self) -> Ending {
+impl VerifyPolicy {
+    fn run(self) -> VerbResult {
         let store = self.target.open()?;
         if self.repair {
             let repaired = store.repair()?;
@@ -414,31 +418,31 @@ impl Verify {
     }
 
     /// Says what was found; `good` is the version in force.
-    fn say(&self, good: u64, trouble: Option<&Error>, repaired: Option<bool>) -> Ending {
+    fn say(&self, good: u64, trouble: Option<&Error>, repaired: Option<bool>) -> VerbResult {
         let exit = if trouble.is_some() { Exit::Found } else { Exit::Success };
-        if self.look.json {
+        if self.output.json {
             let trouble = trouble.map(ToString::to_string);
-            look::print_json(
+            output::print_json(
                 &json!({ "version": good, "trouble": trouble, "repaired": repaired }),
             )?;
             return Ok(exit);
         }
-        let mut out = look::out();
-        let paint = |colour: Colour, text: &str| {
-            if self.look.is_coloured() { colour.paint(text) } else { text.to_owned() }
+        let mut out = output::out();
+        let paint = |color: Color, text: &str| {
+            if self.output.is_colored() { color.paint(text) } else { text.to_owned() }
         };
         match (trouble, repaired) {
             (Some(error), _) => {
-                writeln!(out, "{} {error}", paint(Colour::Red, "damage:"))?;
+                writeln!(out, "{} {error}", paint(Color::Red, "damage:"))?;
                 writeln!(
                     out,
                     "version {good} is in force; --repair puts it back, and what was found in `<policy>.damaged`"
                 )?;
             }
             (None, Some(true)) => {
-                writeln!(out, "version {good}: {}", paint(Colour::Green, "repaired"))?;
+                writeln!(out, "version {good}: {}", paint(Color::Green, "repaired"))?;
             }
-            (None, _) => writeln!(out, "version {good}: {}", paint(Colour::Green, "sound"))?,
+            (None, _) => writeln!(out, "version {good}: {}", paint(Color::Green, "sound"))?,
         }
         out.flush()?;
         Ok(exit)

@@ -1,6 +1,6 @@
 //! A progress bar on standard error, for what takes longer than half a second, if that is a terminal.
 
-use crate::look::{Colour, wants_colour};
+use crate::output::{Color, wants_color};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use logrotor::inspect::Inspection;
 use std::io::{IsTerminal, stderr};
@@ -20,10 +20,10 @@ impl Progress {
     /// For work of so many bytes.
     pub(crate) fn new(total: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
-        // The bar's own colours would go by standard output.
+        // The bar's own colors would go by standard output.
         let bar_shown = "{bar:30}";
         let bar_shown =
-            if wants_colour() { Colour::Cyan.paint(bar_shown) } else { bar_shown.to_owned() };
+            if wants_color() { Color::Cyan.paint(bar_shown) } else { bar_shown.to_owned() };
         let template =
             format!("{{msg}} {bar_shown} {{percent:>3}} % {{binary_bytes_per_sec}}, {{eta}} left");
         if let Ok(style) = ProgressStyle::with_template(&template) {
@@ -55,7 +55,7 @@ impl Drop for Progress {
 }
 
 /// How far through a log's files a reader is, from the place it has reached.
-pub(crate) struct Course {
+pub(crate) struct ReadProgress {
     /// Of each segment, oldest first: its path, its size, how long its content is, and how many bytes the
     /// files before it have.
     segments: Vec<(PathBuf, u64, u64, u64)>,
@@ -63,7 +63,7 @@ pub(crate) struct Course {
     at: usize,
 }
 
-impl Course {
+impl ReadProgress {
     pub(crate) fn of(seen: &Inspection) -> Self {
         let mut total = 0;
         let segments = seen.segments.iter().map(|segment| {

@@ -1,8 +1,8 @@
 //! `run`: a program, with its output to a rotated log.
 
-use crate::exit::{Ending, Exit, Failure};
-use crate::options::{Manner, Settings};
-use crate::pump::{Asked, Pump, Source, listen};
+use crate::exit::{CommandError, Exit, VerbResult};
+use crate::options::{LineOptions, WriteOptions};
+use crate::relay::{Action, Relay, Supervised, listen};
 use crate::report::say;
 use clap::Args;
 use rustix::io::FdFlags;
@@ -23,7 +23,7 @@ use std::thread::scope;
 /// the program, also when it has closed its output; SIGINT and SIGQUIT only if standard input is no terminal, from
 /// where it gets them itself. Those that are ignored from the start, as under nohup, stay so (on Linux). The exit
 /// status is the program's, 128 and the number of the signal if one has ended it, 126 if it cannot be run, 127 if
-/// there is none such. What other processes write to the pipe after its end is not waited for. Settings that are not
+/// there is none such. What other processes write to the pipe after its end is not waited for. WriteOptions that are not
 /// given are those of the environment (LOGROTOR_MAX_SIZE and so on), or else the defaults.
 #[derive(Args)]
 pub(crate) struct Run {
@@ -33,18 +33,18 @@ pub(crate) struct Run {
     #[arg(long, value_name = "LOG")]
     stderr: Option<PathBuf>,
     #[command(flatten)]
-    settings: Settings,
+    write_options: WriteOptions,
     #[command(flatten)]
-    manner: Manner,
+    line_options: LineOptions,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 impl Run {
-    pub(crate) fn run(self) -> Ending {
-        let log = self.settings.open(&self.log)?;
-        let second = self.stderr.as_ref().map(|path| self.settings.open(path)).transpose()?;
+    pub(crate) fn run(self) -> VerbResult {
+        let log = self.write_options.open(&self.log)?;
+        let second = self.stderr.as_ref().map(|path| self.write_options.open(path)).transpose()?;
         let mut signals = listen(&signals())?;
         let mut beside_signals = listen(&passed_on())?;
         let (output, to_output) = pipe()?;
@@ -66,29 +66,37 @@ impl Run {
         // Its ends of the pipes are now the program's alone.
         drop(command);
         let mut program = Program { child, status: None };
-        let manner = self.manner;
-        let pumped = scope(|scope| {
-            let beside = second.zip(errors).map(|(log, errors)| -> Result<_, Failure> {
+        let line_options = self.line_options;
+        let relayed = scope(|scope| {
+            let beside = second.zip(errors).map(|(log, errors)| -> Result<_, CommandError> {
                 let (told, tells) = UnixStream::pair().map_err(pipe_failed)?;
                 told.set_nonblocking(true).map_err(pipe_failed)?;
-                let mut ask = vec![(Asked::End, told)];
+                let mut ask = vec![(Action::End, told)];
                 ask.append(&mut beside_signals);
-                Ok((scope.spawn(move || Pump::new(log, manner, errors, ask, None).run()), tells))
+                Ok((
+                    scope.spawn(move || Relay::new(log, line_options, errors, ask, None).run()),
+                    tells,
+                ))
             });
             let beside = beside.transpose()?;
-            let pumped =
-                Pump::new(log, manner, output, std::mem::take(&mut signals), Some(&mut program))
-                    .run();
+            let relayed = Relay::new(
+                log,
+                line_options,
+                output,
+                std::mem::take(&mut signals),
+                Some(&mut program),
+            )
+            .run();
             program.wait()?;
-            let Some((beside, tells)) = beside else { return pumped };
+            let Some((beside, tells)) = beside else { return relayed };
             // It reads what is there, and ends, if it has not ended already.
             let _ = std::io::Write::write_all(&mut &tells, b"x");
             let second = beside.join().unwrap_or_else(|_| {
-                Err(Failure::Failed("the log of standard error was not finished".to_owned()))
+                Err(CommandError::Failed("the log of standard error was not finished".to_owned()))
             });
-            pumped.and(second)
+            relayed.and(second)
         });
-        if let Err(Failure::Failed(why) | Failure::Usage(why)) = pumped {
+        if let Err(CommandError::Failed(why) | CommandError::Usage(why)) = relayed {
             say(why);
         }
         program.wait().map(|status| Exit::Status(code(status)))
@@ -101,22 +109,22 @@ impl Run {
 }
 
 /// Those that are passed on, and that of the program's end.
-fn signals() -> Vec<(i32, Asked)> {
+fn signals() -> Vec<(i32, Action)> {
     let ours = if std::io::stdin().is_terminal() { [SIGINT, SIGQUIT].as_slice() } else { &[] };
-    let looks = ours.iter().chain(&[SIGCHLD]).map(|signal| (*signal, Asked::Look));
+    let looks = ours.iter().chain(&[SIGCHLD]).map(|signal| (*signal, Action::CheckProgram));
     passed_on().into_iter().chain(looks).collect()
 }
 
-fn passed_on() -> Vec<(i32, Asked)> {
+fn passed_on() -> Vec<(i32, Action)> {
     let mut signals = vec![SIGTERM, SIGHUP, SIGUSR1, SIGUSR2];
     // From a terminal they go to all that run there, the program among them.
     if !std::io::stdin().is_terminal() {
         signals.extend([SIGINT, SIGQUIT]);
     }
-    signals.into_iter().map(|signal| (signal, Asked::Forward(signal))).collect()
+    signals.into_iter().map(|signal| (signal, Action::Forward(signal))).collect()
 }
 
-fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
+fn pipe() -> Result<(OwnedFd, OwnedFd), CommandError> {
     let (from, to) = rustix::pipe::pipe().map_err(|error| pipe_failed(error.into()))?;
     for end in [&from, &to] {
         let kept = rustix::io::fcntl_setfd(end, FdFlags::CLOEXEC);
@@ -125,13 +133,13 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
     Ok((from, to))
 }
 
-fn copy(end: &OwnedFd) -> Result<OwnedFd, Failure> {
+fn copy(end: &OwnedFd) -> Result<OwnedFd, CommandError> {
     end.try_clone().map_err(pipe_failed)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it is a step of `map_err`")]
-fn pipe_failed(error: std::io::Error) -> Failure {
-    Failure::Failed(format!("pipe: {error}"))
+fn pipe_failed(error: std::io::Error) -> CommandError {
+    CommandError::Failed(format!("pipe: {error}"))
 }
 
 fn code(status: ExitStatus) -> u8 {
@@ -145,18 +153,19 @@ struct Program {
 }
 
 impl Program {
-    fn wait(&mut self) -> Result<ExitStatus, Failure> {
+    fn wait(&mut self) -> Result<ExitStatus, CommandError> {
         if let Some(status) = self.status {
             return Ok(status);
         }
         let status = self.child.wait();
-        let status = status.map_err(|error| Failure::Failed(format!("the program: {error}")))?;
+        let status =
+            status.map_err(|error| CommandError::Failed(format!("the program: {error}")))?;
         self.status = Some(status);
         Ok(status)
     }
 }
 
-impl Source for Program {
+impl Supervised for Program {
     fn forward(&mut self, signal: i32) {
         // Not to another process that has its number now.
         if self.has_ended() {

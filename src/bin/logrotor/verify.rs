@@ -1,9 +1,9 @@
 //! `verify`: whether a log can be read back, all of it.
 
-use crate::exit::{Ending, Exit, Failure};
-use crate::look::{self, Colour, Look, printable};
+use crate::exit::{CommandError, Exit, VerbResult};
 use crate::ls::{kind, leftovers_json, paths};
-use crate::progress::{Course, Progress};
+use crate::output::{self, Color, OutputOptions, printable};
+use crate::progress::{Progress, ReadProgress};
 use clap::Args;
 use logrotor::inspect::Inspection;
 use logrotor::reader::{Damage, DamageKind, LogReader};
@@ -21,15 +21,15 @@ pub(crate) struct Verify {
     /// The log, as its writers name it
     log: PathBuf,
     #[command(flatten)]
-    look: Look,
+    output: OutputOptions,
 }
 
 impl Verify {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self) -> VerbResult {
         let seen = Inspection::of(&self.log)?;
         let (bytes, damages) = self.read(&seen)?;
-        if self.look.json {
-            look::print_json(&report_json(&seen, bytes, &damages))?;
+        if self.output.json {
+            output::print_json(&report_json(&seen, bytes, &damages))?;
         } else {
             self.print(&seen, bytes, &damages)?;
         }
@@ -38,10 +38,10 @@ impl Verify {
     }
 
     /// Reads the whole log: how many bytes of records there are, and what cannot be read.
-    fn read(&self, seen: &Inspection) -> Result<(u64, Vec<Damage>), Failure> {
+    fn read(&self, seen: &Inspection) -> Result<(u64, Vec<Damage>), CommandError> {
         let mut reader = LogReader::open(&self.log)?;
-        let mut course = Course::of(seen);
-        let mut progress = Progress::new(course.total);
+        let mut read_progress = ReadProgress::of(seen);
+        let mut progress = Progress::new(read_progress.total);
         let (mut bytes, mut damages) = (0, Vec::new());
         loop {
             let len = match reader.fill_buf() {
@@ -50,7 +50,7 @@ impl Verify {
                     damages.push(
                         error
                             .downcast::<Damage>()
-                            .map_err(|error| Failure::Failed(error.to_string()))?,
+                            .map_err(|error| CommandError::Failed(error.to_string()))?,
                     );
                     continue;
                 }
@@ -61,27 +61,27 @@ impl Verify {
             reader.consume(len);
             bytes += len as u64;
             let (segment, offset) = reader.position();
-            let (done, name) = course.done(segment, offset);
+            let (done, name) = read_progress.done(segment, offset);
             progress.at(done, &name);
         }
     }
 
-    fn print(&self, seen: &Inspection, bytes: u64, damages: &[Damage]) -> Result<(), Failure> {
-        let mut out = look::out();
-        let paint = |colour: Colour, text: &str| {
-            if self.look.is_coloured() { colour.paint(text) } else { text.to_owned() }
+    fn print(&self, seen: &Inspection, bytes: u64, damages: &[Damage]) -> Result<(), CommandError> {
+        let mut out = output::out();
+        let paint = |color: Color, text: &str| {
+            if self.output.is_colored() { color.paint(text) } else { text.to_owned() }
         };
         for damage in damages {
             let damage = printable(&damage.to_string());
-            writeln!(out, "{} {damage}", paint(Colour::Red, "damage:"))?;
+            writeln!(out, "{} {damage}", paint(Color::Red, "damage:"))?;
         }
         for left in &seen.leftovers {
             let (path, what) = (printable(&left.path.to_string_lossy()), kind(left.kind));
-            writeln!(out, "{} `{path}`: {what}", paint(Colour::Yellow, "leftover:"))?;
+            writeln!(out, "{} `{path}`: {what}", paint(Color::Yellow, "leftover:"))?;
         }
         for path in &seen.strangers {
             let path = printable(&path.to_string_lossy());
-            writeln!(out, "{} `{path}`", paint(Colour::Yellow, "stray:"))?;
+            writeln!(out, "{} `{path}`", paint(Color::Yellow, "stray:"))?;
         }
         let counts = [
             (damages.len(), "damage"),
@@ -94,11 +94,11 @@ impl Verify {
             .map(|(count, what)| format!("{what}: {count}"))
             .collect();
         let verdict = match found.is_empty() {
-            true => paint(Colour::Green, "sound"),
-            false => paint(Colour::Red, &found.join(", ")),
+            true => paint(Color::Green, "sound"),
+            false => paint(Color::Red, &found.join(", ")),
         };
         let segments = seen.segments.len();
-        writeln!(out, "{segments} segments, {} of records; {verdict}", look::size(bytes))?;
+        writeln!(out, "{segments} segments, {} of records; {verdict}", output::size(bytes))?;
         Ok(out.flush()?)
     }
 }

@@ -1,8 +1,8 @@
 //! `write`: what comes on standard input, to a rotated log.
 
-use crate::exit::{Ending, Failure};
-use crate::options::{Manner, Settings};
-use crate::pump::{Asked, Pump, listen};
+use crate::exit::{CommandError, VerbResult};
+use crate::options::{LineOptions, WriteOptions};
+use crate::relay::{Action, Relay, listen};
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Each line is a record, and is written whole; several writers may share one log. A line longer than 1 MiB is
 /// split, and a last line without a line break is given one. SIGTERM and SIGINT end it when the input has ended, or
 /// the grace is over, or at the second of them: then it writes what has come, waits at most a second for the rest of
-/// a line, and ends. SIGHUP opens the log anew; SIGUSR1 rotates it. Settings that are not given are those of the
+/// a line, and ends. SIGHUP opens the log anew; SIGUSR1 rotates it. WriteOptions that are not given are those of the
 /// environment (LOGROTOR_MAX_SIZE and so on), or else the defaults.
 ///
 /// For Apache httpd: CustomLog "|/usr/bin/logrotor write /var/log/apache2/access.log --grace 1day" combined. At a
@@ -28,31 +28,32 @@ pub(crate) struct Write {
     /// The log
     log: PathBuf,
     #[command(flatten)]
-    settings: Settings,
+    write_options: WriteOptions,
     #[command(flatten)]
-    manner: Manner,
+    line_options: LineOptions,
     /// How long to read on after SIGTERM or SIGINT if the input does not end: 1h. It ends at once where the input is a
     /// terminal
     #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = humantime::parse_duration)]
     grace: Duration,
 }
 
-const SIGNALS: [(i32, Asked); 4] = [
-    (SIGTERM, Asked::Finish),
-    (SIGINT, Asked::Finish),
-    (SIGHUP, Asked::Reopen),
-    (SIGUSR1, Asked::Rotate),
+const SIGNALS: [(i32, Action); 4] = [
+    (SIGTERM, Action::Finish),
+    (SIGINT, Action::Finish),
+    (SIGHUP, Action::Reopen),
+    (SIGUSR1, Action::Rotate),
 ];
 
 impl Write {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self) -> VerbResult {
         // Before the log is opened, which may take its time: a signal does not end it from now on.
         let signals = listen(&SIGNALS)?;
-        let log = self.settings.open(&self.log)?;
+        let log = self.write_options.open(&self.log)?;
         // Past the buffer of std's, which `poll` would not know of.
         let input = std::io::stdin().as_fd().try_clone_to_owned();
-        let input = input.map_err(|error| Failure::Failed(format!("standard input: {error}")))?;
-        let pump = Pump::new(log, self.manner, input, signals, None);
-        pump.with_grace(self.grace).run()
+        let input =
+            input.map_err(|error| CommandError::Failed(format!("standard input: {error}")))?;
+        let relay = Relay::new(log, self.line_options, input, signals, None);
+        relay.with_grace(self.grace).run()
     }
 }

@@ -1,8 +1,8 @@
 //! `compress`, `prune` and `rotate`: by hand what a log's workers do, safely beside them.
 
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandError, Exit, VerbResult};
 use crate::interrupt::Interrupt;
-use crate::look::{self, Cell, Colour, Look};
+use crate::output::{self, Cell, Color, OutputOptions};
 use crate::progress::{Progress, name_of};
 use clap::{ArgGroup, Args, ValueEnum};
 use logrotor::inspect::{Inspection, Lease};
@@ -33,7 +33,7 @@ pub(crate) struct Compress {
     #[arg(long, value_name = "N")]
     level: Option<u32>,
     #[command(flatten)]
-    target: Target,
+    target: BackupOptions,
 }
 
 /// Remove a log's oldest backups, as limits say
@@ -56,7 +56,7 @@ pub(crate) struct Prune {
     #[arg(long, value_name = "SIZE")]
     min_free: Option<String>,
     #[command(flatten)]
-    target: Target,
+    target: BackupOptions,
 }
 
 /// End a log's active segment, and begin the next
@@ -71,18 +71,18 @@ pub(crate) struct Rotate {
     #[arg(long, value_enum)]
     naming: Option<Names>,
     #[command(flatten)]
-    look: Look,
+    output: OutputOptions,
 }
 
 #[derive(Args)]
-struct Target {
+struct BackupOptions {
     /// The log, as its writers name it
     log: PathBuf,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]
-    look: Look,
+    output: OutputOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -93,7 +93,7 @@ enum Names {
 
 /// The settings of a log as they are known from outside: those of its policy, if it has one, with the naming
 /// that its backups have.
-fn settings(log: &Path, seen: &Inspection) -> Result<(Config, bool), Failure> {
+fn settings(log: &Path, seen: &Inspection) -> Result<(Config, bool), CommandError> {
     let path = policy::path_beside(log);
     let has_policy = path.exists();
     let mut config = Config::default();
@@ -105,7 +105,7 @@ fn settings(log: &Path, seen: &Inspection) -> Result<(Config, bool), Failure> {
 }
 
 /// The same without anything that is done to backups.
-fn without_upkeep(mut config: Config) -> Config {
+fn without_maintenance(mut config: Config) -> Config {
     (config.compression, config.compression_level) = (Compression::None, None);
     (config.max_backups, config.max_total_size) = (None, None);
     (config.max_backup_age, config.min_free_space) = (None, None);
@@ -113,10 +113,10 @@ fn without_upkeep(mut config: Config) -> Config {
 }
 
 impl Compress {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self) -> VerbResult {
         let seen = Inspection::of(&self.target.log)?;
         let (settings, _) = settings(&self.target.log, &seen)?;
-        let mut config = without_upkeep(settings.clone());
+        let mut config = without_maintenance(settings.clone());
         (config.compression, config.compression_level) = match (self.gzip, self.zstd) {
             (true, _) => (Compression::Gzip, None),
             (_, true) => (Compression::Zstd, None),
@@ -129,7 +129,7 @@ impl Compress {
 }
 
 impl Prune {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self) -> VerbResult {
         let seen = Inspection::of(&self.target.log)?;
         let (settings, has_policy) = settings(&self.target.log, &seen)?;
         let limits = [
@@ -138,15 +138,15 @@ impl Prune {
             ("max_backup_age", &self.max_backup_age),
             ("min_free_space", &self.min_free),
         ];
-        let mut config = without_upkeep(settings.clone());
+        let mut config = without_maintenance(settings.clone());
         if limits.iter().all(|(_, value)| value.is_none()) {
             (config.max_backups, config.max_total_size) =
                 (settings.max_backups, settings.max_total_size);
             config.max_backup_age = settings.max_backup_age;
             config.min_free_space = settings.min_free_space;
-            if config == without_upkeep(settings) {
+            if config == without_maintenance(settings) {
                 let why = if has_policy { "its policy sets none" } else { "it has no policy" };
-                return Err(Failure::usage(format!(
+                return Err(CommandError::usage(format!(
                     "no limit to prune `{}` to: {why}; use --keep N, --max-total SIZE, --max-backup-age SPAN or \
                      --min-free SIZE",
                     self.target.log.display()
@@ -166,11 +166,11 @@ impl Prune {
 }
 
 /// What was done, in order.
-type Deeds = Arc<Mutex<Vec<Event>>>;
+type Actions = Arc<Mutex<Vec<Event>>>;
 
-impl Target {
-    fn keep_up(&self, config: &Config) -> Ending {
-        let deeds = Deeds::default();
+impl BackupOptions {
+    fn keep_up(&self, config: &Config) -> VerbResult {
+        let deeds = Actions::default();
         let noted = Arc::clone(&deeds);
         let note = move |event: &Event| lock(&noted).push(event.clone());
         let maintenance = Maintenance::new(&self.log, config, note)?;
@@ -199,29 +199,29 @@ impl Target {
         Ok(Exit::Success)
     }
 
-    fn print_plan(&self, prune: &[Segment], compress: &[Segment]) -> Ending {
+    fn print_plan(&self, prune: &[Segment], compress: &[Segment]) -> VerbResult {
         let all = || {
             let prune = prune.iter().map(|segment| ("prune", segment));
             prune.chain(compress.iter().map(|segment| ("compress", segment)))
         };
-        if self.look.json {
+        if self.output.json {
             let deed = |(deed, segment): (&str, &Segment)| json!({ "would": deed, "path": segment.path.to_string_lossy(), "bytes": segment.bytes });
-            look::print_json(&all().map(deed).collect())?;
+            output::print_json(&all().map(deed).collect())?;
             return Ok(Exit::Success);
         }
         let row = |(deed, segment): (&str, &Segment)| {
             vec![
-                Cell::text(format!("would {deed}")).in_colour(Colour::Yellow),
+                Cell::text(format!("would {deed}")).in_color(Color::Yellow),
                 Cell::text(name_of(&segment.path)),
                 Cell::bytes(segment.bytes),
             ]
         };
         let columns = [("DEED", false), ("BACKUP", false), ("SIZE", true)];
-        look::print_rows(self.look, &columns, &all().map(row).collect::<Vec<_>>())?;
+        output::print_rows(self.output, &columns, &all().map(row).collect::<Vec<_>>())?;
         Ok(Exit::Success)
     }
 
-    fn print_deeds(&self, deeds: &[Event], done: Option<&Stats>) -> Result<(), Failure> {
+    fn print_deeds(&self, deeds: &[Event], done: Option<&Stats>) -> Result<(), CommandError> {
         let told = deeds.iter().filter_map(|event| match event {
             Event::Pruned { path, bytes, .. } => Some(("pruned", path, *bytes, None)),
             Event::Compressed { to, bytes_before, bytes_after, .. } => {
@@ -230,18 +230,18 @@ impl Target {
             _ => None,
         });
         let deferred = done.map_or(0, |stats| stats.deferrals);
-        if self.look.json {
+        if self.output.json {
             let deed = |(deed, path, bytes, after): (&str, &PathBuf, u64, Option<u64>)| json!({ "done": deed, "path": path.to_string_lossy(), "bytes": bytes, "bytes_after": after });
             let deeds: Vec<_> = told.map(deed).collect();
-            return look::print_json(&json!({ "deeds": deeds, "in_use": deferred }));
+            return output::print_json(&json!({ "deeds": deeds, "in_use": deferred }));
         }
         let row = |(deed, path, bytes, after): (&str, &PathBuf, u64, Option<u64>)| {
             let (path, after) =
                 (Cell::text(name_of(path)), after.map_or_else(Cell::none, Cell::bytes));
-            vec![Cell::text(deed).in_colour(Colour::Green), path, Cell::bytes(bytes), after]
+            vec![Cell::text(deed).in_color(Color::Green), path, Cell::bytes(bytes), after]
         };
         let columns = [("DEED", false), ("BACKUP", false), ("SIZE", true), ("NOW", true)];
-        look::print_rows(self.look, &columns, &told.map(row).collect::<Vec<_>>())?;
+        output::print_rows(self.output, &columns, &told.map(row).collect::<Vec<_>>())?;
         if deferred > 0 {
             crate::report::say(format!(
                 "{deferred} left alone, as somebody has them open: see `logrotor ls`"
@@ -256,16 +256,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Rotate {
-    pub(crate) fn run(self) -> Ending {
-        let (seen, bytes) = self.look()?;
+    pub(crate) fn run(self) -> VerbResult {
+        let (seen, bytes) = self.inspect()?;
         let backup = if bytes == 0 { None } else { self.rotate(&seen)? };
-        if self.look.json {
-            look::print_json(
+        if self.output.json {
+            output::print_json(
                 &json!({ "backup": backup.map(|path| path.to_string_lossy().into_owned()) }),
             )?;
         } else if let Some(backup) = backup {
-            look::print_rows(
-                self.look,
+            output::print_rows(
+                self.output,
                 &[("BACKUP", false)],
                 &[vec![Cell::text(backup.to_string_lossy())]],
             )?;
@@ -279,7 +279,7 @@ impl Rotate {
     }
 
     /// The log, and the size of its active segment. While somebody else rotates, there is none for a moment.
-    fn look(&self) -> Result<(Inspection, u64), Failure> {
+    fn inspect(&self) -> Result<(Inspection, u64), CommandError> {
         const LOOKS: usize = 3;
         const PATIENCE: Duration = Duration::from_secs(5);
         let (start, mut alone) = (Instant::now(), 0);
@@ -292,7 +292,7 @@ impl Rotate {
             let is_rotating = seen.rotating.is_some_and(|holder| holder != Lease::Free);
             alone = if is_rotating { 0 } else { alone + 1 };
             if alone == LOOKS || start.elapsed() > PATIENCE {
-                return Err(Failure::Failed(format!(
+                return Err(CommandError::Failed(format!(
                     "failed to rotate `{}`: it has backups, but no active segment; its next writer makes one",
                     self.log.display()
                 )));
@@ -301,9 +301,9 @@ impl Rotate {
         }
     }
 
-    fn rotate(&self, seen: &Inspection) -> Result<Option<PathBuf>, Failure> {
+    fn rotate(&self, seen: &Inspection) -> Result<Option<PathBuf>, CommandError> {
         let (settings, _) = settings(&self.log, seen)?;
-        let mut config = without_upkeep(settings);
+        let mut config = without_maintenance(settings);
         config.naming = match self.naming {
             Some(Names::Timestamp) => Naming::Timestamp,
             Some(Names::Number) => Naming::Number,

@@ -1,6 +1,6 @@
-//! How output looks: a coloured table for people, columns with tabs for scripts, JSON for programs.
+//! How output looks: a colored table for people, columns with tabs for scripts, JSON for programs.
 
-use crate::exit::Failure;
+use crate::exit::CommandError;
 use chrono::{DateTime, Local};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -9,39 +9,39 @@ use std::time::SystemTime;
 
 /// How the output looks.
 #[derive(Args, Clone, Copy)]
-pub(crate) struct Look {
+pub(crate) struct OutputOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print a table in colours: `auto` is on a terminal, and without colours if NO_COLOR is set
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
-    color: When,
+    /// Print a table in colors: `auto` is on a terminal, and without colors if NO_COLOR is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    color: ColorChoice,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum When {
+enum ColorChoice {
     Auto,
     Always,
     Never,
 }
 
-impl Look {
+impl OutputOptions {
     /// Whether a person reads it.
     pub(crate) fn is_table(self) -> bool {
-        self.color == When::Always || io::stdout().is_terminal()
+        self.color == ColorChoice::Always || io::stdout().is_terminal()
     }
 
-    pub(crate) fn is_coloured(self) -> bool {
+    pub(crate) fn is_colored(self) -> bool {
         match self.color {
-            When::Always => true,
-            When::Never => false,
-            When::Auto => io::stdout().is_terminal() && wants_colour(),
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => io::stdout().is_terminal() && wants_color(),
         }
     }
 }
 
-/// Whether the environment allows colours: <https://no-color.org>.
-pub(crate) fn wants_colour() -> bool {
+/// Whether the environment allows colors: <https://no-color.org>.
+pub(crate) fn wants_color() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
@@ -75,7 +75,7 @@ pub(crate) fn is_left_alone() -> bool {
 }
 
 /// Prints one JSON document.
-pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
+pub(crate) fn print_json(value: &Value) -> Result<(), CommandError> {
     let mut out = out();
     writeln!(out, "{value:#}")?;
     Ok(out.flush()?)
@@ -83,7 +83,7 @@ pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
 
 /// As the escape sequences of terminals have them (ECMA-48, section 8.3.117).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Colour {
+pub(crate) enum Color {
     None,
     Bold,
     Dim,
@@ -93,7 +93,7 @@ pub(crate) enum Colour {
     Cyan,
 }
 
-impl Colour {
+impl Color {
     fn code(self) -> &'static str {
         match self {
             Self::None => "",
@@ -109,14 +109,14 @@ impl Colour {
     pub(crate) fn paint(self, text: &str) -> String {
         match self {
             Self::None => text.to_owned(),
-            colour => {
-                let [before, after] = colour.around();
+            color => {
+                let [before, after] = color.around();
                 before + text + &after
             }
         }
     }
 
-    /// What goes before and after a text in this colour.
+    /// What goes before and after a text in this color.
     pub(crate) fn around(self) -> [String; 2] {
         [format!("\x1b[{}m", self.code()), "\x1b[0m".to_owned()]
     }
@@ -126,22 +126,22 @@ impl Colour {
 pub(crate) struct Cell {
     shown: String,
     plain: String,
-    colour: Colour,
+    color: Color,
 }
 
 impl Cell {
     pub(crate) fn text(text: impl Into<String>) -> Self {
         let text = printable(&text.into());
-        Self { shown: text.clone(), plain: text, colour: Colour::None }
+        Self { shown: text.clone(), plain: text, color: Color::None }
     }
 
     pub(crate) fn new(shown: impl Into<String>, plain: &impl ToString) -> Self {
-        Self { shown: shown.into(), plain: plain.to_string(), colour: Colour::None }
+        Self { shown: shown.into(), plain: plain.to_string(), color: Color::None }
     }
 
     /// What is not known.
     pub(crate) fn none() -> Self {
-        Self::text("-").in_colour(Colour::Dim)
+        Self::text("-").in_color(Color::Dim)
     }
 
     pub(crate) fn bytes(bytes: u64) -> Self {
@@ -153,8 +153,8 @@ impl Cell {
         Self::new(local, &rfc3339(time))
     }
 
-    pub(crate) fn in_colour(self, colour: Colour) -> Self {
-        Self { colour, ..self }
+    pub(crate) fn in_color(self, color: Color) -> Self {
+        Self { color, ..self }
     }
 }
 
@@ -163,19 +163,19 @@ pub(crate) type Column = (&'static str, bool);
 
 /// Prints rows: aligned and under titles for people, else separated by tabs and without.
 pub(crate) fn print_rows(
-    look: Look,
+    options: OutputOptions,
     columns: &[Column],
     rows: &[Vec<Cell>],
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let mut out = out();
-    if !look.is_table() {
+    if !options.is_table() {
         for row in rows {
             let row: Vec<_> = row.iter().map(|cell| &*cell.plain).collect();
             writeln!(out, "{}", row.join("\t"))?;
         }
         return Ok(out.flush()?);
     }
-    let titles = columns.iter().map(|(title, _)| Cell::text(*title).in_colour(Colour::Bold));
+    let titles = columns.iter().map(|(title, _)| Cell::text(*title).in_color(Color::Bold));
     let titles: Vec<_> = titles.collect();
     let all = || std::iter::once(&titles).chain(rows);
     let width = |at: usize| all().map(|row| row[at].shown.chars().count()).max().unwrap_or(0);
@@ -183,15 +183,16 @@ pub(crate) fn print_rows(
     for row in all() {
         let cells = row.iter().zip(columns).zip(&widths);
         let aligned =
-            cells.map(|((cell, (_, is_right)), width)| aligned(look, cell, *is_right, *width));
+            cells.map(|((cell, (_, is_right)), width)| aligned(options, cell, *is_right, *width));
         writeln!(out, "{}", aligned.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     Ok(out.flush()?)
 }
 
-fn aligned(look: Look, cell: &Cell, is_right: bool, width: usize) -> String {
+fn aligned(options: OutputOptions, cell: &Cell, is_right: bool, width: usize) -> String {
     let space = " ".repeat(width.saturating_sub(cell.shown.chars().count()));
-    let text = if look.is_coloured() { cell.colour.paint(&cell.shown) } else { cell.shown.clone() };
+    let text =
+        if options.is_colored() { cell.color.paint(&cell.shown) } else { cell.shown.clone() };
     if is_right { space + &text } else { text + &space }
 }
 
