@@ -183,7 +183,7 @@ mod tests {
         assert!(commit.wait_for(6, no_sync).is_err());
     }
 
-    // Was found by `tests/handover`. The record came after the question how far the sync was to go, so it was left
+    // Was found by `tests/interleavings`. The record came after the question how far the sync was to go, so it was left
     // to the next sync; but the one that failed had made the kernel take it for written.
     #[test]
     fn regression_record_written_during_a_sync_that_fails_is_not_taken_for_synced() {

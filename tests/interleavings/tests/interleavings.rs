@@ -2,7 +2,7 @@
 //! (Burckhardt et al., ASPLOS 2010), which finds what needs few switches at rare places.
 //! A failure prints its schedule; `SHUTTLE_RANDOM_SEED` repeats a run. `LOGROTOR_LONG=1` takes many more.
 
-use logrotor_handover::scenarios::{
+use logrotor_interleavings::scenarios::{
     Buffered, Committing, FAR, Overflow, RECORD, buffers_take_turns, signal_wakes_whoever_waits,
     written_unasked,
 };
