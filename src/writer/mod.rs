@@ -6,7 +6,7 @@ mod delivery;
 mod direct;
 mod durability;
 mod lines;
-mod obey;
+mod reload;
 mod run;
 
 pub use delivery::{Delivery, Overflow};
@@ -24,8 +24,8 @@ use crate::stats::{Event, Journal, Stats};
 use buffered::Buffer;
 use direct::{Direct, Parts, Patience};
 use durability::Custody;
-use obey::Obedience;
 use parking_lot::Mutex;
+use reload::PolicyWatcher;
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -94,7 +94,7 @@ struct Handle {
     /// Looks after the backups, unless that is done inline.
     maintainer: Option<JoinHandle<()>>,
     /// Looks at the policy, if there is one, unless that is done inline.
-    follower: Option<JoinHandle<()>>,
+    policy_thread: Option<JoinHandle<()>>,
     /// The process that has these threads; one that was forked from it has not.
     process: u32,
 }
@@ -110,7 +110,7 @@ struct Core {
     journal: Arc<Journal>,
     /// As the log was opened. A policy may have changed since what is not fixed.
     config: Config,
-    obedience: Obedience,
+    policy_watcher: PolicyWatcher,
     /// The path as it was given, for messages.
     path: PathBuf,
     /// The network file system that it was opened on.
@@ -137,15 +137,16 @@ impl RotatingFileWriter {
         let core = Arc::new(Core::open(path, config, callbacks)?);
         let process = std::process::id();
         let mut handle =
-            Handle { core, deliverer: None, maintainer: None, follower: None, process };
+            Handle { core, deliverer: None, maintainer: None, policy_thread: None, process };
         if handle.core.buffer.is_some() {
             handle.deliverer = Some(handle.spawn("logrotor-write", Core::deliver)?);
         }
         match config.maintenance {
             MaintenanceMode::Thread => {
                 handle.maintainer = Some(handle.spawn("logrotor-maint", Core::run_maintainer)?);
-                if handle.core.obedience.is_due_to_a_policy() {
-                    handle.follower = Some(handle.spawn("logrotor-obey", Core::stay_obedient)?);
+                if handle.core.policy_watcher.has_policy() {
+                    handle.policy_thread =
+                        Some(handle.spawn("logrotor-policy", Core::watch_policy)?);
                 }
             }
             MaintenanceMode::Inline => handle.core.work_off_signal(),
@@ -332,7 +333,7 @@ impl RotatingFileWriter {
 impl Core {
     fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
         let journal = Arc::new(Journal::new(callbacks.observer.clone()));
-        let obedience = Obedience::new(&callbacks, config, &journal);
+        let policy_watcher = PolicyWatcher::new(&callbacks, config, &journal);
         let Callbacks { header, clock, .. } = callbacks;
         let header_len = header.as_ref().map_or(0, |header| header().len() as u64);
         let signal = Arc::new(Signal::default());
@@ -370,7 +371,7 @@ impl Core {
             signal,
             journal,
             config: config.clone(),
-            obedience,
+            policy_watcher,
             path: path.to_owned(),
             network,
             is_working: AtomicBool::new(false),
@@ -443,7 +444,7 @@ impl Core {
     fn after_call(&self) {
         self.journal.tell();
         if self.config.maintenance == MaintenanceMode::Inline {
-            self.obey();
+            self.check_policy();
             // One call does the work; others need not wait for it.
             if self.signal.is_nudged() && !self.is_working.swap(true, Acquire) {
                 self.work_off_signal();
@@ -531,7 +532,11 @@ impl Drop for Handle {
     fn drop(&mut self) {
         if self.process != std::process::id() {
             // Neither the threads nor whoever may have held the locks are here to be waited for.
-            std::mem::forget((self.deliverer.take(), self.maintainer.take(), self.follower.take()));
+            std::mem::forget((
+                self.deliverer.take(),
+                self.maintainer.take(),
+                self.policy_thread.take(),
+            ));
             return;
         }
         if let Some(buffer) = &self.core.buffer {
@@ -540,7 +545,7 @@ impl Drop for Handle {
         join(self.deliverer.take());
         self.core.signal.end();
         join(self.maintainer.take());
-        join(self.follower.take());
+        join(self.policy_thread.take());
     }
 }
 

@@ -9,10 +9,10 @@
 //! | naming, delivery, maintenance | refused, and told; holds for workers that start later |
 
 #[cfg(feature = "policy")]
-pub(super) use on::Obedience;
+pub(super) use on::PolicyWatcher;
 
 #[cfg(not(feature = "policy"))]
-pub(super) use off::Obedience;
+pub(super) use off::PolicyWatcher;
 
 #[cfg(not(feature = "policy"))]
 mod off {
@@ -21,23 +21,23 @@ mod off {
     use crate::writer::Core;
 
     /// No policy: nothing to look at.
-    pub(in crate::writer) struct Obedience;
+    pub(in crate::writer) struct PolicyWatcher;
 
-    impl Obedience {
+    impl PolicyWatcher {
         pub(in crate::writer) fn new(_: &Callbacks, _: &Config, _: &Journal) -> Self {
             Self
         }
 
-        pub(in crate::writer) fn is_due_to_a_policy(&self) -> bool {
+        pub(in crate::writer) fn has_policy(&self) -> bool {
             false
         }
     }
 
     impl Core {
         #[inline(always)]
-        pub(in crate::writer) fn obey(&self) {}
+        pub(in crate::writer) fn check_policy(&self) {}
 
-        pub(in crate::writer) fn stay_obedient(&self) {}
+        pub(in crate::writer) fn watch_policy(&self) {}
     }
 }
 
@@ -58,21 +58,21 @@ mod on {
     use std::time::Duration;
 
     /// How often the policy is looked at, so that a new version holds well within a second.
-    const LOOK: Duration = Duration::from_millis(250);
+    const INTERVAL: Duration = Duration::from_millis(250);
 
     /// The policy that a log obeys, if it has one.
-    pub(in crate::writer) struct Obedience(Option<Policed>);
+    pub(in crate::writer) struct PolicyWatcher(Option<Watched>);
 
-    struct Policed {
+    struct Watched {
         store: PolicyStore<Config>,
         /// How long a segment's header is.
         header: u64,
         /// When to look again, in microseconds of the coarse clock.
         next: AtomicI64,
-        state: Mutex<State>,
+        state: Mutex<WatchState>,
     }
 
-    struct State {
+    struct WatchState {
         /// The last version dealt with, obeyed or refused.
         version: u64,
         /// What it said.
@@ -81,7 +81,7 @@ mod on {
         trouble: u64,
     }
 
-    impl Obedience {
+    impl PolicyWatcher {
         pub(in crate::writer) fn new(
             callbacks: &Callbacks,
             config: &Config,
@@ -92,11 +92,11 @@ mod on {
             counters.policy_version.set(bound.version);
             counters.policy_overrides.add(u64::from(bound.overrides));
             let header = callbacks.header.as_ref().map_or(0, |header| header().len() as u64);
-            Self(Some(Policed {
+            Self(Some(Watched {
                 store: bound.store.clone(),
                 header,
                 next: AtomicI64::new(0),
-                state: Mutex::new(State {
+                state: Mutex::new(WatchState {
                     version: bound.version,
                     settings: config.clone(),
                     trouble: 0,
@@ -104,91 +104,91 @@ mod on {
             }))
         }
 
-        pub(in crate::writer) fn is_due_to_a_policy(&self) -> bool {
+        pub(in crate::writer) fn has_policy(&self) -> bool {
             self.0.is_some()
         }
     }
 
-    impl Policed {
+    impl Watched {
         /// Whether it is time to look; then the next time is set.
-        fn is_time(&self) -> bool {
+        fn is_due(&self) -> bool {
             // The system's clock, also where the log has another: it says when the file is looked at only.
             let (now, next) = (Clock::system().coarse(), self.next.load(Relaxed));
             // Far ahead, if the clock was set back.
-            let is_time = now >= next || next - now > 2 * micros(LOOK);
-            if is_time {
+            let is_due = now >= next || next - now > 2 * micros(INTERVAL);
+            if is_due {
                 // A little less than the wait of the thread, which may wake early.
-                self.next.store(now + micros(LOOK) * 9 / 10, Relaxed);
+                self.next.store(now + micros(INTERVAL) * 9 / 10, Relaxed);
             }
-            is_time
+            is_due
         }
     }
 
     impl Core {
         /// The thread that looks at the policy. One of its own: packing a backup, syncing segments and listing
         /// a large directory take the maintenance thread longer than a second.
-        pub(in crate::writer) fn stay_obedient(&self) {
+        pub(in crate::writer) fn watch_policy(&self) {
             while !self.signal.is_over() {
-                self.obey();
+                self.check_policy();
                 self.journal.tell();
-                self.signal.rest(LOOK);
+                self.signal.rest(INTERVAL);
             }
         }
 
         /// Looks at the policy, if it is time to, and puts in force here what is new.
         #[inline]
-        pub(in crate::writer) fn obey(&self) {
-            if let Some(policed) = &self.obedience.0 {
-                if policed.is_time() {
-                    self.obey_now(policed);
+        pub(in crate::writer) fn check_policy(&self) {
+            if let Some(watched) = &self.policy_watcher.0 {
+                if watched.is_due() {
+                    self.reload_policy(watched);
                 }
             }
         }
 
         #[cold]
-        fn obey_now(&self, policed: &Policed) {
+        fn reload_policy(&self, watched: &Watched) {
             // Another thread of this process is at it.
-            let Some(mut state) = policed.state.try_lock() else { return };
+            let Some(mut state) = watched.state.try_lock() else { return };
             // Told below, to each log that obeys this store.
-            let _ = policed.store.glance();
-            let (number, trouble) = policed.store.numbered_trouble();
+            let _ = watched.store.glance();
+            let (number, trouble) = watched.store.numbered_trouble();
             if number != state.trouble {
                 state.trouble = number;
                 if let Some(error) = trouble {
                     self.journal.failed(error);
                 }
             }
-            let policy = policed.store.current();
+            let policy = watched.store.current();
             if policy.version() != state.version {
-                self.follow(policed, &state, &policy);
+                self.apply_version(watched, &state, &policy);
                 state.version = policy.version();
                 state.settings = Config::clone(&policy);
             }
         }
 
         /// Deals with a new version.
-        fn follow(&self, policed: &Policed, state: &State, policy: &Policy<Config>) {
+        fn apply_version(&self, watched: &Watched, state: &WatchState, policy: &Policy<Config>) {
             let mut direct = self.direct.lock();
             let possible = self.possible(policy);
             let location = Arc::clone(direct.location());
-            let done = validate(&possible, policed.header)
+            let done = validate(&possible, watched.header)
                 .and_then(|()| self.apply(&possible, &mut direct, &location));
             drop(direct);
             match done {
                 Ok(()) => {
                     if state.settings.durability == Durability::None {
-                        self.begin_durability(possible.durability, &location);
+                        self.sync_log_name(possible.durability, &location);
                     }
-                    self.changed(policy);
+                    self.report_change(policy);
                 }
                 Err(error) => self.journal.failed(Error::policy_refused(
-                    policed.store.path(),
+                    watched.store.path(),
                     policy.version(),
                     &error,
                 )),
             }
             for setting in fixed_changes(&state.settings, policy) {
-                let (path, version) = (policed.store.path(), policy.version());
+                let (path, version) = (watched.store.path(), policy.version());
                 self.journal.failed(Error::policy_setting_fixed(path, version, setting));
             }
         }
@@ -220,7 +220,7 @@ mod on {
         }
 
         /// As when a log is opened: that there is an active segment is to survive as well.
-        fn begin_durability(&self, durability: Durability, location: &Location) {
+        fn sync_log_name(&self, durability: Durability, location: &Location) {
             if durability != Durability::None {
                 if let Err(error) = fs::sync_dir(location.dir()) {
                     self.journal.failed(error);
@@ -228,7 +228,7 @@ mod on {
             }
         }
 
-        fn changed(&self, policy: &Policy<Config>) {
+        fn report_change(&self, policy: &Policy<Config>) {
             let (counters, header) = (&self.journal.counters, policy.header());
             counters.policy_version.set(policy.version());
             counters.policy_changes.increment();
