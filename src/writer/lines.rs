@@ -44,8 +44,8 @@ impl RotatingFileWriter {
             return buffer.push_lines(lines);
         }
         let (done, number) = {
-            let mut direct = core.direct.lock();
-            (direct.append_lines(lines), direct.records())
+            let mut appender = core.appender.lock();
+            (appender.append_lines(lines), appender.records())
         };
         core.after_call();
         if let (Some(commit), Ok(_)) = (core.custody.commit(), &done) {

@@ -1,9 +1,9 @@
 //! The writer: the handle that users write records to.
 
+mod appender;
 mod buffered;
 mod commit;
 mod delivery;
-mod direct;
 mod durability;
 mod lines;
 mod reload;
@@ -21,8 +21,8 @@ use crate::maintenance::{Maintainer, MaintenanceMode, Signal};
 use crate::rotation::{self, Newest, Rotator};
 use crate::segment::{self, Location, Segment};
 use crate::stats::{Event, Journal, Stats};
+use appender::{Appender, Shared, Timeouts};
 use buffered::Buffer;
-use direct::{Direct, Parts, Patience};
 use durability::Custody;
 use parking_lot::Mutex;
 use reload::PolicyWatcher;
@@ -101,7 +101,7 @@ struct Handle {
 
 /// One log in one process: what log calls and the log's threads work on.
 struct Core {
-    direct: Mutex<Direct>,
+    appender: Mutex<Appender>,
     /// With buffered delivery.
     buffer: Option<Buffer>,
     custody: Arc<Custody>,
@@ -175,8 +175,8 @@ impl RotatingFileWriter {
             return buffer.push(record);
         }
         let (done, number) = {
-            let mut direct = core.direct.lock();
-            (direct.append(record), direct.records())
+            let mut appender = core.appender.lock();
+            (appender.append(record), appender.records())
         };
         core.after_call();
         match core.custody.commit() {
@@ -201,7 +201,7 @@ impl RotatingFileWriter {
     /// The log goes on with the segment it has.
     pub fn rotate(&self) -> Result<Option<PathBuf>> {
         self.drain()?;
-        self.call(Direct::rotate)
+        self.call(Appender::rotate)
     }
 
     /// Closes the active segment and opens the log's path again, for when another program has moved
@@ -211,7 +211,7 @@ impl RotatingFileWriter {
     /// If the path cannot be opened; the log goes on with the file it has.
     pub fn reopen(&self) -> Result<()> {
         self.drain()?;
-        self.call(Direct::reopen)
+        self.call(Appender::reopen)
     }
 
     /// Waits until all records so far are on the disk itself, and survive a power cut: those in the
@@ -225,8 +225,8 @@ impl RotatingFileWriter {
         self.drain()?;
         let core = self.core();
         let ((records, active), location) = {
-            let direct = core.direct.lock();
-            (direct.position(), Arc::clone(direct.location()))
+            let appender = core.appender.lock();
+            (appender.position(), Arc::clone(appender.location()))
         };
         let active = match core.custody.commit() {
             // The kernel tells of a failure once; it must be told to the records that wait for it.
@@ -259,7 +259,7 @@ impl RotatingFileWriter {
     /// # Errors
     /// If the directory cannot be read.
     pub fn segments(&self) -> Result<Vec<Segment>> {
-        let location = Arc::clone(self.core().direct.lock().location());
+        let location = Arc::clone(self.core().appender.lock().location());
         Segment::list(&location, self.core().config.naming)
     }
 
@@ -277,7 +277,7 @@ impl RotatingFileWriter {
     /// Where the log is: the path it was opened with, absolute and with links resolved.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.core().direct.lock().location().path().to_owned()
+        self.core().appender.lock().location().path().to_owned()
     }
 
     /// Writes what is in the buffer, finishes the work on backups that can be done now, and gives up this
@@ -292,7 +292,7 @@ impl RotatingFileWriter {
         let drained = self.drain();
         if core.custody.syncs_backups() {
             // If others have rotated, records of this worker may have come to the backup after they synced it.
-            core.direct.lock().look_after();
+            core.appender.lock().check();
         }
         let synced = core.custody.sync_left(&core.journal);
         let maintained = core.maintain(&|| true);
@@ -322,9 +322,9 @@ impl RotatingFileWriter {
         self.core().drain(None)
     }
 
-    fn call<T>(&self, work: impl FnOnce(&mut Direct) -> Result<T>) -> Result<T> {
+    fn call<T>(&self, work: impl FnOnce(&mut Appender) -> Result<T>) -> Result<T> {
         let core = self.core();
-        let done = work(&mut core.direct.lock());
+        let done = work(&mut core.appender.lock());
         core.after_call();
         done
     }
@@ -344,27 +344,27 @@ impl Core {
             clock.clone(),
             Arc::clone(&journal),
         )?;
-        let patience =
-            Patience { check_interval: config.check_interval, lock_timeout: config.lock_timeout };
-        let parts = Parts {
+        let timeouts =
+            Timeouts { check_interval: config.check_interval, lock_timeout: config.lock_timeout };
+        let shared = Shared {
             clock: clock.clone(),
             journal: Arc::clone(&journal),
             custody: Arc::clone(&custody),
             signal: Arc::clone(&signal),
         };
-        let mut direct = Direct::open(rotator, config.trigger(), patience, parts)?;
+        let mut appender = Appender::open(rotator, config.trigger(), timeouts, shared)?;
         if config.durability != Durability::None {
-            fs::sync_dir(direct.location().dir())?;
+            fs::sync_dir(appender.location().dir())?;
         }
-        let network = network_of(direct.location(), &journal);
+        let network = network_of(appender.location(), &journal);
         if config.rotate_on_open {
             // A log that cannot be rotated can be written to.
-            if let Err(error) = direct.rotate() {
+            if let Err(error) = appender.rotate() {
                 journal.failed(error);
             }
         }
         Ok(Self {
-            direct: Mutex::new(direct),
+            appender: Mutex::new(appender),
             buffer: buffer(config.delivery),
             custody,
             maintainer: Maintainer::new(config.maintenance_config()?, clock, Arc::clone(&journal)),
@@ -382,7 +382,7 @@ impl Core {
     fn deliver(&self) {
         let Some(buffer) = &self.buffer else { return };
         let lost = buffer.deliver(|batch| {
-            let done = self.direct.lock().append_batch(batch);
+            let done = self.appender.lock().append_batch(batch);
             let done = done.map_err(|error| Error::io("write to", self.path.as_path(), error));
             if let Err(error) = &done {
                 self.journal.failed(error.clone());
@@ -409,7 +409,7 @@ impl Core {
         fs::be_modest();
         while !self.signal.is_over() {
             let worked = Stopwatch::start();
-            self.direct.lock().look_after();
+            self.appender.lock().check();
             self.journal.tell();
             self.work_off_signal();
             // A thousand rotations a second over a large directory are not a thousand listings.
@@ -432,9 +432,9 @@ impl Core {
     /// What syncs the records written so far, and the number of the last of them.
     fn commit(&self) -> (u64, impl FnOnce() -> Result<()>) {
         let (records, active, location) = {
-            let direct = self.direct.lock();
-            let (records, active) = direct.position();
-            (records, active, Arc::clone(direct.location()))
+            let appender = self.appender.lock();
+            let (records, active) = appender.position();
+            (records, active, Arc::clone(appender.location()))
         };
         (records, move || self.custody.sync_active(&active, &location))
     }
@@ -458,7 +458,7 @@ impl Core {
         let raised = self.signal.take();
         // Before the pass: what is not synced yet is leased. Counted and noted where it happens.
         let _ = self.custody.sync_left(&self.journal);
-        let location = Arc::clone(self.direct.lock().location());
+        let location = Arc::clone(self.appender.lock().location());
         if self.maintainer.is_due(&location, raised) {
             // Counted and noted where it happened, and tried again later.
             let _ = self.maintain(&|| {
@@ -473,12 +473,12 @@ impl Core {
     /// Makes one pass over the backups.
     fn maintain(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
         let (location, id) = {
-            let mut direct = self.direct.lock();
-            (Arc::clone(direct.location()), direct.active().lease.id())
+            let mut appender = self.appender.lock();
+            (Arc::clone(appender.location()), appender.active().lease.id())
         };
         let found = self.maintainer.pass(&location, go_on)?;
-        let mut direct = self.direct.lock();
-        let active = direct.active();
+        let mut appender = self.appender.lock();
+        let active = appender.active();
         // Of use to the next rotation only if no other came in between; then the identity is another.
         if active.lease.id() == id {
             active.newest_backup = Newest::Known(found.newest);
@@ -523,7 +523,7 @@ impl Handle {
         let core = Arc::clone(&self.core);
         let thread = std::thread::Builder::new().name(name.to_owned());
         thread.spawn(move || work(&core)).map_err(|error| {
-            Error::io("start a thread for", self.core.direct.lock().location().path(), error)
+            Error::io("start a thread for", self.core.appender.lock().location().path(), error)
         })
     }
 }

@@ -50,7 +50,7 @@ mod on {
     use crate::policy::{Origin, Policy, PolicyStore};
     use crate::segment::Location;
     use crate::stats::{Event, Journal};
-    use crate::writer::direct::{Direct, Patience};
+    use crate::writer::appender::{Appender, Timeouts};
     use crate::writer::{Core, Durability};
     use parking_lot::Mutex;
     use std::sync::Arc;
@@ -168,12 +168,12 @@ mod on {
 
         /// Deals with a new version.
         fn apply_version(&self, watched: &Watched, state: &WatchState, policy: &Policy<Config>) {
-            let mut direct = self.direct.lock();
+            let mut appender = self.appender.lock();
             let possible = self.possible(policy);
-            let location = Arc::clone(direct.location());
+            let location = Arc::clone(appender.location());
             let done = validate(&possible, watched.header)
-                .and_then(|()| self.apply(&possible, &mut direct, &location));
-            drop(direct);
+                .and_then(|()| self.apply(&possible, &mut appender, &location));
+            drop(appender);
             match done {
                 Ok(()) => {
                     if state.settings.durability == Durability::None {
@@ -203,15 +203,20 @@ mod on {
             }
         }
 
-        fn apply(&self, config: &Config, direct: &mut Direct, location: &Location) -> Result<()> {
+        fn apply(
+            &self,
+            config: &Config,
+            appender: &mut Appender,
+            location: &Location,
+        ) -> Result<()> {
             let settings = config.maintenance_config()?;
             let Config { check_interval, lock_timeout, durability, .. } = *config;
-            direct.apply(
+            appender.apply(
                 config.trigger(),
-                Patience { check_interval, lock_timeout },
+                Timeouts { check_interval, lock_timeout },
                 config.mode,
             )?;
-            let (records, lease) = (direct.records(), direct.active().lease.clone());
+            let (records, lease) = (appender.records(), appender.active().lease.clone());
             self.custody.apply(durability, records, &lease, location.dir());
             self.maintainer.apply(settings);
             // The limits may leave backups no room that they had.

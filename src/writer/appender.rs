@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What stands behind the write mutex: the active segment, and when it is to be looked after.
-pub(crate) struct Direct {
+pub(crate) struct Appender {
     rotator: Rotator,
     active: Active,
     trigger: Trigger,
@@ -28,28 +28,28 @@ pub(crate) struct Direct {
     window: Window,
     /// From when until when nothing but the size of a record calls for anything: microseconds of the
     /// coarse clock. Outside of it, also after the clock was set back, the log is looked after.
-    calm: (i64, i64),
-    patience: Patience,
+    next_check: (i64, i64),
+    timeouts: Timeouts,
     /// When a rotation, or a look at the path, that failed may be tried again.
     retry: Retry,
     /// Whether the active segment has lost its last name, and what is written to it would be lost.
-    nameless: bool,
+    is_unlinked: bool,
     line: Line,
     /// Records written so far.
     records: u64,
-    census: Census,
-    parts: Parts,
+    size_tracker: SizeTracker,
+    shared: Shared,
 }
 
 /// How often and how long the writer looks beyond its own handle.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     pub(crate) check_interval: Duration,
     pub(crate) lock_timeout: Duration,
 }
 
 /// What a writer shares with the rest of its log.
-pub(crate) struct Parts {
+pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) journal: Arc<Journal>,
     /// Takes care of the segments that are left.
@@ -58,32 +58,32 @@ pub(crate) struct Parts {
     pub(crate) signal: Arc<Signal>,
 }
 
-impl Direct {
+impl Appender {
     pub(crate) fn open(
         mut rotator: Rotator,
         trigger: Trigger,
-        patience: Patience,
-        parts: Parts,
+        timeouts: Timeouts,
+        shared: Shared,
     ) -> Result<Self> {
-        let (active, _) = rotator.open(None, patience.lock_timeout)?;
-        let mut direct = Self {
+        let (active, _) = rotator.open(None, timeouts.lock_timeout)?;
+        let mut appender = Self {
             rotator,
             window: trigger.window(active.started),
             active,
             trigger,
-            calm: (0, 0),
-            patience,
+            next_check: (0, 0),
+            timeouts,
             retry: Retry::default(),
-            nameless: false,
+            is_unlinked: false,
             line: Line::Whole,
             records: 0,
-            census: Census::default(),
-            parts,
+            size_tracker: SizeTracker::default(),
+            shared,
         };
         // The segment that was found may be past its time.
-        direct.check_time();
-        direct.rest();
-        Ok(direct)
+        appender.check_time();
+        appender.schedule_check();
+        Ok(appender)
     }
 
     /// How many records were written so far.
@@ -108,15 +108,15 @@ impl Direct {
     pub(crate) fn apply(
         &mut self,
         trigger: Trigger,
-        patience: Patience,
+        timeouts: Timeouts,
         mode: Option<u32>,
     ) -> Result<()> {
         self.rotator.apply(mode)?;
         self.trigger = trigger;
-        self.patience = patience;
+        self.timeouts = timeouts;
         self.window = trigger.window(self.active.started);
-        self.calm = (0, 0);
-        self.census.ask_at = 0;
+        self.next_check = (0, 0);
+        self.size_tracker.next_query = 0;
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl Direct {
     pub(crate) fn append(&mut self, record: &[u8]) -> io::Result<()> {
         self.prepare(record.len());
         self.put(record).map_err(|stopped| {
-            self.stopped(stopped.written > 0);
+            self.note_partial_write(stopped.written > 0);
             stopped.error
         })?;
         self.count(1, record.len());
@@ -138,7 +138,7 @@ impl Direct {
         let mut result = Ok(());
         while let Some(&first_end) = batch.ends.get(done) {
             self.prepare(first_end - start);
-            let run = self.run(&batch.ends[done..], start);
+            let run = self.run_len(&batch.ends[done..], start);
             let end = batch.ends[done + run - 1];
             if let Err(stopped) = self.put(&batch.bytes[start..end]) {
                 let stop = start + stopped.written;
@@ -146,7 +146,7 @@ impl Direct {
                 done += whole;
                 let whole_end = done.checked_sub(1).map_or(0, |last| batch.ends[last]);
                 self.count(whole, whole_end - start);
-                self.stopped(stop > whole_end);
+                self.note_partial_write(stop > whole_end);
                 result = Err(stopped.error);
                 break;
             }
@@ -158,13 +158,13 @@ impl Direct {
     }
 
     /// How many of the records that end at `ends` go into one call: as many as the segment has room for.
-    fn run(&self, ends: &[usize], start: usize) -> usize {
-        let len = self.longest_run();
+    fn run_len(&self, ends: &[usize], start: usize) -> usize {
+        let len = self.max_write_len();
         ends.partition_point(|end| end - start <= len).max(1)
     }
 
     /// How many bytes of records go into one call, at most.
-    fn longest_run(&self) -> usize {
+    fn max_write_len(&self) -> usize {
         // Long enough that the price of a call does not matter, short enough that other workers'
         // records do not wait long for the file.
         const LONGEST: u64 = 128 * 1024;
@@ -178,9 +178,9 @@ impl Direct {
     /// rotates if the record has no room.
     #[inline]
     fn prepare(&mut self, len: usize) {
-        let now = self.parts.clock.coarse();
-        if now < self.calm.0 || now >= self.calm.1 {
-            self.look_after();
+        let now = self.shared.clock.coarse();
+        if now < self.next_check.0 || now >= self.next_check.1 {
+            self.check();
         }
         let len = len + self.line.break_len();
         if self.trigger.overflows(self.active.size, self.active.header, len) {
@@ -191,15 +191,15 @@ impl Direct {
     #[inline]
     fn count(&mut self, records: usize, bytes: usize) {
         self.records += records as u64;
-        self.parts.journal.counters.records.add_alone(records as u64);
-        self.parts.journal.counters.bytes.add_alone(bytes as u64);
+        self.shared.journal.counters.records.add_alone(records as u64);
+        self.shared.journal.counters.bytes.add_alone(bytes as u64);
     }
 
     /// Notes that the kernel did not take a record, or took a part of it.
-    fn stopped(&mut self, is_torn: bool) {
+    fn note_partial_write(&mut self, is_torn: bool) {
         if is_torn {
             self.line = Line::Torn;
-            self.parts.journal.counters.torn.increment();
+            self.shared.journal.counters.torn.increment();
         } else if self.line == Line::Whole {
             self.line = Line::Doubtful;
         }
@@ -209,16 +209,16 @@ impl Direct {
     ///
     /// Also called while nobody writes, so that an idle worker neither misses a deadline nor holds
     /// back the compression of a segment that others have rotated away.
-    pub(crate) fn look_after(&mut self) {
+    pub(crate) fn check(&mut self) {
         match self.check_path() {
             Ok(()) if self.retry.is_due() => self.check_time(),
             Err(error) if self.retry.is_due() => self.failed(error),
             // What fails is told once per step of the delay; the path is looked at all the same.
-            Err(_) => self.look_for_name(),
+            Err(_) => self.check_links(),
             Ok(()) => {}
         }
-        self.parts.signal.nudge();
-        self.rest();
+        self.shared.signal.nudge();
+        self.schedule_check();
     }
 
     /// Rotates whether due or not, unless there is no record in the active segment or another worker
@@ -226,18 +226,18 @@ impl Direct {
     pub(crate) fn rotate(&mut self) -> Result<Option<PathBuf>> {
         let left = self.active.lease.clone();
         let outcome =
-            self.rotator.rotate(&mut self.active, self.patience.lock_timeout, |_| true)?;
+            self.rotator.rotate(&mut self.active, self.timeouts.lock_timeout, |_| true)?;
         if matches!(outcome, Outcome::NotDue) {
             return Ok(None);
         }
-        Ok(self.settle(outcome, left))
+        Ok(self.record_outcome(outcome, left))
     }
 
     /// Opens the log's path anew, whatever it names now.
     pub(crate) fn reopen(&mut self) -> Result<()> {
         let left = self.active.lease.clone();
-        self.rotator.follow(&mut self.active, self.patience.lock_timeout)?;
-        self.arrived(left);
+        self.rotator.follow(&mut self.active, self.timeouts.lock_timeout)?;
+        self.segment_changed(left);
         Ok(())
     }
 
@@ -247,13 +247,13 @@ impl Direct {
         (self.records, Arc::clone(&self.active.lease.file))
     }
 
-    /// Takes up its calm until the next check, or until the segment's time is over.
-    fn rest(&mut self) {
-        let now = self.parts.clock.coarse();
-        let check = now.saturating_add(micros(self.patience.check_interval));
+    /// Schedules the next check: after the interval, or when the segment's time is over.
+    fn schedule_check(&mut self) {
+        let now = self.shared.clock.coarse();
+        let check = now.saturating_add(micros(self.timeouts.check_interval));
         let end = self.window.until().micros();
         // A segment past its time could not be rotated; it is looked at again at the next check.
-        self.calm = (now, if end > now { check.min(end) } else { check });
+        self.next_check = (now, if end > now { check.min(end) } else { check });
     }
 
     /// Goes where the log's path leads now, if that is another file than ours.
@@ -261,7 +261,7 @@ impl Direct {
         let there = fs::stat(self.location().path())?;
         match there {
             Some(there) if there.id == self.active.lease.id() => {
-                self.nameless = false;
+                self.is_unlinked = false;
                 return Ok(());
             }
             Some(there) if matches!(there.kind, EntryKind::Directory | EntryKind::Other) => {
@@ -270,25 +270,25 @@ impl Direct {
             }
             _ => {}
         }
-        let (left, patience) = (self.active.lease.clone(), self.present_patience());
-        let counters = &self.parts.journal.counters;
+        let (left, patience) = (self.active.lease.clone(), self.present_lock_timeout());
+        let counters = &self.shared.journal.counters;
         match self.rotator.follow(&mut self.active, patience)? {
             Outcome::Created => counters.recreations.increment(),
             _ => counters.follows.increment(),
         }
-        self.arrived(left);
+        self.segment_changed(left);
         Ok(())
     }
 
     /// Rotates if the segment is past its time. One without a record is not rotated, but starts
     /// anew: its time counts from now for the workers that have it open.
     fn check_time(&mut self) {
-        let now = Timestamp::from_micros(self.parts.clock.coarse());
+        let now = Timestamp::from_micros(self.shared.clock.coarse());
         if self.window.contains(now) {
             return;
         }
         match fs::fstat(&self.active.lease.file, self.location().path()) {
-            Ok(entry) => self.active.learn_size(entry.len, &self.parts.journal.counters),
+            Ok(entry) => self.active.learn_size(entry.len, &self.shared.journal.counters),
             Err(error) => return self.failed(error),
         }
         if self.active.is_empty() {
@@ -310,7 +310,7 @@ impl Direct {
 
     /// Rotates while `due`: the segment of a worker that was first may be full again.
     fn rotate_for(&mut self, due: impl Fn(&Active) -> bool) {
-        let longest = self.present_patience();
+        let longest = self.present_lock_timeout();
         let deadline = Deadline::after(longest);
         loop {
             let patience = deadline.left().unwrap_or_default().min(longest);
@@ -318,7 +318,7 @@ impl Direct {
             match self.rotator.rotate(&mut self.active, patience, &due) {
                 Ok(outcome) => {
                     let followed = matches!(outcome, Outcome::Followed);
-                    self.settle(outcome, left);
+                    self.record_outcome(outcome, left);
                     if !followed || !self.is_due_again(&due) {
                         return;
                     }
@@ -330,8 +330,8 @@ impl Direct {
 
     /// How long to wait for the rotation lock now. A holder that has let us wait in vain is not waited for
     /// again before it lets go.
-    fn present_patience(&self) -> Duration {
-        if self.retry.is_failing() { Duration::ZERO } else { self.patience.lock_timeout }
+    fn present_lock_timeout(&self) -> Duration {
+        if self.retry.is_failing() { Duration::ZERO } else { self.timeouts.lock_timeout }
     }
 
     /// Whether the segment of another worker, just adopted, calls for a rotation of its own.
@@ -340,8 +340,8 @@ impl Direct {
     }
 
     /// Takes note of what a rotation came to.
-    fn settle(&mut self, outcome: Outcome, left: Lease) -> Option<PathBuf> {
-        let counters = &self.parts.journal.counters;
+    fn record_outcome(&mut self, outcome: Outcome, left: Lease) -> Option<PathBuf> {
+        let counters = &self.shared.journal.counters;
         self.retry.succeeded();
         match &outcome {
             Outcome::NotDue => {
@@ -354,43 +354,43 @@ impl Direct {
             Outcome::Created => counters.recreations.increment(),
             Outcome::Rotated { .. } => counters.rotations.increment(),
         }
-        self.arrived(left);
+        self.segment_changed(left);
         let Outcome::Rotated { backup, bytes } = outcome else { return None };
-        self.parts.journal.note(Event::Rotated { backup: backup.clone(), bytes });
+        self.shared.journal.note(Event::Rotated { backup: backup.clone(), bytes });
         Some(backup)
     }
 
     /// Begins with another active segment, having left the one before.
-    fn arrived(&mut self, left: Lease) {
+    fn segment_changed(&mut self, left: Lease) {
         if left.id() != self.active.lease.id() {
             self.line = Line::Whole;
         }
-        self.parts.custody.leave(left, self.records, self.location(), &self.parts.journal);
-        self.census.ask_at = 0;
-        self.nameless = false;
+        self.shared.custody.leave(left, self.records, self.location(), &self.shared.journal);
+        self.size_tracker.next_query = 0;
+        self.is_unlinked = false;
         self.retry.succeeded();
         self.window = self.trigger.window(self.active.started);
-        self.rest();
-        self.parts.signal.raise();
+        self.schedule_check();
+        self.shared.signal.raise();
     }
 
     /// Goes on with the segment it has, and tries again later.
     fn failed(&mut self, error: Error) {
         self.retry.failed();
-        self.look_for_name();
-        self.parts.journal.failed(error);
+        self.check_links();
+        self.shared.journal.failed(error);
     }
 
-    fn look_for_name(&mut self) {
+    fn check_links(&mut self) {
         let entry = fs::fstat(&self.active.lease.file, self.location().path());
-        self.nameless = entry.is_ok_and(|entry| entry.links == 0);
+        self.is_unlinked = entry.is_ok_and(|entry| entry.links == 0);
     }
 
     /// Appends bytes that belong together, in one call if the kernel takes them so.
     #[inline]
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
-        if self.line != Line::Whole || self.nameless {
-            return self.put_after_trouble(bytes);
+    fn put(&mut self, bytes: &[u8]) -> Result<(), PartialWrite> {
+        if self.line != Line::Whole || self.is_unlinked {
+            return self.put_after_failure(bytes);
         }
         match fs::append(&self.active.lease.file, bytes) {
             Ok(taken) if taken == bytes.len() => {
@@ -404,7 +404,7 @@ impl Direct {
     /// Writes at once what the kernel has not taken with the first call. If it takes no more, what it took
     /// stands.
     #[cold]
-    fn complete(&mut self, bytes: &[u8], first: io::Result<usize>) -> Result<(), Stopped> {
+    fn complete(&mut self, bytes: &[u8], first: io::Result<usize>) -> Result<(), PartialWrite> {
         let mut written = 0;
         let mut taken = first;
         loop {
@@ -416,7 +416,7 @@ impl Direct {
                     if written > 0 {
                         self.learn_size(written);
                     }
-                    return Err(Stopped { written, error });
+                    return Err(PartialWrite { written, error });
                 }
             }
             if written == bytes.len() {
@@ -431,26 +431,26 @@ impl Direct {
     #[inline]
     fn learn_size(&mut self, written: usize) {
         self.active.size += written as u64;
-        if self.active.size >= self.census.ask_at {
-            self.ask_size();
+        if self.active.size >= self.size_tracker.next_query {
+            self.query_size();
         }
     }
 
-    fn ask_size(&mut self) {
+    fn query_size(&mut self) {
         let counted = self.active.size;
         let end = fs::append_offset(&self.active.lease.file).unwrap_or(counted);
-        self.active.learn_size(end, &self.parts.journal.counters);
-        self.census.note(end == counted, end, self.trigger.max_size);
+        self.active.learn_size(end, &self.shared.journal.counters);
+        self.size_tracker.note(end == counted, end, self.trigger.max_size);
     }
 
     /// Appends after something went wrong: never to a file that has lost its last name, nor to the end
     /// of a torn record.
     #[cold]
-    fn put_after_trouble(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
-        if self.nameless {
+    fn put_after_failure(&mut self, bytes: &[u8]) -> Result<(), PartialWrite> {
+        if self.is_unlinked {
             let why = "it was removed and cannot be created again";
             let error = Error::refused(ErrorKind::Io, "write to", self.location().path(), why);
-            return Err(Stopped { written: 0, error: error.into() });
+            return Err(PartialWrite { written: 0, error: error.into() });
         }
         if !self.needs_break(bytes) {
             self.line = Line::Whole;
@@ -461,7 +461,7 @@ impl Direct {
         self.put(&joined).map_err(|stopped| {
             // Without the line break, the next record needs one still.
             self.line = Line::Torn;
-            Stopped { written: stopped.written.saturating_sub(1), ..stopped }
+            PartialWrite { written: stopped.written.saturating_sub(1), ..stopped }
         })
     }
 
@@ -505,7 +505,7 @@ impl Line {
 }
 
 /// A write that the kernel did not take whole.
-struct Stopped {
+struct PartialWrite {
     /// Bytes that it took.
     written: usize,
     error: io::Error,
@@ -514,23 +514,23 @@ struct Stopped {
 /// How often the kernel is asked for the size: after every call, unless our own count has been right for
 /// so long that nobody else seems to write.
 #[derive(Debug, Default)]
-struct Census {
+struct SizeTracker {
     /// How often in a row our count was right.
     agreed: u32,
     /// The counted size at which to ask again; 0 is at once.
-    ask_at: u64,
+    next_query: u64,
 }
 
-impl Census {
+impl SizeTracker {
     /// When nobody else seems to write.
-    const TRUSTED: u32 = 1024;
-    /// How many bytes may then go unasked. By as much again a segment may grow beyond its limit when
+    const TRUSTED_AFTER: u32 = 1024;
+    /// How many bytes may then go unqueried. By as much again a segment may grow beyond its limit when
     /// another worker begins to write.
-    const MOST_UNASKED: u64 = 4096;
+    const MAX_UNQUERIED: u64 = 4096;
 
     fn note(&mut self, agrees: bool, size: u64, max_size: u64) {
         self.agreed = if agrees { self.agreed.saturating_add(1) } else { 0 };
-        let unasked = Self::MOST_UNASKED.min(max_size / 16);
-        self.ask_at = if self.agreed >= Self::TRUSTED { size + unasked } else { 0 };
+        let unqueried = Self::MAX_UNQUERIED.min(max_size / 16);
+        self.next_query = if self.agreed >= Self::TRUSTED_AFTER { size + unqueried } else { 0 };
     }
 }
