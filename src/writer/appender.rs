@@ -3,7 +3,7 @@
 mod lines;
 
 use super::buffered::Batch;
-use super::durability::Custody;
+use super::sync_queue::SyncQueue;
 use crate::clock::{Clock, Deadline, Timestamp, micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, EntryKind};
@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) journal: Arc<Journal>,
     /// Takes care of the segments that are left.
-    pub(crate) custody: Arc<Custody>,
+    pub(crate) sync_queue: Arc<SyncQueue>,
     /// Tells maintenance of new backups.
     pub(crate) signal: Arc<Signal>,
 }
@@ -365,7 +365,7 @@ impl Appender {
         if left.id() != self.active.lease.id() {
             self.line = Line::Whole;
         }
-        self.shared.custody.leave(left, self.records, self.location(), &self.shared.journal);
+        self.shared.sync_queue.enqueue(left, self.records, self.location(), &self.shared.journal);
         self.size_tracker.next_query = 0;
         self.is_unlinked = false;
         self.retry.succeeded();

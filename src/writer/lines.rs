@@ -48,8 +48,8 @@ impl RotatingFileWriter {
             (appender.append_lines(lines), appender.records())
         };
         core.after_call();
-        if let (Some(commit), Ok(_)) = (core.custody.commit(), &done) {
-            commit.wait_for(number, || core.commit())?;
+        if let (Some(commit), Ok(_)) = (core.sync_queue.group_commit(), &done) {
+            commit.wait_for(number, || core.prepare_sync())?;
         }
         done
     }

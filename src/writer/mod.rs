@@ -2,16 +2,16 @@
 
 mod appender;
 mod buffered;
-mod commit;
 mod delivery;
-mod durability;
+mod group_commit;
 mod lines;
 mod reload;
 mod run;
+mod sync_queue;
 
 pub use delivery::{Delivery, Overflow};
-pub use durability::Durability;
 pub use lines::LineRecords;
+pub use sync_queue::Durability;
 
 use crate::clock::Stopwatch;
 use crate::config::{Callbacks, Config, LogBuilder};
@@ -23,7 +23,6 @@ use crate::segment::{self, Location, Segment};
 use crate::stats::{Event, Journal, Stats};
 use appender::{Appender, Shared, Timeouts};
 use buffered::Buffer;
-use durability::Custody;
 use parking_lot::Mutex;
 use reload::PolicyWatcher;
 use std::cell::Cell;
@@ -37,6 +36,7 @@ use std::sync::atomic::{
 };
 use std::thread::JoinHandle;
 use std::time::Duration;
+use sync_queue::SyncQueue;
 
 /// A rotating log file that many threads and many processes append to.
 ///
@@ -104,7 +104,7 @@ struct Core {
     appender: Mutex<Appender>,
     /// With buffered delivery.
     buffer: Option<Buffer>,
-    custody: Arc<Custody>,
+    sync_queue: Arc<SyncQueue>,
     maintainer: Maintainer,
     signal: Arc<Signal>,
     journal: Arc<Journal>,
@@ -179,8 +179,8 @@ impl RotatingFileWriter {
             (appender.append(record), appender.records())
         };
         core.after_call();
-        match core.custody.commit() {
-            Some(commit) if done.is_ok() => Ok(commit.wait_for(number, || core.commit())?),
+        match core.sync_queue.group_commit() {
+            Some(commit) if done.is_ok() => Ok(commit.wait_for(number, || core.prepare_sync())?),
             _ => done,
         }
     }
@@ -228,9 +228,9 @@ impl RotatingFileWriter {
             let appender = core.appender.lock();
             (appender.position(), Arc::clone(appender.location()))
         };
-        let active = match core.custody.commit() {
+        let active = match core.sync_queue.group_commit() {
             // The kernel tells of a failure once; it must be told to the records that wait for it.
-            Some(commit) => commit.wait_for(records, || core.commit()),
+            Some(commit) => commit.wait_for(records, || core.prepare_sync()),
             None => fs::sync_data(&active, location.path()),
         };
         let backups = segment::sync_backups(&location, core.config.naming);
@@ -290,11 +290,11 @@ impl RotatingFileWriter {
     pub fn close(self) -> Result<()> {
         let core = self.core();
         let drained = self.drain();
-        if core.custody.syncs_backups() {
+        if core.sync_queue.syncs_backups() {
             // If others have rotated, records of this worker may have come to the backup after they synced it.
             core.appender.lock().check();
         }
-        let synced = core.custody.sync_left(&core.journal);
+        let synced = core.sync_queue.sync_queued(&core.journal);
         let maintained = core.maintain(&|| true);
         core.journal.tell();
         drained.and(synced).and(maintained)
@@ -337,7 +337,7 @@ impl Core {
         let Callbacks { header, clock, .. } = callbacks;
         let header_len = header.as_ref().map_or(0, |header| header().len() as u64);
         let signal = Arc::new(Signal::default());
-        let custody = Arc::new(Custody::new(config.durability));
+        let sync_queue = Arc::new(SyncQueue::new(config.durability));
         let rotator = Rotator::new(
             path.to_owned(),
             rotation::Settings { naming: config.naming, mode: config.mode, header, header_len },
@@ -349,7 +349,7 @@ impl Core {
         let shared = Shared {
             clock: clock.clone(),
             journal: Arc::clone(&journal),
-            custody: Arc::clone(&custody),
+            sync_queue: Arc::clone(&sync_queue),
             signal: Arc::clone(&signal),
         };
         let mut appender = Appender::open(rotator, config.trigger(), timeouts, shared)?;
@@ -366,7 +366,7 @@ impl Core {
         Ok(Self {
             appender: Mutex::new(appender),
             buffer: buffer(config.delivery),
-            custody,
+            sync_queue,
             maintainer: Maintainer::new(config.maintenance_config()?, clock, Arc::clone(&journal)),
             signal,
             journal,
@@ -417,7 +417,7 @@ impl Core {
             self.signal.wait(TICK);
         }
         // Counted and noted where it happened.
-        let _ = self.custody.sync_left(&self.journal);
+        let _ = self.sync_queue.sync_queued(&self.journal);
         self.journal.tell();
     }
 
@@ -430,13 +430,13 @@ impl Core {
     }
 
     /// What syncs the records written so far, and the number of the last of them.
-    fn commit(&self) -> (u64, impl FnOnce() -> Result<()>) {
+    fn prepare_sync(&self) -> (u64, impl FnOnce() -> Result<()>) {
         let (records, active, location) = {
             let appender = self.appender.lock();
             let (records, active) = appender.position();
             (records, active, Arc::clone(appender.location()))
         };
-        (records, move || self.custody.sync_active(&active, &location))
+        (records, move || self.sync_queue.sync_active(&active, &location))
     }
 
     /// What a log call does once it has let go of the write mutex.
@@ -457,13 +457,13 @@ impl Core {
     fn work_off_signal(&self) {
         let raised = self.signal.take();
         // Before the pass: what is not synced yet is leased. Counted and noted where it happens.
-        let _ = self.custody.sync_left(&self.journal);
+        let _ = self.sync_queue.sync_queued(&self.journal);
         let location = Arc::clone(self.appender.lock().location());
         if self.maintainer.is_due(&location, raised) {
             // Counted and noted where it happened, and tried again later.
             let _ = self.maintain(&|| {
                 // Packing a backup may take long, and what others leave meanwhile waits to be synced.
-                let _ = self.custody.sync_left(&self.journal);
+                let _ = self.sync_queue.sync_queued(&self.journal);
                 !self.signal.is_over()
             });
         }

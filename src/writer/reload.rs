@@ -217,7 +217,7 @@ mod on {
                 config.mode,
             )?;
             let (records, lease) = (appender.records(), appender.active().lease.clone());
-            self.custody.apply(durability, records, &lease, location.dir());
+            self.sync_queue.apply(durability, records, &lease, location.dir());
             self.maintainer.apply(settings);
             // The limits may leave backups no room that they had.
             self.signal.raise();

@@ -13,8 +13,8 @@ mod sync;
 #[path = "../../../src/writer"]
 mod writer {
     pub(crate) mod buffered;
-    pub(crate) mod commit;
     pub(crate) mod delivery;
+    pub(crate) mod group_commit;
     mod run;
 }
 

@@ -1,11 +1,11 @@
 //! What threads do to one another: one run of each, which ends with a check of what is promised.
 
 mod buffered;
-mod commit;
+mod group_commit;
 mod signal;
 
 pub use crate::clock::FAR;
 pub use crate::writer::delivery::Overflow;
 pub use buffered::{Buffered, RECORD, buffers_take_turns, written_unasked};
-pub use commit::Committing;
+pub use group_commit::Committing;
 pub use signal::signal_wakes_whoever_waits;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::sync;
-use crate::writer::commit::Commit;
+use crate::writer::group_commit::GroupCommit;
 use shuttle::thread;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -20,9 +20,9 @@ pub struct Committing {
 
 struct World {
     scenario: Committing,
-    commit: Commit,
+    commit: GroupCommit,
     /// What the write mutex protects: how many records are written, and in which segment it goes on.
-    direct: sync::Mutex<(u64, usize)>,
+    active: sync::Mutex<(u64, usize)>,
     // Held for moments in which no other thread can run.
     disk: Mutex<Disk>,
 }
@@ -53,8 +53,8 @@ impl Committing {
     pub fn run(&self) {
         let world = Arc::new(World {
             scenario: self.clone(),
-            commit: Commit::default(),
-            direct: sync::Mutex::default(),
+            commit: GroupCommit::default(),
+            active: sync::Mutex::default(),
             disk: Mutex::default(),
         });
         let writers: Vec<_> = (0..self.writers)
@@ -76,7 +76,7 @@ impl World {
     fn log(&self) {
         let record = self.append();
         let position = || {
-            let (records, segment) = *self.direct.lock();
+            let (records, segment) = *self.active.lock();
             (records, move || self.fdatasync(segment))
         };
         let done = self.commit.wait_for(record, position);
@@ -91,14 +91,14 @@ impl World {
     }
 
     fn append(&self) -> u64 {
-        let mut direct = self.direct.lock();
-        if self.scenario.rotations.contains(&(direct.0 + 1)) {
-            self.commit.sync(direct.0, || self.fdatasync(direct.1));
-            direct.1 += 1;
+        let mut active = self.active.lock();
+        if self.scenario.rotations.contains(&(active.0 + 1)) {
+            self.commit.sync(active.0, || self.fdatasync(active.1));
+            active.1 += 1;
         }
-        direct.0 += 1;
-        self.disk().records.push(Record { segment: direct.1, state: State::Dirty });
-        direct.0
+        active.0 += 1;
+        self.disk().records.push(Record { segment: active.1, state: State::Dirty });
+        active.0
     }
 
     /// What happens to records happens at one moment between call and return.

@@ -9,8 +9,8 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Which records of this process are on the disk. Records are counted from 1.
 #[derive(Debug, Default)]
-pub(crate) struct Commit {
-    state: Mutex<State>,
+pub(crate) struct GroupCommit {
+    state: Mutex<CommitState>,
     settled: Condvar,
     /// Held from the call that syncs until its outcome is noted. The kernel reports a failure to one
     /// call only; nobody may note the success of the next one first.
@@ -18,25 +18,25 @@ pub(crate) struct Commit {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct CommitState {
     /// Records up to this one are on the disk, or are known not to be.
-    upto: u64,
+    up_to: u64,
     /// Whether somebody is about to sync for all.
-    led: bool,
+    has_leader: bool,
     /// A failure that records written while it came about may have met with as well.
-    doubt: Option<Error>,
+    suspect: Option<Error>,
     /// The last records whose sync failed.
-    failed: Vec<Failure>,
+    failed: Vec<FailedRange>,
 }
 
 #[derive(Debug, Clone)]
-struct Failure {
+struct FailedRange {
     after: u64,
-    upto: u64,
+    up_to: u64,
     error: Error,
 }
 
-impl Commit {
+impl GroupCommit {
     /// Waits until record number `record` is on the disk. `prepare` returns the number of the last record
     /// written so far, and what syncs up to it; it is called without a lock held.
     ///
@@ -48,17 +48,17 @@ impl Commit {
         S: FnOnce() -> Result<()>,
     {
         let mut state = self.state.lock();
-        while state.upto < record {
-            if state.led {
+        while state.up_to < record {
+            if state.has_leader {
                 self.settled.wait(&mut state);
                 continue;
             }
-            state.led = true;
+            state.has_leader = true;
             MutexGuard::unlocked(&mut state, || self.lead(&prepare));
-            state.led = false;
+            state.has_leader = false;
             self.settled.notify_all();
         }
-        state.verdict(record)
+        state.result_of(record)
     }
 
     /// Syncs for all. If that fails, the kernel may have forgotten what was written until then, so this fails too.
@@ -66,56 +66,56 @@ impl Commit {
     where
         S: FnOnce() -> Result<()>,
     {
-        let (upto, sync) = prepare();
+        let (up_to, sync) = prepare();
         {
             let _disk = self.disk.lock();
             let done = sync();
             let mut state = self.state.lock();
-            state.doubt = done.as_ref().err().cloned();
-            state.settle(upto, done);
-            if state.doubt.is_none() {
+            state.suspect = done.as_ref().err().cloned();
+            state.settle(up_to, done);
+            if state.suspect.is_none() {
                 return;
             }
         }
         // Not while `disk` is held: the write mutex comes first.
-        let (upto, _) = prepare();
+        let (up_to, _) = prepare();
         let mut state = self.state.lock();
-        if let Some(error) = state.doubt.take() {
-            state.settle(upto, Err(error));
+        if let Some(error) = state.suspect.take() {
+            state.settle(up_to, Err(error));
         }
     }
 
-    /// Syncs all records up to `upto`, and notes whether that has worked. There are no others: the caller holds
+    /// Syncs all records up to `up_to`, and notes whether that has worked. There are no others: the caller holds
     /// the write mutex.
-    pub(crate) fn sync(&self, upto: u64, sync: impl FnOnce() -> Result<()>) {
+    pub(crate) fn sync(&self, up_to: u64, sync: impl FnOnce() -> Result<()>) {
         let _disk = self.disk.lock();
-        let doubt = self.state.lock().doubt.clone();
-        let done = doubt.map_or_else(sync, Err);
-        self.state.lock().settle(upto, done);
+        let suspect = self.state.lock().suspect.clone();
+        let done = suspect.map_or_else(sync, Err);
+        self.state.lock().settle(up_to, done);
         self.settled.notify_all();
     }
 }
 
-impl State {
+impl CommitState {
     /// How many failed ranges are told apart. Of older ones, of which nobody should wait any more, only
     /// the last error is known.
-    const REMEMBERED: usize = 16;
+    const MAX_FAILED: usize = 16;
 
-    fn settle(&mut self, upto: u64, done: Result<()>) {
-        if upto <= self.upto {
+    fn settle(&mut self, up_to: u64, done: Result<()>) {
+        if up_to <= self.up_to {
             return;
         }
-        let after = std::mem::replace(&mut self.upto, upto);
+        let after = std::mem::replace(&mut self.up_to, up_to);
         let Err(error) = done else { return };
-        if self.failed.len() == Self::REMEMBERED {
+        if self.failed.len() == Self::MAX_FAILED {
             let oldest = self.failed.remove(0);
             self.failed[0].after = oldest.after;
         }
-        self.failed.push(Failure { after, upto, error });
+        self.failed.push(FailedRange { after, up_to, error });
     }
 
-    fn verdict(&self, record: u64) -> Result<()> {
-        let covers = |failure: &&Failure| failure.after < record && record <= failure.upto;
+    fn result_of(&self, record: u64) -> Result<()> {
+        let covers = |failure: &&FailedRange| failure.after < record && record <= failure.up_to;
         match self.failed.iter().find(covers) {
             None => Ok(()),
             Some(failure) => Err(failure.error.clone()),
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn one_sync_serves_all_that_were_written_before_it() {
-        let (commit, syncs) = (Commit::default(), AtomicU64::new(0));
+        let (commit, syncs) = (GroupCommit::default(), AtomicU64::new(0));
         let prepare = || {
             let sync = || {
                 syncs.fetch_add(1, Ordering::Relaxed);
@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn waiting_threads_share_syncs() {
-        let (commit, written, syncs) = (Commit::default(), AtomicU64::new(0), AtomicU64::new(0));
+        let (commit, written, syncs) =
+            (GroupCommit::default(), AtomicU64::new(0), AtomicU64::new(0));
         let gate = std::sync::Barrier::new(8);
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn failed_sync_is_told_to_every_record_it_was_to_cover_and_to_no_other() {
-        let commit = Commit::default();
+        let commit = GroupCommit::default();
         commit.sync(3, || Ok(()));
         assert!(commit.wait_for(4, || (6, || Err(failure()))).is_err());
         let no_sync = || -> (u64, fn() -> Result<()>) { unreachable!("it is not tried again") };
@@ -187,7 +188,7 @@ mod tests {
     // to the next sync; but the one that failed had made the kernel take it for written.
     #[test]
     fn regression_record_written_during_a_sync_that_fails_is_not_taken_for_synced() {
-        let (commit, written) = (Commit::default(), AtomicU64::new(1));
+        let (commit, written) = (GroupCommit::default(), AtomicU64::new(1));
         let prepare = || {
             let sync = || {
                 written.store(2, Ordering::Relaxed);
@@ -202,9 +203,9 @@ mod tests {
 
     #[test]
     fn records_of_forgotten_failures_still_fail() {
-        let commit = Commit::default();
-        for upto in 1..=40 {
-            commit.sync(upto, || Err(failure()));
+        let commit = GroupCommit::default();
+        for up_to in 1..=40 {
+            commit.sync(up_to, || Err(failure()));
         }
         for record in 1..=40 {
             assert!(commit.wait_for(record, || (0, || Ok(()))).is_err());

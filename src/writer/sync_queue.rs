@@ -1,6 +1,6 @@
 //! Durability: what survives a power cut, and when.
 
-use super::commit::Commit;
+use super::group_commit::GroupCommit;
 use crate::error::Result;
 use crate::fs;
 use crate::segment::Location;
@@ -34,22 +34,22 @@ pub enum Durability {
 }
 
 /// Takes care that the segments a worker leaves get to the disk, as [`Durability`] says.
-pub(crate) struct Custody {
+pub(crate) struct SyncQueue {
     /// Changed under the write mutex only.
     durability: AtomicU8,
-    commit: Commit,
+    group_commit: GroupCommit,
     /// With [`Durability::EveryRecord`]: whether the active segment's name is yet to be made durable.
     is_name_unsynced: AtomicBool,
     /// Left, and yet to be synced; leased until then, so that they are not compressed before.
     unsynced: Mutex<Vec<(Lease, PathBuf)>>,
 }
 
-impl Custody {
+impl SyncQueue {
     pub(crate) fn new(durability: Durability) -> Self {
         let durability = AtomicU8::new(durability as u8);
         Self {
             durability,
-            commit: Commit::default(),
+            group_commit: GroupCommit::default(),
             is_name_unsynced: AtomicBool::new(false),
             unsynced: Mutex::default(),
         }
@@ -81,7 +81,7 @@ impl Custody {
         }
         if self.durability() == Durability::EveryRecord {
             // The segment that they are in may be left without a sync from now on.
-            self.commit.sync(records, || sync(active, dir));
+            self.group_commit.sync(records, || sync(active, dir));
         }
         self.durability.store(durability as u8, Relaxed);
     }
@@ -92,19 +92,25 @@ impl Custody {
     }
 
     /// Where records wait to be on the disk, if each does.
-    pub(crate) fn commit(&self) -> Option<&Commit> {
-        (self.durability() == Durability::EveryRecord).then_some(&self.commit)
+    pub(crate) fn group_commit(&self) -> Option<&GroupCommit> {
+        (self.durability() == Durability::EveryRecord).then_some(&self.group_commit)
     }
 
     /// Takes over a segment that was left after `records` records. Its successor's name is to be made
     /// durable as well.
-    pub(crate) fn leave(&self, left: Lease, records: u64, location: &Location, journal: &Journal) {
+    pub(crate) fn enqueue(
+        &self,
+        left: Lease,
+        records: u64,
+        location: &Location,
+        journal: &Journal,
+    ) {
         match self.durability() {
             Durability::None => {}
             Durability::OnRotate => self.unsynced.lock().push((left, location.dir().to_owned())),
             // Records are waiting for it, or will as soon as this call lets go of the write mutex.
             Durability::EveryRecord => {
-                self.commit.sync(records, || {
+                self.group_commit.sync(records, || {
                     let synced = fs::sync_data(&left.file, location.path());
                     synced.inspect_err(|error| journal.failed(error.clone()))
                 });
@@ -128,7 +134,7 @@ impl Custody {
     ///
     /// # Errors
     /// The first failure. None is tried again: the kernel forgets what it could not write.
-    pub(crate) fn sync_left(&self, journal: &Journal) -> Result<()> {
+    pub(crate) fn sync_queued(&self, journal: &Journal) -> Result<()> {
         let unsynced = std::mem::take(&mut *self.unsynced.lock());
         let mut first = Ok(());
         for (left, dir) in unsynced {
