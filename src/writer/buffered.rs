@@ -59,11 +59,11 @@ impl Batch {
 
 /// The buffer between log calls and the thread that writes.
 #[derive(Debug)]
-pub(crate) struct Buffer {
+pub(crate) struct RecordBuffer {
     capacity: usize,
     flush_interval: Duration,
     overflow: Overflow,
-    state: Mutex<State>,
+    state: Mutex<BufferState>,
     /// The thread waits for records.
     filled: Condvar,
     /// Log calls wait for room, or for all to be written.
@@ -73,7 +73,7 @@ pub(crate) struct Buffer {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BufferState {
     batch: Batch,
     spare: Batch,
     /// Records taken since the log was opened.
@@ -81,26 +81,26 @@ struct State {
     /// Of these, written, or given up at the end.
     written: u64,
     /// Records dropped that no line has told of yet.
-    untold: u64,
+    unreported: u64,
     dropped: u64,
     /// Whether the thread sleeps until there is a first record.
-    idle: bool,
+    is_idle: bool,
     /// Whether somebody waits for what is there to be written now.
-    urgent: bool,
-    over: bool,
+    is_urgent: bool,
+    is_closed: bool,
     /// What the kernel refuses records with, until it takes them again; and how often it has.
     failure: Option<Error>,
     failures: u64,
 }
 
-impl Buffer {
+impl RecordBuffer {
     pub(crate) fn new(capacity: usize, flush_interval: Duration, overflow: Overflow) -> Self {
         let batch = || Batch {
             bytes: Vec::with_capacity(capacity),
             // Enough for records of the usual size; it grows once for smaller ones.
             ends: Vec::with_capacity(capacity / 64),
         };
-        let state = State { batch: batch(), spare: batch(), ..State::default() };
+        let state = BufferState { batch: batch(), spare: batch(), ..BufferState::default() };
         Self {
             capacity,
             flush_interval,
@@ -140,20 +140,20 @@ impl Buffer {
     #[inline]
     fn take(
         &self,
-        mut state: MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, BufferState>,
         len: usize,
         records: usize,
         push: impl FnOnce(&mut Batch),
     ) -> io::Result<()> {
         let held = state.batch.bytes.len();
         // Once per sleep, and once per half a buffer, not once per record.
-        let wake = state.idle || (held < self.half() && held + len >= self.half());
+        let wake = state.is_idle || (held < self.half() && held + len >= self.half());
         if wake {
             self.check_process()?;
         }
         push(&mut state.batch);
         state.taken += records as u64;
-        state.idle = false;
+        state.is_idle = false;
         drop(state);
         if wake {
             self.filled.notify_one();
@@ -166,36 +166,36 @@ impl Buffer {
     }
 
     #[inline]
-    fn has_room(&self, state: &State, len: usize) -> bool {
+    fn has_room(&self, state: &BufferState, len: usize) -> bool {
         state.batch.is_empty() || state.batch.bytes.len() + len <= self.capacity
     }
 
     /// Waits for room; `false` if the record is dropped instead.
     #[cold]
-    fn make_room(&self, state: &mut MutexGuard<'_, State>, len: usize) -> io::Result<bool> {
+    fn make_room(&self, state: &mut MutexGuard<'_, BufferState>, len: usize) -> io::Result<bool> {
         self.check_process()?;
         if self.overflow != Overflow::Block {
             state.dropped += 1;
-            state.untold += 1;
+            state.unreported += 1;
             return Ok(false);
         }
         while !self.has_room(state, len) {
             if let Some(failure) = &state.failure {
                 return Err(failure.clone().into());
             }
-            state.urgent = true;
+            state.is_urgent = true;
             self.filled.notify_one();
             self.emptied.wait(state);
         }
         Ok(true)
     }
 
-    /// Waits until all that was taken before is in the kernel, at most for `patience`.
+    /// Waits until all that was taken before is in the kernel, at most for `timeout`.
     ///
     /// # Errors
     /// What the kernel refuses it with; it stays in the buffer, and is tried again.
-    pub(crate) fn flush(&self, patience: Option<Duration>) -> Result<()> {
-        let deadline = patience.map_or(Deadline::never(), Deadline::after);
+    pub(crate) fn flush(&self, timeout: Option<Duration>) -> Result<()> {
+        let deadline = timeout.map_or(Deadline::never(), Deadline::after);
         let mut state = self.state.lock();
         let (all, failures) = (state.taken, state.failures);
         while state.written < all {
@@ -203,7 +203,7 @@ impl Buffer {
                 return Err(failure.clone());
             }
             let Some(left) = deadline.left() else { return Ok(()) };
-            state.urgent = true;
+            state.is_urgent = true;
             self.filled.notify_one();
             self.emptied.wait_for(&mut state, left.min(LONG));
         }
@@ -225,35 +225,35 @@ impl Buffer {
     }
 
     /// Has the thread write what there is, once, and end.
-    pub(crate) fn end(&self) {
-        self.state.lock().over = true;
+    pub(crate) fn close(&self) {
+        self.state.lock().is_closed = true;
         self.filled.notify_one();
     }
 
     /// The thread: passes batches to `write`, which takes out of one what it could write, until
-    /// [`end`](Self::end). Returns how many records the kernel refused to the last.
-    pub(crate) fn deliver(&self, mut write: impl FnMut(&mut Batch) -> Result<()>) -> u64 {
+    /// [`close`](Self::close). Returns how many records the kernel refused to the last.
+    pub(crate) fn run(&self, mut write: impl FnMut(&mut Batch) -> Result<()>) -> u64 {
         loop {
-            let (mut batch, last) = self.next();
+            let (mut batch, last) = self.next_batch();
             let mut delay = FIRST_DELAY;
             while !batch.is_empty() {
-                let is_last_try = self.is_over();
+                let is_last_try = self.is_closing();
                 let before = batch.ends.len();
                 let done = write(&mut batch);
                 let refused = done.is_err();
-                self.settle(before - batch.ends.len(), done);
+                self.record_result(before - batch.ends.len(), done);
                 if refused && is_last_try {
-                    return self.give_up(batch.ends.len());
+                    return self.abandon(batch.ends.len());
                 }
                 if refused {
                     self.pause(delay);
                 }
-                delay = LONGEST_DELAY.min(2 * delay);
+                delay = MAX_DELAY.min(2 * delay);
             }
             if last {
                 return 0;
             }
-            self.give_back(batch);
+            self.return_spare(batch);
         }
     }
 
@@ -261,45 +261,45 @@ impl Buffer {
     fn pause(&self, delay: Duration) {
         let deadline = Deadline::after(delay);
         let mut state = self.state.lock();
-        while let Some(left) = deadline.left().filter(|_| !state.over) {
+        while let Some(left) = deadline.left().filter(|_| !state.is_closed) {
             self.filled.wait_for(&mut state, left);
         }
     }
 
-    fn is_over(&self) -> bool {
-        self.state.lock().over
+    fn is_closing(&self) -> bool {
+        self.state.lock().is_closed
     }
 
     /// Waits for records, and takes them all; and whether these are the last.
-    fn next(&self) -> (Batch, bool) {
+    fn next_batch(&self) -> (Batch, bool) {
         let mut state = self.state.lock();
-        while state.batch.is_empty() && !state.over {
-            state.idle = true;
+        while state.batch.is_empty() && !state.is_closed {
+            state.is_idle = true;
             self.filled.wait(&mut state);
         }
-        state.idle = false;
+        state.is_idle = false;
         let deadline = Deadline::after(self.flush_interval);
-        while !state.over && !state.urgent && state.batch.bytes.len() < self.half() {
+        while !state.is_closed && !state.is_urgent && state.batch.bytes.len() < self.half() {
             let Some(left) = deadline.left() else { break };
             self.filled.wait_for(&mut state, left.min(LONG));
         }
-        state.urgent = false;
+        state.is_urgent = false;
         let spare = std::mem::take(&mut state.spare);
         let mut batch = std::mem::replace(&mut state.batch, spare);
-        let untold = std::mem::take(&mut state.untold);
-        if untold > 0 && self.overflow == Overflow::DropNewest {
+        let unreported = std::mem::take(&mut state.unreported);
+        if unreported > 0 && self.overflow == Overflow::DropNewest {
             batch.push(
-                format!("[logrotor] {untold} records dropped here: the buffer was full\n")
+                format!("[logrotor] {unreported} records dropped here: the buffer was full\n")
                     .as_bytes(),
             );
             state.taken += 1;
         }
         self.emptied.notify_all();
-        (batch, state.over)
+        (batch, state.is_closed)
     }
 
     /// Notes that `count` more records are in the kernel, and whether it takes the next.
-    fn settle(&self, count: usize, done: Result<()>) {
+    fn record_result(&self, count: usize, done: Result<()>) {
         let mut state = self.state.lock();
         state.written += count as u64;
         match done {
@@ -312,13 +312,13 @@ impl Buffer {
         self.emptied.notify_all();
     }
 
-    fn give_back(&self, mut batch: Batch) {
+    fn return_spare(&self, mut batch: Batch) {
         batch.clear(self.capacity);
         self.state.lock().spare = batch;
     }
 
     /// Counts records as dropped that the kernel refuses while the log is being closed.
-    fn give_up(&self, count: usize) -> u64 {
+    fn abandon(&self, count: usize) -> u64 {
         let mut state = self.state.lock();
         let rest = count as u64 + state.batch.ends.len() as u64;
         state.dropped += rest;
@@ -330,7 +330,7 @@ impl Buffer {
 
 /// How soon the kernel is asked again after it has refused records, at first and at most.
 const FIRST_DELAY: Duration = Duration::from_millis(10);
-const LONGEST_DELAY: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
 /// Longer than anybody waits, and short enough for every clock.
 const LONG: Duration = Duration::from_secs(3600);

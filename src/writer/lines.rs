@@ -39,17 +39,17 @@ impl RotatingFileWriter {
         if lines.is_empty() {
             return Ok(0);
         }
-        let core = self.core();
-        if let Some(buffer) = &core.buffer {
+        let log = self.log();
+        if let Some(buffer) = &log.buffer {
             return buffer.push_lines(lines);
         }
         let (done, number) = {
-            let mut appender = core.appender.lock();
+            let mut appender = log.appender.lock();
             (appender.append_lines(lines), appender.records())
         };
-        core.after_call();
-        if let (Some(commit), Ok(_)) = (core.sync_queue.group_commit(), &done) {
-            commit.wait_for(number, || core.prepare_sync())?;
+        log.after_call();
+        if let (Some(commit), Ok(_)) = (log.sync_queue.group_commit(), &done) {
+            commit.wait_for(number, || log.prepare_sync())?;
         }
         done
     }

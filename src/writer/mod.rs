@@ -22,7 +22,7 @@ use crate::rotation::{self, Newest, Rotator};
 use crate::segment::{self, Location, Segment};
 use crate::stats::{Event, Journal, Stats};
 use appender::{Appender, Shared, Timeouts};
-use buffered::Buffer;
+use buffered::RecordBuffer;
 use parking_lot::Mutex;
 use reload::PolicyWatcher;
 use std::cell::Cell;
@@ -83,14 +83,14 @@ use sync_queue::SyncQueue;
 /// ```
 #[derive(Clone)]
 pub struct RotatingFileWriter {
-    handle: Arc<Handle>,
+    threads: Arc<LogThreads>,
 }
 
 /// What all clones share. Dropping it ends the log's threads.
-struct Handle {
-    core: Arc<Core>,
+struct LogThreads {
+    log: Arc<Log>,
     /// Writes what is in the buffer, with buffered delivery.
-    deliverer: Option<JoinHandle<()>>,
+    flusher: Option<JoinHandle<()>>,
     /// Looks after the backups, unless that is done inline.
     maintainer: Option<JoinHandle<()>>,
     /// Looks at the policy, if there is one, unless that is done inline.
@@ -100,10 +100,10 @@ struct Handle {
 }
 
 /// One log in one process: what log calls and the log's threads work on.
-struct Core {
+struct Log {
     appender: Mutex<Appender>,
     /// With buffered delivery.
-    buffer: Option<Buffer>,
+    buffer: Option<RecordBuffer>,
     sync_queue: Arc<SyncQueue>,
     maintainer: Maintainer,
     signal: Arc<Signal>,
@@ -116,7 +116,7 @@ struct Core {
     /// The network file system that it was opened on.
     network: Option<String>,
     /// With inline maintenance: whether a log call is at it.
-    is_working: AtomicBool,
+    is_maintaining: AtomicBool,
 }
 
 impl RotatingFileWriter {
@@ -134,28 +134,28 @@ impl RotatingFileWriter {
     }
 
     pub(crate) fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
-        let core = Arc::new(Core::open(path, config, callbacks)?);
+        let log = Arc::new(Log::open(path, config, callbacks)?);
         let process = std::process::id();
-        let mut handle =
-            Handle { core, deliverer: None, maintainer: None, policy_thread: None, process };
-        if handle.core.buffer.is_some() {
-            handle.deliverer = Some(handle.spawn("logrotor-write", Core::deliver)?);
+        let mut threads =
+            LogThreads { log, flusher: None, maintainer: None, policy_thread: None, process };
+        if threads.log.buffer.is_some() {
+            threads.flusher = Some(threads.spawn("logrotor-write", Log::run_flusher)?);
         }
         match config.maintenance {
             MaintenanceMode::Thread => {
-                handle.maintainer = Some(handle.spawn("logrotor-maint", Core::run_maintainer)?);
-                if handle.core.policy_watcher.has_policy() {
-                    handle.policy_thread =
-                        Some(handle.spawn("logrotor-policy", Core::watch_policy)?);
+                threads.maintainer = Some(threads.spawn("logrotor-maint", Log::run_maintainer)?);
+                if threads.log.policy_watcher.has_policy() {
+                    threads.policy_thread =
+                        Some(threads.spawn("logrotor-policy", Log::run_policy_watcher)?);
                 }
             }
-            MaintenanceMode::Inline => handle.core.work_off_signal(),
+            MaintenanceMode::Inline => threads.log.run_due_maintenance(),
         }
-        Ok(Self { handle: Arc::new(handle) })
+        Ok(Self { threads: Arc::new(threads) })
     }
 
-    fn core(&self) -> &Core {
-        &self.handle.core
+    fn log(&self) -> &Log {
+        &self.threads.log
     }
 
     /// Appends one record, as the `io::Write` methods do, which need `&mut`.
@@ -170,17 +170,17 @@ impl RotatingFileWriter {
         if record.is_empty() {
             return Ok(());
         }
-        let core = self.core();
-        if let Some(buffer) = &core.buffer {
+        let log = self.log();
+        if let Some(buffer) = &log.buffer {
             return buffer.push(record);
         }
         let (done, number) = {
-            let mut appender = core.appender.lock();
+            let mut appender = log.appender.lock();
             (appender.append(record), appender.records())
         };
-        core.after_call();
-        match core.sync_queue.group_commit() {
-            Some(commit) if done.is_ok() => Ok(commit.wait_for(number, || core.prepare_sync())?),
+        log.after_call();
+        match log.sync_queue.group_commit() {
+            Some(commit) if done.is_ok() => Ok(commit.wait_for(number, || log.prepare_sync())?),
             _ => done,
         }
     }
@@ -223,18 +223,18 @@ impl RotatingFileWriter {
     /// it is at it.
     pub fn sync(&self) -> Result<()> {
         self.drain()?;
-        let core = self.core();
+        let log = self.log();
         let ((records, active), location) = {
-            let appender = core.appender.lock();
+            let appender = log.appender.lock();
             (appender.position(), Arc::clone(appender.location()))
         };
-        let active = match core.sync_queue.group_commit() {
+        let active = match log.sync_queue.group_commit() {
             // The kernel tells of a failure once; it must be told to the records that wait for it.
-            Some(commit) => commit.wait_for(records, || core.prepare_sync()),
+            Some(commit) => commit.wait_for(records, || log.prepare_sync()),
             None => fs::sync_data(&active, location.path()),
         };
-        let backups = segment::sync_backups(&location, core.config.naming);
-        core.after_call();
+        let backups = segment::sync_backups(&location, log.config.naming);
+        log.after_call();
         active.and(backups)
     }
 
@@ -249,9 +249,9 @@ impl RotatingFileWriter {
     /// What this process did to the log since it was opened. Cheap, and waits for nobody.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let core = self.core();
-        let dropped = core.buffer.as_ref().map_or(0, Buffer::dropped);
-        core.journal.counters.snapshot(dropped)
+        let log = self.log();
+        let dropped = log.buffer.as_ref().map_or(0, RecordBuffer::dropped);
+        log.journal.counters.snapshot(dropped)
     }
 
     /// The log's files as they are now, oldest first, the active segment last.
@@ -259,8 +259,8 @@ impl RotatingFileWriter {
     /// # Errors
     /// If the directory cannot be read.
     pub fn segments(&self) -> Result<Vec<Segment>> {
-        let location = Arc::clone(self.core().appender.lock().location());
-        Segment::list(&location, self.core().config.naming)
+        let location = Arc::clone(self.log().appender.lock().location());
+        Segment::list(&location, self.log().config.naming)
     }
 
     /// What the system calls the network file system that the log was opened on, such as `nfs` or `cifs`; `None`
@@ -271,13 +271,13 @@ impl RotatingFileWriter {
     /// Linux; on Windows it is `unc` for all shares of other machines, mapped to a drive letter or not.
     #[must_use]
     pub fn network_file_system(&self) -> Option<&str> {
-        self.core().network.as_deref()
+        self.log().network.as_deref()
     }
 
     /// Where the log is: the path it was opened with, absolute and with links resolved.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.core().appender.lock().location().path().to_owned()
+        self.log().appender.lock().location().path().to_owned()
     }
 
     /// Writes what is in the buffer, finishes the work on backups that can be done now, and gives up this
@@ -288,15 +288,15 @@ impl RotatingFileWriter {
     /// # Errors
     /// The first failure of that work.
     pub fn close(self) -> Result<()> {
-        let core = self.core();
+        let log = self.log();
         let drained = self.drain();
-        if core.sync_queue.syncs_backups() {
+        if log.sync_queue.syncs_backups() {
             // If others have rotated, records of this worker may have come to the backup after they synced it.
-            core.appender.lock().check();
+            log.appender.lock().check();
         }
-        let synced = core.sync_queue.sync_queued(&core.journal);
-        let maintained = core.maintain(&|| true);
-        core.journal.tell();
+        let synced = log.sync_queue.sync_queued(&log.journal);
+        let maintained = log.run_pass(&|| true);
+        log.journal.tell();
         drained.and(synced).and(maintained)
     }
 
@@ -306,31 +306,31 @@ impl RotatingFileWriter {
     ///
     /// It does not keep the log open.
     pub fn flush_on_panic(&self) {
-        const PATIENCE: Duration = Duration::from_secs(5);
-        let log = Arc::downgrade(&self.handle);
+        const TIMEOUT: Duration = Duration::from_secs(5);
+        let log = Arc::downgrade(&self.threads);
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             before(panic);
-            if let Some(handle) = log.upgrade() {
+            if let Some(threads) = log.upgrade() {
                 // A panic has nobody to tell; what could not be written is counted.
-                let _ = handle.core.drain(Some(PATIENCE));
+                let _ = threads.log.drain(Some(TIMEOUT));
             }
         }));
     }
 
     fn drain(&self) -> Result<()> {
-        self.core().drain(None)
+        self.log().drain(None)
     }
 
     fn call<T>(&self, work: impl FnOnce(&mut Appender) -> Result<T>) -> Result<T> {
-        let core = self.core();
-        let done = work(&mut core.appender.lock());
-        core.after_call();
+        let log = self.log();
+        let done = work(&mut log.appender.lock());
+        log.after_call();
         done
     }
 }
 
-impl Core {
+impl Log {
     fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
         let journal = Arc::new(Journal::new(callbacks.observer.clone()));
         let policy_watcher = PolicyWatcher::new(&callbacks, config, &journal);
@@ -374,20 +374,20 @@ impl Core {
             policy_watcher,
             path: path.to_owned(),
             network,
-            is_working: AtomicBool::new(false),
+            is_maintaining: AtomicBool::new(false),
         })
     }
 
     /// The thread that writes what is in the buffer.
-    fn deliver(&self) {
+    fn run_flusher(&self) {
         let Some(buffer) = &self.buffer else { return };
-        let lost = buffer.deliver(|batch| {
+        let lost = buffer.run(|batch| {
             let done = self.appender.lock().append_batch(batch);
             let done = done.map_err(|error| Error::io("write to", self.path.as_path(), error));
             if let Err(error) = &done {
                 self.journal.failed(error.clone());
             }
-            self.have_told();
+            self.pass_on_events();
             done
         });
         if lost > 0 {
@@ -398,7 +398,7 @@ impl Core {
 
     /// Has the other thread tell the observer. Not this one: an observer that writes to the log may wait
     /// for room in the buffer, which only this thread makes.
-    fn have_told(&self) {
+    fn pass_on_events(&self) {
         if self.journal.has_untold() {
             self.signal.raise();
         }
@@ -411,9 +411,9 @@ impl Core {
             let worked = Stopwatch::start();
             self.appender.lock().check();
             self.journal.tell();
-            self.work_off_signal();
+            self.run_due_maintenance();
             // A thousand rotations a second over a large directory are not a thousand listings.
-            self.signal.rest(LONGEST_REST.min(3 * worked.elapsed()));
+            self.signal.rest(MAX_REST.min(3 * worked.elapsed()));
             self.signal.wait(TICK);
         }
         // Counted and noted where it happened.
@@ -422,11 +422,11 @@ impl Core {
     }
 
     /// Waits until the records taken so far are in the kernel.
-    fn drain(&self, patience: Option<Duration>) -> Result<()> {
+    fn drain(&self, timeout: Option<Duration>) -> Result<()> {
         let Some(buffer) = &self.buffer else { return Ok(()) };
         let checked = buffer.check_process();
         checked.map_err(|error| Error::io("write to", self.path.as_path(), error))?;
-        buffer.flush(patience)
+        buffer.flush(timeout)
     }
 
     /// What syncs the records written so far, and the number of the last of them.
@@ -446,22 +446,22 @@ impl Core {
         if self.config.maintenance == MaintenanceMode::Inline {
             self.check_policy();
             // One call does the work; others need not wait for it.
-            if self.signal.is_nudged() && !self.is_working.swap(true, Acquire) {
-                self.work_off_signal();
-                self.is_working.store(false, Release);
+            if self.signal.is_nudged() && !self.is_maintaining.swap(true, Acquire) {
+                self.run_due_maintenance();
+                self.is_maintaining.store(false, Release);
             }
         }
     }
 
     #[cold]
-    fn work_off_signal(&self) {
+    fn run_due_maintenance(&self) {
         let raised = self.signal.take();
         // Before the pass: what is not synced yet is leased. Counted and noted where it happens.
         let _ = self.sync_queue.sync_queued(&self.journal);
         let location = Arc::clone(self.appender.lock().location());
         if self.maintainer.is_due(&location, raised) {
             // Counted and noted where it happened, and tried again later.
-            let _ = self.maintain(&|| {
+            let _ = self.run_pass(&|| {
                 // Packing a backup may take long, and what others leave meanwhile waits to be synced.
                 let _ = self.sync_queue.sync_queued(&self.journal);
                 !self.signal.is_over()
@@ -471,7 +471,7 @@ impl Core {
     }
 
     /// Makes one pass over the backups.
-    fn maintain(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
+    fn run_pass(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
         let (location, id) = {
             let mut appender = self.appender.lock();
             (Arc::clone(appender.location()), appender.active().lease.id())
@@ -503,11 +503,11 @@ fn network_of(location: &Location, journal: &Journal) -> Option<String> {
     }
 }
 
-fn buffer(delivery: Delivery) -> Option<Buffer> {
+fn buffer(delivery: Delivery) -> Option<RecordBuffer> {
     match delivery {
         Delivery::Direct => None,
         Delivery::Buffered { capacity, flush_interval, overflow } => {
-            Some(Buffer::new(capacity, flush_interval, overflow))
+            Some(RecordBuffer::new(capacity, flush_interval, overflow))
         }
     }
 }
@@ -516,34 +516,34 @@ fn buffer(delivery: Delivery) -> Option<Buffer> {
 const TICK: Duration = Duration::from_secs(1);
 
 /// How long it rests at most after it has worked.
-const LONGEST_REST: Duration = Duration::from_millis(100);
+const MAX_REST: Duration = Duration::from_millis(100);
 
-impl Handle {
-    fn spawn(&self, name: &str, work: fn(&Core)) -> Result<JoinHandle<()>> {
-        let core = Arc::clone(&self.core);
+impl LogThreads {
+    fn spawn(&self, name: &str, work: fn(&Log)) -> Result<JoinHandle<()>> {
+        let log = Arc::clone(&self.log);
         let thread = std::thread::Builder::new().name(name.to_owned());
-        thread.spawn(move || work(&core)).map_err(|error| {
-            Error::io("start a thread for", self.core.appender.lock().location().path(), error)
+        thread.spawn(move || work(&log)).map_err(|error| {
+            Error::io("start a thread for", self.log.appender.lock().location().path(), error)
         })
     }
 }
 
-impl Drop for Handle {
+impl Drop for LogThreads {
     fn drop(&mut self) {
         if self.process != std::process::id() {
             // Neither the threads nor whoever may have held the locks are here to be waited for.
             std::mem::forget((
-                self.deliverer.take(),
+                self.flusher.take(),
                 self.maintainer.take(),
                 self.policy_thread.take(),
             ));
             return;
         }
-        if let Some(buffer) = &self.core.buffer {
-            buffer.end();
+        if let Some(buffer) = &self.log.buffer {
+            buffer.close();
         }
-        join(self.deliverer.take());
-        self.core.signal.end();
+        join(self.flusher.take());
+        self.log.signal.end();
         join(self.maintainer.take());
         join(self.policy_thread.take());
     }
@@ -563,29 +563,29 @@ impl fmt::Debug for RotatingFileWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RotatingFileWriter")
             .field("path", &self.path())
-            .field("config", &self.core().config)
+            .field("config", &self.log().config)
             .finish_non_exhaustive()
     }
 }
 
 thread_local! {
     /// Where a record that comes in pieces is put together; kept, so that no record allocates.
-    static PIECES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Puts a record together in a buffer of this thread and passes it to `write`.
-fn with_pieces<T>(
+fn with_scratch<T>(
     gather: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     write: impl FnOnce(&[u8]) -> io::Result<T>,
 ) -> io::Result<T> {
     const KEEP: usize = 64 * 1024;
     // Taken out, so that a value which logs while it is formatted finds an empty one.
     // Where this thread is ending and has none any more, it is an empty one as well.
-    let mut pieces = PIECES.try_with(Cell::take).unwrap_or_default();
-    pieces.clear();
-    let done = gather(&mut pieces).and_then(|()| write(&pieces));
-    if pieces.capacity() <= KEEP {
-        let _ = PIECES.try_with(|kept| kept.set(pieces));
+    let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    scratch.clear();
+    let done = gather(&mut scratch).and_then(|()| write(&scratch));
+    if scratch.capacity() <= KEEP {
+        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
     }
     done
 }
@@ -608,11 +608,11 @@ impl io::Write for &RotatingFileWriter {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let gather = |pieces: &mut Vec<u8>| {
-            slices.iter().for_each(|slice| pieces.extend_from_slice(slice));
+        let gather = |scratch: &mut Vec<u8>| {
+            slices.iter().for_each(|slice| scratch.extend_from_slice(slice));
             Ok(())
         };
-        with_pieces(gather, |record| self.write_record(record).map(|()| record.len()))
+        with_scratch(gather, |record| self.write_record(record).map(|()| record.len()))
     }
 
     #[inline]
@@ -623,8 +623,8 @@ impl io::Write for &RotatingFileWriter {
     fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> io::Result<()> {
         match arguments.as_str() {
             Some(text) => self.write_record(text.as_bytes()),
-            None => with_pieces(
-                |pieces| fmt::write(&mut Text(pieces), arguments).map_err(io::Error::other),
+            None => with_scratch(
+                |scratch| fmt::write(&mut Text(scratch), arguments).map_err(io::Error::other),
                 |record| self.write_record(record),
             ),
         }

@@ -18,7 +18,7 @@ pub(super) use off::PolicyWatcher;
 mod off {
     use crate::config::{Callbacks, Config};
     use crate::stats::Journal;
-    use crate::writer::Core;
+    use crate::writer::Log;
 
     /// No policy: nothing to look at.
     pub(in crate::writer) struct PolicyWatcher;
@@ -33,11 +33,11 @@ mod off {
         }
     }
 
-    impl Core {
+    impl Log {
         #[inline(always)]
         pub(in crate::writer) fn check_policy(&self) {}
 
-        pub(in crate::writer) fn watch_policy(&self) {}
+        pub(in crate::writer) fn run_policy_watcher(&self) {}
     }
 }
 
@@ -51,7 +51,7 @@ mod on {
     use crate::segment::Location;
     use crate::stats::{Event, Journal};
     use crate::writer::appender::{Appender, Timeouts};
-    use crate::writer::{Core, Durability};
+    use crate::writer::{Durability, Log};
     use parking_lot::Mutex;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -124,10 +124,10 @@ mod on {
         }
     }
 
-    impl Core {
+    impl Log {
         /// The thread that looks at the policy. One of its own: packing a backup, syncing segments and listing
         /// a large directory take the maintenance thread longer than a second.
-        pub(in crate::writer) fn watch_policy(&self) {
+        pub(in crate::writer) fn run_policy_watcher(&self) {
             while !self.signal.is_over() {
                 self.check_policy();
                 self.journal.tell();

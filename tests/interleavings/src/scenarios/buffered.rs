@@ -2,7 +2,7 @@
 
 use crate::clock::FAR;
 use crate::error::{Error, Result};
-use crate::writer::buffered::{Batch, Buffer};
+use crate::writer::buffered::{Batch, RecordBuffer};
 use crate::writer::delivery::Overflow;
 use shuttle::sync::mpsc::channel;
 use shuttle::thread;
@@ -54,7 +54,7 @@ impl Default for Buffered {
 
 struct World {
     scenario: Buffered,
-    buffer: Buffer,
+    buffer: RecordBuffer,
     // Held for moments in which no other thread can run: what is noted here is no part of the program.
     notes: Mutex<Notes>,
 }
@@ -78,7 +78,7 @@ impl Buffered {
     pub fn run(&self) {
         let world = Arc::new(World {
             scenario: self.clone(),
-            buffer: Buffer::new(self.capacity, self.flush_interval, self.overflow),
+            buffer: RecordBuffer::new(self.capacity, self.flush_interval, self.overflow),
             notes: Mutex::default(),
         });
         let spawn = |work: fn(&World, usize), number| {
@@ -86,7 +86,7 @@ impl Buffered {
             thread::spawn(move || work(&world, number))
         };
         let writer = Arc::clone(&world);
-        let deliverer = thread::spawn(move || writer.buffer.deliver(|batch| writer.write(batch)));
+        let flusher = thread::spawn(move || writer.buffer.run(|batch| writer.write(batch)));
         let users: Vec<_> = (0..self.producers)
             .map(|number| spawn(World::produce, number))
             .chain((0..self.flushers).map(|number| spawn(World::flush, number)))
@@ -95,8 +95,8 @@ impl Buffered {
         world.recover();
         let calls = world.notes().calls;
         world.notes().calls_before_end = calls;
-        world.buffer.end();
-        let lost = deliverer.join().unwrap();
+        world.buffer.close();
+        let lost = flusher.join().unwrap();
         world.check(usize::try_from(lost).unwrap());
     }
 }
@@ -255,11 +255,11 @@ fn is_notice(line: &str) -> bool {
 
 /// Records of `bytes` bytes in all are written in time though nobody asks for it and no more come.
 pub fn written_unasked(bytes: usize, capacity: usize, flush_interval: Duration) {
-    let buffer = Arc::new(Buffer::new(capacity, flush_interval, Overflow::Block));
+    let buffer = Arc::new(RecordBuffer::new(capacity, flush_interval, Overflow::Block));
     let (tell, told) = channel();
     let inner = Arc::clone(&buffer);
-    let deliverer = thread::spawn(move || {
-        inner.deliver(|batch| {
+    let flusher = thread::spawn(move || {
+        inner.run(|batch| {
             tell.send(batch.bytes.len()).unwrap();
             batch.forget(batch.ends.len());
             Ok(())
@@ -272,19 +272,19 @@ pub fn written_unasked(bytes: usize, capacity: usize, flush_interval: Duration) 
             written += told.recv().unwrap();
         }
     }
-    buffer.end();
-    assert_eq!(deliverer.join().unwrap(), 0);
+    buffer.close();
+    assert_eq!(flusher.join().unwrap(), 0);
 }
 
 /// While a batch is being written, as much again is taken and no log call waits for the kernel: it goes on only
 /// when they have returned.
 pub fn buffers_take_turns(producers: usize, capacity: usize) {
-    let buffer = Arc::new(Buffer::new(capacity, FAR, Overflow::Block));
+    let buffer = Arc::new(RecordBuffer::new(capacity, FAR, Overflow::Block));
     let (tell, told) = channel();
     let inner = Arc::clone(&buffer);
-    let deliverer = thread::spawn(move || {
+    let flusher = thread::spawn(move || {
         let (mut written, mut returned) = (0, 0);
-        inner.deliver(|batch| {
+        inner.run(|batch| {
             written += batch.ends.len();
             while returned < producers.min(written + capacity) {
                 returned += told.recv().unwrap();
@@ -303,6 +303,6 @@ pub fn buffers_take_turns(producers: usize, capacity: usize) {
         })
         .collect();
     users.into_iter().for_each(|user| user.join().unwrap());
-    buffer.end();
-    assert_eq!(deliverer.join().unwrap(), 0);
+    buffer.close();
+    assert_eq!(flusher.join().unwrap(), 0);
 }
