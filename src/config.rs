@@ -11,7 +11,7 @@ use crate::maintenance::{Encoding, MaintenanceConfig, MaintenanceMode, Retention
 #[cfg(feature = "policy")]
 use crate::policy::PolicyStore;
 use crate::rotation::trigger::Trigger;
-use crate::rotation::{Header, Period, Zone};
+use crate::rotation::{HeaderFn, Period, Zone};
 use crate::segment::name::{Compression, Naming};
 use crate::stats::{Event, Observer};
 use crate::writer::{Delivery, Durability, RotatingFileWriter};
@@ -245,7 +245,7 @@ pub struct LogBuilder {
 /// What of a log's settings is code.
 #[derive(Clone, Default)]
 pub(crate) struct Callbacks {
-    pub(crate) header: Option<Header>,
+    pub(crate) header: Option<HeaderFn>,
     pub(crate) observer: Option<Observer>,
     pub(crate) clock: Clock,
     #[cfg(feature = "policy")]

@@ -48,12 +48,12 @@ pub(crate) struct Active {
     pub(crate) header: u64,
     pub(crate) started: Timestamp,
     /// The newest backup's time when this segment became active, if that is known.
-    pub(crate) newest_backup: Newest,
+    pub(crate) newest_backup: NewestBackup,
 }
 
 /// What a worker knows of the newest backup's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Newest {
+pub(crate) enum NewestBackup {
     Unknown,
     /// There is none, or it is this one.
     Known(Option<Timestamp>),
@@ -82,7 +82,7 @@ pub(crate) enum Outcome {
     /// This worker rotated: the backup, and its size.
     Rotated { backup: PathBuf, bytes: u64 },
     /// Another worker was first, and its segment was adopted.
-    Followed,
+    Adopted,
     /// Nobody rotated, and there is no need to any more.
     NotDue,
     /// The path was gone, and was made again.
@@ -90,15 +90,15 @@ pub(crate) enum Outcome {
 }
 
 /// A header for every new segment.
-pub(crate) type Header = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
+pub(crate) type HeaderFn = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
 
 /// What of a log's settings concerns its segments.
 #[derive(Clone)]
-pub(crate) struct Settings {
+pub(crate) struct SegmentSettings {
     pub(crate) naming: Naming,
     /// The mode of new segments and of the lock file; by default that of the segment before.
     pub(crate) mode: Option<u32>,
-    pub(crate) header: Option<Header>,
+    pub(crate) header: Option<HeaderFn>,
     /// The length that segments' headers are taken to have that this process has not made.
     pub(crate) header_len: u64,
 }
@@ -109,7 +109,7 @@ pub(crate) struct Rotator {
     given: PathBuf,
     location: Arc<Location>,
     lock: FileLock,
-    settings: Settings,
+    settings: SegmentSettings,
     clock: Clock,
     journal: Arc<Journal>,
 }
@@ -131,7 +131,7 @@ pub(crate) fn rotation_lock(location: &Location, mode: Option<u32>) -> Result<Fi
 impl Rotator {
     pub(crate) fn new(
         given: PathBuf,
-        settings: Settings,
+        settings: SegmentSettings,
         clock: Clock,
         journal: Arc<Journal>,
     ) -> Result<Self> {
@@ -161,22 +161,22 @@ impl Rotator {
     }
 
     /// Opens the active segment, or creates it, with the owner and mode that `like` says, waiting at most
-    /// `patience` for the rotation lock.
+    /// `timeout` for the rotation lock.
     pub(crate) fn open(
         &mut self,
         like: Option<Access>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<(Active, Outcome)> {
-        self.relocate()?;
+        self.resolve_again()?;
         let mut collisions = 0;
         // If another worker creates the log first, the second round finds it.
         loop {
-            if let Some(mut active) = self.adopt(patience)? {
-                self.give_header(&mut active, patience);
-                return Ok((active, Outcome::Followed));
+            if let Some(mut active) = self.open_existing(timeout)? {
+                self.ensure_header(&mut active, timeout);
+                return Ok((active, Outcome::Adopted));
             }
             self.location.ensure_dir()?;
-            let guard = self.take_lock(patience)?;
+            let guard = self.take_lock(timeout)?;
             let created = self.create_if_missing(like);
             self.release(guard);
             match created {
@@ -192,9 +192,9 @@ impl Rotator {
     }
 
     /// Makes the active segment whatever the log's path names now, creating it if that is nothing.
-    pub(crate) fn follow(&mut self, active: &mut Active, patience: Duration) -> Result<Outcome> {
+    pub(crate) fn adopt(&mut self, active: &mut Active, timeout: Duration) -> Result<Outcome> {
         let (found, outcome) =
-            self.open(Some(active.lease.present_access(&self.location)), patience)?;
+            self.open(Some(active.lease.present_access(&self.location)), timeout)?;
         *active = found;
         Ok(outcome)
     }
@@ -206,20 +206,20 @@ impl Rotator {
     }
 
     /// Ends the active segment and starts the next, unless another worker has, or `due` says of the
-    /// segment as it is now that there is no need. Waits at most `patience` for the rotation lock.
+    /// segment as it is now that there is no need. Waits at most `timeout` for the rotation lock.
     ///
     /// On failure the active segment stays what it was, and can be written to.
     pub(crate) fn rotate(
         &mut self,
         active: &mut Active,
-        patience: Duration,
+        timeout: Duration,
         due: impl Fn(&Active) -> bool,
     ) -> Result<Outcome> {
         // Most workers that come late can see it without the lock.
         if self.has_moved(active)? {
-            return self.follow(active, patience);
+            return self.adopt(active, timeout);
         }
-        let guard = self.take_lock(patience)?;
+        let guard = self.take_lock(timeout)?;
         let outcome = self.rotate_locked(active, due);
         self.release(guard);
         outcome
@@ -229,14 +229,14 @@ impl Rotator {
         // Another worker may have rotated while we waited. Renaming without this second look would
         // archive that worker's fresh segment as ours.
         if self.has_moved(active)? {
-            return self.follow_locked(active);
+            return self.adopt_locked(active);
         }
         let entry = fs::fstat(&active.lease.file, self.location.path())?;
         active.learn_size(entry.len, &self.journal.counters);
         if active.is_empty() {
             return Ok(Outcome::NotDue);
         }
-        self.date(active)?;
+        self.learn_start(active)?;
         if !due(active) {
             return Ok(Outcome::NotDue);
         }
@@ -245,30 +245,32 @@ impl Rotator {
 
     /// Learns from the newest backup's name what it says of when the active segment was started. The caller
     /// holds the lock, so that the answer stays true for as long as this is the active segment.
-    fn date(&self, active: &mut Active) -> Result<()> {
+    fn learn_start(&self, active: &mut Active) -> Result<()> {
         // The time of a numbered backup is the file system's, as that of the active segment is.
         if self.settings.naming == Naming::Timestamp {
-            let newest = self.newest(active)?;
-            active.newest_backup = Newest::Known(newest);
+            let newest = self.newest_backup_time(active)?;
+            active.newest_backup = NewestBackup::Known(newest);
             active.started = started_by_name(active.started, newest, self.clock.now());
         }
         Ok(())
     }
 
     /// The time in the name of the newest backup.
-    fn newest(&self, active: &Active) -> Result<Option<Timestamp>> {
+    fn newest_backup_time(&self, active: &Active) -> Result<Option<Timestamp>> {
         match active.newest_backup {
-            Newest::Known(newest) => Ok(newest),
-            Newest::Unknown => Ok(newest_time(&backup_names(&self.location, Naming::Timestamp)?)),
+            NewestBackup::Known(newest) => Ok(newest),
+            NewestBackup::Unknown => {
+                Ok(newest_time(&backup_names(&self.location, Naming::Timestamp)?))
+            }
         }
     }
 
-    fn follow_locked(&self, active: &mut Active) -> Result<Outcome> {
+    fn adopt_locked(&self, active: &mut Active) -> Result<Outcome> {
         // Without patience: others wait for the lock.
-        if let Some(found) = self.adopt(Duration::ZERO)? {
+        if let Some(found) = self.open_existing(Duration::ZERO)? {
             *active = found;
-            self.give_header_locked(active);
-            return Ok(Outcome::Followed);
+            self.ensure_header_locked(active);
+            return Ok(Outcome::Adopted);
         }
         let like = active.lease.present_access(&self.location);
         if let Some(created) = self.create_if_missing(Some(like))? {
@@ -283,19 +285,19 @@ impl Rotator {
         let (backup, time) = match self.rename_to_backup(active) {
             // Another program, or the server of a network file system, has taken the name away since we looked.
             Err(error) if error.io_kind() == NotFound && self.has_moved(active)? => {
-                return self.follow_locked(active);
+                return self.adopt_locked(active);
             }
             done => done?,
         };
         let bytes = active.size;
-        match self.put_in_place(next, Newest::Known(Some(time))) {
+        match self.put_in_place(next, NewestBackup::Known(Some(time))) {
             Ok(fresh) => {
                 *active = fresh;
                 Ok(Outcome::Rotated { backup, bytes })
             }
             // Another program was first; what it has made is the next segment.
             Err(error) if error.io_kind() == AlreadyExists && self.has_moved(active)? => {
-                self.follow_locked(active)?;
+                self.adopt_locked(active)?;
                 Ok(Outcome::Rotated { backup, bytes })
             }
             Err(error) => {
@@ -311,7 +313,7 @@ impl Rotator {
 
     /// Goes where the path that the user gave leads now, if links on its way have changed, as a worker
     /// that starts now would.
-    fn relocate(&mut self) -> Result<()> {
+    fn resolve_again(&mut self) -> Result<()> {
         let location = Location::resolve(&self.given)?;
         if location != *self.location {
             self.location = Arc::new(location);
@@ -321,8 +323,8 @@ impl Rotator {
     }
 
     /// Opens the active segment if there is one.
-    fn adopt(&self, patience: Duration) -> Result<Option<Active>> {
-        let Some(lease) = Lease::active(&self.location, patience)? else {
+    fn open_existing(&self, timeout: Duration) -> Result<Option<Active>> {
+        let Some(lease) = Lease::active(&self.location, timeout)? else {
             return Ok(None);
         };
         let entry = lease.entry;
@@ -336,20 +338,20 @@ impl Rotator {
             size: entry.len,
             header: self.settings.header_len,
             started: started(birth, newest, first.into(), self.clock.now()),
-            newest_backup: Newest::Unknown,
+            newest_backup: NewestBackup::Unknown,
             lease,
         }))
     }
 
     /// Writes the header to a file that another program has made, as `logrotate` does with `create`. Without the
     /// lock in time, or space, the file goes without.
-    fn give_header(&self, active: &mut Active, patience: Duration) {
+    fn ensure_header(&self, active: &mut Active, timeout: Duration) {
         if !self.lacks_header(active) {
             return;
         }
-        match self.take_lock(patience) {
+        match self.take_lock(timeout) {
             Ok(guard) => {
-                self.give_header_locked(active);
+                self.ensure_header_locked(active);
                 self.release(guard);
             }
             Err(error) => self.journal.failed(error),
@@ -360,15 +362,15 @@ impl Rotator {
         active.size == 0 && self.settings.header.is_some()
     }
 
-    /// As [`give_header`](Self::give_header), by who holds the lock: of several workers that find the file one
+    /// As [`ensure_header`](Self::ensure_header), by who holds the lock: of several workers that find the file one
     /// writes the header.
-    fn give_header_locked(&self, active: &mut Active) {
+    fn ensure_header_locked(&self, active: &mut Active) {
         if self.lacks_header(active) {
-            self.try_header(active).unwrap_or_else(|error| self.journal.failed(error));
+            self.write_header(active).unwrap_or_else(|error| self.journal.failed(error));
         }
     }
 
-    fn try_header(&self, active: &mut Active) -> Result<()> {
+    fn write_header(&self, active: &mut Active) -> Result<()> {
         let (file, path) = (&active.lease.file, self.location.path());
         active.size = fs::fstat(file, path)?.len;
         if active.size == 0 {
@@ -385,7 +387,7 @@ impl Rotator {
         if fs::stat(self.location.path())?.is_some() {
             return Ok(None);
         }
-        self.put_in_place(self.prepare(like)?, Newest::Unknown).map(Some)
+        self.put_in_place(self.prepare(like)?, NewestBackup::Unknown).map(Some)
     }
 
     /// Makes a new segment, whole but for its name: owner, mode and header come first.
@@ -398,7 +400,7 @@ impl Rotator {
         Ok((temp, header.len() as u64))
     }
 
-    fn put_in_place(&self, (temp, header): (Temp, u64), newest: Newest) -> Result<Active> {
+    fn put_in_place(&self, (temp, header): (Temp, u64), newest: NewestBackup) -> Result<Active> {
         let lease = Lease::fresh(temp, &self.location)?;
         self.clock.made(lease.id());
         let now = Timestamp::from_micros(self.clock.coarse());
@@ -431,7 +433,8 @@ impl Rotator {
 
     fn rename_to_time(&self, active: &Active) -> Result<(PathBuf, Timestamp)> {
         let now = self.clock.now();
-        let mut time = self.newest(active)?.map_or(now, |newest| now.max(newest.next()));
+        let mut time =
+            self.newest_backup_time(active)?.map_or(now, |newest| now.max(newest.next()));
         loop {
             let backup = self.location.backup_path(Name::plain(Key::Time(time)));
             match fs::rename_noreplace(self.location.path(), &backup) {
@@ -456,12 +459,12 @@ impl Rotator {
         Ok(())
     }
 
-    /// Takes the rotation lock, waiting at most `patience`.
-    fn take_lock(&self, patience: Duration) -> Result<Guard<'_>> {
+    /// Takes the rotation lock, waiting at most `timeout`.
+    fn take_lock(&self, timeout: Duration) -> Result<Guard<'_>> {
         match self.lock.exclusive(Wait::Never) {
-            Err(error) if error.kind() == ErrorKind::LockTimeout && !patience.is_zero() => {
+            Err(error) if error.kind() == ErrorKind::LockTimeout && !timeout.is_zero() => {
                 self.journal.counters.lock_waits.increment();
-                self.lock.exclusive(Wait::AtMost(patience))
+                self.lock.exclusive(Wait::AtMost(timeout))
             }
             taken => taken,
         }

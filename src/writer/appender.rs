@@ -236,7 +236,7 @@ impl Appender {
     /// Opens the log's path anew, whatever it names now.
     pub(crate) fn reopen(&mut self) -> Result<()> {
         let left = self.active.lease.clone();
-        self.rotator.follow(&mut self.active, self.timeouts.lock_timeout)?;
+        self.rotator.adopt(&mut self.active, self.timeouts.lock_timeout)?;
         self.segment_changed(left);
         Ok(())
     }
@@ -270,9 +270,9 @@ impl Appender {
             }
             _ => {}
         }
-        let (left, patience) = (self.active.lease.clone(), self.present_lock_timeout());
+        let (left, timeout) = (self.active.lease.clone(), self.present_lock_timeout());
         let counters = &self.shared.journal.counters;
-        match self.rotator.follow(&mut self.active, patience)? {
+        match self.rotator.adopt(&mut self.active, timeout)? {
             Outcome::Created => counters.recreations.increment(),
             _ => counters.follows.increment(),
         }
@@ -313,13 +313,13 @@ impl Appender {
         let longest = self.present_lock_timeout();
         let deadline = Deadline::after(longest);
         loop {
-            let patience = deadline.left().unwrap_or_default().min(longest);
+            let timeout = deadline.left().unwrap_or_default().min(longest);
             let left = self.active.lease.clone();
-            match self.rotator.rotate(&mut self.active, patience, &due) {
+            match self.rotator.rotate(&mut self.active, timeout, &due) {
                 Ok(outcome) => {
-                    let followed = matches!(outcome, Outcome::Followed);
+                    let adopted = matches!(outcome, Outcome::Adopted);
                     self.record_outcome(outcome, left);
-                    if !followed || !self.is_due_again(&due) {
+                    if !adopted || !self.is_due_again(&due) {
                         return;
                     }
                 }
@@ -350,7 +350,7 @@ impl Appender {
                 self.window = self.trigger.window(self.active.started);
                 return None;
             }
-            Outcome::Followed => counters.skips.increment(),
+            Outcome::Adopted => counters.skips.increment(),
             Outcome::Created => counters.recreations.increment(),
             Outcome::Rotated { .. } => counters.rotations.increment(),
         }

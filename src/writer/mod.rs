@@ -18,7 +18,7 @@ use crate::config::{Callbacks, Config, LogBuilder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::maintenance::{Maintainer, MaintenanceMode, Signal};
-use crate::rotation::{self, Newest, Rotator};
+use crate::rotation::{self, NewestBackup, Rotator};
 use crate::segment::{self, Location, Segment};
 use crate::stats::{Event, Journal, Stats};
 use appender::{Appender, Shared, Timeouts};
@@ -340,7 +340,12 @@ impl Log {
         let sync_queue = Arc::new(SyncQueue::new(config.durability));
         let rotator = Rotator::new(
             path.to_owned(),
-            rotation::Settings { naming: config.naming, mode: config.mode, header, header_len },
+            rotation::SegmentSettings {
+                naming: config.naming,
+                mode: config.mode,
+                header,
+                header_len,
+            },
             clock.clone(),
             Arc::clone(&journal),
         )?;
@@ -481,7 +486,7 @@ impl Log {
         let active = appender.active();
         // Of use to the next rotation only if no other came in between; then the identity is another.
         if active.lease.id() == id {
-            active.newest_backup = Newest::Known(found.newest);
+            active.newest_backup = NewestBackup::Known(found.newest);
         }
         Ok(())
     }
