@@ -34,6 +34,7 @@ mod faults;
 mod foreign;
 mod header;
 mod inspect;
+mod layers;
 mod lines;
 mod lock;
 mod maintenance;
@@ -55,11 +56,13 @@ mod scenario;
 #[cfg(unix)]
 mod script;
 mod settings;
+mod source;
 mod straggler;
 #[cfg(all(target_os = "linux", feature = "fault"))]
 mod stuck;
 mod support;
 mod support_lock;
+mod tidy;
 #[cfg(feature = "tracing")]
 mod tracing;
 mod triggers;
