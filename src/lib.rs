@@ -109,5 +109,7 @@ pub use rotation::{Period, Zone};
 pub use segment::Segment;
 pub use segment::name::{Compression, Naming};
 pub use stats::{Event, Stats};
+#[cfg(feature = "tracing")]
+pub use tracing::EventWriter;
 pub use upkeep::{Maintenance, MaintenancePlan};
-pub use writer::{Delivery, Durability, LineRecords, Overflow, RotatingFileWriter};
+pub use writer::{Delivery, Durability, LineWriter, Overflow, RecordWriter, RotatingFileWriter};

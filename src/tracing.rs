@@ -1,9 +1,13 @@
 //! [`MakeWriter`] for `tracing-subscriber`.
 
-use crate::writer::RotatingFileWriter;
+use crate::writer::{LineWriter, RecordWriter, RotatingFileWriter};
+use std::fmt;
+use std::io::{self, Write};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// One event is one record. Nothing is allocated or cloned per event.
+/// Writes each event as one record, whichever formatter writes it. Nothing is allocated per event.
+///
+/// The log's handle is passed as it is: `with_writer(log.clone())`. See [`EventWriter`] for the rule.
 ///
 /// # Examples
 /// ```
@@ -15,9 +19,93 @@ use tracing_subscriber::fmt::MakeWriter;
 /// # Ok(()) }
 /// ```
 impl<'a> MakeWriter<'a> for RotatingFileWriter {
-    type Writer = &'a RotatingFileWriter;
+    type Writer = EventWriter<'a>;
 
+    #[inline]
     fn make_writer(&'a self) -> Self::Writer {
-        self
+        EventWriter { log: self, pieces: None }
+    }
+}
+
+/// Writes each event as one record, as the log itself does. The pieces that the [`LineWriter`] holds are not
+/// part of any event.
+impl<'a> MakeWriter<'a> for LineWriter {
+    type Writer = EventWriter<'a>;
+
+    #[inline]
+    fn make_writer(&'a self) -> Self::Writer {
+        self.log().make_writer()
+    }
+}
+
+/// The writer of one event, which becomes one record.
+///
+/// Created by the [`MakeWriter`] implementation. A call whose bytes end with a line break is written at once, if
+/// nothing is held: most formatters make one such call. Other calls are joined in memory, and are one
+/// record when the writer is dropped.
+///
+/// A failure to write the joined pieces has no caller to go to. Events written with one call report it.
+#[derive(Debug)]
+pub struct EventWriter<'a> {
+    log: &'a RotatingFileWriter,
+    pieces: Option<RecordWriter<'a>>,
+}
+
+impl<'a> EventWriter<'a> {
+    #[cold]
+    fn hold(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.pieces.get_or_insert_with(|| self.log.record()).write_all(bytes)
+    }
+
+    /// Formats one call's bytes apart, for they may be the whole event.
+    fn format(&self, arguments: fmt::Arguments<'_>) -> io::Result<Option<RecordWriter<'a>>> {
+        let mut call = self.log.record();
+        call.write_fmt(arguments)?;
+        if !call.as_bytes().ends_with(b"\n") {
+            return Ok(Some(call));
+        }
+        call.commit()?;
+        Ok(None)
+    }
+}
+
+impl Write for EventWriter<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.pieces.is_none() && bytes.ends_with(b"\n") {
+            return self.log.write_record(bytes);
+        }
+        self.hold(bytes)
+    }
+
+    fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> io::Result<()> {
+        match &mut self.pieces {
+            Some(pieces) => pieces.write_fmt(arguments),
+            None => {
+                self.pieces = self.format(arguments)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until the records so far are in the kernel. The pieces of this event are still held.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(self.log.flush()?)
+    }
+}
+
+impl Drop for EventWriter<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(pieces) = &mut self.pieces {
+            // An error has no caller to go to.
+            let _ = pieces.commit();
+        }
     }
 }

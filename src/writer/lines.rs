@@ -1,7 +1,8 @@
 //! Records made of lines: of many at once, and of those that are written in pieces.
 
 use super::RotatingFileWriter;
-use std::io::{self, Write};
+use std::fmt;
+use std::io::{self, IoSlice, Write};
 
 impl RotatingFileWriter {
     /// Appends lines that are there one after another, each of them as a record of its own, in one
@@ -53,13 +54,31 @@ impl RotatingFileWriter {
         }
         done
     }
+
+    /// Returns an [`io::Write`] for loggers that write one event with several calls. Each event becomes one
+    /// record if the last of its calls ends with a line break; see [`LineWriter`].
+    #[must_use]
+    pub fn lines(&self) -> LineWriter {
+        LineWriter { log: self.clone(), held: Vec::new(), ignores_flush: false }
+    }
 }
 
-/// Collects what is written until a line is whole, and passes whole lines on as one record.
+/// Joins the pieces of an event until a call ends with a line break, and writes them as one record.
 ///
-/// Made by [`RotatingFileWriter::lines`]. What has no line break at the end is held back, also by
-/// `flush`, until the rest comes or this is dropped. A line that is longer than 1 MiB is passed on in
-/// pieces of about that size, so that memory stays bounded. A `write` that fails has taken nothing.
+/// Created by [`RotatingFileWriter::lines`]. Each logger needs a `LineWriter` of its own: a clone writes to
+/// the same log, and starts with no pieces. The rules are:
+///
+/// - A record ends where the bytes of a *call* end with a line break. Line breaks within the bytes do not end
+///   it, so a message of several lines stays whole. One `write_fmt`, so one `write!`, is one call.
+/// - Pieces without a line break at their end are held in memory, also by [`flush`](Write::flush). They
+///   are written when the rest arrives, or when the writer is dropped.
+/// - A record longer than 1 MiB is written in pieces of about that size, which end with a line if they
+///   contain one.
+/// - If a value's own formatting fails, the call returns an error and its piece is discarded.
+/// - A call that fails has taken nothing, and can be repeated.
+///
+/// A formatter that writes a line break in the middle of an event as a call of its own, as pretty-printed JSON
+/// does, needs [`RotatingFileWriter::record`] instead.
 ///
 /// # Examples
 /// ```
@@ -70,68 +89,129 @@ impl RotatingFileWriter {
 /// let mut lines = log.lines();
 /// lines.write_all(b"level=info ")?;
 /// assert_eq!(std::fs::read(&path)?, b"");
-/// lines.write_all(b"msg=started\n")?;
-/// assert_eq!(std::fs::read(&path)?, b"level=info msg=started\n");
+/// lines.write_all(b"msg=first\n  second\n")?;
+/// assert_eq!(std::fs::read(&path)?, b"level=info msg=first\n  second\n");
+/// assert_eq!(log.stats().records, 1);
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct LineRecords {
+pub struct LineWriter {
     log: RotatingFileWriter,
     held: Vec<u8>,
+    ignores_flush: bool,
 }
 
 const MAX_HELD: usize = 1024 * 1024;
 
-impl LineRecords {
-    pub(super) fn new(log: RotatingFileWriter) -> Self {
-        Self { log, held: Vec::new() }
+impl LineWriter {
+    /// Makes [`flush`](Write::flush) return at once, for loggers that flush after each event.
+    ///
+    /// With [`Delivery::Buffered`](crate::Delivery::Buffered) such a logger otherwise waits for the
+    /// log's thread at each event, which takes longer than [`Delivery::Direct`](crate::Delivery::Direct).
+    /// The records then reach the kernel within the flush interval, by [`RotatingFileWriter::flush`], or
+    /// when the log is closed. With direct delivery it makes no difference.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::{Delivery, RotatingFileWriter};
+    /// use std::io::Write;
+    /// # fn main() -> std::io::Result<()> { let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("app.log");
+    /// let log = RotatingFileWriter::builder(&path).delivery(Delivery::buffered()).build()?;
+    /// let mut lines = log.lines().ignore_flush();
+    /// writeln!(lines, "an event")?;
+    /// lines.flush()?; // Returns at once.
+    /// log.flush()?; // Waits.
+    /// assert_eq!(std::fs::read(&path)?, b"an event\n");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn ignore_flush(mut self) -> Self {
+        self.ignores_flush = true;
+        self
     }
 
-    /// Passes on the first `len` bytes held, as one record.
-    fn pass_on(&mut self, len: usize) -> io::Result<()> {
-        self.log.write_record(&self.held[..len])?;
-        self.held.drain(..len);
-        Ok(())
+    /// Returns the log that the records go to.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn log(&self) -> &RotatingFileWriter {
+        &self.log
     }
 }
 
-impl Write for LineRecords {
+/// Takes the bytes of one call: writes them with what is held if they end a record, or else holds them.
+fn take(log: &RotatingFileWriter, held: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
+    let before = held.len();
+    // The usual case needs no copy.
+    if before == 0 && bytes.ends_with(b"\n") {
+        return log.write_record(bytes);
+    }
+    held.extend_from_slice(bytes);
+    let len = match () {
+        () if held.ends_with(b"\n") => held.len(),
+        () if held.len() > MAX_HELD => up_to_last_line_break(held),
+        () => return Ok(()),
+    };
+    if let Err(error) = log.write_record(&held[..len]) {
+        held.truncate(before);
+        return Err(error);
+    }
+    held.drain(..len);
+    Ok(())
+}
+
+/// The length of the whole lines in `bytes`, or of all if there is none.
+fn up_to_last_line_break(bytes: &[u8]) -> usize {
+    let last = bytes.iter().rposition(|&byte| byte == b'\n');
+    last.map_or(bytes.len(), |at| at + 1)
+}
+
+impl Write for LineWriter {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let held = self.held.len();
-        match bytes.iter().rposition(|&byte| byte == b'\n') {
-            // The usual case: whole lines, and nothing held back. No copy is made.
-            Some(at) if held == 0 => {
-                self.log.write_record(&bytes[..=at])?;
-                self.held.extend_from_slice(&bytes[at + 1..]);
-            }
-            last_break => {
-                self.held.extend_from_slice(bytes);
-                let whole = match last_break {
-                    Some(at) => held + at + 1,
-                    None if self.held.len() > MAX_HELD => self.held.len(),
-                    None => 0,
-                };
-                if let Err(error) = self.pass_on(whole) {
-                    self.held.truncate(held);
-                    return Err(error);
-                }
-            }
-        }
+        take(&self.log, &mut self.held, bytes)?;
         Ok(bytes.len())
     }
 
-    /// Holds back what is not a whole line: passing it on would split the line.
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut call = self.log.record();
+        let len = call.write_vectored(slices)?;
+        take(&self.log, &mut self.held, call.as_bytes())?;
+        Ok(len)
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        take(&self.log, &mut self.held, bytes)
+    }
+
+    fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> io::Result<()> {
+        let mut call = self.log.record();
+        call.write_fmt(arguments)?;
+        take(&self.log, &mut self.held, call.as_bytes())
+    }
+
+    /// Waits until the records are in the kernel, as [`RotatingFileWriter::flush`] does. Pieces of an event
+    /// that has no line break at its end yet are still held: writing them would split the event.
     fn flush(&mut self) -> io::Result<()> {
+        if self.ignores_flush {
+            return Ok(());
+        }
         Ok(self.log.flush()?)
     }
 }
 
-impl Drop for LineRecords {
+impl Clone for LineWriter {
+    /// Returns a writer to the same log that holds no pieces.
+    fn clone(&self) -> Self {
+        Self { log: self.log.clone(), held: Vec::new(), ignores_flush: self.ignores_flush }
+    }
+}
+
+impl Drop for LineWriter {
     fn drop(&mut self) {
         if !self.held.is_empty() {
-            // The last chance; there is nobody to tell but the statistics, which a write error of
-            // the log itself does not go to.
-            let _ = self.pass_on(self.held.len());
+            // The last chance to write it. An error has no caller to go to.
+            let _ = self.log.write_record(&self.held);
         }
     }
 }

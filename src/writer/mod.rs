@@ -5,12 +5,14 @@ mod buffered;
 mod delivery;
 mod group_commit;
 mod lines;
+mod record;
 mod reload;
 mod run;
 mod sync_queue;
 
 pub use delivery::{Delivery, Overflow};
-pub use lines::LineRecords;
+pub use lines::LineWriter;
+pub use record::RecordWriter;
 pub use sync_queue::Durability;
 
 use crate::clock::Stopwatch;
@@ -25,7 +27,6 @@ use appender::{Appender, Shared, Timeouts};
 use buffered::RecordBuffer;
 use parking_lot::Mutex;
 use reload::PolicyWatcher;
-use std::cell::Cell;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -183,13 +184,6 @@ impl RotatingFileWriter {
             Some(commit) if done.is_ok() => Ok(commit.wait_for(number, || log.prepare_sync())?),
             _ => done,
         }
-    }
-
-    /// An `io::Write` that holds back the beginning of a line until the rest has come, for programs
-    /// that write a line in pieces.
-    #[must_use]
-    pub fn lines(&self) -> LineRecords {
-        LineRecords::new(self.clone())
     }
 
     /// Rotates now, unless there is no record in the active segment, or another worker rotates at the
@@ -573,39 +567,6 @@ impl fmt::Debug for RotatingFileWriter {
     }
 }
 
-thread_local! {
-    /// Where a record that comes in pieces is put together; kept, so that no record allocates.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Puts a record together in a buffer of this thread and passes it to `write`.
-fn with_scratch<T>(
-    gather: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
-    write: impl FnOnce(&[u8]) -> io::Result<T>,
-) -> io::Result<T> {
-    const KEEP: usize = 64 * 1024;
-    // Taken out, so that a value which logs while it is formatted finds an empty one.
-    // Where this thread is ending and has none any more, it is an empty one as well.
-    let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    scratch.clear();
-    let done = gather(&mut scratch).and_then(|()| write(&scratch));
-    if scratch.capacity() <= KEEP {
-        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
-    }
-    done
-}
-
-/// Takes formatted text. `io::Write for Vec` would do, but its `write_fmt` panics where a value's
-/// own formatting fails.
-struct Text<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for Text<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
-}
-
 impl io::Write for &RotatingFileWriter {
     #[inline]
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
@@ -613,11 +574,9 @@ impl io::Write for &RotatingFileWriter {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let gather = |scratch: &mut Vec<u8>| {
-            slices.iter().for_each(|slice| scratch.extend_from_slice(slice));
-            Ok(())
-        };
-        with_scratch(gather, |record| self.write_record(record).map(|()| record.len()))
+        let mut record = self.record();
+        let len = record.write_vectored(slices)?;
+        record.commit().map(|()| len)
     }
 
     #[inline]
@@ -628,10 +587,11 @@ impl io::Write for &RotatingFileWriter {
     fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> io::Result<()> {
         match arguments.as_str() {
             Some(text) => self.write_record(text.as_bytes()),
-            None => with_scratch(
-                |scratch| fmt::write(&mut Text(scratch), arguments).map_err(io::Error::other),
-                |record| self.write_record(record),
-            ),
+            None => {
+                let mut record = self.record();
+                record.write_fmt(arguments)?;
+                record.commit()
+            }
         }
     }
 
