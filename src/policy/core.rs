@@ -2,7 +2,7 @@
 
 use super::author::{Author, Origin};
 use super::document::{self, Base, Document, Header};
-use super::shelf::{Place, Shelf, Survey, sealed};
+use super::files::{DirListing, PolicyFiles, ResolvedFile, sealed};
 use super::stats::Counters;
 use super::{Policy, Settings, place};
 use crate::clock::{self, Clock, Stopwatch, Timestamp, micros};
@@ -22,7 +22,7 @@ pub(crate) type Validator<T> =
 const SETTLE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Core<T> {
-    pub(crate) shelf: Shelf,
+    pub(crate) files: PolicyFiles,
     pub(crate) validate: Validator<T>,
     pub(crate) lock_timeout: Duration,
     pub(crate) counters: Counters,
@@ -46,22 +46,22 @@ pub(crate) struct Edit {
 
 /// What a change has in hand while it holds the lock.
 pub(crate) struct Held<'a> {
-    place: Place<'a>,
+    file: ResolvedFile<'a>,
     guard: &'a Guard<'a>,
-    pub(crate) survey: Survey,
+    pub(crate) listing: DirListing,
 }
 
 impl<T: Settings> Core<T> {
-    pub(crate) fn new(shelf: Shelf, validate: Validator<T>, lock_timeout: Duration) -> Self {
+    pub(crate) fn new(files: PolicyFiles, validate: Validator<T>, lock_timeout: Duration) -> Self {
         let (counters, trouble) = (Counters::default(), Mutex::default());
-        Self { shelf, validate, lock_timeout, counters, trouble }
+        Self { files, validate, lock_timeout, counters, trouble }
     }
 
     // ------------------------------------------------------------ judging
 
     /// Says what the bytes of a file are. Settings are read and validated, whoever wrote them.
-    pub(crate) fn judge(&self, place: &Place<'_>, bytes: Option<&[u8]>) -> Result<Sight<T>> {
-        let path = place.path();
+    pub(crate) fn judge(&self, file: &ResolvedFile<'_>, bytes: Option<&[u8]>) -> Result<Sight<T>> {
+        let path = file.path();
         let bytes = bytes.ok_or_else(|| Error::policy_corrupt(path, "it is missing"))?;
         let text = || std::str::from_utf8(bytes).unwrap_or_default().to_owned();
         match document::parse(bytes) {
@@ -95,41 +95,45 @@ impl<T: Settings> Core<T> {
     pub(crate) fn in_order(&self, found: &Policy<T>, known: &Policy<T>) -> Result<()> {
         let (from, to) = (known.version(), found.version());
         if to < from || (to == from && found.text != known.text) {
-            return Err(Error::policy_went_back(self.shelf.path(), from, to));
+            return Err(Error::policy_went_back(self.files.path(), from, to));
         }
         Ok(())
     }
 
     /// The newest version kept beside the file that is whole and valid.
-    pub(crate) fn newest_kept(&self, place: &Place<'_>, survey: &Survey) -> Option<Arc<Policy<T>>> {
-        survey.versions.iter().rev().find_map(|version| self.kept(place, *version))
+    pub(crate) fn newest_kept(
+        &self,
+        file: &ResolvedFile<'_>,
+        listing: &DirListing,
+    ) -> Option<Arc<Policy<T>>> {
+        listing.versions.iter().rev().find_map(|version| self.kept(file, *version))
     }
 
     /// A version kept beside the file, if it is whole and valid.
-    fn kept(&self, place: &Place<'_>, version: u64) -> Option<Arc<Policy<T>>> {
-        let bytes = place.read_version(version).ok()??;
+    fn kept(&self, file: &ResolvedFile<'_>, version: u64) -> Option<Arc<Policy<T>>> {
+        let bytes = file.read_version(version).ok()??;
         let (header, text) = sealed(&bytes, version).ok()?;
-        let value = self.read(text, |c| Error::policy_invalid(place.path(), c.why)).ok()?;
+        let value = self.read(text, |c| Error::policy_invalid(file.path(), c.why)).ok()?;
         Some(Arc::new(Policy { value, header, text: text.to_owned() }))
     }
 
     /// Reads the file, and again until what is not sealed has settled.
-    fn look_closely(&self, place: Place<'_>) -> (Option<Vec<u8>>, Result<Sight<T>>) {
-        let (mut place, mut missing) = (place, None);
+    fn look_closely(&self, file: ResolvedFile<'_>) -> (Option<Vec<u8>>, Result<Sight<T>>) {
+        let (mut file, mut missing) = (file, None);
         loop {
-            let (bytes, sight) = match place.read() {
+            let (bytes, sight) = match file.read() {
                 Ok(bytes) => {
-                    let sight = self.judge(&place, bytes.as_deref());
+                    let sight = self.judge(&file, bytes.as_deref());
                     (bytes, sight)
                 }
                 Err(error) => (None, Err(error)),
             };
-            match settling(place.entry, &mut missing) {
+            match settling(file.entry, &mut missing) {
                 Some(left) if !matches!(sight, Ok(Sight::Sealed(_))) => clock::sleep(left),
                 _ => return (bytes, sight),
             }
-            match self.shelf.place() {
-                Ok(there) => place = there,
+            match self.files.resolve() {
+                Ok(there) => file = there,
                 Err(error) => return (bytes, Err(error)),
             }
         }
@@ -143,12 +147,12 @@ impl<T: Settings> Core<T> {
         wait: Wait,
         work: impl FnOnce(&mut Held<'_>) -> Result<R>,
     ) -> Result<R> {
-        let lock = self.shelf.lock()?;
+        let lock = self.files.lock()?;
         let guard = self.take(&lock, wait)?;
-        let place = self.shelf.place()?;
-        let survey = place.survey()?;
-        place.clear_temporaries(&survey);
-        work(&mut Held { place, guard: &guard, survey })
+        let file = self.files.resolve()?;
+        let listing = file.list()?;
+        file.clear_temporaries(&listing);
+        work(&mut Held { file, guard: &guard, listing })
         // Released by drop: what was done under it stands, whatever comes of that.
     }
 
@@ -171,15 +175,15 @@ impl<T: Settings> Core<T> {
         held: &mut Held<'_>,
         known: Option<&Arc<Policy<T>>>,
     ) -> Result<Arc<Policy<T>>> {
-        let (_, sight) = self.look_closely(self.shelf.place()?);
+        let (_, sight) = self.look_closely(self.files.resolve()?);
         match sight? {
             Sight::Sealed(found) => {
                 if let Some(known) = known {
                     self.in_order(&found, known)?;
                 }
-                if held.survey.versions.last().is_some_and(|newest| *newest > found.version()) {
+                if held.listing.versions.last().is_some_and(|newest| *newest > found.version()) {
                     // Made for this check alone: usually the copy is of this very version.
-                    if let Some(newest) = self.newest_kept(&held.place, &held.survey) {
+                    if let Some(newest) = self.newest_kept(&held.file, &held.listing) {
                         self.in_order(&found, &newest)?;
                     }
                 }
@@ -196,8 +200,8 @@ impl<T: Settings> Core<T> {
         edit: &Edit,
         known: Option<&Arc<Policy<T>>>,
     ) -> Result<Arc<Policy<T>>> {
-        let path = held.place.path().to_owned();
-        let kept = self.newest_kept(&held.place, &held.survey);
+        let path = held.file.path().to_owned();
+        let kept = self.newest_kept(&held.file, &held.listing);
         let last =
             [known, kept.as_ref()].into_iter().flatten().max_by_key(|policy| policy.version());
         let at_least = last.map_or(0, |last| last.version());
@@ -226,7 +230,7 @@ impl<T: Settings> Core<T> {
     ) -> Result<Header> {
         let Some(version) = version.checked_add(1) else {
             return Err(Error::policy_invalid(
-                self.shelf.path(),
+                self.files.path(),
                 "there is no version number left",
             ));
         };
@@ -251,7 +255,7 @@ impl<T: Settings> Core<T> {
         header: Header,
         body: &str,
     ) -> Result<Arc<Policy<T>>> {
-        let path = held.place.path().to_owned();
+        let path = held.file.path().to_owned();
         let text = document::seal(&header, body);
         let value = self.read(&text, |complaint| {
             let complaint = Complaint { line: None, ..complaint };
@@ -261,9 +265,9 @@ impl<T: Settings> Core<T> {
         if let Some(base) = base {
             self.keep(held, base)?;
         }
-        held.place.replace(policy.text.as_bytes(), held.guard)?;
+        held.file.replace(policy.text.as_bytes(), held.guard)?;
         self.read_back(held, old, &policy)?;
-        if self.keep(held, &policy).and_then(|()| held.place.prune(&mut held.survey)).is_err() {
+        if self.keep(held, &policy).and_then(|()| held.file.prune(&mut held.listing)).is_err() {
             // It is in force all the same, and the next change keeps it.
             self.counters.unkept.increment();
         }
@@ -272,22 +276,22 @@ impl<T: Settings> Core<T> {
 
     /// Keeps a copy of a version, if there is none.
     fn keep(&self, held: &mut Held<'_>, policy: &Policy<T>) -> Result<()> {
-        let Err(at) = held.survey.versions.binary_search(&policy.version()) else { return Ok(()) };
-        held.place.keep_version(policy.version(), policy.text.as_bytes())?;
-        held.survey.versions.insert(at, policy.version());
+        let Err(at) = held.listing.versions.binary_search(&policy.version()) else { return Ok(()) };
+        held.file.keep_version(policy.version(), policy.text.as_bytes())?;
+        held.listing.versions.insert(at, policy.version());
         Ok(())
     }
 
     /// Makes sure that what was written can be read; if not, the old content is put back.
     fn read_back(&self, held: &Held<'_>, old: Option<&[u8]>, new: &Policy<T>) -> Result<()> {
-        let found = held.place.read()?;
+        let found = held.file.read()?;
         if found.as_deref() == Some(new.text.as_bytes()) {
             return Ok(());
         }
         let what = match document::parse(found.as_deref().unwrap_or_default()) {
             Document::Damaged(damage) => {
                 if let Some(old) = old {
-                    held.place.replace(old, held.guard)?;
+                    held.file.replace(old, held.guard)?;
                 }
                 damage.to_string()
             }
@@ -297,7 +301,7 @@ impl<T: Settings> Core<T> {
             }
         };
         let why = format!("version {} did not read back as it was written: {what}", new.version());
-        Err(Error::policy_corrupt(held.place.path(), why))
+        Err(Error::policy_corrupt(held.file.path(), why))
     }
 
     /// Makes the file hold the last good version again; `None` if it does, or an edit could be accepted.
@@ -311,16 +315,16 @@ impl<T: Settings> Core<T> {
             Err(error) if is_about_content(&error) => error,
             Err(error) => return Err(error),
         };
-        let kept = self.newest_kept(&held.place, &held.survey);
+        let kept = self.newest_kept(&held.file, &held.listing);
         let good =
             [known, kept.as_ref()].into_iter().flatten().max_by_key(|policy| policy.version());
-        let path = held.place.path();
+        let path = held.file.path();
         let Some(good) = good.cloned() else { return Err(trouble.policy_lost(path)) };
-        let found = held.place.read()?;
+        let found = held.file.read()?;
         if let Some(found) = found.as_deref().filter(|found| !found.is_empty()) {
-            held.place.set_aside(found)?;
+            held.file.quarantine(found)?;
         }
-        held.place.replace(good.text.as_bytes(), held.guard)?;
+        held.file.replace(good.text.as_bytes(), held.guard)?;
         self.read_back(held, None, &good)?;
         self.keep(held, &good)?;
         self.counters.repairs.increment();
@@ -356,14 +360,14 @@ impl<T: Settings> Core<T> {
 impl<T: Settings> Core<T> {
     /// What a store begins with, and what is wrong with the file if it is not that.
     pub(crate) fn start(&self, initial: Option<T>) -> Result<(Arc<Policy<T>>, Option<Error>)> {
-        let place = self.shelf.place()?;
-        let survey = place.survey()?;
-        if place.entry.is_none() && survey.versions.is_empty() {
-            let initial = initial.ok_or_else(|| Error::policy_missing(self.shelf.path()))?;
+        let file = self.files.resolve()?;
+        let listing = file.list()?;
+        if file.entry.is_none() && listing.versions.is_empty() {
+            let initial = initial.ok_or_else(|| Error::policy_missing(self.files.path()))?;
             return Ok((self.create(&initial)?, None));
         }
-        let kept = self.newest_kept(&place, &survey);
-        let found = match self.look_closely(place).1 {
+        let kept = self.newest_kept(&file, &listing);
+        let found = match self.look_closely(file).1 {
             Ok(Sight::Sealed(found)) => match &kept {
                 // Copies of one version can differ only if somebody began anew; the file counts.
                 Some(kept) if kept.version() > found.version() => {
@@ -388,7 +392,7 @@ impl<T: Settings> Core<T> {
 
     fn create(&self, initial: &T) -> Result<Arc<Policy<T>>> {
         self.with_lock(Wait::AtMost(self.lock_timeout), |held| {
-            if held.place.entry.is_some() || !held.survey.versions.is_empty() {
+            if held.file.entry.is_some() || !held.listing.versions.is_empty() {
                 // Another process was first.
                 return self.base(held, None);
             }
@@ -401,7 +405,7 @@ impl<T: Settings> Core<T> {
     /// A value as TOML.
     pub(crate) fn body(&self, value: &T) -> Result<String> {
         toml::to_string_pretty(value)
-            .map_err(|error| Error::policy_invalid(self.shelf.path(), error.to_string()))
+            .map_err(|error| Error::policy_invalid(self.files.path(), error.to_string()))
     }
 }
 

@@ -4,9 +4,9 @@ mod author;
 mod core;
 mod diff;
 pub(crate) mod document;
+mod files;
 mod name;
 pub(crate) mod place;
-mod shelf;
 mod stats;
 mod store;
 

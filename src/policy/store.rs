@@ -4,7 +4,7 @@ use super::author::Origin;
 use super::core::{Core, Seen, Sight, Validator, is_about_content, settling};
 use super::diff::{Difference, differences};
 use super::document::{self, Header};
-use super::shelf::{Shelf, sealed};
+use super::files::{PolicyFiles, sealed};
 use super::stats::PolicyStats;
 use super::{Policy, Settings, Snapshot};
 use crate::atomic::SyncLevel;
@@ -99,8 +99,8 @@ impl<T: Settings> Options<T> {
     }
 
     fn start(&self, path: &Path, initial: Option<T>) -> Result<PolicyStore<T>> {
-        let shelf = Shelf::new(path, self.keep, self.sync, self.mode)?;
-        let core = Core::new(shelf, Arc::clone(&self.validate), self.lock_timeout);
+        let files = PolicyFiles::new(path, self.keep, self.sync, self.mode)?;
+        let core = Core::new(files, Arc::clone(&self.validate), self.lock_timeout);
         let (policy, trouble) = core.start(initial)?;
         if let Some(error) = trouble {
             // Kept for `trouble`; opening it has succeeded.
@@ -200,7 +200,7 @@ impl<T: Settings> PolicyStore<T> {
     /// Where the policy is: absolute, a link in the last place not resolved.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.0.core.shelf.path()
+        self.0.core.files.path()
     }
 
     /// What is in force in this process: one version, whole. Takes no lock and touches no file, so it
@@ -327,19 +327,19 @@ impl<T: Settings> PolicyStore<T> {
         let inner = &*self.0;
         let mut watch = inner.watch.lock();
         loop {
-            let place = match inner.core.shelf.place() {
-                Ok(place) => place,
+            let file = match inner.core.files.resolve() {
+                Ok(file) => file,
                 Err(error) => return inner.core.report(error),
             };
-            let seen = Seen::of(place.entry);
+            let seen = Seen::of(file.entry);
             if watch.seen == Some(seen) {
                 return Ok(false);
             }
             let known = inner.current.load_full();
-            let sight = place.read().and_then(|bytes| inner.core.judge(&place, bytes.as_deref()));
+            let sight = file.read().and_then(|bytes| inner.core.judge(&file, bytes.as_deref()));
             let settled = match &sight {
                 Ok(Sight::Sealed(_)) => None,
-                _ => settling(place.entry, &mut watch.missing),
+                _ => settling(file.entry, &mut watch.missing),
             };
             match settled {
                 Some(_) if !may_wait => return Ok(false),
@@ -410,19 +410,19 @@ impl<T: Settings> PolicyStore<T> {
     /// [`ErrorKind::PolicyConflict`] also for an edit by hand that waits to be accepted.
     pub fn verify(&self) -> Result<u64> {
         let core = &self.0.core;
-        let place = core.shelf.place()?;
+        let file = core.files.resolve()?;
         // Both before the file is read, which others may be replacing by a newer one.
         let known = self.0.current.load_full();
-        let kept = core.newest_kept(&place, &place.survey()?);
-        let bytes = place.read()?;
-        match core.judge(&place, bytes.as_deref())? {
+        let kept = core.newest_kept(&file, &file.list()?);
+        let bytes = file.read()?;
+        match core.judge(&file, bytes.as_deref())? {
             Sight::Sealed(found) => {
                 for known in [Some(known), kept].iter().flatten() {
                     core.in_order(&found, known)?;
                 }
                 Ok(found.version())
             }
-            Sight::Edit(_) => Err(Error::policy_edit_waits(place.path())),
+            Sight::Edit(_) => Err(Error::policy_edit_waits(file.path())),
         }
     }
 
@@ -449,12 +449,12 @@ impl<T: Settings> PolicyStore<T> {
     /// # Errors
     /// If the directory cannot be read.
     pub fn history(&self) -> Result<Vec<HistoryEntry>> {
-        let place = self.0.core.shelf.place()?;
+        let file = self.0.core.files.resolve()?;
         let mut entries = Vec::new();
-        for version in place.survey()?.versions {
-            let path = place.version_path(version);
+        for version in file.list()?.versions {
+            let path = file.version_path(version);
             // Gone if it was pruned meanwhile.
-            if let Some(bytes) = place.read_version(version)? {
+            if let Some(bytes) = file.read_version(version)? {
                 let header = sealed(&bytes, version).map(|(header, _)| header);
                 let header = header.map_err(|damage| Error::policy_corrupt(&path, damage));
                 entries.push(HistoryEntry { version, path, header });
@@ -462,7 +462,7 @@ impl<T: Settings> PolicyStore<T> {
         }
         let current = self.0.current.load();
         if entries.last().is_none_or(|last| last.version < current.version()) {
-            let (version, path) = (current.version(), place.path().to_owned());
+            let (version, path) = (current.version(), file.path().to_owned());
             entries.push(HistoryEntry { version, path, header: Ok(current.header.clone()) });
         }
         Ok(entries)
@@ -499,13 +499,13 @@ impl<T: Settings> PolicyStore<T> {
         if current.version() == version {
             return Ok(current.text.clone());
         }
-        let place = self.0.core.shelf.place()?;
-        let Some(bytes) = place.read_version(version)? else {
-            return Err(Error::policy_no_version(place.path(), version));
+        let file = self.0.core.files.resolve()?;
+        let Some(bytes) = file.read_version(version)? else {
+            return Err(Error::policy_no_version(file.path(), version));
         };
         match sealed(&bytes, version) {
             Ok((_, text)) => Ok(text.to_owned()),
-            Err(damage) => Err(Error::policy_corrupt(&place.version_path(version), damage)),
+            Err(damage) => Err(Error::policy_corrupt(&file.version_path(version), damage)),
         }
     }
 
@@ -602,7 +602,7 @@ impl<T: Settings> Change<'_, T> {
         let core = &self.store.0.core;
         self.make(Origin::Update, |base| {
             let mut value = crate::policy::place::read_toml(&base.text)
-                .map_err(|complaint| Error::policy_invalid(core.shelf.path(), complaint.why))?;
+                .map_err(|complaint| Error::policy_invalid(core.files.path(), complaint.why))?;
             match change(&mut value) {
                 Ok(()) => Ok(Ok(core.body(&value)?)),
                 Err(error) => Ok(Err(error)),

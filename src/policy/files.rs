@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a policy is, and how its files are written.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct PolicyFiles {
     /// Absolute, so that no later change of the working directory matters.
     path: PathBuf,
     /// How many versions are kept, the present one included.
@@ -19,7 +19,7 @@ pub(crate) struct Shelf {
     pub(crate) mode: Option<u32>,
 }
 
-impl Shelf {
+impl PolicyFiles {
     pub(crate) fn new(
         path: &Path,
         keep: usize,
@@ -42,9 +42,9 @@ impl Shelf {
     }
 
     /// The file as it is now. A link is followed each time, so that it may be turned to another.
-    pub(crate) fn place(&self) -> Result<Place<'_>> {
+    pub(crate) fn resolve(&self) -> Result<ResolvedFile<'_>> {
         let Target { path, entry } = Target::of(&self.path, Links::Follow)?;
-        Ok(Place { shelf: self, path, entry })
+        Ok(ResolvedFile { files: self, path, entry })
     }
 
     /// The lock that is taken to change the policy. A value of its own each time, so that threads wait for
@@ -56,21 +56,21 @@ impl Shelf {
 
 /// A policy's file, links resolved.
 #[derive(Debug)]
-pub(crate) struct Place<'a> {
-    shelf: &'a Shelf,
+pub(crate) struct ResolvedFile<'a> {
+    files: &'a PolicyFiles,
     path: PathBuf,
     pub(crate) entry: Option<Entry>,
 }
 
 /// What is in a policy's directory.
 #[derive(Debug, Default)]
-pub(crate) struct Survey {
+pub(crate) struct DirListing {
     /// The versions kept, the oldest first.
     pub(crate) versions: Vec<u64>,
     temporaries: Vec<PathBuf>,
 }
 
-impl Place<'_> {
+impl ResolvedFile<'_> {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -81,32 +81,32 @@ impl Place<'_> {
 
     /// Puts another text in the file's place, unless the lock was lost.
     pub(crate) fn replace(&self, text: &[u8], guard: &Guard<'_>) -> Result<()> {
-        let options = AtomicFile::options().sync(self.shelf.sync);
-        let options = self.shelf.mode.map_or(options.clone(), |mode| options.mode(mode));
+        let options = AtomicFile::options().sync(self.files.sync);
+        let options = self.files.mode.map_or(options.clone(), |mode| options.mode(mode));
         let file = write_all(&options, &self.path, text)?;
         // If the lock file was removed by hand, another process may have read what we have read.
         guard.verify()?;
         file.commit()
     }
 
-    pub(crate) fn survey(&self) -> Result<Survey> {
+    pub(crate) fn list(&self) -> Result<DirListing> {
         let (dir, policy) = (fs::parent(&self.path), self.name());
-        let mut survey = Survey::default();
+        let mut listing = DirListing::default();
         for file_name in fs::names(dir)? {
             if let Some(version) = name::parse_version(&policy, &file_name) {
-                survey.versions.push(version);
+                listing.versions.push(version);
             } else if fs::temp_target(&file_name).is_some_and(|of| is_ours(&policy, of)) {
-                survey.temporaries.push(dir.join(&file_name));
+                listing.temporaries.push(dir.join(&file_name));
             }
         }
-        survey.versions.sort_unstable();
-        Ok(survey)
+        listing.versions.sort_unstable();
+        Ok(listing)
     }
 
     /// Removes what processes left that were killed. What cannot be removed, such as another user's, is no
     /// reason not to go on.
-    pub(crate) fn clear_temporaries(&self, survey: &Survey) {
-        for path in &survey.temporaries {
+    pub(crate) fn clear_temporaries(&self, listing: &DirListing) {
+        for path in &listing.temporaries {
             let _ = fs::remove_dead_temp(path);
         }
     }
@@ -121,7 +121,7 @@ impl Place<'_> {
 
     /// Keeps the text of a version, open to those who may open the policy.
     pub(crate) fn keep_version(&self, version: u64, text: &[u8]) -> Result<()> {
-        let options = AtomicFile::options().sync(self.shelf.sync).links(Links::Replace);
+        let options = AtomicFile::options().sync(self.files.sync).links(Links::Replace);
         let options = match fs::stat(&self.path)? {
             Some(policy) => options.like(&policy),
             None => options,
@@ -130,18 +130,18 @@ impl Place<'_> {
     }
 
     /// Removes the oldest of the versions kept, beyond how many there may be.
-    pub(crate) fn prune(&self, survey: &mut Survey) -> Result<()> {
-        let surplus = survey.versions.len().saturating_sub(self.shelf.keep);
-        for version in survey.versions.drain(..surplus) {
+    pub(crate) fn prune(&self, listing: &mut DirListing) -> Result<()> {
+        let surplus = listing.versions.len().saturating_sub(self.files.keep);
+        for version in listing.versions.drain(..surplus) {
             fs::remove(&self.version_path(version))?;
         }
         Ok(())
     }
 
     /// Keeps what was found in the policy's place, for somebody to look at.
-    pub(crate) fn set_aside(&self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn quarantine(&self, bytes: &[u8]) -> Result<()> {
         let path = self.path.with_file_name(name::damaged(&self.name()));
-        let options = AtomicFile::options().sync(self.shelf.sync).links(Links::Replace);
+        let options = AtomicFile::options().sync(self.files.sync).links(Links::Replace);
         let options = match self.entry {
             Some(found) => options.like(&found),
             None => options,
