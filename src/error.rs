@@ -260,7 +260,7 @@ impl Error {
 /// What is wrong with a text that holds settings.
 #[cfg(feature = "policy")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Complaint {
+pub(crate) struct Diagnostic {
     /// Counted from 1; `None` where it is about no line in particular.
     pub(crate) line: Option<usize>,
     pub(crate) setting: Option<String>,
@@ -271,8 +271,8 @@ pub(crate) struct Complaint {
 #[cfg(feature = "policy")]
 impl Error {
     /// A file with a setting that is refused.
-    pub(crate) fn bad_text(kind: ErrorKind, path: &Path, complaint: Complaint) -> Self {
-        let Complaint { line, setting, value, why } = complaint;
+    pub(crate) fn bad_text(kind: ErrorKind, path: &Path, diagnostic: Diagnostic) -> Self {
+        let Diagnostic { line, setting, value, why } = diagnostic;
         let line = line.map(|line| format!(" line {line} of"));
         let action = match (setting, value) {
             (Some(setting), Some(value)) => {

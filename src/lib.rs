@@ -81,6 +81,8 @@
 pub mod atomic;
 mod clock;
 mod config;
+#[cfg(feature = "policy")]
+mod diagnostic;
 mod error;
 mod fs;
 pub mod inspect;

@@ -1,9 +1,10 @@
 //! Settings as text: files in TOML and JSON, environment variables, single values.
 
 use super::Config;
-use crate::error::{Complaint, Error, ErrorKind, Result};
+use crate::diagnostic;
+use crate::error::{Diagnostic, Error, ErrorKind, Result};
 use crate::fs;
-use crate::policy::{self, place};
+use crate::policy;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -78,7 +79,7 @@ impl Config {
     /// ```
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let refuse = |complaint| Error::bad_text(ErrorKind::InvalidConfig, path, complaint);
+        let refuse = |diagnostic| Error::bad_text(ErrorKind::InvalidConfig, path, diagnostic);
         let Some(bytes) = fs::read_whole(path)? else {
             return Err(Error::io("read", path, std::io::ErrorKind::NotFound.into()));
         };
@@ -86,13 +87,14 @@ impl Config {
             let line =
                 bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
             let why = "it is not UTF-8 text".to_owned();
-            refuse(Complaint { line: Some(line), why, ..Complaint::default() })
+            refuse(Diagnostic { line: Some(line), why, ..Diagnostic::default() })
         })?;
         let is_json =
             path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-        let config: Self = if is_json { place::read_json(text) } else { place::read_toml(text) }
-            .map_err(refuse)?;
-        config.validate().map_err(|error| refuse(place::of_validator(text, &error)))?;
+        let config: Self =
+            if is_json { diagnostic::read_json(text) } else { diagnostic::read_toml(text) }
+                .map_err(refuse)?;
+        config.validate().map_err(|error| refuse(diagnostic::of_validator(text, &error)))?;
         Ok(config)
     }
 
@@ -158,13 +160,14 @@ impl Config {
             settings.remove(setting);
             // A name that there is not must not pass.
             if SETTINGS.contains(&setting) {
-                *self =
-                    Self::deserialize(settings).map_err(|error| place::advice(error.message()))?;
+                *self = Self::deserialize(settings)
+                    .map_err(|error| diagnostic::suggestion(error.message()))?;
                 return Ok(());
             }
         }
         settings.insert(setting.to_owned(), value_of(value));
-        *self = Self::deserialize(settings).map_err(|error| place::advice(error.message()))?;
+        *self =
+            Self::deserialize(settings).map_err(|error| diagnostic::suggestion(error.message()))?;
         Ok(())
     }
 
@@ -286,9 +289,9 @@ mod tests {
         #[test]
         fn settings_read_back_as_they_were_written(config in configs()) {
             let toml = config.to_toml().unwrap();
-            prop_assert_eq!(place::read_toml::<Config>(&toml), Ok(config.clone()), "{}", toml);
+            prop_assert_eq!(diagnostic::read_toml::<Config>(&toml), Ok(config.clone()), "{}", toml);
             let json = config.to_json().unwrap();
-            prop_assert_eq!(place::read_json::<Config>(&json), Ok(config), "{}", json);
+            prop_assert_eq!(diagnostic::read_json::<Config>(&json), Ok(config), "{}", json);
         }
 
         #[test]
@@ -356,18 +359,18 @@ mod tests {
         for text in
             ["delivery = \"buffered\"", "[delivery.buffered]", "delivery = { buffered = {} }"]
         {
-            let config: Config = place::read_toml(text).unwrap();
+            let config: Config = diagnostic::read_toml(text).unwrap();
             assert_eq!(config.delivery, Delivery::buffered(), "{text}");
         }
         let text = "[delivery.buffered]\ncapacity = \"4 KiB\"\noverflow = \"drop_newest\"\n";
         let Delivery::Buffered { capacity, overflow, .. } =
-            place::read_toml::<Config>(text).unwrap().delivery
+            diagnostic::read_toml::<Config>(text).unwrap().delivery
         else {
             unreachable!("it says buffered")
         };
         assert_eq!((capacity, overflow), (4096, Overflow::DropNewest));
         let wrong = "[delivery.buffered]\ncapacty = 1\n";
-        assert_eq!(place::read_toml::<Config>(wrong).unwrap_err().line, Some(2));
+        assert_eq!(diagnostic::read_toml::<Config>(wrong).unwrap_err().line, Some(2));
     }
 
     #[test]

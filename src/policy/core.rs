@@ -4,9 +4,10 @@ use super::author::{Author, Origin};
 use super::document::{self, Base, Document, Header};
 use super::files::{DirListing, PolicyFiles, ResolvedFile, sealed};
 use super::stats::Counters;
-use super::{Policy, Settings, place};
+use super::{Policy, Settings};
 use crate::clock::{self, Clock, Stopwatch, Timestamp, micros};
-use crate::error::{Complaint, Error, ErrorKind, Result};
+use crate::diagnostic;
+use crate::error::{Diagnostic, Error, ErrorKind, Result};
 use crate::fs::Entry;
 use crate::lock::{FileLock, Guard, Wait};
 use parking_lot::Mutex;
@@ -67,8 +68,8 @@ impl<T: Settings> Core<T> {
         match document::parse(bytes) {
             Document::Damaged(damage) => Err(Error::policy_corrupt(path, damage)),
             Document::Sealed { header, .. } => {
-                let value = self.read(&text(), |complaint| {
-                    Error::bad_text(ErrorKind::PolicyInvalid, path, complaint)
+                let value = self.read(&text(), |diagnostic| {
+                    Error::bad_text(ErrorKind::PolicyInvalid, path, diagnostic)
                 })?;
                 Ok(Sight::Sealed(Arc::new(Policy { value, header, text: text() })))
             }
@@ -82,12 +83,12 @@ impl<T: Settings> Core<T> {
     }
 
     /// Reads settings and has them validated.
-    fn read(&self, text: &str, refuse: impl Fn(Complaint) -> Error) -> Result<T> {
+    fn read(&self, text: &str, refuse: impl Fn(Diagnostic) -> Error) -> Result<T> {
         self.counters.validations.increment();
-        let value = place::read_toml(text).map_err(&refuse)?;
+        let value = diagnostic::read_toml(text).map_err(&refuse)?;
         match (self.validate)(&value) {
             Ok(()) => Ok(value),
-            Err(error) => Err(refuse(place::of_validator(text, &*error))),
+            Err(error) => Err(refuse(diagnostic::of_validator(text, &*error))),
         }
     }
 
@@ -257,9 +258,9 @@ impl<T: Settings> Core<T> {
     ) -> Result<Arc<Policy<T>>> {
         let path = held.file.path().to_owned();
         let text = document::seal(&header, body);
-        let value = self.read(&text, |complaint| {
-            let complaint = Complaint { line: None, ..complaint };
-            Error::bad_text(ErrorKind::PolicyInvalid, &path, complaint)
+        let value = self.read(&text, |diagnostic| {
+            let diagnostic = Diagnostic { line: None, ..diagnostic };
+            Error::bad_text(ErrorKind::PolicyInvalid, &path, diagnostic)
         })?;
         let policy = Arc::new(Policy { value, header, text });
         if let Some(base) = base {

@@ -6,7 +6,6 @@ mod diff;
 pub(crate) mod document;
 mod files;
 mod name;
-pub(crate) mod place;
 mod stats;
 mod store;
 

@@ -601,8 +601,8 @@ impl<T: Settings> Change<'_, T> {
     ) -> Result<Result<Arc<Policy<T>>, E>> {
         let core = &self.store.0.core;
         self.make(Origin::Update, |base| {
-            let mut value = crate::policy::place::read_toml(&base.text)
-                .map_err(|complaint| Error::policy_invalid(core.files.path(), complaint.why))?;
+            let mut value = crate::diagnostic::read_toml(&base.text)
+                .map_err(|diagnostic| Error::policy_invalid(core.files.path(), diagnostic.why))?;
             match change(&mut value) {
                 Ok(()) => Ok(Ok(core.body(&value)?)),
                 Err(error) => Ok(Err(error)),

@@ -1,6 +1,6 @@
 //! What is wrong with a text of settings, and where: the parsers' errors in words for its author.
 
-use crate::error::{Complaint, Error};
+use crate::error::{Diagnostic, Error};
 use serde::de::DeserializeOwned;
 use std::ops::Range;
 
@@ -8,26 +8,26 @@ use std::ops::Range;
 const LONGEST_VALUE: usize = 60;
 
 /// Reads TOML.
-pub(crate) fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, Complaint> {
+pub(crate) fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, Diagnostic> {
     toml::from_str(text).map_err(|error| {
         let why = error.message();
         match error.span() {
             Some(span) if !is_about_all(why) => at_line(text, &span, why),
-            _ => Complaint { why: advice(why), ..Complaint::default() },
+            _ => Diagnostic { why: suggestion(why), ..Diagnostic::default() },
         }
     })
 }
 
 /// Reads JSON.
-pub(crate) fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, Complaint> {
+pub(crate) fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, Diagnostic> {
     serde_json::from_str(text).map_err(|error| {
         let (message, line) = (error.to_string(), error.line());
         let why = message.rsplit_once(" at line ").map_or(&*message, |(why, _)| why);
         if line == 0 || is_about_all(why) {
-            return Complaint { why: advice(why), ..Complaint::default() };
+            return Diagnostic { why: suggestion(why), ..Diagnostic::default() };
         }
         let content = text.lines().nth(line - 1).unwrap_or_default();
-        complain(line, content.split_once(':'), why)
+        diagnose(line, content.split_once(':'), why)
     })
 }
 
@@ -35,11 +35,11 @@ pub(crate) fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, Complaint>
 pub(crate) fn of_validator(
     text: &str,
     error: &(dyn std::error::Error + Send + Sync + 'static),
-) -> Complaint {
+) -> Diagnostic {
     let Some((name, value, why)) = error.downcast_ref::<Error>().and_then(Error::setting) else {
-        return Complaint { why: error.to_string(), ..Complaint::default() };
+        return Diagnostic { why: error.to_string(), ..Diagnostic::default() };
     };
-    Complaint {
+    Diagnostic {
         line: line_of_key(text, name),
         setting: Some(name.to_owned()),
         value: Some(value.to_owned()),
@@ -52,28 +52,28 @@ fn is_about_all(message: &str) -> bool {
     message.starts_with("missing field")
 }
 
-fn at_line(text: &str, span: &Range<usize>, why: &str) -> Complaint {
+fn at_line(text: &str, span: &Range<usize>, why: &str) -> Diagnostic {
     let start = boundary(text, span.start);
     let line = text[..start].matches('\n').count() + 1;
     let content = text.lines().nth(line - 1).unwrap_or_default();
-    complain(line, content.split_once('='), why)
+    diagnose(line, content.split_once('='), why)
 }
 
-fn complain(line: usize, setting: Option<(&str, &str)>, why: &str) -> Complaint {
+fn diagnose(line: usize, setting: Option<(&str, &str)>, why: &str) -> Diagnostic {
     let name = |text: &str| text.trim_matches([' ', '\t', '"', '{', ',']).to_owned();
     let value = |text: &str| {
         text.trim_matches([' ', '\t', ',', '}']).chars().take(LONGEST_VALUE).collect::<String>()
     };
-    Complaint {
+    Diagnostic {
         line: Some(line),
         setting: setting.map(|(key, _)| name(key)),
         value: setting.map(|(_, text)| value(text)),
-        why: advice(why),
+        why: suggestion(why),
     }
 }
 
 /// A parser's message; for a name that does not exist, with the one that was probably meant.
-pub(crate) fn advice(message: &str) -> String {
+pub(crate) fn suggestion(message: &str) -> String {
     let Some(rest) = message.strip_prefix("unknown field ") else {
         return message.lines().collect::<Vec<_>>().join("; ");
     };
@@ -135,8 +135,8 @@ mod tests {
         second: Option<String>,
     }
 
-    fn complaint(line: usize, setting: &str, value: &str, why: &str) -> Complaint {
-        Complaint {
+    fn diagnostic(line: usize, setting: &str, value: &str, why: &str) -> Diagnostic {
+        Diagnostic {
             line: Some(line),
             setting: Some(setting.into()),
             value: Some(value.into()),
@@ -148,9 +148,9 @@ mod tests {
     fn unknown_name_is_told_with_its_line_and_the_one_meant() {
         let meant = "there is no such setting; did you mean `second`?";
         let toml = read_toml::<Two>("first = 1\n\nsecnd = \"x\"\n").unwrap_err();
-        assert_eq!(toml, complaint(3, "secnd", "\"x\"", meant));
+        assert_eq!(toml, diagnostic(3, "secnd", "\"x\"", meant));
         let json = read_json::<Two>("{\"first\": 1,\n \"secnd\": \"x\"}").unwrap_err();
-        assert_eq!(json, complaint(2, "secnd", "\"x\"", meant));
+        assert_eq!(json, diagnostic(2, "secnd", "\"x\"", meant));
         let far = read_toml::<Two>("elsewhere = 1").unwrap_err();
         assert_eq!(far.why, "there is no such setting; there are first, second");
     }
