@@ -1,9 +1,9 @@
 //! One settings file for all processes that share something, changed while they run.
 
 mod author;
-mod core;
 mod diff;
 pub(crate) mod document;
+mod engine;
 mod files;
 mod name;
 mod stats;

@@ -25,13 +25,13 @@ pub struct PolicyStats {
     /// Texts read and checked by the validator.
     pub validations: u64,
     /// Times the file was found damaged, missing, or gone back; each reported once.
-    pub troubles: u64,
+    pub problems: u64,
     /// Times [`repair`](super::PolicyStore::repair) restored the file.
     pub repairs: u64,
     /// Versions of which no copy could be kept beside the file; they are in force all the same.
     pub unkept: u64,
     /// What is wrong with the file now, if something is.
-    pub trouble: Option<Error>,
+    pub problem: Option<Error>,
 }
 
 #[derive(Debug, Default)]
@@ -44,13 +44,13 @@ pub(crate) struct Counters {
     pub(crate) refused: Counter,
     pub(crate) lock_waits: Counter,
     pub(crate) validations: Counter,
-    pub(crate) troubles: Counter,
+    pub(crate) problems: Counter,
     pub(crate) repairs: Counter,
     pub(crate) unkept: Counter,
 }
 
 impl Counters {
-    pub(crate) fn snapshot(&self, trouble: Option<Error>) -> PolicyStats {
+    pub(crate) fn snapshot(&self, problem: Option<Error>) -> PolicyStats {
         PolicyStats {
             reads: self.reads.total(),
             reloads: self.reloads.get(),
@@ -60,10 +60,10 @@ impl Counters {
             refused: self.refused.get(),
             lock_waits: self.lock_waits.get(),
             validations: self.validations.get(),
-            troubles: self.troubles.get(),
+            problems: self.problems.get(),
             repairs: self.repairs.get(),
             unkept: self.unkept.get(),
-            trouble,
+            problem,
         }
     }
 }

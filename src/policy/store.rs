@@ -1,9 +1,9 @@
 //! The store: what is in force, how it is read, changed, and looked up.
 
 use super::author::Origin;
-use super::core::{Core, Seen, Sight, Validator, is_about_content, settling};
 use super::diff::{Difference, differences};
 use super::document::{self, Header};
+use super::engine::{Engine, Fingerprint, Parsed, Validator, debounce, is_about_content};
 use super::files::{PolicyFiles, sealed};
 use super::stats::PolicyStats;
 use super::{Policy, Settings, Snapshot};
@@ -74,7 +74,7 @@ impl<T: Settings> Options<T> {
     /// Opens the policy at `path`.
     ///
     /// Where the file is damaged or missing and a good version is kept beside it, that one is in force,
-    /// and [`PolicyStore::trouble`] says what was found.
+    /// and [`PolicyStore::problem`] says what was found.
     ///
     /// # Errors
     /// - [`ErrorKind::Io`] if there is no such policy, or the file system refuses.
@@ -100,14 +100,14 @@ impl<T: Settings> Options<T> {
 
     fn start(&self, path: &Path, initial: Option<T>) -> Result<PolicyStore<T>> {
         let files = PolicyFiles::new(path, self.keep, self.sync, self.mode)?;
-        let core = Core::new(files, Arc::clone(&self.validate), self.lock_timeout);
-        let (policy, trouble) = core.start(initial)?;
-        if let Some(error) = trouble {
-            // Kept for `trouble`; opening it has succeeded.
-            let _ = core.report(error);
+        let engine = Engine::new(files, Arc::clone(&self.validate), self.lock_timeout);
+        let (policy, problem) = engine.start(initial)?;
+        if let Some(error) = problem {
+            // Kept for `problem`; opening it has succeeded.
+            let _ = engine.report(error);
         }
         Ok(PolicyStore(Arc::new(Inner {
-            core,
+            engine,
             current: ArcSwap::new(policy),
             publishing: Mutex::default(),
             watch: Mutex::default(),
@@ -121,7 +121,7 @@ impl<T: Settings> Options<T> {
 pub struct PolicyStore<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
-    core: Core<T>,
+    engine: Engine<T>,
     current: ArcSwap<Policy<T>>,
     /// Held while `current` is compared and replaced.
     publishing: Mutex<()>,
@@ -132,7 +132,7 @@ struct Inner<T> {
 #[derive(Debug, Default)]
 struct Watch {
     /// What was looked at last, if another file would be told from it.
-    seen: Option<Seen>,
+    fingerprint: Option<Fingerprint>,
     /// Since when there has been no file.
     missing: Option<Stopwatch>,
 }
@@ -200,7 +200,7 @@ impl<T: Settings> PolicyStore<T> {
     /// Where the policy is: absolute, a link in the last place not resolved.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.0.core.files.path()
+        self.0.engine.files.path()
     }
 
     /// What is in force in this process: one version, whole. Takes no lock and touches no file, so it
@@ -211,7 +211,7 @@ impl<T: Settings> PolicyStore<T> {
     #[inline]
     #[must_use]
     pub fn current(&self) -> Snapshot<T> {
-        self.0.core.counters.reads.increment();
+        self.0.engine.counters.reads.increment();
         Snapshot(self.0.current.load())
     }
 
@@ -290,7 +290,7 @@ impl<T: Settings> PolicyStore<T> {
 
     /// A change with a comment, a condition or a timeout of its own.
     pub fn change(&self) -> Change<'_, T> {
-        Change { store: self, comment: None, expected: None, timeout: self.0.core.lock_timeout }
+        Change { store: self, comment: None, expected: None, timeout: self.0.engine.lock_timeout }
     }
 
     /// Puts an older version in force again: a new version with its content.
@@ -313,13 +313,13 @@ impl<T: Settings> PolicyStore<T> {
     /// # Errors
     /// What is wrong with the file: [`ErrorKind::PolicyCorrupt`], [`ErrorKind::PolicyInvalid`],
     /// [`ErrorKind::PolicyConflict`] (an edit of an old version), or [`ErrorKind::Io`]. Each once, until
-    /// it changes; [`trouble`](Self::trouble) goes on telling it. What was in force stays so.
+    /// it changes; [`problem`](Self::problem) goes on telling it. What was in force stays so.
     pub fn reload(&self) -> Result<bool> {
         self.look(true)
     }
 
     /// As [`reload`](Self::reload), and leaves for the next time what would have to be waited for.
-    pub(crate) fn glance(&self) -> Result<bool> {
+    pub(crate) fn poll(&self) -> Result<bool> {
         self.look(false)
     }
 
@@ -327,32 +327,33 @@ impl<T: Settings> PolicyStore<T> {
         let inner = &*self.0;
         let mut watch = inner.watch.lock();
         loop {
-            let file = match inner.core.files.resolve() {
+            let file = match inner.engine.files.resolve() {
                 Ok(file) => file,
-                Err(error) => return inner.core.report(error),
+                Err(error) => return inner.engine.report(error),
             };
-            let seen = Seen::of(file.entry);
-            if watch.seen == Some(seen) {
+            let fingerprint = Fingerprint::of(file.entry);
+            if watch.fingerprint == Some(fingerprint) {
                 return Ok(false);
             }
             let known = inner.current.load_full();
-            let sight = file.read().and_then(|bytes| inner.core.judge(&file, bytes.as_deref()));
-            let settled = match &sight {
-                Ok(Sight::Sealed(_)) => None,
-                _ => settling(file.entry, &mut watch.missing),
+            let parsed =
+                file.read().and_then(|bytes| inner.engine.classify(&file, bytes.as_deref()));
+            let settled = match &parsed {
+                Ok(Parsed::Sealed(_)) => None,
+                _ => debounce(file.entry, &mut watch.missing),
             };
             match settled {
                 Some(_) if !may_wait => return Ok(false),
                 Some(left) => clock::sleep(left),
                 None => {
-                    let outcome = sight.and_then(|sight| self.follow(sight, &known, may_wait));
+                    let outcome = parsed.and_then(|parsed| self.follow(parsed, &known, may_wait));
                     let keeps = !matches!(&outcome, Err(error) if !is_about_content(error));
-                    watch.seen = (keeps && seen.is_telling()).then_some(seen);
+                    watch.fingerprint = (keeps && fingerprint.is_reliable()).then_some(fingerprint);
                     return match outcome {
                         Err(error) if is_busy(&error, may_wait) => Ok(false),
-                        Err(error) => inner.core.report(error),
+                        Err(error) => inner.engine.report(error),
                         Ok(newer) => {
-                            inner.core.all_is_well();
+                            inner.engine.clear_problem();
                             Ok(newer)
                         }
                     };
@@ -362,20 +363,20 @@ impl<T: Settings> PolicyStore<T> {
     }
 
     /// Puts in force what was seen, if it is newer than what is.
-    fn follow(&self, sight: Sight<T>, known: &Arc<Policy<T>>, may_wait: bool) -> Result<bool> {
-        let core = &self.0.core;
-        match sight {
-            Sight::Sealed(found) => {
-                core.in_order(&found, known)?;
+    fn follow(&self, parsed: Parsed<T>, known: &Arc<Policy<T>>, may_wait: bool) -> Result<bool> {
+        let engine = &self.0.engine;
+        match parsed {
+            Parsed::Sealed(found) => {
+                engine.in_order(&found, known)?;
                 let newer = self.publish(found);
                 if newer {
-                    core.counters.reloads.increment();
+                    engine.counters.reloads.increment();
                 }
                 Ok(newer)
             }
-            Sight::Edit(_) => {
-                let wait = if may_wait { Wait::AtMost(core.lock_timeout) } else { Wait::Never };
-                let accepted = core.with_lock(wait, |held| core.base(held, Some(known)))?;
+            Parsed::Edit(_) => {
+                let wait = if may_wait { Wait::AtMost(engine.lock_timeout) } else { Wait::Never };
+                let accepted = engine.with_lock(wait, |locked| engine.base(locked, Some(known)))?;
                 Ok(self.publish(accepted))
             }
         }
@@ -393,13 +394,13 @@ impl<T: Settings> PolicyStore<T> {
 
     /// What is wrong with the file now, if something is: as it was last looked at.
     #[must_use]
-    pub fn trouble(&self) -> Option<Error> {
-        self.0.core.trouble().1
+    pub fn problem(&self) -> Option<Error> {
+        self.0.engine.problem().1
     }
 
-    /// As [`trouble`](Self::trouble), with a number that tells a new one from one told before.
-    pub(crate) fn numbered_trouble(&self) -> (u64, Option<Error>) {
-        self.0.core.trouble()
+    /// As [`problem`](Self::problem), with a number that tells a new one from one told before.
+    pub(crate) fn numbered_problem(&self) -> (u64, Option<Error>) {
+        self.0.engine.problem()
     }
 
     /// Reads the file whatever its time stamp says, and returns the version in it. Changes nothing,
@@ -409,20 +410,20 @@ impl<T: Settings> PolicyStore<T> {
     /// What is wrong with it, as [`reload`](Self::reload) would say, each time.
     /// [`ErrorKind::PolicyConflict`] also for an edit by hand that waits to be accepted.
     pub fn verify(&self) -> Result<u64> {
-        let core = &self.0.core;
-        let file = core.files.resolve()?;
+        let engine = &self.0.engine;
+        let file = engine.files.resolve()?;
         // Both before the file is read, which others may be replacing by a newer one.
         let known = self.0.current.load_full();
-        let kept = core.newest_kept(&file, &file.list()?);
+        let kept = engine.newest_kept(&file, &file.list()?);
         let bytes = file.read()?;
-        match core.judge(&file, bytes.as_deref())? {
-            Sight::Sealed(found) => {
+        match engine.classify(&file, bytes.as_deref())? {
+            Parsed::Sealed(found) => {
                 for known in [Some(known), kept].iter().flatten() {
-                    core.in_order(&found, known)?;
+                    engine.in_order(&found, known)?;
                 }
                 Ok(found.version())
             }
-            Sight::Edit(_) => Err(Error::policy_edit_waits(file.path())),
+            Parsed::Edit(_) => Err(Error::policy_edit_waits(file.path())),
         }
     }
 
@@ -433,12 +434,13 @@ impl<T: Settings> PolicyStore<T> {
     /// # Errors
     /// [`ErrorKind::PolicyCorrupt`] if nothing good is left. Else as [`update`](Self::update).
     pub fn repair(&self) -> Result<bool> {
-        let core = &self.0.core;
+        let engine = &self.0.engine;
         let known = self.0.current.load_full();
-        let wait = Wait::AtMost(core.lock_timeout);
-        let (good, repaired) = core.with_lock(wait, |held| core.restore(held, Some(&known)))?;
+        let wait = Wait::AtMost(engine.lock_timeout);
+        let (good, repaired) =
+            engine.with_lock(wait, |locked| engine.restore(locked, Some(&known)))?;
         self.publish(good);
-        core.all_is_well();
+        engine.clear_problem();
         Ok(repaired)
     }
 
@@ -449,7 +451,7 @@ impl<T: Settings> PolicyStore<T> {
     /// # Errors
     /// If the directory cannot be read.
     pub fn history(&self) -> Result<Vec<HistoryEntry>> {
-        let file = self.0.core.files.resolve()?;
+        let file = self.0.engine.files.resolve()?;
         let mut entries = Vec::new();
         for version in file.list()?.versions {
             let path = file.version_path(version);
@@ -499,7 +501,7 @@ impl<T: Settings> PolicyStore<T> {
         if current.version() == version {
             return Ok(current.text.clone());
         }
-        let file = self.0.core.files.resolve()?;
+        let file = self.0.engine.files.resolve()?;
         let Some(bytes) = file.read_version(version)? else {
             return Err(Error::policy_no_version(file.path(), version));
         };
@@ -512,7 +514,7 @@ impl<T: Settings> PolicyStore<T> {
     /// What this store has done so far.
     #[must_use]
     pub fn stats(&self) -> PolicyStats {
-        self.0.core.counters.snapshot(self.trouble())
+        self.0.engine.counters.snapshot(self.problem())
     }
 }
 
@@ -599,12 +601,12 @@ impl<T: Settings> Change<'_, T> {
         self,
         change: impl FnOnce(&mut T) -> Result<(), E>,
     ) -> Result<Result<Arc<Policy<T>>, E>> {
-        let core = &self.store.0.core;
+        let engine = &self.store.0.engine;
         self.make(Origin::Update, |base| {
             let mut value = crate::diagnostic::read_toml(&base.text)
-                .map_err(|diagnostic| Error::policy_invalid(core.files.path(), diagnostic.why))?;
+                .map_err(|diagnostic| Error::policy_invalid(engine.files.path(), diagnostic.why))?;
             match change(&mut value) {
-                Ok(()) => Ok(Ok(core.body(&value)?)),
+                Ok(()) => Ok(Ok(engine.body(&value)?)),
                 Err(error) => Ok(Err(error)),
             }
         })
@@ -642,40 +644,41 @@ impl<T: Settings> Change<'_, T> {
         body: impl FnOnce(&Policy<T>) -> Result<Result<String, E>>,
     ) -> Result<Result<Arc<Policy<T>>, E>> {
         let Self { store, comment, expected, timeout } = self;
-        let core = &store.0.core;
-        let done = core.with_lock(Wait::AtMost(timeout), |held| {
+        let engine = &store.0.engine;
+        let done = engine.with_lock(Wait::AtMost(timeout), |locked| {
             let known = store.0.current.load_full();
-            let base = core.base(held, Some(&known))?;
+            let base = engine.base(locked, Some(&known))?;
             // Known from now on, whatever becomes of the change.
             store.publish(Arc::clone(&base));
             if let Some(expected) = expected.filter(|expected| *expected != base.version()) {
-                core.counters.conflicts.increment();
+                engine.counters.conflicts.increment();
                 return Err(Error::policy_conflict(store.path(), expected, base.version()));
             }
             let body = match body(&base)? {
                 Ok(body) => body,
                 Err(refusal) => {
-                    core.counters.refused.increment();
+                    engine.counters.refused.increment();
                     return Ok(Err(refusal));
                 }
             };
-            let header = core.header(base.version(), origin, comment)?;
-            let written = core.write(held, Some(base.text.as_bytes()), Some(&base), header, &body);
+            let header = engine.header(base.version(), origin, comment)?;
+            let written =
+                engine.write(locked, Some(base.text.as_bytes()), Some(&base), header, &body);
             if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::PolicyInvalid) {
-                core.counters.refused.increment();
+                engine.counters.refused.increment();
             }
             let policy = written?;
-            core.counters.updates.increment();
+            engine.counters.updates.increment();
             Ok(Ok(policy))
         });
         match &done {
             Ok(Ok(policy)) => {
                 store.publish(Arc::clone(policy));
-                core.all_is_well();
+                engine.clear_problem();
             }
             Ok(Err(_)) => {}
             // If the directory could not be synced, the new version is in place.
-            Err(error) if error.kind() == ErrorKind::Io => drop(store.glance()),
+            Err(error) if error.kind() == ErrorKind::Io => drop(store.poll()),
             Err(_) => {}
         }
         done

@@ -150,8 +150,8 @@ mod on {
             // Another thread of this process is at it.
             let Some(mut state) = watched.state.try_lock() else { return };
             // Told below, to each log that obeys this store.
-            let _ = watched.store.glance();
-            let (number, trouble) = watched.store.numbered_trouble();
+            let _ = watched.store.poll();
+            let (number, trouble) = watched.store.numbered_problem();
             if number != state.trouble {
                 state.trouble = number;
                 if let Some(error) = trouble {

@@ -65,7 +65,7 @@ fn lines_of(visit: u64) -> impl Iterator<Item = String> {
 
 fn check(place: &Path, store: &PolicyStore<Told>, visits: u64) {
     assert_eq!(store.verify().unwrap(), store.version());
-    assert!(store.trouble().is_none(), "{:?}", store.trouble());
+    assert!(store.problem().is_none(), "{:?}", store.problem());
     assert_eq!(store.history().unwrap().len() as u64, visits + 1);
     let lines: Vec<_> = (0..visits).flat_map(lines_of).collect();
     for (path, ..) in logs(place) {

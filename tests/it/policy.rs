@@ -72,7 +72,7 @@ fn announced(text: &str) -> String {
 
 fn kinds(store: &Store) -> (u64, u64) {
     let stats = store.stats();
-    (stats.troubles, stats.refused)
+    (stats.problems, stats.refused)
 }
 
 // ---------------------------------------------------------------- processes
@@ -460,19 +460,19 @@ fn edit_that_cannot_work_is_refused_with_its_line_and_not_written_over() {
         }
         // Told once; the last good one stays in force; nobody's work is lost.
         assert!(!store.reload().unwrap());
-        assert_eq!(store.trouble().unwrap().to_string(), message);
+        assert_eq!(store.problem().unwrap().to_string(), message);
         let update = store.update(Entries::clear).unwrap_err();
         assert_eq!(update.kind(), ErrorKind::PolicyInvalid);
         assert_eq!((store.version(), store.current()["a"]), (2, 1));
         assert_eq!(read(&dir), text);
         // So it is for a process that starts now.
         let late = options().open(file(&dir)).unwrap();
-        assert_eq!((late.version(), late.trouble().unwrap().kind()), (2, ErrorKind::PolicyInvalid));
+        assert_eq!((late.version(), late.problem().unwrap().kind()), (2, ErrorKind::PolicyInvalid));
     }
     // Mended, it is accepted.
     put(&dir, edited.replace("a = 1", "a = 2"));
     assert!(store.reload().unwrap());
-    assert_eq!((store.version(), store.current()["a"], store.trouble().is_none()), (3, 2, true));
+    assert_eq!((store.version(), store.current()["a"], store.problem().is_none()), (3, 2, true));
 }
 
 #[test]
@@ -536,7 +536,7 @@ fn one_flipped_bit_at_each_byte_is_detected_each_time() {
             assert_eq!(store.update(Entries::clear).unwrap_err().kind(), ErrorKind::PolicyCorrupt);
             let late = options().open(file(&dir)).unwrap();
             assert_eq!((late.version(), late.current()["b"]), (2, 7));
-            assert_eq!(late.trouble().unwrap().kind(), ErrorKind::PolicyCorrupt);
+            assert_eq!(late.problem().unwrap().kind(), ErrorKind::PolicyCorrupt);
         }
         assert_eq!((store.version(), store.current()["a"]), (2, 6));
     }
@@ -556,7 +556,7 @@ fn check_damage(name: &str, says: &str, damage: impl Fn(&Dir, &Store)) {
     assert_eq!(error.kind(), ErrorKind::PolicyCorrupt, "{name}");
     assert!(error.to_string().contains(says), "{name}: {error}");
     assert!(!store.reload().unwrap(), "{name}: told once");
-    assert_eq!(store.stats().troubles, 1, "{name}");
+    assert_eq!(store.stats().problems, 1, "{name}");
     assert_eq!((store.version(), store.current()["a"]), (3, 2), "{name}");
     assert_eq!(store.update(Entries::clear).unwrap_err().kind(), ErrorKind::PolicyCorrupt);
 
@@ -567,12 +567,12 @@ fn check_damage(name: &str, says: &str, damage: impl Fn(&Dir, &Store)) {
     assert!(late.repair().unwrap(), "{name}");
     assert_eq!(read(&dir), whole, "{name}");
     assert!(!late.repair().unwrap(), "{name}: nothing left to do");
-    assert_eq!((late.stats().repairs, late.trouble().is_none()), (1, true));
+    assert_eq!((late.stats().repairs, late.problem().is_none()), (1, true));
     let aside = std::fs::read(dir.file("app.policy.toml.damaged")).unwrap_or_default();
     assert_eq!(aside, found, "{name}: what was found is kept");
     // The one that reported it sees that it is well again.
     assert!(!store.reload().unwrap());
-    assert!(store.trouble().is_none(), "{name}");
+    assert!(store.problem().is_none(), "{name}");
     assert_eq!(set(&store, "a", 3), 4, "{name}");
 }
 
@@ -681,7 +681,7 @@ mod faults {
         let text = read(dir);
         let is_old = text == before;
         let store = options().open(file(dir)).unwrap();
-        assert!(store.trouble().is_none(), "{step}: {:?}", store.trouble());
+        assert!(store.problem().is_none(), "{step}: {:?}", store.problem());
         assert_eq!(store.version(), if is_old { 2 } else { 3 }, "{step}");
         assert_eq!(store.current().contains_key("new"), !is_old, "{step}");
         assert_eq!(store.verify().unwrap(), store.version(), "{step}");

@@ -175,7 +175,7 @@ fn policy_json(log: &Path) -> Result<Value, CommandError> {
             let policy = store.current();
             let settings: Value = serde_json::from_str(&policy.to_json()?)
                 .map_err(|error| CommandError::Failed(error.to_string()))?;
-            let trouble = store.trouble().map(|error| error.to_string());
+            let trouble = store.problem().map(|error| error.to_string());
             Ok(json!({ "version": policy.version(), "trouble": trouble, "settings": settings }))
         }
         Err(error) => {

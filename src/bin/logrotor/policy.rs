@@ -164,7 +164,7 @@ impl PolicyTarget {
 /// Opens it for a look, and says what is wrong with the file.
 fn open_to_show(target: &PolicyTarget) -> Result<(Store, Exit), CommandError> {
     let store = target.open()?;
-    let exit = match store.trouble() {
+    let exit = match store.problem() {
         None => Exit::Success,
         Some(trouble) => {
             report::say(format!("{trouble}; version {} is in force", store.version()));

@@ -419,7 +419,7 @@ fn check_policy(dir: &Path, promises: &Promises) -> Result<Kept> {
     }
     let policy = Config::policy().open(dir.join("policy.toml"))?;
     policy.verify()?;
-    if let Some(trouble) = policy.trouble() {
+    if let Some(trouble) = policy.problem() {
         return Err(said("policy", &trouble));
     }
     let now = policy.current();

@@ -20,19 +20,19 @@ pub(crate) type Validator<T> =
 
 /// How long a file that is not sealed must have been as it is before it is judged: an editor may just be
 /// writing it, or have taken the old one away to put the new one in its place.
-const SETTLE: Duration = Duration::from_millis(100);
+const DEBOUNCE: Duration = Duration::from_millis(100);
 
-pub(crate) struct Core<T> {
+pub(crate) struct Engine<T> {
     pub(crate) files: PolicyFiles,
     pub(crate) validate: Validator<T>,
     pub(crate) lock_timeout: Duration,
     pub(crate) counters: Counters,
-    /// What is wrong with the file, and the how-manieth trouble it is.
-    trouble: Mutex<(u64, Option<Error>)>,
+    /// What is wrong with the file, and the how-manieth problem it is.
+    problem: Mutex<(u64, Option<Error>)>,
 }
 
 /// What a file was found to be.
-pub(crate) enum Sight<T> {
+pub(crate) enum Parsed<T> {
     Sealed(Arc<Policy<T>>),
     Edit(Edit),
 }
@@ -46,22 +46,26 @@ pub(crate) struct Edit {
 }
 
 /// What a change has in hand while it holds the lock.
-pub(crate) struct Held<'a> {
+pub(crate) struct Locked<'a> {
     file: ResolvedFile<'a>,
     guard: &'a Guard<'a>,
     pub(crate) listing: DirListing,
 }
 
-impl<T: Settings> Core<T> {
+impl<T: Settings> Engine<T> {
     pub(crate) fn new(files: PolicyFiles, validate: Validator<T>, lock_timeout: Duration) -> Self {
-        let (counters, trouble) = (Counters::default(), Mutex::default());
-        Self { files, validate, lock_timeout, counters, trouble }
+        let (counters, problem) = (Counters::default(), Mutex::default());
+        Self { files, validate, lock_timeout, counters, problem }
     }
 
     // ------------------------------------------------------------ judging
 
     /// Says what the bytes of a file are. Settings are read and validated, whoever wrote them.
-    pub(crate) fn judge(&self, file: &ResolvedFile<'_>, bytes: Option<&[u8]>) -> Result<Sight<T>> {
+    pub(crate) fn classify(
+        &self,
+        file: &ResolvedFile<'_>,
+        bytes: Option<&[u8]>,
+    ) -> Result<Parsed<T>> {
         let path = file.path();
         let bytes = bytes.ok_or_else(|| Error::policy_corrupt(path, "it is missing"))?;
         let text = || std::str::from_utf8(bytes).unwrap_or_default().to_owned();
@@ -71,13 +75,13 @@ impl<T: Settings> Core<T> {
                 let value = self.read(&text(), |diagnostic| {
                     Error::bad_text(ErrorKind::PolicyInvalid, path, diagnostic)
                 })?;
-                Ok(Sight::Sealed(Arc::new(Policy { value, header, text: text() })))
+                Ok(Parsed::Sealed(Arc::new(Policy { value, header, text: text() })))
             }
             Document::Edited { base, body } => {
                 let (text, body) = (text(), body.to_owned());
                 // Read as it stands, so that what is wrong is told with the line that its author sees.
                 self.read(&text, |c| Error::bad_text(ErrorKind::PolicyInvalid, path, c))?;
-                Ok(Sight::Edit(Edit { base, body, text }))
+                Ok(Parsed::Edit(Edit { base, body, text }))
             }
         }
     }
@@ -119,19 +123,19 @@ impl<T: Settings> Core<T> {
     }
 
     /// Reads the file, and again until what is not sealed has settled.
-    fn look_closely(&self, file: ResolvedFile<'_>) -> (Option<Vec<u8>>, Result<Sight<T>>) {
+    fn look_closely(&self, file: ResolvedFile<'_>) -> (Option<Vec<u8>>, Result<Parsed<T>>) {
         let (mut file, mut missing) = (file, None);
         loop {
-            let (bytes, sight) = match file.read() {
+            let (bytes, parsed) = match file.read() {
                 Ok(bytes) => {
-                    let sight = self.judge(&file, bytes.as_deref());
-                    (bytes, sight)
+                    let parsed = self.classify(&file, bytes.as_deref());
+                    (bytes, parsed)
                 }
                 Err(error) => (None, Err(error)),
             };
-            match settling(file.entry, &mut missing) {
-                Some(left) if !matches!(sight, Ok(Sight::Sealed(_))) => clock::sleep(left),
-                _ => return (bytes, sight),
+            match debounce(file.entry, &mut missing) {
+                Some(left) if !matches!(parsed, Ok(Parsed::Sealed(_))) => clock::sleep(left),
+                _ => return (bytes, parsed),
             }
             match self.files.resolve() {
                 Ok(there) => file = there,
@@ -146,14 +150,14 @@ impl<T: Settings> Core<T> {
     pub(crate) fn with_lock<R>(
         &self,
         wait: Wait,
-        work: impl FnOnce(&mut Held<'_>) -> Result<R>,
+        work: impl FnOnce(&mut Locked<'_>) -> Result<R>,
     ) -> Result<R> {
         let lock = self.files.lock()?;
         let guard = self.take(&lock, wait)?;
         let file = self.files.resolve()?;
         let listing = file.list()?;
         file.clear_temporaries(&listing);
-        work(&mut Held { file, guard: &guard, listing })
+        work(&mut Locked { file, guard: &guard, listing })
         // Released by drop: what was done under it stands, whatever comes of that.
     }
 
@@ -173,36 +177,36 @@ impl<T: Settings> Core<T> {
     /// What is wrong with the file. Nothing is written over it.
     pub(crate) fn base(
         &self,
-        held: &mut Held<'_>,
+        locked: &mut Locked<'_>,
         known: Option<&Arc<Policy<T>>>,
     ) -> Result<Arc<Policy<T>>> {
-        let (_, sight) = self.look_closely(self.files.resolve()?);
-        match sight? {
-            Sight::Sealed(found) => {
+        let (_, parsed) = self.look_closely(self.files.resolve()?);
+        match parsed? {
+            Parsed::Sealed(found) => {
                 if let Some(known) = known {
                     self.in_order(&found, known)?;
                 }
-                if held.listing.versions.last().is_some_and(|newest| *newest > found.version()) {
+                if locked.listing.versions.last().is_some_and(|newest| *newest > found.version()) {
                     // Made for this check alone: usually the copy is of this very version.
-                    if let Some(newest) = self.newest_kept(&held.file, &held.listing) {
+                    if let Some(newest) = self.newest_kept(&locked.file, &locked.listing) {
                         self.in_order(&found, &newest)?;
                     }
                 }
                 Ok(found)
             }
-            Sight::Edit(edit) => self.accept(held, &edit, known),
+            Parsed::Edit(edit) => self.accept(locked, &edit, known),
         }
     }
 
     /// Gives an edit by hand a version.
     fn accept(
         &self,
-        held: &mut Held<'_>,
+        locked: &mut Locked<'_>,
         edit: &Edit,
         known: Option<&Arc<Policy<T>>>,
     ) -> Result<Arc<Policy<T>>> {
-        let path = held.file.path().to_owned();
-        let kept = self.newest_kept(&held.file, &held.listing);
+        let path = locked.file.path().to_owned();
+        let kept = self.newest_kept(&locked.file, &locked.listing);
         let last =
             [known, kept.as_ref()].into_iter().flatten().max_by_key(|policy| policy.version());
         let at_least = last.map_or(0, |last| last.version());
@@ -217,7 +221,7 @@ impl<T: Settings> Core<T> {
         };
         let header = self.header(version, Origin::Edit, None)?;
         let accepted =
-            self.write(held, Some(edit.text.as_bytes()), last.map(|p| &**p), header, &edit.body)?;
+            self.write(locked, Some(edit.text.as_bytes()), last.map(|p| &**p), header, &edit.body)?;
         self.counters.edits.increment();
         Ok(accepted)
     }
@@ -250,13 +254,13 @@ impl<T: Settings> Core<T> {
     /// | read it back; keep a copy; remove the oldest | done |
     pub(crate) fn write(
         &self,
-        held: &mut Held<'_>,
+        locked: &mut Locked<'_>,
         old: Option<&[u8]>,
         base: Option<&Policy<T>>,
         header: Header,
         body: &str,
     ) -> Result<Arc<Policy<T>>> {
-        let path = held.file.path().to_owned();
+        let path = locked.file.path().to_owned();
         let text = document::seal(&header, body);
         let value = self.read(&text, |diagnostic| {
             let diagnostic = Diagnostic { line: None, ..diagnostic };
@@ -264,11 +268,12 @@ impl<T: Settings> Core<T> {
         })?;
         let policy = Arc::new(Policy { value, header, text });
         if let Some(base) = base {
-            self.keep(held, base)?;
+            self.keep(locked, base)?;
         }
-        held.file.replace(policy.text.as_bytes(), held.guard)?;
-        self.read_back(held, old, &policy)?;
-        if self.keep(held, &policy).and_then(|()| held.file.prune(&mut held.listing)).is_err() {
+        locked.file.replace(policy.text.as_bytes(), locked.guard)?;
+        self.read_back(locked, old, &policy)?;
+        if self.keep(locked, &policy).and_then(|()| locked.file.prune(&mut locked.listing)).is_err()
+        {
             // It is in force all the same, and the next change keeps it.
             self.counters.unkept.increment();
         }
@@ -276,23 +281,25 @@ impl<T: Settings> Core<T> {
     }
 
     /// Keeps a copy of a version, if there is none.
-    fn keep(&self, held: &mut Held<'_>, policy: &Policy<T>) -> Result<()> {
-        let Err(at) = held.listing.versions.binary_search(&policy.version()) else { return Ok(()) };
-        held.file.keep_version(policy.version(), policy.text.as_bytes())?;
-        held.listing.versions.insert(at, policy.version());
+    fn keep(&self, locked: &mut Locked<'_>, policy: &Policy<T>) -> Result<()> {
+        let Err(at) = locked.listing.versions.binary_search(&policy.version()) else {
+            return Ok(());
+        };
+        locked.file.keep_version(policy.version(), policy.text.as_bytes())?;
+        locked.listing.versions.insert(at, policy.version());
         Ok(())
     }
 
     /// Makes sure that what was written can be read; if not, the old content is put back.
-    fn read_back(&self, held: &Held<'_>, old: Option<&[u8]>, new: &Policy<T>) -> Result<()> {
-        let found = held.file.read()?;
+    fn read_back(&self, locked: &Locked<'_>, old: Option<&[u8]>, new: &Policy<T>) -> Result<()> {
+        let found = locked.file.read()?;
         if found.as_deref() == Some(new.text.as_bytes()) {
             return Ok(());
         }
         let what = match document::parse(found.as_deref().unwrap_or_default()) {
             Document::Damaged(damage) => {
                 if let Some(old) = old {
-                    held.file.replace(old, held.guard)?;
+                    locked.file.replace(old, locked.guard)?;
                 }
                 damage.to_string()
             }
@@ -302,63 +309,63 @@ impl<T: Settings> Core<T> {
             }
         };
         let why = format!("version {} did not read back as it was written: {what}", new.version());
-        Err(Error::policy_corrupt(held.file.path(), why))
+        Err(Error::policy_corrupt(locked.file.path(), why))
     }
 
     /// Makes the file hold the last good version again; `None` if it does, or an edit could be accepted.
     pub(crate) fn restore(
         &self,
-        held: &mut Held<'_>,
+        locked: &mut Locked<'_>,
         known: Option<&Arc<Policy<T>>>,
     ) -> Result<(Arc<Policy<T>>, bool)> {
-        let trouble = match self.base(held, known) {
+        let problem = match self.base(locked, known) {
             Ok(policy) => return Ok((policy, false)),
             Err(error) if is_about_content(&error) => error,
             Err(error) => return Err(error),
         };
-        let kept = self.newest_kept(&held.file, &held.listing);
+        let kept = self.newest_kept(&locked.file, &locked.listing);
         let good =
             [known, kept.as_ref()].into_iter().flatten().max_by_key(|policy| policy.version());
-        let path = held.file.path();
-        let Some(good) = good.cloned() else { return Err(trouble.policy_lost(path)) };
-        let found = held.file.read()?;
+        let path = locked.file.path();
+        let Some(good) = good.cloned() else { return Err(problem.policy_lost(path)) };
+        let found = locked.file.read()?;
         if let Some(found) = found.as_deref().filter(|found| !found.is_empty()) {
-            held.file.quarantine(found)?;
+            locked.file.quarantine(found)?;
         }
-        held.file.replace(good.text.as_bytes(), held.guard)?;
-        self.read_back(held, None, &good)?;
-        self.keep(held, &good)?;
+        locked.file.replace(good.text.as_bytes(), locked.guard)?;
+        self.read_back(locked, None, &good)?;
+        self.keep(locked, &good)?;
         self.counters.repairs.increment();
         Ok((good, true))
     }
 
-    // ------------------------------------------------------------ trouble
+    // ------------------------------------------------------------ problems
 
-    /// Notes what is wrong with the file; an error is returned for each trouble once.
+    /// Notes what is wrong with the file; an error is returned for each problem once.
     pub(crate) fn report(&self, error: Error) -> Result<bool> {
-        let mut trouble = self.trouble.lock();
-        if trouble.1.as_ref().is_some_and(|known| known.to_string() == error.to_string()) {
+        let mut problem = self.problem.lock();
+        if problem.1.as_ref().is_some_and(|known| known.to_string() == error.to_string()) {
             return Ok(false);
         }
-        *trouble = (trouble.0 + 1, Some(error.clone()));
+        *problem = (problem.0 + 1, Some(error.clone()));
         match error.kind() {
             ErrorKind::PolicyInvalid => self.counters.refused.increment(),
-            _ => self.counters.troubles.increment(),
+            _ => self.counters.problems.increment(),
         }
         Err(error)
     }
 
-    pub(crate) fn all_is_well(&self) {
-        self.trouble.lock().1 = None;
+    pub(crate) fn clear_problem(&self) {
+        self.problem.lock().1 = None;
     }
 
-    /// What is wrong with the file, and the how-manieth trouble it is.
-    pub(crate) fn trouble(&self) -> (u64, Option<Error>) {
-        self.trouble.lock().clone()
+    /// What is wrong with the file, and the how-manieth problem it is.
+    pub(crate) fn problem(&self) -> (u64, Option<Error>) {
+        self.problem.lock().clone()
     }
 }
 
-impl<T: Settings> Core<T> {
+impl<T: Settings> Engine<T> {
     /// What a store begins with, and what is wrong with the file if it is not that.
     pub(crate) fn start(&self, initial: Option<T>) -> Result<(Arc<Policy<T>>, Option<Error>)> {
         let file = self.files.resolve()?;
@@ -369,14 +376,14 @@ impl<T: Settings> Core<T> {
         }
         let kept = self.newest_kept(&file, &listing);
         let found = match self.look_closely(file).1 {
-            Ok(Sight::Sealed(found)) => match &kept {
+            Ok(Parsed::Sealed(found)) => match &kept {
                 // Copies of one version can differ only if somebody began anew; the file counts.
                 Some(kept) if kept.version() > found.version() => {
                     self.in_order(&found, kept).map(|()| found)
                 }
                 _ => Ok(found),
             },
-            Ok(Sight::Edit(_)) => self.settle_edit(kept.as_ref()),
+            Ok(Parsed::Edit(_)) => self.settle_edit(kept.as_ref()),
             Err(error) => Err(error),
         };
         match (found, kept) {
@@ -388,18 +395,18 @@ impl<T: Settings> Core<T> {
 
     /// Takes the lock for an edit that was found without it.
     pub(crate) fn settle_edit(&self, known: Option<&Arc<Policy<T>>>) -> Result<Arc<Policy<T>>> {
-        self.with_lock(Wait::AtMost(self.lock_timeout), |held| self.base(held, known))
+        self.with_lock(Wait::AtMost(self.lock_timeout), |locked| self.base(locked, known))
     }
 
     fn create(&self, initial: &T) -> Result<Arc<Policy<T>>> {
-        self.with_lock(Wait::AtMost(self.lock_timeout), |held| {
-            if held.file.entry.is_some() || !held.listing.versions.is_empty() {
+        self.with_lock(Wait::AtMost(self.lock_timeout), |locked| {
+            if locked.file.entry.is_some() || !locked.listing.versions.is_empty() {
                 // Another process was first.
-                return self.base(held, None);
+                return self.base(locked, None);
             }
             let header = self.header(0, Origin::Creation, None)?;
             let body = self.body(initial)?;
-            self.write(held, None, None, header, &body)
+            self.write(locked, None, None, header, &body)
         })
     }
 
@@ -418,7 +425,7 @@ pub(crate) fn is_about_content(error: &Error) -> bool {
 
 /// How much longer a file that is not sealed is left alone; `None` if it has been so for long enough, or
 /// the clocks do not allow to tell. `missing` is for when it was first seen that there is none.
-pub(crate) fn settling(entry: Option<Entry>, missing: &mut Option<Stopwatch>) -> Option<Duration> {
+pub(crate) fn debounce(entry: Option<Entry>, missing: &mut Option<Stopwatch>) -> Option<Duration> {
     let age = match entry {
         None => missing.get_or_insert_with(Stopwatch::start).elapsed(),
         Some(entry) => {
@@ -427,21 +434,21 @@ pub(crate) fn settling(entry: Option<Entry>, missing: &mut Option<Stopwatch>) ->
             Duration::from_micros(u64::try_from(age).unwrap_or(u64::MAX))
         }
     };
-    SETTLE.checked_sub(age).filter(|left| left.as_micros() > 0)
+    DEBOUNCE.checked_sub(age).filter(|left| left.as_micros() > 0)
 }
 
 /// Which file was looked at, and whether another would be told from it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Seen(Option<(crate::fs::FileId, u64, std::time::SystemTime)>);
+pub(crate) struct Fingerprint(Option<(crate::fs::FileId, u64, std::time::SystemTime)>);
 
-impl Seen {
+impl Fingerprint {
     pub(crate) fn of(entry: Option<Entry>) -> Self {
         Self(entry.map(|entry| (entry.id, entry.len, entry.modified)))
     }
 
     /// Whether a change made from now on would show. One made within the same tick of the file system's
     /// clock would not: the number of a removed file is given out again.
-    pub(crate) fn is_telling(&self) -> bool {
+    pub(crate) fn is_reliable(&self) -> bool {
         const COARSEST: Duration = Duration::from_secs(2);
         let Some((_, _, modified)) = self.0 else { return true };
         let age = Clock::system().now().micros() - Timestamp::from(modified).micros();
