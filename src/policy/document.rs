@@ -51,7 +51,7 @@ const TIME: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
 
 /// What a version says of itself: its number, when, by whom and how it was made, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub struct Metadata {
     /// 1 or more.
     pub(crate) version: u64,
     pub(crate) written: Timestamp,
@@ -64,9 +64,9 @@ pub struct Header {
 /// What a file was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Document<'a> {
-    Sealed { header: Header, body: &'a str },
+    Sealed { metadata: Metadata, body: &'a str },
     Edited { base: Base, body: &'a str },
-    Damaged(Damage),
+    Damaged(Defect),
 }
 
 /// What an edit was made from.
@@ -81,7 +81,7 @@ pub(crate) enum Base {
 
 /// How it is seen that a file was damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Damage {
+pub(crate) enum Defect {
     Empty,
     NotText {
         byte: usize,
@@ -97,7 +97,7 @@ pub(crate) enum Damage {
     },
 }
 
-impl fmt::Display for Damage {
+impl fmt::Display for Defect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => write!(f, "it holds no setting"),
@@ -114,8 +114,8 @@ impl fmt::Display for Damage {
 }
 
 /// The text of a file with this header and body.
-pub(crate) fn seal(header: &Header, body: &str) -> String {
-    let before = header.lines() + CHECKSUM;
+pub(crate) fn seal(metadata: &Metadata, body: &str) -> String {
+    let before = metadata.lines() + CHECKSUM;
     let after = format!("{REMARK}\n\n{}", without_marks(body));
     let checksum = checksum(&before, &after);
     before + &checksum + &after
@@ -137,12 +137,12 @@ pub(crate) fn without_marks(mut body: &str) -> &str {
 pub(crate) fn parse(bytes: &[u8]) -> Document<'_> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) => return Document::Damaged(Damage::NotText { byte: error.valid_up_to() }),
+        Err(error) => return Document::Damaged(Defect::NotText { byte: error.valid_up_to() }),
     };
     if !text.lines().any(|line| line.starts_with(MARK)) {
         return match text.lines().any(is_content) {
             true => Document::Edited { base: Base::Any, body: text },
-            false => Document::Damaged(Damage::Empty),
+            false => Document::Damaged(Defect::Empty),
         };
     }
     let (head, body) = text.split_at(head_len(text));
@@ -150,7 +150,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Document<'_> {
         return Document::Edited { base: base(head), body: body.trim_start_matches(['\r', '\n']) };
     }
     match parse_sealed(text, head) {
-        Ok((header, body)) => Document::Sealed { header, body },
+        Ok((metadata, body)) => Document::Sealed { metadata, body },
         Err(damage) => Document::Damaged(damage),
     }
 }
@@ -185,24 +185,24 @@ fn base(head: &str) -> Base {
     version.map_or(Base::Unreadable, Base::Version)
 }
 
-fn parse_sealed<'a>(text: &'a str, head: &str) -> Result<(Header, &'a str), Damage> {
-    let broken = |head: &str| Damage::Header { line: head.lines().count().max(1) };
+fn parse_sealed<'a>(text: &'a str, head: &str) -> Result<(Metadata, &'a str), Defect> {
+    let broken = |head: &str| Defect::Header { line: head.lines().count().max(1) };
     let start = head.rfind(CHECKSUM).ok_or_else(|| broken(head))? + CHECKSUM.len();
     let said = head.get(start..start + DIGITS).ok_or_else(|| broken(head))?;
     let (before, after) = (&text[..start], &text[start + DIGITS..]);
     let is = checksum(before, after);
     if said != is {
-        return Err(Damage::Checksum { said: said.to_owned(), is });
+        return Err(Defect::Checksum { said: said.to_owned(), is });
     }
     // What comes now fails only for files that another program, or a later version of this, has sealed.
     if let Some(format) = before.lines().next().and_then(|line| line.strip_prefix(FIRST)) {
         if format != FORMAT {
-            return Err(Damage::Format(format.to_owned()));
+            return Err(Defect::Format(format.to_owned()));
         }
     }
     let rest = after.strip_prefix(REMARK).and_then(|rest| rest.strip_prefix("\n\n"));
-    match (Header::parse(before), rest) {
-        (Some(header), Some(body)) if without_marks(body) == body => Ok((header, body)),
+    match (Metadata::parse(before), rest) {
+        (Some(metadata), Some(body)) if without_marks(body) == body => Ok((metadata, body)),
         _ => Err(broken(head)),
     }
 }
@@ -212,7 +212,7 @@ fn checksum(before: &str, after: &str) -> String {
     format!("{sum:08x}")
 }
 
-impl Header {
+impl Metadata {
     /// The version's number, 1 or more. Every change makes it one more.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -263,14 +263,14 @@ impl Header {
         let mut lines = text.lines().skip(1);
         let version = parse_number(lines.next()?.strip_prefix(VERSION)?)?;
         let (written, author) = lines.next()?.strip_prefix(WRITTEN)?.split_once(" by ")?;
-        let header = Self {
+        let metadata = Self {
             version,
             written: parse_time(written)?,
             author: Author::parse(author)?,
             origin: Origin::parse(lines.next()?.strip_prefix(MADE_BY)?)?,
             comment: lines.next()?.strip_prefix(COMMENT).map(str::to_owned),
         };
-        (header.lines() + CHECKSUM == text).then_some(header)
+        (metadata.lines() + CHECKSUM == text).then_some(metadata)
     }
 }
 
@@ -294,7 +294,7 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    pub(crate) fn headers() -> impl Strategy<Value = Header> {
+    fn any_metadata() -> impl Strategy<Value = Metadata> {
         let origin = prop_oneof![
             Just(Origin::Creation),
             Just(Origin::Update),
@@ -307,7 +307,7 @@ pub(crate) mod tests {
         let written = (0..=Timestamp::MAX.micros()).prop_map(Timestamp::from_micros);
         let comment = "(?s).{0,60}".prop_map(|text| comment(&text));
         (1_u64.., written, author, origin, comment).prop_map(
-            |(version, written, author, origin, comment)| Header {
+            |(version, written, author, origin, comment)| Metadata {
                 version,
                 written,
                 author,
@@ -317,8 +317,8 @@ pub(crate) mod tests {
         )
     }
 
-    fn example() -> Header {
-        Header {
+    fn example() -> Metadata {
+        Metadata {
             version: 42,
             written: Timestamp::from_micros(1_795_046_221_123_456),
             author: Author::new(4121, "db1", "root"),
@@ -345,11 +345,11 @@ pub(crate) mod tests {
 
     #[test]
     fn every_flipped_bit_and_every_truncation_is_damage() {
-        for header in [example(), Header { comment: None, ..example() }] {
+        for metadata in [example(), Metadata { comment: None, ..example() }] {
             let tricky =
                 format!("#: checksum edited\n\n#: checksum edited\n{BODY}#: checksum edited\n");
             for body in [BODY, "", &tricky] {
-                let whole = seal(&header, body).into_bytes();
+                let whole = seal(&metadata, body).into_bytes();
                 assert!(matches!(parse(&whole), Document::Sealed { .. }));
                 for at in 0..whole.len() {
                     assert!(matches!(parse(&whole[..at]), Document::Damaged(_)), "cut at {at}");
@@ -390,39 +390,39 @@ pub(crate) mod tests {
     fn changes_that_do_not_say_so_are_damage() {
         let sealed = seal(&example(), BODY);
         let changed = sealed.replace('7', "6");
-        assert!(matches!(parse(changed.as_bytes()), Document::Damaged(Damage::Checksum { .. })));
+        assert!(matches!(parse(changed.as_bytes()), Document::Damaged(Defect::Checksum { .. })));
         let without: String =
             sealed.lines().filter(|l| !l.starts_with(CHECKSUM)).map(|l| format!("{l}\n")).collect();
-        assert_eq!(parse(without.as_bytes()), Document::Damaged(Damage::Header { line: 5 }));
+        assert_eq!(parse(without.as_bytes()), Document::Damaged(Defect::Header { line: 5 }));
         for empty in ["", "\n \n", "# a note\n", "\u{feff}"] {
-            assert_eq!(parse(empty.as_bytes()), Document::Damaged(Damage::Empty));
+            assert_eq!(parse(empty.as_bytes()), Document::Damaged(Defect::Empty));
         }
-        assert_eq!(parse(b"a = 1\n\xff"), Document::Damaged(Damage::NotText { byte: 6 }));
+        assert_eq!(parse(b"a = 1\n\xff"), Document::Damaged(Defect::NotText { byte: 6 }));
     }
 
     #[test]
     fn later_format_is_told_apart() {
         let before = format!("{FIRST}2\n#: anything\n{CHECKSUM}");
         let text = format!("{before}{}\n", checksum(&before, "\n"));
-        assert_eq!(parse(text.as_bytes()), Document::Damaged(Damage::Format("2".to_owned())));
+        assert_eq!(parse(text.as_bytes()), Document::Damaged(Defect::Format("2".to_owned())));
     }
 
     proptest! {
         #[test]
-        fn parsing_undoes_sealing(header in headers(), body in "([a-z]{1,5} = [0-9]{1,3}\n){0,5}") {
-            let text = seal(&header, &body);
-            prop_assert_eq!(parse(text.as_bytes()), Document::Sealed { header, body: &body });
+        fn parsing_undoes_sealing(metadata in any_metadata(), body in "([a-z]{1,5} = [0-9]{1,3}\n){0,5}") {
+            let text = seal(&metadata, &body);
+            prop_assert_eq!(parse(text.as_bytes()), Document::Sealed { metadata, body: &body });
 
         }
 
         #[test]
-        fn sealing_undoes_parsing(header in headers(), body in "\\PC{0,30}", at in any::<usize>(), to in any::<u8>()) {
+        fn sealing_undoes_parsing(metadata in any_metadata(), body in "\\PC{0,30}", at in any::<usize>(), to in any::<u8>()) {
             // Whatever passes as sealed, also after a change, is what would have been written.
-            let mut bytes = seal(&header, &body).into_bytes();
+            let mut bytes = seal(&metadata, &body).into_bytes();
             let at = at % bytes.len();
             bytes[at] = to;
-            if let Document::Sealed { header, body } = parse(&bytes) {
-                prop_assert_eq!(seal(&header, body).into_bytes(), bytes.clone());
+            if let Document::Sealed { metadata, body } = parse(&bytes) {
+                prop_assert_eq!(seal(&metadata, body).into_bytes(), bytes.clone());
             }
         }
 

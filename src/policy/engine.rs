@@ -1,7 +1,7 @@
 //! How a policy's file is judged and written, apart from what is in force in memory.
 
 use super::author::{Author, Origin};
-use super::document::{self, Base, Document, Header};
+use super::document::{self, Base, Document, Metadata};
 use super::files::{DirListing, PolicyFiles, ResolvedFile, sealed};
 use super::stats::Counters;
 use super::{Policy, Settings};
@@ -71,11 +71,11 @@ impl<T: Settings> Engine<T> {
         let text = || std::str::from_utf8(bytes).unwrap_or_default().to_owned();
         match document::parse(bytes) {
             Document::Damaged(damage) => Err(Error::policy_corrupt(path, damage)),
-            Document::Sealed { header, .. } => {
+            Document::Sealed { metadata, .. } => {
                 let value = self.read(&text(), |diagnostic| {
                     Error::bad_text(ErrorKind::PolicyInvalid, path, diagnostic)
                 })?;
-                Ok(Parsed::Sealed(Arc::new(Policy { value, header, text: text() })))
+                Ok(Parsed::Sealed(Arc::new(Policy { value, metadata, text: text() })))
             }
             Document::Edited { base, body } => {
                 let (text, body) = (text(), body.to_owned());
@@ -117,9 +117,9 @@ impl<T: Settings> Engine<T> {
     /// A version kept beside the file, if it is whole and valid.
     fn kept(&self, file: &ResolvedFile<'_>, version: u64) -> Option<Arc<Policy<T>>> {
         let bytes = file.read_version(version).ok()??;
-        let (header, text) = sealed(&bytes, version).ok()?;
+        let (metadata, text) = sealed(&bytes, version).ok()?;
         let value = self.read(text, |c| Error::policy_invalid(file.path(), c.why)).ok()?;
-        Some(Arc::new(Policy { value, header, text: text.to_owned() }))
+        Some(Arc::new(Policy { value, metadata, text: text.to_owned() }))
     }
 
     /// Reads the file, and again until what is not sealed has settled.
@@ -219,20 +219,25 @@ impl<T: Settings> Engine<T> {
             Base::Any => at_least,
             Base::Unreadable => return Err(Error::policy_edit_baseless(&path)),
         };
-        let header = self.header(version, Origin::Edit, None)?;
-        let accepted =
-            self.write(locked, Some(edit.text.as_bytes()), last.map(|p| &**p), header, &edit.body)?;
+        let metadata = self.metadata(version, Origin::Edit, None)?;
+        let accepted = self.write(
+            locked,
+            Some(edit.text.as_bytes()),
+            last.map(|p| &**p),
+            metadata,
+            &edit.body,
+        )?;
         self.counters.edits.increment();
         Ok(accepted)
     }
 
     /// The header of the version after `version`.
-    pub(crate) fn header(
+    pub(crate) fn metadata(
         &self,
         version: u64,
         origin: Origin,
         comment: Option<String>,
-    ) -> Result<Header> {
+    ) -> Result<Metadata> {
         let Some(version) = version.checked_add(1) else {
             return Err(Error::policy_invalid(
                 self.files.path(),
@@ -240,7 +245,7 @@ impl<T: Settings> Engine<T> {
             ));
         };
         let written = Clock::system().now();
-        Ok(Header { version, written, author: Author::this(), origin, comment })
+        Ok(Metadata { version, written, author: Author::this(), origin, comment })
     }
 
     /// Writes the next version. `old` is what the file holds now, `base` the version before.
@@ -257,16 +262,16 @@ impl<T: Settings> Engine<T> {
         locked: &mut Locked<'_>,
         old: Option<&[u8]>,
         base: Option<&Policy<T>>,
-        header: Header,
+        metadata: Metadata,
         body: &str,
     ) -> Result<Arc<Policy<T>>> {
         let path = locked.file.path().to_owned();
-        let text = document::seal(&header, body);
+        let text = document::seal(&metadata, body);
         let value = self.read(&text, |diagnostic| {
             let diagnostic = Diagnostic { line: None, ..diagnostic };
             Error::bad_text(ErrorKind::PolicyInvalid, &path, diagnostic)
         })?;
-        let policy = Arc::new(Policy { value, header, text });
+        let policy = Arc::new(Policy { value, metadata, text });
         if let Some(base) = base {
             self.keep(locked, base)?;
         }
@@ -404,9 +409,9 @@ impl<T: Settings> Engine<T> {
                 // Another process was first.
                 return self.base(locked, None);
             }
-            let header = self.header(0, Origin::Creation, None)?;
+            let metadata = self.metadata(0, Origin::Creation, None)?;
             let body = self.body(initial)?;
-            self.write(locked, None, None, header, &body)
+            self.write(locked, None, None, metadata, &body)
         })
     }
 

@@ -165,17 +165,17 @@ fn write_all(options: &Options, path: &Path, bytes: &[u8]) -> Result<AtomicFile>
     Ok(file)
 }
 
-/// The header and text of a sealed file of this very version.
+/// The metadata and text of a sealed file of this very version.
 pub(crate) fn sealed(
     bytes: &[u8],
     version: u64,
-) -> Result<(document::Header, &str), document::Damage> {
+) -> Result<(document::Metadata, &str), document::Defect> {
     match document::parse(bytes) {
-        document::Document::Sealed { header, .. } if header.version == version => {
+        document::Document::Sealed { metadata, .. } if metadata.version == version => {
             let text = std::str::from_utf8(bytes);
-            Ok((header, text.unwrap_or_default()))
+            Ok((metadata, text.unwrap_or_default()))
         }
         document::Document::Damaged(damage) => Err(damage),
-        _ => Err(document::Damage::Header { line: 1 }),
+        _ => Err(document::Defect::Header { line: 1 }),
     }
 }

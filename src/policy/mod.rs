@@ -11,7 +11,7 @@ mod store;
 
 pub use author::{Author, Origin};
 pub use diff::Difference;
-pub use document::Header;
+pub use document::Metadata;
 pub use name::path_beside;
 pub use stats::PolicyStats;
 pub use store::{Change, HistoryEntry, Options, PolicyStore};
@@ -33,7 +33,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Settings for T {}
 #[derive(Debug)]
 pub struct Policy<T> {
     value: T,
-    header: Header,
+    metadata: Metadata,
     /// The whole file.
     text: String,
 }
@@ -42,13 +42,13 @@ impl<T> Policy<T> {
     /// Its number, 1 or more.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.header.version
+        self.metadata.version
     }
 
     /// When, by whom and how it was made.
     #[must_use]
-    pub fn header(&self) -> &Header {
-        &self.header
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// The text of its file, header included.

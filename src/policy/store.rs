@@ -2,7 +2,7 @@
 
 use super::author::Origin;
 use super::diff::{Difference, differences};
-use super::document::{self, Header};
+use super::document::{self, Metadata};
 use super::engine::{Engine, Fingerprint, Parsed, Validator, debounce, is_about_content};
 use super::files::{PolicyFiles, sealed};
 use super::stats::PolicyStats;
@@ -457,15 +457,15 @@ impl<T: Settings> PolicyStore<T> {
             let path = file.version_path(version);
             // Gone if it was pruned meanwhile.
             if let Some(bytes) = file.read_version(version)? {
-                let header = sealed(&bytes, version).map(|(header, _)| header);
-                let header = header.map_err(|damage| Error::policy_corrupt(&path, damage));
-                entries.push(HistoryEntry { version, path, header });
+                let metadata = sealed(&bytes, version).map(|(metadata, _)| metadata);
+                let metadata = metadata.map_err(|damage| Error::policy_corrupt(&path, damage));
+                entries.push(HistoryEntry { version, path, metadata });
             }
         }
         let current = self.0.current.load();
         if entries.last().is_none_or(|last| last.version < current.version()) {
             let (version, path) = (current.version(), file.path().to_owned());
-            entries.push(HistoryEntry { version, path, header: Ok(current.header.clone()) });
+            entries.push(HistoryEntry { version, path, metadata: Ok(current.metadata.clone()) });
         }
         Ok(entries)
     }
@@ -532,7 +532,7 @@ pub struct HistoryEntry {
     /// Where it is.
     pub path: PathBuf,
     /// What it says of itself, or what is wrong with it.
-    pub header: Result<Header>,
+    pub metadata: Result<Metadata>,
 }
 
 /// A change of a policy that is about to be made; see [`PolicyStore::change`].
@@ -544,7 +544,7 @@ pub struct HistoryEntry {
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let store = Config::policy().open_or_create(dir.path().join("p.toml"), Config::default)?;
 /// store.change().comment("the disk is small").apply(|config| config.max_backups = Some(3))?;
-/// assert_eq!(store.current().header().comment(), Some("the disk is small"));
+/// assert_eq!(store.current().metadata().comment(), Some("the disk is small"));
 /// # Ok(()) }
 /// ```
 #[must_use = "a change does nothing until it is applied"]
@@ -661,9 +661,9 @@ impl<T: Settings> Change<'_, T> {
                     return Ok(Err(refusal));
                 }
             };
-            let header = engine.header(base.version(), origin, comment)?;
+            let metadata = engine.metadata(base.version(), origin, comment)?;
             let written =
-                engine.write(locked, Some(base.text.as_bytes()), Some(&base), header, &body);
+                engine.write(locked, Some(base.text.as_bytes()), Some(&base), metadata, &body);
             if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::PolicyInvalid) {
                 engine.counters.refused.increment();
             }

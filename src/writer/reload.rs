@@ -234,14 +234,14 @@ mod on {
         }
 
         fn report_change(&self, policy: &Policy<Config>) {
-            let (counters, header) = (&self.journal.counters, policy.header());
+            let (counters, metadata) = (&self.journal.counters, policy.metadata());
             counters.policy_version.set(policy.version());
             counters.policy_changes.increment();
             self.journal.note(Event::PolicyChanged {
                 version: policy.version(),
-                by_hand: header.origin() == Origin::Edit,
-                made_by: format!("{}: {}", header.author(), header.origin()),
-                comment: header.comment().map(str::to_owned),
+                by_hand: metadata.origin() == Origin::Edit,
+                made_by: format!("{}: {}", metadata.author(), metadata.origin()),
+                comment: metadata.comment().map(str::to_owned),
             });
         }
     }

@@ -145,7 +145,7 @@ fn updates_of_ten_processes_are_all_there_in_versions_without_a_gap() {
     let versions: Vec<_> = history.iter().map(|entry| entry.version).collect();
     assert_eq!(versions, (1..=501).collect::<Vec<_>>());
     for (entry, count) in history.iter().zip(0..) {
-        assert_eq!(entry.header.as_ref().unwrap().version(), entry.version);
+        assert_eq!(entry.metadata.as_ref().unwrap().version(), entry.version);
         let text = std::fs::read_to_string(&entry.path).unwrap();
         assert_eq!(text.lines().filter(|line| line.ends_with(" = 1")).count(), count);
     }
@@ -299,7 +299,7 @@ fn version_tells_who_when_how_and_why() {
     let store = store(&dir);
     let change = store.change().comment("room for\n  one more ");
     let policy = change.apply(|entries| add_entry(entries, "a", 1)).unwrap();
-    let header = policy.header();
+    let header = policy.metadata();
     assert_eq!((header.version(), header.origin()), (2, Origin::Update));
     assert_eq!(header.comment(), Some("room for one more"));
     assert_eq!(header.author().pid(), std::process::id());
@@ -328,7 +328,7 @@ fn history_is_kept_compared_and_put_in_force_again() {
 
     let back = store.rollback(4).unwrap();
     assert_eq!((back.version(), back["a"]), (7, 3));
-    assert_eq!(back.header().origin(), Origin::Rollback(4));
+    assert_eq!(back.metadata().origin(), Origin::Rollback(4));
     assert_eq!(versions(&store), [5, 6, 7]);
     assert!(store.rollback(4).is_err());
     // A stranger's file is not taken for a version, and stays.
@@ -344,7 +344,7 @@ fn text_is_imported_as_it_is_or_refused_with_its_line() {
     let store = store(&dir);
     let text = "# why: see the wiki\na = 1 # one\n";
     let policy = store.change().import(text).unwrap();
-    assert_eq!((policy.version(), policy["a"], policy.header().origin()), (2, 1, Origin::Import));
+    assert_eq!((policy.version(), policy["a"], policy.metadata().origin()), (2, 1, Origin::Import));
     assert!(read(&dir).ends_with(text));
     // As an editor gives it back: with the header.
     let again = store.change().if_version(2).import(&read(&dir).replace("= 1", "= 2")).unwrap();
@@ -363,7 +363,7 @@ fn policy_that_is_not_there_is_refused_or_made_once() {
     let made = options().open_or_create(file(&dir), || Entries::from([("a".into(), 1)])).unwrap();
     let found = options().open_or_create(file(&dir), Entries::new).unwrap();
     assert_eq!((made.version(), found.version(), found.current()["a"]), (1, 1, 1));
-    assert_eq!(found.current().header().origin(), Origin::Creation);
+    assert_eq!(found.current().metadata().origin(), Origin::Creation);
     let error = options().open_or_create(dir.file("none/p.toml"), Entries::new).unwrap_err();
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
     let refused = || Entries::from([("a".into(), 13)]);
@@ -409,7 +409,7 @@ fn announced_edit_gets_a_version_and_keeps_its_comments() {
     put(&dir, announced(&read(&dir)).replace("a = 1", "a = 7 # seven"));
     assert!(store.reload().unwrap());
     let policy = store.current();
-    assert_eq!((policy.version(), policy["a"], policy.header().origin()), (3, 7, Origin::Edit));
+    assert_eq!((policy.version(), policy["a"], policy.metadata().origin()), (3, 7, Origin::Edit));
     assert!(read(&dir).ends_with("a = 7 # seven\n"));
     assert_eq!(store.stats().edits, 1);
     // Sealed again, it is a version like any other.
@@ -434,7 +434,7 @@ fn file_without_a_header_overrides_whatever_there_was() {
     assert_eq!(set(&store, "b", 1), 4);
     assert_eq!((store.current()["a"], store.current()["b"]), (3, 1));
     let origins: Vec<_> =
-        store.history().unwrap().iter().map(|e| e.header.as_ref().unwrap().origin()).collect();
+        store.history().unwrap().iter().map(|e| e.metadata.as_ref().unwrap().origin()).collect();
     assert_eq!(origins, [Origin::Edit, Origin::Edit, Origin::Edit, Origin::Update]);
 }
 
@@ -626,7 +626,7 @@ fn repair_takes_what_is_in_memory_when_the_copies_are_gone_too() {
     assert_eq!(options().open(file(&dir)).unwrap().current()["a"], 1);
     // A damaged copy is told as such, and passed over.
     let history = store.history().unwrap();
-    assert_eq!(history[0].header.as_ref().unwrap_err().kind(), ErrorKind::PolicyCorrupt);
+    assert_eq!(history[0].metadata.as_ref().unwrap_err().kind(), ErrorKind::PolicyCorrupt);
     assert_eq!(store.diff(1, 2).unwrap_err().kind(), ErrorKind::PolicyCorrupt);
 }
 

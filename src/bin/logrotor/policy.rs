@@ -195,7 +195,7 @@ impl ShowPolicy {
     fn history(self) -> VerbResult {
         let (store, mut exit) = open_to_show(&self.target)?;
         let history = store.history()?;
-        if history.iter().any(|entry| entry.header.is_err()) {
+        if history.iter().any(|entry| entry.metadata.is_err()) {
             exit = Exit::Found;
         }
         if self.output.json {
@@ -218,39 +218,39 @@ impl ShowPolicy {
 fn policy_json(policy: &Policy<Config>) -> Result<Value, CommandError> {
     let settings: Value = serde_json::from_str(&policy.to_json()?)
         .map_err(|error| CommandError::Failed(error.to_string()))?;
-    let mut all = header_json(policy.header());
+    let mut all = metadata_json(policy.metadata());
     all["settings"] = settings;
     Ok(all)
 }
 
-fn header_json(header: &policy::Header) -> Value {
+fn metadata_json(metadata: &policy::Metadata) -> Value {
     json!({
-        "version": header.version(),
-        "written": rfc3339(header.written()),
-        "pid": header.author().pid(),
-        "host": header.author().host(),
-        "user": header.author().user(),
-        "origin": header.origin().to_string(),
-        "comment": header.comment(),
+        "version": metadata.version(),
+        "written": rfc3339(metadata.written()),
+        "pid": metadata.author().pid(),
+        "host": metadata.author().host(),
+        "user": metadata.author().user(),
+        "origin": metadata.origin().to_string(),
+        "comment": metadata.comment(),
     })
 }
 
 fn entry_json(entry: &HistoryEntry) -> Value {
-    match &entry.header {
-        Ok(header) => header_json(header),
+    match &entry.metadata {
+        Ok(metadata) => metadata_json(metadata),
         Err(error) => json!({ "version": entry.version, "damage": error.to_string() }),
     }
 }
 
 fn entry_row(entry: &HistoryEntry) -> Vec<Cell> {
     let version = Cell::text(entry.version.to_string());
-    match &entry.header {
-        Ok(header) => vec![
+    match &entry.metadata {
+        Ok(metadata) => vec![
             version,
-            Cell::time(header.written()),
-            Cell::text(header.author().to_string()),
-            Cell::text(header.origin().to_string()),
-            header.comment().map_or_else(Cell::none, Cell::text),
+            Cell::time(metadata.written()),
+            Cell::text(metadata.author().to_string()),
+            Cell::text(metadata.origin().to_string()),
+            metadata.comment().map_or_else(Cell::none, Cell::text),
         ],
         Err(error) => {
             let damage = Cell::text(error.to_string()).in_color(Color::Red);
