@@ -203,8 +203,8 @@ impl Config {
     /// policy.update(|config| config.max_size = 1024 * 1024)?;
     /// # Ok(()) }
     /// ```
-    pub fn policy() -> policy::Options<Self> {
-        policy::PolicyStore::options(|config: &Self| Ok(config.validate()?))
+    pub fn policy() -> policy::PolicyStoreBuilder<Self> {
+        policy::PolicyStore::builder(|config: &Self| Ok(config.validate()?))
     }
 }
 

@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a [`PolicyStore`] is opened; made by [`PolicyStore::options`].
+/// How a [`PolicyStore`] is opened; made by [`PolicyStore::builder`].
 #[must_use = "nothing is opened before `open`"]
-pub struct Options<T> {
+pub struct PolicyStoreBuilder<T> {
     validate: Validator<T>,
     keep: usize,
     lock_timeout: Duration,
@@ -29,22 +29,22 @@ pub struct Options<T> {
     mode: Option<u32>,
 }
 
-impl<T> Clone for Options<T> {
+impl<T> Clone for PolicyStoreBuilder<T> {
     fn clone(&self) -> Self {
         Self { validate: Arc::clone(&self.validate), ..*self }
     }
 }
 
-impl<T> fmt::Debug for Options<T> {
+impl<T> fmt::Debug for PolicyStoreBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
+        f.debug_struct("PolicyStoreBuilder")
             .field("keep", &self.keep)
             .field("lock_timeout", &self.lock_timeout)
             .finish_non_exhaustive()
     }
 }
 
-impl<T: Settings> Options<T> {
+impl<T: Settings> PolicyStoreBuilder<T> {
     /// How many versions are kept beside the file, the present one included; at least 1. Default: 20.
     pub fn keep(mut self, versions: usize) -> Self {
         self.keep = versions.max(1);
@@ -162,22 +162,22 @@ impl<T: Settings> PolicyStore<T> {
     /// use std::collections::BTreeMap;
     /// # fn main() -> logrotor::Result<()> {
     /// # let dir = tempfile::tempdir().unwrap();
-    /// let options = PolicyStore::options(|limits: &BTreeMap<String, u32>| {
+    /// let builder = PolicyStore::builder(|limits: &BTreeMap<String, u32>| {
     ///     if limits.values().any(|limit| *limit == 0) { Err("a limit of 0 lets nobody in")? }
     ///     Ok(())
     /// });
-    /// let store = options.keep(50).open_or_create(dir.path().join("limits.toml"), BTreeMap::new)?;
+    /// let store = builder.keep(50).open_or_create(dir.path().join("limits.toml"), BTreeMap::new)?;
     /// store.update(|limits| { limits.insert("guests".into(), 10); })?;
     /// let error = store.update(|limits| { limits.insert("staff".into(), 0); }).unwrap_err();
     /// assert_eq!(error.kind(), logrotor::ErrorKind::PolicyInvalid);
     /// assert_eq!(store.current()["guests"], 10);
     /// # Ok(()) }
     /// ```
-    pub fn options<V>(validate: V) -> Options<T>
+    pub fn builder<V>(validate: V) -> PolicyStoreBuilder<T>
     where
         V: Fn(&T) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync + 'static,
     {
-        Options {
+        PolicyStoreBuilder {
             validate: Arc::new(validate),
             keep: 20,
             lock_timeout: Duration::from_secs(5),
@@ -186,15 +186,15 @@ impl<T: Settings> PolicyStore<T> {
         }
     }
 
-    /// Opens the policy at `path` with the default [`options`](Self::options).
+    /// Opens the policy at `path` with the default [`builder`](Self::builder).
     ///
     /// # Errors
-    /// As [`Options::open`].
+    /// As [`PolicyStoreBuilder::open`].
     pub fn open<V>(path: impl AsRef<Path>, validate: V) -> Result<Self>
     where
         V: Fn(&T) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync + 'static,
     {
-        Self::options(validate).open(path)
+        Self::builder(validate).open(path)
     }
 
     /// Where the policy is: absolute, a link in the last place not resolved.

@@ -5,7 +5,7 @@
 
 use crate::support::Dir;
 use logrotor::inspect::Inspection;
-use logrotor::policy::{Options, PolicyStore};
+use logrotor::policy::{PolicyStore, PolicyStoreBuilder};
 use logrotor::{Compression, Naming, RotatingFileWriter, reader::LogReader};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,8 +15,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What the visitors tell each other: how many there were, and what the last of them saw of each segment.
 type Told = BTreeMap<String, u64>;
 
-fn options() -> Options<Told> {
-    PolicyStore::options(|_: &Told| Ok(()))
+fn builder() -> PolicyStoreBuilder<Told> {
+    PolicyStore::builder(|_: &Told| Ok(()))
 }
 
 fn logs(place: &Path) -> Vec<(PathBuf, Compression, Naming)> {
@@ -36,7 +36,7 @@ fn logs(place: &Path) -> Vec<(PathBuf, Compression, Naming)> {
 
 /// Checks what the visitors before have left, and leaves some more.
 fn visit(place: &Path) {
-    let store = options().open_or_create(place.join("told.toml"), Told::new).unwrap();
+    let store = builder().open_or_create(place.join("told.toml"), Told::new).unwrap();
     let visits = store.current().get("visits").copied().unwrap_or(0);
     check(place, &store, visits);
     let mut seen = Told::from([("visits".to_owned(), visits + 1)]);

@@ -2,7 +2,7 @@
 
 use crate::support::{Dir, Job, Worker, eventually, listen, say};
 use logrotor::atomic::SyncLevel;
-use logrotor::policy::{Options, Origin, PolicyStore};
+use logrotor::policy::{Origin, PolicyStore, PolicyStoreBuilder};
 use logrotor::{ErrorKind, Wait};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,9 +18,9 @@ type Store = PolicyStore<Entries>;
 const LONG: Duration = Duration::from_secs(60);
 
 /// A policy of entries, none of which may be 13.
-fn options() -> Options<Entries> {
+fn builder() -> PolicyStoreBuilder<Entries> {
     let options =
-        PolicyStore::options(|entries: &Entries| match entries.values().find(|v| **v == 13) {
+        PolicyStore::builder(|entries: &Entries| match entries.values().find(|v| **v == 13) {
             Some(_) => Err("13 brings bad luck".into()),
             None => Ok(()),
         });
@@ -32,7 +32,7 @@ fn file(dir: &Dir) -> PathBuf {
 }
 
 fn store(dir: &Dir) -> Store {
-    options().open_or_create(file(dir), Entries::new).unwrap()
+    builder().open_or_create(file(dir), Entries::new).unwrap()
 }
 
 fn set(store: &Store, key: &str, value: u32) -> u64 {
@@ -90,7 +90,7 @@ pub fn child(job: &Job) {
 
 /// Adds entries of its own, one per update.
 fn add(job: &Job) {
-    let options = options().keep(1000).sync(SyncLevel::None);
+    let options = builder().keep(1000).sync(SyncLevel::None);
     let store = options.open(job.text("file")).unwrap();
     say("ready");
     listen();
@@ -103,7 +103,7 @@ fn add(job: &Job) {
 
 /// Opens the policy, changes it once, and says how that went.
 fn update_once(job: &Job) {
-    let opened = options().open(job.text("file"));
+    let opened = builder().open(job.text("file"));
     match opened.and_then(|store| store.update(|entries| add_entry(entries, "new", 2))) {
         Ok(policy) => say(format!("ok {}", policy.version())),
         Err(error) => say(format!("{:?} {error}", error.kind())),
@@ -112,7 +112,7 @@ fn update_once(job: &Job) {
 
 /// Is in the middle of an update until it hears a line.
 fn hold(job: &Job) {
-    let store = options().open(job.text("file")).unwrap();
+    let store = builder().open(job.text("file")).unwrap();
     let done = store.try_update(|entries| {
         say("ready");
         listen();
@@ -131,7 +131,7 @@ fn updates_of_ten_processes_are_all_there_in_versions_without_a_gap() {
     const PROCESSES: usize = 10;
     const UPDATES: usize = 50;
     let dir = Dir::new();
-    let store = options().keep(1000).open_or_create(file(&dir), Entries::new).unwrap();
+    let store = builder().keep(1000).open_or_create(file(&dir), Entries::new).unwrap();
     let job = job("policy-add", &dir).with("count", UPDATES);
     let mut all: Vec<_> = (0..PROCESSES).map(|id| job.clone().with("worker", id).spawn()).collect();
     all.iter_mut().for_each(|worker| worker.expect("ready"));
@@ -175,7 +175,7 @@ fn threads_and_handles_of_one_process_lose_no_update() {
 #[test]
 fn snapshots_of_four_threads_are_valid_and_monotonic_while_updates_run() {
     let dir = Dir::new();
-    let store = options().sync(SyncLevel::None);
+    let store = builder().sync(SyncLevel::None);
     let store = store.open_or_create(file(&dir), Entries::new).unwrap();
     let over = AtomicBool::new(false);
     let reads: u64 = std::thread::scope(|scope| {
@@ -241,7 +241,7 @@ fn only_the_guard_of_the_owner_releases_the_lock() {
     holder.expect("ready");
     // Neither a refused change nor a closed store lets go of somebody else's lock.
     for _ in 0..3 {
-        let other = options().open(file(&dir)).unwrap();
+        let other = builder().open(file(&dir)).unwrap();
         let change = other.change().lock_timeout(Duration::ZERO);
         assert_eq!(change.apply(Entries::clear).unwrap_err().kind(), ErrorKind::LockTimeout);
     }
@@ -313,7 +313,7 @@ fn version_tells_who_when_how_and_why() {
 #[test]
 fn history_is_kept_compared_and_put_in_force_again() {
     let dir = Dir::new();
-    let store = options().keep(3).open_or_create(file(&dir), Entries::new).unwrap();
+    let store = builder().keep(3).open_or_create(file(&dir), Entries::new).unwrap();
     for n in 1..=5 {
         set(&store, "a", n);
     }
@@ -358,16 +358,16 @@ fn text_is_imported_as_it_is_or_refused_with_its_line() {
 #[test]
 fn policy_that_is_not_there_is_refused_or_made_once() {
     let dir = Dir::new();
-    let error = options().open(file(&dir)).unwrap_err();
+    let error = builder().open(file(&dir)).unwrap_err();
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
-    let made = options().open_or_create(file(&dir), || Entries::from([("a".into(), 1)])).unwrap();
-    let found = options().open_or_create(file(&dir), Entries::new).unwrap();
+    let made = builder().open_or_create(file(&dir), || Entries::from([("a".into(), 1)])).unwrap();
+    let found = builder().open_or_create(file(&dir), Entries::new).unwrap();
     assert_eq!((made.version(), found.version(), found.current()["a"]), (1, 1, 1));
     assert_eq!(found.current().metadata().origin(), Origin::Creation);
-    let error = options().open_or_create(dir.file("none/p.toml"), Entries::new).unwrap_err();
+    let error = builder().open_or_create(dir.file("none/p.toml"), Entries::new).unwrap_err();
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
     let refused = || Entries::from([("a".into(), 13)]);
-    assert!(options().open_or_create(dir.file("other.toml"), refused).is_err());
+    assert!(builder().open_or_create(dir.file("other.toml"), refused).is_err());
     assert!(!dir.file("other.toml").exists());
 }
 
@@ -390,10 +390,10 @@ fn permissions_are_kept_by_the_file_and_its_copies() {
     use std::os::unix::fs::PermissionsExt;
     let dir = Dir::new();
     let mode = |name: &str| std::fs::metadata(dir.file(name)).unwrap().permissions().mode() & 0o777;
-    let store = options().mode(0o640).open_or_create(file(&dir), Entries::new).unwrap();
+    let store = builder().mode(0o640).open_or_create(file(&dir), Entries::new).unwrap();
     set(&store, "a", 1);
     assert_eq!((mode("app.policy.toml"), mode("app.policy.toml.v2")), (0o640, 0o640));
-    let plain = options().open(file(&dir)).unwrap();
+    let plain = builder().open(file(&dir)).unwrap();
     set(&plain, "a", 2);
     assert_eq!((mode("app.policy.toml"), mode("app.policy.toml.v3")), (0o640, 0o640));
 }
@@ -424,7 +424,7 @@ fn file_without_a_header_overrides_whatever_there_was() {
     let dir = Dir::new();
     put(&dir, "a = 1\n");
     // As a deployment puts it there before the first start.
-    let store = options().open(file(&dir)).unwrap();
+    let store = builder().open(file(&dir)).unwrap();
     assert_eq!((store.version(), store.current()["a"]), (1, 1));
     put(&dir, "a = 2\n");
     assert!(store.reload().unwrap());
@@ -466,7 +466,7 @@ fn edit_that_cannot_work_is_refused_with_its_line_and_not_written_over() {
         assert_eq!((store.version(), store.current()["a"]), (2, 1));
         assert_eq!(read(&dir), text);
         // So it is for a process that starts now.
-        let late = options().open(file(&dir)).unwrap();
+        let late = builder().open(file(&dir)).unwrap();
         assert_eq!((late.version(), late.problem().unwrap().kind()), (2, ErrorKind::PolicyInvalid));
     }
     // Mended, it is accepted.
@@ -534,7 +534,7 @@ fn one_flipped_bit_at_each_byte_is_detected_each_time() {
         if at % 40 == 0 {
             assert_eq!(store.reload().unwrap_err().kind(), ErrorKind::PolicyCorrupt);
             assert_eq!(store.update(Entries::clear).unwrap_err().kind(), ErrorKind::PolicyCorrupt);
-            let late = options().open(file(&dir)).unwrap();
+            let late = builder().open(file(&dir)).unwrap();
             assert_eq!((late.version(), late.current()["b"]), (2, 7));
             assert_eq!(late.problem().unwrap().kind(), ErrorKind::PolicyCorrupt);
         }
@@ -561,7 +561,7 @@ fn check_damage(name: &str, says: &str, damage: impl Fn(&Dir, &Store)) {
     assert_eq!(store.update(Entries::clear).unwrap_err().kind(), ErrorKind::PolicyCorrupt);
 
     // By a process that has only the copies: the same.
-    let late = options().open(file(&dir)).unwrap();
+    let late = builder().open(file(&dir)).unwrap();
     assert_eq!((late.version(), late.current()["a"]), (3, 2), "{name}");
     let found = std::fs::read(file(&dir)).unwrap_or_default();
     assert!(late.repair().unwrap(), "{name}");
@@ -620,10 +620,10 @@ fn repair_takes_what_is_in_memory_when_the_copies_are_gone_too() {
     for name in dir.names() {
         std::fs::write(dir.file(&name), "#: rubbish").unwrap();
     }
-    assert!(options().open(file(&dir)).is_err());
+    assert!(builder().open(file(&dir)).is_err());
     assert!(store.repair().unwrap());
     assert_eq!(read(&dir), whole);
-    assert_eq!(options().open(file(&dir)).unwrap().current()["a"], 1);
+    assert_eq!(builder().open(file(&dir)).unwrap().current()["a"], 1);
     // A damaged copy is told as such, and passed over.
     let history = store.history().unwrap();
     assert_eq!(history[0].metadata.as_ref().unwrap_err().kind(), ErrorKind::PolicyCorrupt);
@@ -634,9 +634,9 @@ fn repair_takes_what_is_in_memory_when_the_copies_are_gone_too() {
 fn nothing_good_left_is_said_and_touches_nothing() {
     let dir = Dir::new();
     put(&dir, "#: rubbish\n");
-    let error = options().open(file(&dir)).unwrap_err();
+    let error = builder().open(file(&dir)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PolicyCorrupt);
-    let error = options().open_or_create(file(&dir), Entries::new).unwrap_err();
+    let error = builder().open_or_create(file(&dir), Entries::new).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PolicyCorrupt);
     assert_eq!(read(&dir), "#: rubbish\n");
 }
@@ -680,7 +680,7 @@ mod faults {
     fn check_after(dir: &Dir, step: &str, before: &str) {
         let text = read(dir);
         let is_old = text == before;
-        let store = options().open(file(dir)).unwrap();
+        let store = builder().open(file(dir)).unwrap();
         assert!(store.problem().is_none(), "{step}: {:?}", store.problem());
         assert_eq!(store.version(), if is_old { 2 } else { 3 }, "{step}");
         assert_eq!(store.current().contains_key("new"), !is_old, "{step}");
