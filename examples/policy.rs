@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // No other process's change is lost by this one, and no process can get it half.
     let comment = format!("process {} says so", std::process::id());
-    let policy = store.change().comment(&comment).apply(|config| {
+    let policy = store.begin_update().comment(&comment).apply(|config| {
         config.max_size = 10 * 1024 * 1024;
         config.max_backups = Some(7);
     })?;

@@ -14,7 +14,7 @@ pub use diff::Difference;
 pub use document::Metadata;
 pub use name::path_beside;
 pub use stats::PolicyStats;
-pub use store::{Change, HistoryEntry, PolicyStore, PolicyStoreBuilder};
+pub use store::{HistoryEntry, PolicyStore, PolicyStoreBuilder, Update};
 
 use arc_swap::Guard;
 use serde::Serialize;

@@ -250,7 +250,7 @@ impl<T: Settings> PolicyStore<T> {
     /// # Ok(()) }
     /// ```
     pub fn update(&self, change: impl FnOnce(&mut T)) -> Result<Arc<Policy<T>>> {
-        self.change().apply(change)
+        self.begin_update().apply(change)
     }
 
     /// As [`update`](Self::update), with a change that may fail: then the policy stays as it is, and its
@@ -262,7 +262,7 @@ impl<T: Settings> PolicyStore<T> {
         &self,
         change: impl FnOnce(&mut T) -> Result<(), E>,
     ) -> Result<Result<Arc<Policy<T>>, E>> {
-        self.change().try_apply(change)
+        self.begin_update().try_apply(change)
     }
 
     /// As [`update`](Self::update), if the policy is at `version`: for changes that were thought out on
@@ -285,12 +285,12 @@ impl<T: Settings> PolicyStore<T> {
     /// # Ok(()) }
     /// ```
     pub fn update_if(&self, version: u64, change: impl FnOnce(&mut T)) -> Result<Arc<Policy<T>>> {
-        self.change().if_version(version).apply(change)
+        self.begin_update().if_version(version).apply(change)
     }
 
     /// A change with a comment, a condition or a timeout of its own.
-    pub fn change(&self) -> Change<'_, T> {
-        Change { store: self, comment: None, expected: None, timeout: self.0.engine.lock_timeout }
+    pub fn begin_update(&self) -> Update<'_, T> {
+        Update { store: self, comment: None, expected: None, timeout: self.0.engine.lock_timeout }
     }
 
     /// Puts an older version in force again: a new version with its content.
@@ -299,7 +299,7 @@ impl<T: Settings> PolicyStore<T> {
     /// [`ErrorKind::Io`] (not found) if it is not kept any more; [`ErrorKind::PolicyCorrupt`] if its copy is
     /// damaged. Else as [`update`](Self::update).
     pub fn rollback(&self, version: u64) -> Result<Arc<Policy<T>>> {
-        self.change().rollback(version)
+        self.begin_update().rollback(version)
     }
 
     // ------------------------------------------------------------ watching
@@ -535,7 +535,7 @@ pub struct HistoryEntry {
     pub metadata: Result<Metadata>,
 }
 
-/// A change of a policy that is about to be made; see [`PolicyStore::change`].
+/// A change of a policy that is about to be made; see [`PolicyStore::begin_update`].
 ///
 /// # Examples
 /// ```
@@ -543,25 +543,25 @@ pub struct HistoryEntry {
 /// # fn main() -> logrotor::Result<()> {
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let store = Config::policy().open_or_create(dir.path().join("p.toml"), Config::default)?;
-/// store.change().comment("the disk is small").apply(|config| config.max_backups = Some(3))?;
+/// store.begin_update().comment("the disk is small").apply(|config| config.max_backups = Some(3))?;
 /// assert_eq!(store.current().metadata().comment(), Some("the disk is small"));
 /// # Ok(()) }
 /// ```
 #[must_use = "a change does nothing until it is applied"]
-pub struct Change<'a, T> {
+pub struct Update<'a, T> {
     store: &'a PolicyStore<T>,
     comment: Option<String>,
     expected: Option<u64>,
     timeout: Duration,
 }
 
-impl<T> fmt::Debug for Change<'_, T> {
+impl<T> fmt::Debug for Update<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Change").field("comment", &self.comment).finish_non_exhaustive()
+        f.debug_struct("Update").field("comment", &self.comment).finish_non_exhaustive()
     }
 }
 
-impl<T: Settings> Change<'_, T> {
+impl<T: Settings> Update<'_, T> {
     /// Why it is made, for the header; line breaks become spaces.
     pub fn comment(mut self, comment: &str) -> Self {
         self.comment = document::comment(comment);

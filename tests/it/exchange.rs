@@ -45,7 +45,7 @@ fn visit(place: &Path) {
         write(log.build().unwrap(), visits);
         seen.extend(look(&path));
     }
-    store.change().comment(std::env::consts::ARCH).apply(|told| *told = seen).unwrap();
+    store.begin_update().comment(std::env::consts::ARCH).apply(|told| *told = seen).unwrap();
     check(place, &store, visits + 1);
 }
 

@@ -216,7 +216,7 @@ fn lock_of_a_stopped_process_times_out_naming_it_and_readers_do_not_care() {
     holder.expect("ready");
     holder.stop();
     let asked = Instant::now();
-    let impatient = store.change().lock_timeout(Duration::from_millis(100));
+    let impatient = store.begin_update().lock_timeout(Duration::from_millis(100));
     let error = impatient.apply(Entries::clear).unwrap_err();
     assert!(asked.elapsed() >= Duration::from_millis(100));
     assert_eq!(error.kind(), ErrorKind::LockTimeout);
@@ -228,7 +228,7 @@ fn lock_of_a_stopped_process_times_out_naming_it_and_readers_do_not_care() {
 
     // A dead owner's lock is free at once, and what it had in hand was not written.
     holder.kill();
-    let quick = store.change().lock_timeout(Duration::ZERO);
+    let quick = store.begin_update().lock_timeout(Duration::ZERO);
     assert_eq!(quick.apply(|entries| add_entry(entries, "a", 1)).unwrap().version(), 2);
     assert!(!store.current().contains_key("held"));
 }
@@ -242,7 +242,7 @@ fn only_the_guard_of_the_owner_releases_the_lock() {
     // Neither a refused change nor a closed store lets go of somebody else's lock.
     for _ in 0..3 {
         let other = builder().open(file(&dir)).unwrap();
-        let change = other.change().lock_timeout(Duration::ZERO);
+        let change = other.begin_update().lock_timeout(Duration::ZERO);
         assert_eq!(change.apply(Entries::clear).unwrap_err().kind(), ErrorKind::LockTimeout);
     }
     let lock = logrotor::FileLock::beside(file(&dir)).unwrap();
@@ -297,7 +297,7 @@ fn panic_in_a_change_leaves_the_file_and_frees_the_lock() {
 fn version_tells_who_when_how_and_why() {
     let dir = Dir::new();
     let store = store(&dir);
-    let change = store.change().comment("room for\n  one more ");
+    let change = store.begin_update().comment("room for\n  one more ");
     let policy = change.apply(|entries| add_entry(entries, "a", 1)).unwrap();
     let header = policy.metadata();
     assert_eq!((header.version(), header.origin()), (2, Origin::Update));
@@ -343,13 +343,14 @@ fn text_is_imported_as_it_is_or_refused_with_its_line() {
     let dir = Dir::new();
     let store = store(&dir);
     let text = "# why: see the wiki\na = 1 # one\n";
-    let policy = store.change().import(text).unwrap();
+    let policy = store.begin_update().import(text).unwrap();
     assert_eq!((policy.version(), policy["a"], policy.metadata().origin()), (2, 1, Origin::Import));
     assert!(read(&dir).ends_with(text));
     // As an editor gives it back: with the header.
-    let again = store.change().if_version(2).import(&read(&dir).replace("= 1", "= 2")).unwrap();
+    let again =
+        store.begin_update().if_version(2).import(&read(&dir).replace("= 1", "= 2")).unwrap();
     assert_eq!((again.version(), again["a"]), (3, 2));
-    let error = store.change().import("a = \"x\"").unwrap_err();
+    let error = store.begin_update().import("a = \"x\"").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PolicyInvalid);
     assert!(error.to_string().contains("`a` = \"x\""), "{error}");
     assert_eq!(store.version(), 3);
@@ -521,7 +522,7 @@ fn edit_in_the_middle_of_being_saved_is_not_taken() {
 fn one_flipped_bit_at_each_byte_is_detected_each_time() {
     let dir = Dir::new();
     let store = store(&dir);
-    let change = store.change().comment("a comment");
+    let change = store.begin_update().comment("a comment");
     change.apply(|entries| entries.extend([("a".into(), 6), ("b".into(), 7)])).unwrap();
     let whole = std::fs::read(file(&dir)).unwrap();
     for at in 0..whole.len() {

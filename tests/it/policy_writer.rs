@@ -166,7 +166,7 @@ fn limits_compression_and_retention_change_while_the_log_is_open() {
     write(5);
     assert_eq!(opened.log.stats().rotations, 0);
 
-    store.change().comment("small").apply(|config| config.max_size = 100).unwrap();
+    store.begin_update().comment("small").apply(|config| config.max_size = 100).unwrap();
     opened.obeys(2);
     write(5);
     assert_eq!(opened.log.stats().rotations, 5);

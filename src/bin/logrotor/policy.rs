@@ -269,7 +269,7 @@ impl SetPolicy {
         let set = |config: &mut Config| {
             self.settings.iter().try_for_each(|(setting, value)| config.set(setting, value))
         };
-        let mut change = store.change();
+        let mut change = store.begin_update();
         if let Some(comment) = &self.comment {
             change = change.comment(comment);
         }
@@ -310,7 +310,7 @@ impl EditPolicy {
             report::say("nothing was changed");
             return Ok(Exit::Success);
         }
-        let mut change = store.change().if_version(before.version());
+        let mut change = store.begin_update().if_version(before.version());
         if let Some(comment) = &self.comment {
             change = change.comment(comment);
         }
@@ -395,7 +395,7 @@ impl RollbackPolicy {
     fn run(self) -> VerbResult {
         let store = self.target.open()?;
         let before = store.version();
-        let mut change = store.change();
+        let mut change = store.begin_update();
         if let Some(comment) = &self.comment {
             change = change.comment(comment);
         }
