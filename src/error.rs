@@ -84,9 +84,9 @@ impl ErrorKind {
 /// assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::InvalidInput);
 /// ```
 #[derive(Clone)]
-pub struct Error(Arc<Inner>);
+pub struct Error(Arc<Failure>);
 
-struct Inner {
+struct Failure {
     kind: ErrorKind,
     /// Verb and object, as in "rename" or "take exclusive lock".
     action: Cow<'static, str>,
@@ -241,7 +241,7 @@ impl Error {
         path: Option<PathBuf>,
         cause: impl Into<Arc<Cause>>,
     ) -> Self {
-        Self(Arc::new(Inner { kind, action: action.into(), path, cause: cause.into() }))
+        Self(Arc::new(Failure { kind, action: action.into(), path, cause: cause.into() }))
     }
 
     /// The kind that an [`io::Error`] made of this error has.

@@ -3,7 +3,7 @@
 use super::author::{Author, Origin};
 use super::document::{self, Base, Document, Metadata};
 use super::files::{DirListing, PolicyFiles, ResolvedFile, sealed};
-use super::stats::Counters;
+use super::stats::PolicyCounters;
 use super::{Policy, Settings};
 use crate::clock::{self, Clock, Stopwatch, Timestamp, micros};
 use crate::diagnostic;
@@ -26,7 +26,7 @@ pub(crate) struct Engine<T> {
     pub(crate) files: PolicyFiles,
     pub(crate) validate: Validator<T>,
     pub(crate) lock_timeout: Duration,
-    pub(crate) counters: Counters,
+    pub(crate) counters: PolicyCounters,
     /// What is wrong with the file, and the how-manieth problem it is.
     problem: Mutex<(u64, Option<Error>)>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Locked<'a> {
 
 impl<T: Settings> Engine<T> {
     pub(crate) fn new(files: PolicyFiles, validate: Validator<T>, lock_timeout: Duration) -> Self {
-        let (counters, problem) = (Counters::default(), Mutex::default());
+        let (counters, problem) = (PolicyCounters::default(), Mutex::default());
         Self { files, validate, lock_timeout, counters, problem }
     }
 

@@ -35,7 +35,7 @@ pub struct PolicyStats {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct PolicyCounters {
     pub(crate) reads: Reads,
     pub(crate) reloads: Counter,
     pub(crate) updates: Counter,
@@ -49,7 +49,7 @@ pub(crate) struct Counters {
     pub(crate) unkept: Counter,
 }
 
-impl Counters {
+impl PolicyCounters {
     pub(crate) fn snapshot(&self, problem: Option<Error>) -> PolicyStats {
         PolicyStats {
             reads: self.reads.total(),

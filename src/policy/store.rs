@@ -106,7 +106,7 @@ impl<T: Settings> PolicyStoreBuilder<T> {
             // Kept for `problem`; opening it has succeeded.
             let _ = engine.report(error);
         }
-        Ok(PolicyStore(Arc::new(Inner {
+        Ok(PolicyStore(Arc::new(StoreState {
             engine,
             current: ArcSwap::new(policy),
             publishing: Mutex::default(),
@@ -118,9 +118,9 @@ impl<T: Settings> PolicyStoreBuilder<T> {
 /// Settings that several processes share in one file; see the [module](super).
 ///
 /// It is a handle: clones are cheap and share one state.
-pub struct PolicyStore<T>(Arc<Inner<T>>);
+pub struct PolicyStore<T>(Arc<StoreState<T>>);
 
-struct Inner<T> {
+struct StoreState<T> {
     engine: Engine<T>,
     current: ArcSwap<Policy<T>>,
     /// Held while `current` is compared and replaced.
