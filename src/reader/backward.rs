@@ -3,10 +3,10 @@
 use super::buffer::{self, Piece};
 use super::content::{CHUNK, Content, read_exact_at};
 use super::damage::{Damage, DamageKind};
+use super::walk::{OpenSegment, Reached, SegmentRef, Walk};
 use super::{At, Pulled, Range, Source};
 use crate::error::Result;
 use crate::fs;
-use crate::segment::chain::{Chain, Held, Spot, Step};
 use crate::segment::name::Compression;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,70 +16,70 @@ use std::sync::Arc;
 /// Where to begin so that `lines` lines follow: a segment, and an offset in it.
 ///
 /// Damage met on the way is left to be reported when it is read.
-pub(super) fn last(chain: &mut Chain, range: &Range, lines: u64) -> Result<(Step, u64)> {
+pub(super) fn last(walk: &mut Walk, range: &Range, lines: u64) -> Result<(Reached, u64)> {
     let mut wanted = lines;
     let mut newer = None;
-    let mut step = newest(chain, range)?;
+    let mut reached = newest(walk, range)?;
     loop {
-        let mark = chain.clone();
-        let mut spot = match &step {
-            Step::End => break,
-            Step::Unreadable(spot, _) => spot.clone(),
-            Step::To(held) if range.is_before(held) && !held.is_active() => break,
+        let mark = walk.clone();
+        let mut segment = match &reached {
+            Reached::End => break,
+            Reached::Unreadable(segment, _) => segment.clone(),
+            Reached::Segment(open) if range.is_before(open) && !open.is_active() => break,
             // Clocks may have been set, so that this says nothing of the backups.
-            Step::To(held) if range.is_before(held) => held.spot.clone(),
-            Step::To(held) => match start_of_last(held, wanted) {
-                Tail::From(offset) => return Ok((step, offset)),
+            Reached::Segment(open) if range.is_before(open) => open.segment.clone(),
+            Reached::Segment(open) => match start_of_last(open, wanted) {
+                Tail::From(offset) => return Ok((reached, offset)),
                 Tail::Lines(lines) => {
                     wanted -= lines;
-                    held.spot.clone()
+                    open.segment.clone()
                 }
             },
         };
-        let before = chain.before(&mut spot)?;
-        newer = Some((step, mark));
-        step = before;
+        let before = walk.before(&mut segment)?;
+        newer = Some((reached, mark));
+        reached = before;
     }
     // All there are; the way goes on from the oldest of them, not from beyond.
-    let Some((oldest, mark)) = newer else { return Ok((Step::End, 0)) };
-    *chain = mark;
+    let Some((oldest, mark)) = newer else { return Ok((Reached::End, 0)) };
+    *walk = mark;
     Ok((oldest, 0))
 }
 
 /// The newest segment that is not wholly after the range.
-pub(super) fn newest(chain: &mut Chain, range: &Range) -> Result<Step> {
-    let mut step = chain.newest()?;
-    while let (Some(until), Step::To(held)) = (range.until, &step) {
-        let mark = chain.clone();
-        let mut spot = held.spot.clone();
-        let before = chain.before(&mut spot)?;
+pub(super) fn newest(walk: &mut Walk, range: &Range) -> Result<Reached> {
+    let mut reached = walk.newest()?;
+    while let (Some(until), Reached::Segment(open)) = (range.until, &reached) {
+        let mark = walk.clone();
+        let mut segment = open.segment.clone();
+        let before = walk.before(&mut segment)?;
         let finished = match &before {
-            Step::To(before) => before.finished(),
-            Step::Unreadable(..) | Step::End => None,
+            Reached::Segment(before) => before.finished(),
+            Reached::Unreadable(..) | Reached::End => None,
         };
-        let is_oldest = matches!(before, Step::End);
-        if is_oldest || super::started(held, finished).is_none_or(|started| started <= until) {
-            *chain = mark;
+        let is_oldest = matches!(before, Reached::End);
+        if is_oldest || super::started(open, finished).is_none_or(|started| started <= until) {
+            *walk = mark;
             break;
         }
-        step = before;
+        reached = before;
     }
-    Ok(step)
+    Ok(reached)
 }
 
 /// The plain segments shortly before one: those that workers that are late may still append to. Oldest
 /// first.
-pub(super) fn shortly_before(chain: &Chain, step: &Step) -> Result<Vec<Held>> {
+pub(super) fn shortly_before(walk: &Walk, reached: &Reached) -> Result<Vec<OpenSegment>> {
     const AT_MOST: usize = 8;
-    let mut chain = chain.clone();
+    let mut walk = walk.clone();
     let mut found = VecDeque::new();
-    let Step::To(held) = step else { return Ok(Vec::new()) };
-    let mut spot = held.spot.clone();
+    let Reached::Segment(open) = reached else { return Ok(Vec::new()) };
+    let mut segment = open.segment.clone();
     while found.len() < AT_MOST {
-        match chain.before(&mut spot)? {
-            Step::To(held) if held.spot.compression == Compression::None => {
-                spot = held.spot.clone();
-                found.push_front(held);
+        match walk.before(&mut segment)? {
+            Reached::Segment(open) if open.segment.compression == Compression::None => {
+                segment = open.segment.clone();
+                found.push_front(open);
             }
             _ => break,
         }
@@ -96,10 +96,10 @@ enum Tail {
 }
 
 /// What can be read of a segment is searched; damage counts as its end.
-fn start_of_last(held: &Held, lines: u64) -> Tail {
-    let Ok(mut content) = Content::new(held.clone()) else { return Tail::Lines(0) };
+fn start_of_last(open: &OpenSegment, lines: u64) -> Tail {
+    let Ok(mut content) = Content::new(open.clone()) else { return Tail::Lines(0) };
     if content.is_packed() {
-        in_packed(&mut content, held, lines)
+        in_packed(&mut content, open, lines)
     } else {
         in_plain(&content, lines)
     }
@@ -134,12 +134,12 @@ fn in_plain(content: &Content, lines: u64) -> Tail {
     if found == lines { Tail::From(0) } else { Tail::Lines(found) }
 }
 
-fn in_packed(content: &mut Content, held: &Held, lines: u64) -> Tail {
+fn in_packed(content: &mut Content, open: &OpenSegment, lines: u64) -> Tail {
     let all = line_start(content, u64::MAX).lines;
     if all < lines {
         return Tail::Lines(all);
     }
-    let Ok(mut again) = Content::new(held.clone()) else { return Tail::Lines(0) };
+    let Ok(mut again) = Content::new(open.clone()) else { return Tail::Lines(0) };
     Tail::From(line_start(&mut again, all - lines).offset)
 }
 
@@ -175,9 +175,9 @@ fn line_start(content: &mut Content, after: u64) -> LineStart {
 
 /// A log as one stream of lines, newest first.
 pub(super) struct Backward {
-    chain: Chain,
+    walk: Walk,
     range: Range,
-    at: Option<Spot>,
+    at: Option<SegmentRef>,
     reel: Option<Reel>,
     reels: u64,
     name: Arc<Path>,
@@ -194,14 +194,14 @@ pub(super) struct Backward {
 
 impl Backward {
     /// `lines` is the most to hand out.
-    pub(super) fn new(mut chain: Chain, range: Range, lines: u64, given: &Path) -> Result<Self> {
-        let step = newest(&mut chain, &range)?;
-        if matches!(step, Step::End) && super::has_no_segment(&chain)? {
+    pub(super) fn new(mut walk: Walk, range: Range, lines: u64, given: &Path) -> Result<Self> {
+        let reached = newest(&mut walk, &range)?;
+        if matches!(reached, Reached::End) && super::has_no_segment(&walk)? {
             return Err(super::no_log(given));
         }
-        let name = chain.location().path().into();
+        let name = walk.location().path().into();
         let mut backward = Self {
-            chain,
+            walk,
             range,
             at: None,
             reel: None,
@@ -215,29 +215,29 @@ impl Backward {
             lines_left: lines,
             is_over: lines == 0,
         };
-        backward.go(step);
+        backward.go(reached);
         Ok(backward)
     }
 
-    fn go(&mut self, step: Step) {
+    fn go(&mut self, reached: Reached) {
         self.reel = None;
         self.reels += 1;
-        let result = match step {
-            Step::To(held) if !self.range.is_before(&held) => {
-                self.at = Some(held.spot.clone());
-                Reel::open(held)
+        let result = match reached {
+            Reached::Segment(open) if !self.range.is_before(&open) => {
+                self.at = Some(open.segment.clone());
+                Reel::open(open)
             }
-            Step::To(held) if held.is_active() => {
-                self.at = Some(held.spot.clone());
+            Reached::Segment(open) if open.is_active() => {
+                self.at = Some(open.segment.clone());
                 return;
             }
-            Step::To(_) | Step::End => {
+            Reached::Segment(_) | Reached::End => {
                 self.is_over = true;
                 return;
             }
-            Step::Unreadable(spot, error) => {
-                let damage = Damage::unreadable(&spot.path, 0, error);
-                self.at = Some(spot);
+            Reached::Unreadable(segment, error) => {
+                let damage = Damage::unreadable(&segment.path, 0, error);
+                self.at = Some(segment);
                 Err(damage)
             }
         };
@@ -253,14 +253,14 @@ impl Backward {
 
     /// Goes on to the segment before.
     fn go_back(&mut self) {
-        let step = match &mut self.at {
-            Some(spot) => self.chain.before(spot),
-            None => Ok(Step::End),
+        let reached = match &mut self.at {
+            Some(segment) => self.walk.before(segment),
+            None => Ok(Reached::End),
         };
-        match step {
-            Ok(step) => self.go(step),
+        match reached {
+            Ok(reached) => self.go(reached),
             Err(error) => {
-                let log = self.chain.location().path();
+                let log = self.walk.location().path();
                 self.damage.push_back(Damage::unreadable(log, 0, error));
                 self.is_over = true;
             }
@@ -340,7 +340,7 @@ impl Source for Backward {
 /// A segment that is read backwards.
 struct Reel {
     /// Keeps the lease.
-    _held: Held,
+    _held: OpenSegment,
     /// What is read: the segment, or what a packed one unpacked to.
     file: Arc<File>,
     name: Arc<Path>,
@@ -355,17 +355,17 @@ const MAX_LINE: usize = 16 * 1024 * 1024;
 
 impl Reel {
     /// Opens a segment at its end; also gives the damage that ends a packed one early.
-    fn open(held: Held) -> Result<(Self, Option<Damage>), Damage> {
-        let mut content = Content::new(held.clone())?;
+    fn open(open: OpenSegment) -> Result<(Self, Option<Damage>), Damage> {
+        let mut content = Content::new(open.clone())?;
         let name = Arc::clone(&content.name);
         let (file, base, damage) = if content.is_packed() {
             let scratch = fs::unnamed().map_err(|error| Damage::unreadable(&*name, 0, error))?;
             let damage = unpack_into(&mut content, &scratch)?;
             (Arc::new(scratch), content.position, damage)
         } else {
-            (Arc::clone(&held.file), content.settled_len()?, None)
+            (Arc::clone(&open.file), content.settled_len()?, None)
         };
-        Ok((Self { _held: held, file, name, block: Vec::new(), base }, damage))
+        Ok((Self { _held: open, file, name, block: Vec::new(), base }, damage))
     }
 
     /// The last line not handed out yet, and where it begins.

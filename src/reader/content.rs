@@ -1,10 +1,10 @@
 //! The bytes of one segment, unpacked.
 
 use super::damage::{Damage, DamageKind};
+use super::walk::OpenSegment;
 use crate::clock::sleep;
 use crate::error::{Error, Result};
 use crate::fs;
-use crate::segment::chain::Held;
 use crate::segment::name::Compression;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// A segment that is read from some offset on.
 pub(super) struct Content {
-    pub(super) held: Held,
+    pub(super) open: OpenSegment,
     /// Its name when it was opened, for reports.
     pub(super) name: Arc<Path>,
     /// The offset of the next byte, in unpacked bytes.
@@ -23,10 +23,10 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn new(held: Held) -> Result<Self, Damage> {
-        let name: Arc<Path> = held.spot.path.as_path().into();
-        let unpacked = unpack(&held).map_err(|e| Damage::unreadable(&*name, 0, e))?;
-        Ok(Self { held, name, position: 0, unpacked })
+    pub(super) fn new(open: OpenSegment) -> Result<Self, Damage> {
+        let name: Arc<Path> = open.segment.path.as_path().into();
+        let unpacked = unpack(&open).map_err(|e| Damage::unreadable(&*name, 0, e))?;
+        Ok(Self { open, name, position: 0, unpacked })
     }
 
     pub(super) fn is_packed(&self) -> bool {
@@ -38,7 +38,7 @@ impl Content {
         let taken = match &mut self.unpacked {
             Some(unpacked) => read_some(unpacked, buffer).map_err(|error| self.damage(error))?,
             None => {
-                let taken = fs::read_at(&self.held.file, buffer, self.position, &self.name);
+                let taken = fs::read_at(&self.open.file, buffer, self.position, &self.name);
                 taken.map_err(|e| Damage::unreadable(&*self.name, self.position, e))?
             }
         };
@@ -64,7 +64,7 @@ impl Content {
 
     /// The file's length now.
     pub(super) fn len(&self) -> Result<u64, Damage> {
-        let entry = fs::fstat(&self.held.file, &self.name);
+        let entry = fs::fstat(&self.open.file, &self.name);
         Ok(entry.map_err(|e| Damage::unreadable(&*self.name, self.position, e))?.len)
     }
 
@@ -106,7 +106,7 @@ impl Content {
 
     /// Reads plain bytes at an offset; less than a buffer full only at the end.
     pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Damage> {
-        read_exact_at(&self.held.file, buffer, offset, &self.name)
+        read_exact_at(&self.open.file, buffer, offset, &self.name)
     }
 
     fn damage(&self, error: io::Error) -> Damage {
@@ -153,23 +153,24 @@ fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-fn unpack(held: &Held) -> Result<Option<Box<dyn Read + Send>>> {
-    let path: Arc<Path> = held.spot.path.as_path().into();
+fn unpack(open: &OpenSegment) -> Result<Option<Box<dyn Read + Send>>> {
+    let path: Arc<Path> = open.segment.path.as_path().into();
     let raw =
-        BufReader::with_capacity(CHUNK, Raw { file: Arc::clone(&held.file), path, offset: 0 });
-    match held.spot.compression {
+        BufReader::with_capacity(CHUNK, Raw { file: Arc::clone(&open.file), path, offset: 0 });
+    match open.segment.compression {
         Compression::None => Ok(None),
         Compression::Gzip => Ok(Some(Box::new(flate2::bufread::MultiGzDecoder::new(raw)))),
         #[cfg(feature = "zstd")]
         Compression::Zstd => {
             let decoder = zstd::Decoder::with_buffer(raw);
-            let decoder = decoder.map_err(|error| Error::io("unpack", &held.spot.path, error))?;
+            let decoder =
+                decoder.map_err(|error| Error::io("unpack", &open.segment.path, error))?;
             Ok(Some(Box::new(decoder)))
         }
         #[cfg(not(feature = "zstd"))]
         Compression::Zstd => {
             let why = "this program was built without the feature `zstd`";
-            Err(Error::refused(crate::error::ErrorKind::Io, "unpack", &held.spot.path, why))
+            Err(Error::refused(crate::error::ErrorKind::Io, "unpack", &open.segment.path, why))
         }
     }
 }

@@ -54,6 +54,7 @@ mod content;
 mod damage;
 mod records;
 mod stream;
+mod walk;
 mod watch;
 
 pub use damage::{Damage, DamageKind};
@@ -62,7 +63,6 @@ pub use watch::Stopper;
 
 use crate::error::{Error, Result};
 use crate::segment::Location;
-use crate::segment::chain::{Chain, Held, Step};
 use backward::Backward;
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -70,6 +70,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use stream::{Mode, Stream};
+use walk::{OpenSegment, Reached, Walk};
 use watch::{Bell, Watch};
 
 /// A log as one stream of bytes or of [records](LogReader::records); see the [module](self).
@@ -271,14 +272,14 @@ impl Builder {
     ///   does not exist; or whatever else the file system refuses.
     pub fn open(self) -> Result<LogReader> {
         self.check()?;
-        let chain = Chain::new(Location::find(&self.path)?)?;
-        let path = chain.location().path().to_owned();
+        let walk = Walk::new(Location::find(&self.path)?)?;
+        let path = walk.location().path().to_owned();
         let bell = Arc::new(Bell::default());
         let source: Box<dyn Source> = if self.reverse {
             let lines = self.last.unwrap_or(u64::MAX);
-            Box::new(Backward::new(chain, self.range, lines, &self.path)?)
+            Box::new(Backward::new(walk, self.range, lines, &self.path)?)
         } else {
-            Box::new(self.forward(chain, &bell)?)
+            Box::new(self.forward(walk, &bell)?)
         };
         Ok(LogReader { source, bell, path })
     }
@@ -301,29 +302,29 @@ impl Builder {
         Ok(())
     }
 
-    fn forward(&self, mut chain: Chain, bell: &Arc<Bell>) -> Result<Stream> {
+    fn forward(&self, mut walk: Walk, bell: &Arc<Bell>) -> Result<Stream> {
         // Before anything is looked for, so that nothing that comes after the look is missed.
         let mode = if self.follow {
-            Mode::Follow(Watch::new(Arc::clone(bell), chain.location().dir(), self.poll_interval))
+            Mode::Follow(Watch::new(Arc::clone(bell), walk.location().dir(), self.poll_interval))
         } else {
             Mode::Once
         };
         let range = Range { follows: self.follow, ..self.range };
         let mut unreadable = Vec::new();
-        let (step, offset) = match self.last {
-            Some(lines) => backward::last(&mut chain, &range, lines)?,
-            None => (first(&mut chain, &range, &mut unreadable)?, 0),
+        let (reached, offset) = match self.last {
+            Some(lines) => backward::last(&mut walk, &range, lines)?,
+            None => (first(&mut walk, &range, &mut unreadable)?, 0),
         };
-        let is_none = matches!(step, Step::End) && unreadable.is_empty();
-        if is_none && !self.follow && has_no_segment(&chain)? {
+        let is_none = matches!(reached, Reached::End) && unreadable.is_empty();
+        if is_none && !self.follow && has_no_segment(&walk)? {
             return Err(no_log(&self.path));
         }
         let begins_late = self.follow && self.last.is_some();
         let behind =
-            if begins_late { backward::shortly_before(&chain, &step)? } else { Vec::new() };
-        let mut stream = Stream::new(chain, mode, range.until);
+            if begins_late { backward::shortly_before(&walk, &reached)? } else { Vec::new() };
+        let mut stream = Stream::new(walk, mode, range.until);
         unreadable.into_iter().for_each(|damage| stream.report(damage));
-        if let Err(damage) = stream.begin(step, offset, behind) {
+        if let Err(damage) = stream.begin(reached, offset, behind) {
             stream.report(damage);
         }
         Ok(stream)
@@ -331,24 +332,24 @@ impl Builder {
 }
 
 /// The oldest segment of the range.
-fn first(chain: &mut Chain, range: &Range, unreadable: &mut Vec<Damage>) -> Result<Step> {
-    let mut step = chain.oldest()?;
+fn first(walk: &mut Walk, range: &Range, unreadable: &mut Vec<Damage>) -> Result<Reached> {
+    let mut reached = walk.oldest()?;
     loop {
-        let mut spot = match step {
-            Step::To(held) if range.is_before(&held) => held.spot.clone(),
-            Step::Unreadable(spot, error) if range.from.is_some() => {
-                unreadable.push(Damage::unreadable(&spot.path, 0, error));
-                spot
+        let mut segment = match reached {
+            Reached::Segment(open) if range.is_before(&open) => open.segment.clone(),
+            Reached::Unreadable(segment, error) if range.from.is_some() => {
+                unreadable.push(Damage::unreadable(&segment.path, 0, error));
+                segment
             }
-            step => return Ok(step),
+            reached => return Ok(reached),
         };
-        step = chain.after(&mut spot)?;
+        reached = walk.after(&mut segment)?;
     }
 }
 
 /// Whether there is no log at all; else none of it may be wanted.
-fn has_no_segment(chain: &Chain) -> Result<bool> {
-    Ok(matches!(chain.clone().newest()?, Step::End))
+fn has_no_segment(walk: &Walk) -> Result<bool> {
+    Ok(matches!(walk.clone().newest()?, Reached::End))
 }
 
 pub(crate) fn no_log(path: &Path) -> Error {
@@ -370,10 +371,10 @@ impl Range {
     const LAG: Duration = Duration::from_secs(2);
 
     /// Whether a segment had got its last record when the range begins.
-    fn is_before(&self, held: &Held) -> bool {
+    fn is_before(&self, open: &OpenSegment) -> bool {
         let Some(from) = self.from else { return false };
-        let changed = held.entry.modified + Self::LAG;
-        match held.finished() {
+        let changed = open.entry.modified + Self::LAG;
+        match open.finished() {
             Some(finished) => changed.max(finished) < from,
             None => changed < from && !self.follows,
         }
@@ -382,10 +383,10 @@ impl Range {
 
 /// When a segment was begun: when the one before was rotated away, or else when its file was made. A file that
 /// was made after its last record is a copy, and does not tell.
-fn started(held: &Held, before: Option<SystemTime>) -> Option<SystemTime> {
-    let changed = held.entry.modified;
-    let last = held.finished().map_or(changed, |finished| finished.min(changed));
-    before.or(held.begun.filter(|begun| *begun <= last))
+fn started(open: &OpenSegment, before: Option<SystemTime>) -> Option<SystemTime> {
+    let changed = open.entry.modified;
+    let last = open.finished().map_or(changed, |finished| finished.min(changed));
+    before.or(open.begun.filter(|begun| *begun <= last))
 }
 
 /// What [`Source::pull`] came to.

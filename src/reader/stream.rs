@@ -17,11 +17,11 @@
 use super::buffer::{Buffer, Turn};
 use super::content::{CHUNK, Content};
 use super::damage::{Damage, DamageKind};
+use super::walk::{Missing, OpenSegment, Position, Reached, SegmentRef, Walk};
 use super::watch::Watch;
 use super::{At, Pulled, Source};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::error::Result;
-use crate::segment::chain::{Chain, Held, Missing, Place, Spot, Step};
 use crate::segment::name::Key;
 use std::collections::VecDeque;
 use std::path::Path;
@@ -73,12 +73,12 @@ pub(super) enum Mode {
 
 /// A log as one stream.
 pub(super) struct Stream {
-    chain: Chain,
+    walk: Walk,
     mode: Mode,
     until: Option<SystemTime>,
     phase: Phase,
     /// Where the walk has got to.
-    at: Option<Spot>,
+    at: Option<SegmentRef>,
     /// When the segment there was rotated away, if it was and its name tells.
     finished: Option<SystemTime>,
     /// Oldest first; the last one is the segment that the walk has got to.
@@ -95,11 +95,11 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(chain: Chain, mode: Mode, until: Option<SystemTime>) -> Self {
-        let name = chain.location().path().into();
+    pub(super) fn new(walk: Walk, mode: Mode, until: Option<SystemTime>) -> Self {
+        let name = walk.location().path().into();
         let follows = matches!(mode, Mode::Follow(_));
         Self {
-            chain,
+            walk,
             mode,
             until,
             phase: Phase::Walking,
@@ -121,19 +121,19 @@ impl Stream {
     /// `behind`, is read as well.
     pub(super) fn begin(
         &mut self,
-        step: Step,
+        reached: Reached,
         offset: u64,
-        behind: Vec<Held>,
+        behind: Vec<OpenSegment>,
     ) -> Result<(), Damage> {
-        for held in behind {
-            let mut content = Content::new(held)?;
+        for open in behind {
+            let mut content = Content::new(open)?;
             let end = content.settled_len()?;
             content.position = end;
             self.lanes_so_far += 1;
             let number = self.lanes_so_far;
             self.lanes.push(Lane { content, number, limit: end, searched: end, is_final: false });
         }
-        self.go(step)?;
+        self.go(reached)?;
         if let Some(lane) = self.lanes.last_mut().filter(|_| offset > 0) {
             lane.content.skip_to(offset)?;
             lane.searched = offset;
@@ -211,24 +211,26 @@ impl Stream {
             return Ok(());
         }
         self.settle();
-        let step = match &mut self.at {
-            Some(spot) => self.chain.after(spot),
-            None => self.chain.oldest(),
+        let reached = match &mut self.at {
+            Some(segment) => self.walk.after(segment),
+            None => self.walk.oldest(),
         };
         // The active segment has got its name by now, if it was rotated away.
         self.finished = self.at.as_ref().and_then(time_of);
-        let step = match step {
+        let reached = match reached {
             // The directory was removed; its workers will make it again.
-            Err(error) if error.is_not_found() && self.is_following() => Step::End,
-            step => step.map_err(|e| Damage::unreadable(self.chain.location().path(), 0, e))?,
+            Err(error) if error.is_not_found() && self.is_following() => Reached::End,
+            reached => {
+                reached.map_err(|e| Damage::unreadable(self.walk.location().path(), 0, e))?
+            }
         };
         if self.report_missing() {
             // So that it is told once.
             self.finished = None;
         }
-        match step {
-            Step::End => self.at_end(),
-            step => self.go(step)?,
+        match reached {
+            Reached::End => self.at_end(),
+            reached => self.go(reached)?,
         }
         Ok(())
     }
@@ -261,26 +263,26 @@ impl Stream {
     }
 
     /// Goes on to a segment.
-    fn go(&mut self, step: Step) -> Result<(), Damage> {
-        match step {
-            Step::To(held) => {
+    fn go(&mut self, reached: Reached) -> Result<(), Damage> {
+        match reached {
+            Reached::Segment(open) => {
                 let is_first = self.at.is_none();
-                if !is_first && is_after(self.until, super::started(&held, self.finished)) {
+                if !is_first && is_after(self.until, super::started(&open, self.finished)) {
                     self.end();
                     return Ok(());
                 }
-                self.report_gap(&held);
-                self.at = Some(held.spot.clone());
-                match Content::new(held) {
+                self.report_gap(&open);
+                self.at = Some(open.segment.clone());
+                match Content::new(open) {
                     Ok(content) => self.open_lane(content),
                     Err(damage) => self.damage.push_back(damage),
                 }
             }
-            Step::Unreadable(spot, error) => {
-                self.damage.push_back(Damage::unreadable(&spot.path, 0, error));
-                self.at = Some(spot);
+            Reached::Unreadable(segment, error) => {
+                self.damage.push_back(Damage::unreadable(&segment.path, 0, error));
+                self.at = Some(segment);
             }
-            Step::End => self.at_end(),
+            Reached::End => self.at_end(),
         }
         Ok(())
     }
@@ -288,7 +290,7 @@ impl Stream {
     fn open_lane(&mut self, content: Content) {
         self.lanes_so_far += 1;
         let is_packed = content.is_packed();
-        let is_last = !self.is_following() && content.held.spot.place == Place::Active;
+        let is_last = !self.is_following() && content.open.segment.position == Position::Active;
         let mut lane = Lane {
             content,
             number: self.lanes_so_far,
@@ -311,7 +313,7 @@ impl Stream {
         let before = self.lanes.len() - 1;
         if let Some(lane) = self.lanes[..before].last_mut() {
             if lane.content.is_packed() {
-                let _ = lane.content.held.let_go();
+                let _ = lane.content.open.let_go();
             } else {
                 settle(lane);
             }
@@ -347,7 +349,7 @@ impl Stream {
 
     /// Reports what the walk found missing; `false` if nothing.
     fn report_missing(&mut self) -> bool {
-        let all = self.chain.take_missing();
+        let all = self.walk.take_missing();
         let is_any = !all.is_empty();
         for missing in all {
             let damage = |path: &Path| Damage::new(DamageKind::Missing, path, 0);
@@ -358,7 +360,7 @@ impl Stream {
                 Missing::Numbers(numbers) => {
                     let name = |number| {
                         let name = crate::segment::name::Name::plain(Key::Number(number));
-                        self.chain.location().backup_path(name)
+                        self.walk.location().backup_path(name)
                     };
                     let (first, last) = (name(*numbers.end()), name(*numbers.start()));
                     let text = "there is no backup of this number, but there are older ones";
@@ -375,13 +377,13 @@ impl Stream {
 
     /// Reports segments that came and went between two looks at the directory. A segment is made
     /// before the one before it gets its name; one that was made later had another in between.
-    fn report_gap(&mut self, held: &Held) {
+    fn report_gap(&mut self, open: &OpenSegment) {
         let Some((before, followed_since)) = self.finished.zip(self.followed_since) else { return };
         // An older one may be a copy, made when it was copied.
-        let Some(begun) = held.begun.filter(|begun| *begun >= followed_since) else { return };
+        let Some(begun) = open.begun.filter(|begun| *begun >= followed_since) else { return };
         if Timestamp::from(begun) > Timestamp::from(before) {
             let text = "segments between it and the one before may have been removed unread";
-            let damage = Damage::new(DamageKind::Missing, &held.spot.path, 0);
+            let damage = Damage::new(DamageKind::Missing, &open.segment.path, 0);
             self.damage.push_back(damage.with_text(text));
         }
     }
@@ -391,7 +393,7 @@ impl Stream {
         if self.is_following() && self.looked.elapsed() > LOOK_EVERY {
             self.looked = Stopwatch::start();
             // If the directory cannot be read, that shows when it must be.
-            let _ = self.chain.look();
+            let _ = self.walk.look();
         }
     }
 }
@@ -405,9 +407,9 @@ fn is_after(until: Option<SystemTime>, started: Option<SystemTime>) -> bool {
 }
 
 /// When a backup was rotated away, if its name tells.
-fn time_of(spot: &Spot) -> Option<SystemTime> {
-    match spot.place {
-        Place::Backup(Key::Time(time)) if !spot.is_lost => Some(time.into()),
+fn time_of(segment: &SegmentRef) -> Option<SystemTime> {
+    match segment.position {
+        Position::Backup(Key::Time(time)) if !segment.is_lost => Some(time.into()),
         _ => None,
     }
 }
@@ -432,7 +434,7 @@ fn measure(lane: &mut Lane, reports: &mut VecDeque<Damage>) -> Result<(), Damage
 /// Notes a segment's true end, if it has one by now.
 fn settle(lane: &mut Lane) {
     // If that cannot be told, it stays open; nothing is lost by it.
-    if !lane.content.held.may_grow().unwrap_or(true) {
+    if !lane.content.open.may_grow().unwrap_or(true) {
         if let Ok(len) = lane.content.len() {
             (lane.limit, lane.is_final) = (len, true);
         }

@@ -1,6 +1,5 @@
 //! The files of a log: where they are, which there are, in what order.
 
-pub(crate) mod chain;
 pub(crate) mod lease;
 pub(crate) mod mark;
 pub(crate) mod name;

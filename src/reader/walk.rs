@@ -19,11 +19,11 @@
 //!
 //! If a log has backups with names of both kinds, those of the kind that has the newest backup come last.
 
-use super::name::{Compression, Key, Name};
-use super::{Location, all_backup_names, mark, twin};
 use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId};
+use crate::segment::name::{Compression, Key, Name};
+use crate::segment::{Location, all_backup_names, mark, twin};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::ops::{Bound, RangeInclusive};
@@ -32,19 +32,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 #[cfg(doc)]
-use super::name::Naming;
+use crate::segment::name::Naming;
 
 /// Where a segment stands in its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Position {
     Backup(Key),
     Active,
 }
 
 /// A segment that was found, whether it could be opened or not.
 #[derive(Debug, Clone)]
-pub(crate) struct Spot {
-    pub(crate) place: Place,
+pub(crate) struct SegmentRef {
+    pub(crate) position: Position,
     /// Its name when it was last seen.
     pub(crate) path: PathBuf,
     pub(crate) compression: Compression,
@@ -56,48 +56,48 @@ pub(crate) struct Spot {
 /// A segment open for reading. It is leased, if that could be had, until [`Held::let_go`], or until
 /// this and all clones are dropped.
 #[derive(Debug, Clone)]
-pub(crate) struct Held {
+pub(crate) struct OpenSegment {
     pub(crate) file: Arc<File>,
     /// As it was when it was opened.
     pub(crate) entry: Entry,
     /// When its file was made, before it was packed; `None` if that is not known.
     pub(crate) begun: Option<SystemTime>,
-    pub(crate) spot: Spot,
+    pub(crate) segment: SegmentRef,
 }
 
-impl Held {
+impl OpenSegment {
     /// Whether a worker may still append to it. Gives the lease back: only for what is not the active
     /// segment any more, and whose successor is held.
     pub(crate) fn may_grow(&self) -> Result<bool> {
-        fs::may_grow(&self.file, &self.spot.path)
+        fs::may_grow(&self.file, &self.segment.path)
     }
 
     /// Gives the lease back.
     pub(crate) fn let_go(&self) -> Result<()> {
-        fs::end_lease(&self.file, &self.spot.path)
+        fs::end_lease(&self.file, &self.segment.path)
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        self.spot.place == Place::Active
+        self.segment.position == Position::Active
     }
 
     /// When it was rotated away, or if its name does not tell, last written to; `None` for the active
     /// segment.
     pub(crate) fn finished(&self) -> Option<SystemTime> {
-        match self.spot.place {
-            Place::Active => None,
-            Place::Backup(Key::Time(time)) => Some(time.into()),
-            Place::Backup(Key::Number(_)) => Some(self.entry.modified),
+        match self.segment.position {
+            Position::Active => None,
+            Position::Backup(Key::Time(time)) => Some(time.into()),
+            Position::Backup(Key::Number(_)) => Some(self.entry.modified),
         }
     }
 }
 
 /// Where a step leads.
 #[derive(Debug)]
-pub(crate) enum Step {
-    To(Held),
+pub(crate) enum Reached {
+    Segment(OpenSegment),
     /// There is a segment, but it cannot be opened.
-    Unreadable(Spot, Error),
+    Unreadable(SegmentRef, Error),
     /// There is none, or none yet.
     End,
 }
@@ -113,7 +113,7 @@ pub(crate) enum Missing {
 
 /// A walk along a log's segments. A clone goes on from the same place.
 #[derive(Debug, Clone)]
-pub(crate) struct Chain {
+pub(crate) struct Walk {
     location: Location,
     /// Whether numbered backups are older than those named by time.
     numbers_first: bool,
@@ -128,7 +128,7 @@ pub(crate) struct Chain {
     /// Up to here no time name is unknown: this one was seen before the last listing.
     complete: Timestamp,
     /// What has a backup's name but is a directory or a link: not ours.
-    strangers: HashSet<Name>,
+    strays: HashSet<Name>,
     missing: Vec<Missing>,
 }
 
@@ -146,10 +146,10 @@ impl Groups {
 }
 
 /// What came of opening a backup.
-enum Opened {
-    Step(Step),
+enum OpenedBackup {
+    Found(Reached),
     /// It is a directory or a link.
-    Stranger,
+    Stray,
     Gone,
 }
 
@@ -157,9 +157,9 @@ enum Opened {
 const GAP_LOOKS: usize = 20;
 const GAP_WAIT: Duration = Duration::from_millis(5);
 
-impl Chain {
+impl Walk {
     pub(crate) fn new(location: Location) -> Result<Self> {
-        let mut chain = Self {
+        let mut walk = Self {
             location,
             numbers_first: true,
             numbers_ahead: false,
@@ -167,13 +167,13 @@ impl Chain {
             known: BTreeSet::new(),
             seen: Timestamp::MIN,
             complete: Timestamp::MIN,
-            strangers: HashSet::new(),
+            strays: HashSet::new(),
             missing: Vec::new(),
         };
-        let groups = chain.groups()?;
-        chain.numbers_first = chain.are_numbers_first(&groups)?;
-        chain.numbers_ahead = !chain.numbers_first;
-        Ok(chain)
+        let groups = walk.groups()?;
+        walk.numbers_first = walk.are_numbers_first(&groups)?;
+        walk.numbers_ahead = !walk.numbers_first;
+        Ok(walk)
     }
 
     pub(crate) fn location(&self) -> &Location {
@@ -209,7 +209,7 @@ impl Chain {
         let mut groups = Groups::default();
         for _ in 0..LISTINGS {
             for name in all_backup_names(&self.location)? {
-                if self.strangers.contains(&name) {
+                if self.strays.contains(&name) {
                     continue;
                 }
                 match name.key {
@@ -225,7 +225,7 @@ impl Chain {
     }
 
     /// The oldest segment.
-    pub(crate) fn oldest(&mut self) -> Result<Step> {
+    pub(crate) fn oldest(&mut self) -> Result<Reached> {
         loop {
             let groups = self.groups()?;
             let time = groups.times.first().map(|time| Key::Time(*time));
@@ -234,36 +234,36 @@ impl Chain {
             let Some(key) = first else {
                 let active = self.next_active()?;
                 match active.filter(|_| self.groups().is_ok_and(|groups| groups.is_empty())) {
-                    Some(step) => return Ok(step),
+                    Some(reached) => return Ok(reached),
                     None => continue,
                 }
             };
-            let Opened::Step(step) = self.open(key)? else { continue };
+            let OpenedBackup::Found(reached) = self.open(key)? else { continue };
             if let Key::Number(number) = key {
                 // Still the highest after it was leased.
                 let last = self.groups()?.numbers.last().copied();
-                if last != Some(number) || !self.is_in_place(&step)? {
+                if last != Some(number) || !self.is_in_place(&reached)? {
                     continue;
                 }
             }
-            self.arrive(Place::Backup(key));
-            return Ok(step);
+            self.advance_to(Position::Backup(key));
+            return Ok(reached);
         }
     }
 
     /// The newest segment: the active one, if there is one.
-    pub(crate) fn newest(&mut self) -> Result<Step> {
+    pub(crate) fn newest(&mut self) -> Result<Reached> {
         loop {
             let groups = self.groups()?;
             if let Some(active) = self.open_active()? {
-                self.arrive(Place::Active);
+                self.advance_to(Position::Active);
                 self.passed = groups.times.last().copied().unwrap_or(Timestamp::MIN);
                 return Ok(active);
             }
-            let Some(key) = self.newest_backup(&groups) else { return Ok(Step::End) };
-            if let Opened::Step(step) = self.open(key)? {
-                self.arrive_from_newer(key, &groups);
-                return Ok(step);
+            let Some(key) = self.newest_backup(&groups) else { return Ok(Reached::End) };
+            if let OpenedBackup::Found(reached) = self.open(key)? {
+                self.retreat_to(key, &groups);
+                return Ok(reached);
             }
         }
     }
@@ -275,37 +275,39 @@ impl Chain {
     }
 
     /// The segment after one that is held, which is found again wherever it has been moved.
-    pub(crate) fn after(&mut self, spot: &mut Spot) -> Result<Step> {
+    pub(crate) fn after(&mut self, segment: &mut SegmentRef) -> Result<Reached> {
         let mut looks = 0;
         loop {
-            let is_sure = self.locate(spot)?;
-            let step = match spot.place {
-                Place::Active => Some(Step::End),
-                Place::Backup(Key::Time(time)) => self.after_time(time)?,
-                Place::Backup(Key::Number(number)) => {
-                    self.after_number(is_sure.then_some(&*spot), number, &mut looks)?
+            let is_sure = self.locate(segment)?;
+            let reached = match segment.position {
+                Position::Active => Some(Reached::End),
+                Position::Backup(Key::Time(time)) => self.after_time(time)?,
+                Position::Backup(Key::Number(number)) => {
+                    self.after_number(is_sure.then_some(&*segment), number, &mut looks)?
                 }
             };
-            let Some(step) = step else { continue };
-            match &step {
-                Step::To(found) if found.spot.id == spot.id => {
-                    if found.is_active() && spot.is_in_place()? {
-                        return Ok(Step::End);
+            let Some(reached) = reached else { continue };
+            match &reached {
+                Reached::Segment(found) if found.segment.id == segment.id => {
+                    if found.is_active() && segment.is_in_place()? {
+                        return Ok(Reached::End);
                     }
                     // It may have been put back, by a rotation that failed half-way.
-                    *spot = found.spot.clone();
-                    self.arrive(spot.place);
+                    *segment = found.segment.clone();
+                    self.advance_to(segment.position);
                     continue;
                 }
-                Step::To(Held { spot, .. }) | Step::Unreadable(spot, _) => self.arrive(spot.place),
-                Step::End => {}
+                Reached::Segment(OpenSegment { segment, .. }) | Reached::Unreadable(segment, _) => {
+                    self.advance_to(segment.position)
+                }
+                Reached::End => {}
             }
-            return Ok(step);
+            return Ok(reached);
         }
     }
 
     /// `None` if things have moved meanwhile.
-    fn after_time(&mut self, time: Timestamp) -> Result<Option<Step>> {
+    fn after_time(&mut self, time: Timestamp) -> Result<Option<Reached>> {
         let mut next = after(&self.known, time).next();
         if next.is_none_or(|next| next > self.complete) {
             self.groups()?;
@@ -324,19 +326,19 @@ impl Chain {
             self.numbers_ahead = false;
             return Ok(None);
         };
-        let Opened::Step(step) = self.open(Key::Number(number))? else { return Ok(None) };
+        let OpenedBackup::Found(reached) = self.open(Key::Number(number))? else { return Ok(None) };
         let is_last = self.groups()?.numbers.last() == Some(&number);
-        Ok((is_last && self.is_in_place(&step)?).then_some(step))
+        Ok((is_last && self.is_in_place(&reached)?).then_some(reached))
     }
 
-    fn open_time(&mut self, time: Timestamp) -> Result<Option<Step>> {
+    fn open_time(&mut self, time: Timestamp) -> Result<Option<Reached>> {
         let key = Key::Time(time);
         let opened = self.open(key)?;
         self.known.remove(&time);
         match opened {
-            Opened::Step(step) => Ok(Some(step)),
-            Opened::Stranger => Ok(None),
-            Opened::Gone => {
+            OpenedBackup::Found(reached) => Ok(Some(reached)),
+            OpenedBackup::Stray => Ok(None),
+            OpenedBackup::Gone => {
                 let path = self.location.backup_path(Name::plain(key));
                 self.missing.push(Missing::Removed(path));
                 Ok(None)
@@ -347,22 +349,22 @@ impl Chain {
     /// `from` is where we are, if that can be proven.
     fn after_number(
         &mut self,
-        from: Option<&Spot>,
+        from: Option<&SegmentRef>,
         number: u32,
         looks: &mut usize,
-    ) -> Result<Option<Step>> {
-        let is_there = |from: Option<&Spot>| from.map_or(Ok(true), Spot::is_in_place);
+    ) -> Result<Option<Reached>> {
+        let is_there = |from: Option<&SegmentRef>| from.map_or(Ok(true), SegmentRef::is_in_place);
         if number > 1 {
             let next = Key::Number(number - 1);
-            if let Opened::Step(step) = self.open(next)? {
-                return Ok(is_there(from)?.then_some(step));
+            if let OpenedBackup::Found(reached) = self.open(next)? {
+                return Ok(is_there(from)?.then_some(reached));
             }
         }
         let lower = below(&self.groups()?.numbers, number);
-        let step = match lower {
+        let reached = match lower {
             Some(lower) => match self.open(Key::Number(lower))? {
-                Opened::Step(step) => Some(step),
-                Opened::Stranger | Opened::Gone => None,
+                OpenedBackup::Found(reached) => Some(reached),
+                OpenedBackup::Stray | OpenedBackup::Gone => None,
             },
             None => {
                 let next = after(&self.known, self.passed).next();
@@ -374,7 +376,7 @@ impl Chain {
             }
         };
         let is_same = below(&self.groups()?.numbers, number) == lower && is_there(from)?;
-        let Some(step) = step.filter(|_| is_same) else { return Ok(None) };
+        let Some(reached) = reached.filter(|_| is_same) else { return Ok(None) };
         let gap = lower.unwrap_or(0) + 1..=number - 1;
         if !gap.is_empty() {
             // A rotation renames one after the other, so there may be a gap for a moment.
@@ -385,25 +387,25 @@ impl Chain {
             }
             self.missing.push(Missing::Numbers(gap));
         }
-        Ok(Some(step))
+        Ok(Some(reached))
     }
 
     /// The segment before one that is held.
-    pub(crate) fn before(&mut self, spot: &mut Spot) -> Result<Step> {
+    pub(crate) fn before(&mut self, segment: &mut SegmentRef) -> Result<Reached> {
         loop {
-            let is_sure = self.locate(spot)?;
-            let can_move = is_sure && !matches!(spot.place, Place::Backup(Key::Time(_)));
+            let is_sure = self.locate(segment)?;
+            let can_move = is_sure && !matches!(segment.position, Position::Backup(Key::Time(_)));
             let groups = self.groups()?;
             let newest_time = || groups.times.last().map(|time| Key::Time(*time));
             let newest_number = || groups.numbers.first().map(|number| Key::Number(*number));
-            let key = match spot.place {
-                Place::Active => self.newest_backup(&groups),
-                Place::Backup(Key::Time(time)) => {
+            let key = match segment.position {
+                Position::Active => self.newest_backup(&groups),
+                Position::Backup(Key::Time(time)) => {
                     let earlier = groups.times.range(..time).next_back();
                     let earlier = earlier.map(|time| Key::Time(*time));
                     earlier.or_else(|| newest_number().filter(|_| self.numbers_first))
                 }
-                Place::Backup(Key::Number(number)) => {
+                Position::Backup(Key::Number(number)) => {
                     let higher = (Bound::Excluded(number), Bound::Unbounded);
                     let higher = groups.numbers.range(higher).next();
                     let higher = higher.map(|number| Key::Number(*number));
@@ -412,33 +414,35 @@ impl Chain {
             };
             let opened = match key {
                 Some(key) => self.open(key)?,
-                None => Opened::Step(Step::End),
+                None => OpenedBackup::Found(Reached::End),
             };
-            let Opened::Step(step) = opened else { continue };
-            if can_move && !spot.is_in_place()? {
+            let OpenedBackup::Found(reached) = opened else { continue };
+            if can_move && !segment.is_in_place()? {
                 continue;
             }
-            let Some(key) = key else { return Ok(step) };
-            self.arrive_from_newer(key, &groups);
-            match step {
-                Step::To(found) if found.spot.id == spot.id => *spot = found.spot,
-                step => return Ok(step),
+            let Some(key) = key else { return Ok(reached) };
+            self.retreat_to(key, &groups);
+            match reached {
+                Reached::Segment(found) if found.segment.id == segment.id => {
+                    *segment = found.segment
+                }
+                reached => return Ok(reached),
             }
         }
     }
 
-    fn arrive(&mut self, place: Place) {
-        match place {
-            Place::Backup(Key::Time(time)) => {
+    fn advance_to(&mut self, position: Position) {
+        match position {
+            Position::Backup(Key::Time(time)) => {
                 self.passed = time;
                 self.known = self.known.split_off(&time);
                 self.known.remove(&time);
             }
-            Place::Backup(Key::Number(_)) | Place::Active => self.numbers_ahead = false,
+            Position::Backup(Key::Number(_)) | Position::Active => self.numbers_ahead = false,
         }
     }
 
-    fn arrive_from_newer(&mut self, key: Key, groups: &Groups) {
+    fn retreat_to(&mut self, key: Key, groups: &Groups) {
         self.passed = match key {
             Key::Time(time) => time,
             Key::Number(_) if self.numbers_first => Timestamp::MIN,
@@ -449,75 +453,76 @@ impl Chain {
     }
 
     /// The active segment, if there is no backup after those passed: `None` if there is.
-    fn next_active(&mut self) -> Result<Option<Step>> {
-        let step = self.open_active()?;
+    fn next_active(&mut self) -> Result<Option<Reached>> {
+        let reached = self.open_active()?;
         let times = self.groups()?.times;
         let is_next = after(&times, self.passed).next().is_none() && !self.numbers_ahead;
-        Ok(is_next.then(|| step.unwrap_or(Step::End)))
+        Ok(is_next.then(|| reached.unwrap_or(Reached::End)))
     }
 
     /// Finds out where a held segment is now. `false` if it cannot be told.
-    fn locate(&mut self, spot: &mut Spot) -> Result<bool> {
+    fn locate(&mut self, segment: &mut SegmentRef) -> Result<bool> {
         const LOOKS: usize = 3;
-        match spot.place {
-            Place::Backup(Key::Time(_)) => return Ok(true),
-            _ if spot.is_in_place()? => return Ok(true),
+        match segment.position {
+            Position::Backup(Key::Time(_)) => return Ok(true),
+            _ if segment.is_in_place()? => return Ok(true),
             _ => {}
         }
         // A rotation that fails half-way puts the active segment back.
         for _ in 0..LOOKS {
             let groups = self.groups()?;
-            let (times, numbers) = match spot.place {
-                Place::Active => (after(&groups.times, self.passed).collect(), 1..),
-                Place::Backup(Key::Number(number)) => (Vec::new(), number..),
-                Place::Backup(Key::Time(_)) => return Ok(true),
+            let (times, numbers) = match segment.position {
+                Position::Active => (after(&groups.times, self.passed).collect(), 1..),
+                Position::Backup(Key::Number(number)) => (Vec::new(), number..),
+                Position::Backup(Key::Time(_)) => return Ok(true),
             };
             let times = times.into_iter().map(Key::Time);
             let numbers = groups.numbers.range(numbers).map(|number| Key::Number(*number));
             for key in times.chain(numbers) {
-                let path = self.location.backup_path(Name { key, compression: spot.compression });
-                if is_at(&path, spot.id)? {
-                    (spot.place, spot.path) = (Place::Backup(key), path);
-                    self.arrive(spot.place);
+                let path =
+                    self.location.backup_path(Name { key, compression: segment.compression });
+                if is_at(&path, segment.id)? {
+                    (segment.position, segment.path) = (Position::Backup(key), path);
+                    self.advance_to(segment.position);
                     return Ok(true);
                 }
             }
-            if spot.is_in_place()? {
+            if segment.is_in_place()? {
                 return Ok(true);
             }
         }
-        if spot.place == Place::Active {
+        if segment.position == Position::Active {
             // Removed or taken elsewhere by another program. What came since is after it.
-            spot.is_lost = true;
-            spot.place = Place::Backup(Key::Time(self.passed));
+            segment.is_lost = true;
+            segment.position = Position::Backup(Key::Time(self.passed));
         }
         Ok(false)
     }
 
-    fn is_in_place(&self, step: &Step) -> Result<bool> {
-        match step {
-            Step::To(held) => held.spot.is_in_place(),
-            Step::Unreadable(spot, _) => spot.is_in_place(),
-            Step::End => Ok(true),
+    fn is_in_place(&self, reached: &Reached) -> Result<bool> {
+        match reached {
+            Reached::Segment(open) => open.segment.is_in_place(),
+            Reached::Unreadable(segment, _) => segment.is_in_place(),
+            Reached::End => Ok(true),
         }
     }
 
     /// Opens and leases a backup, in whatever packing it is.
-    fn open(&mut self, key: Key) -> Result<Opened> {
+    fn open(&mut self, key: Key) -> Result<OpenedBackup> {
         // It may be packed, once, between the look and the opening.
         const LOOKS: usize = 3;
-        let known = |compression| self.strangers.contains(&Name { key, compression });
-        let is_stranger = Compression::ALL.into_iter().any(known);
-        let mut result = if is_stranger { Opened::Stranger } else { Opened::Gone };
+        let known = |compression| self.strays.contains(&Name { key, compression });
+        let is_stray = Compression::ALL.into_iter().any(known);
+        let mut result = if is_stray { OpenedBackup::Stray } else { OpenedBackup::Gone };
         for _ in 0..LOOKS {
             let Some(name) = self.choose(key)? else { continue };
             match self.open_name(name)? {
-                Opened::Gone => {}
-                Opened::Stranger => {
-                    self.strangers.insert(name);
-                    result = Opened::Stranger;
+                OpenedBackup::Gone => {}
+                OpenedBackup::Stray => {
+                    self.strays.insert(name);
+                    result = OpenedBackup::Stray;
                 }
-                found @ Opened::Step(_) => return Ok(found),
+                found @ OpenedBackup::Found(_) => return Ok(found),
             }
         }
         Ok(result)
@@ -530,7 +535,7 @@ impl Chain {
         // The packed ones last: what is packed in between is found then.
         for compression in Compression::ALL {
             let name = Name { key, compression };
-            if self.strangers.contains(&name) {
+            if self.strays.contains(&name) {
                 continue;
             }
             if let Some(entry) = fs::stat(&self.location.backup_path(name))? {
@@ -538,26 +543,31 @@ impl Chain {
             }
         }
         let Some((first, plain)) = there.first() else { return Ok(None) };
-        let twin = |(name, packed): &&(Name, Entry)| {
+        let is_ours = |(name, packed): &&(Name, Entry)| {
             let path = self.location.backup_path(*name);
             twin::is_made_of(&path, name.compression, *packed, *plain)
         };
-        Ok(Some(there.iter().skip(1).find(twin).map_or(*first, |(name, _)| *name)))
+        Ok(Some(there.iter().skip(1).find(is_ours).map_or(*first, |(name, _)| *name)))
     }
 
-    fn open_name(&self, name: Name) -> Result<Opened> {
+    fn open_name(&self, name: Name) -> Result<OpenedBackup> {
         let path = self.location.backup_path(name);
-        let Some(there) = fs::stat(&path)? else { return Ok(Opened::Gone) };
+        let Some(there) = fs::stat(&path)? else { return Ok(OpenedBackup::Gone) };
         if there.kind != EntryKind::File {
-            return Ok(Opened::Stranger);
+            return Ok(OpenedBackup::Stray);
         }
-        let place = Place::Backup(name.key);
-        let spot =
-            Spot { place, path, compression: name.compression, is_lost: false, id: there.id };
-        Ok(self.hold(spot)?.map_or(Opened::Gone, Opened::Step))
+        let position = Position::Backup(name.key);
+        let segment = SegmentRef {
+            position,
+            path,
+            compression: name.compression,
+            is_lost: false,
+            id: there.id,
+        };
+        Ok(self.open_ref(segment)?.map_or(OpenedBackup::Gone, OpenedBackup::Found))
     }
 
-    fn open_active(&self) -> Result<Option<Step>> {
+    fn open_active(&self) -> Result<Option<Reached>> {
         let path = self.location.path();
         // Rotated away between two looks; the next ones find its successor.
         for _ in 0..MOVES {
@@ -565,44 +575,44 @@ impl Chain {
             if there.kind != EntryKind::File {
                 return Err(Error::not_a_file("read", path, there.kind));
             }
-            let (place, compression) = (Place::Active, Compression::None);
+            let (position, compression) = (Position::Active, Compression::None);
             let path = path.to_owned();
-            let spot = Spot { place, path, compression, is_lost: false, id: there.id };
-            if let Some(step) = self.hold(spot)? {
-                return Ok(Some(step));
+            let segment = SegmentRef { position, path, compression, is_lost: false, id: there.id };
+            if let Some(reached) = self.open_ref(segment)? {
+                return Ok(Some(reached));
             }
         }
         Ok(None)
     }
 
     /// Opens and leases a file; `None` if it has not, or not any more, the name it was seen with.
-    fn hold(&self, mut spot: Spot) -> Result<Option<Step>> {
-        let file = match fs::open_segment(&spot.path) {
+    fn open_ref(&self, mut segment: SegmentRef) -> Result<Option<Reached>> {
+        let file = match fs::open_segment(&segment.path) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(None),
-            Err(error) => return Ok(Some(Step::Unreadable(spot, error))),
+            Err(error) => return Ok(Some(Reached::Unreadable(segment, error))),
         };
-        let entry = fs::fstat(&file, &spot.path)?;
-        spot.id = entry.id;
-        lease(&file, &spot)?;
-        let is_it = entry.kind == EntryKind::File && spot.is_in_place()?;
+        let entry = fs::fstat(&file, &segment.path)?;
+        segment.id = entry.id;
+        lease(&file, &segment)?;
+        let is_it = entry.kind == EntryKind::File && segment.is_in_place()?;
         if !is_it {
             return Ok(None);
         }
-        let begun = match spot.compression {
+        let begun = match segment.compression {
             Compression::None => entry.born,
             // A file that cannot be read will tell so later.
-            compression => {
-                mark::read(&file, compression, &spot.path).unwrap_or_default().map(SystemTime::from)
-            }
+            compression => mark::read(&file, compression, &segment.path)
+                .unwrap_or_default()
+                .map(SystemTime::from),
         };
-        Ok(Some(Step::To(Held { file: Arc::new(file), entry, begun, spot })))
+        Ok(Some(Reached::Segment(OpenSegment { file: Arc::new(file), entry, begun, segment })))
     }
 }
 
 const MOVES: usize = 1000;
 
-impl Spot {
+impl SegmentRef {
     fn is_in_place(&self) -> Result<bool> {
         is_at(&self.path, self.id)
     }
@@ -615,18 +625,18 @@ fn is_at(path: &Path, id: FileId) -> Result<bool> {
 /// Leases a segment. Somebody may hold it for a moment to see whether it can, or for as long as packing
 /// it takes; then nobody appends to it any more, and what we have open stays readable. But a numbered
 /// backup that is packed loses its identity, and with it we our place, so its packing is waited for.
-fn lease(file: &File, spot: &Spot) -> Result<()> {
+fn lease(file: &File, segment: &SegmentRef) -> Result<()> {
     const RETRY: Duration = Duration::from_micros(200);
     const BRIEFLY: Duration = Duration::from_millis(2);
     const AT_MOST: Duration = Duration::from_secs(30);
-    let is_numbered = matches!(spot.place, Place::Backup(Key::Number(_)));
+    let is_numbered = matches!(segment.position, Position::Backup(Key::Number(_)));
     let until = Deadline::after(if is_numbered { AT_MOST } else { BRIEFLY });
     loop {
-        match fs::try_lease(file, &spot.path) {
+        match fs::try_lease(file, &segment.path) {
             Ok(true) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::LockUnsupported => return Ok(()),
             Err(error) => return Err(error),
-            Ok(false) if until.left().is_none() || !spot.is_in_place()? => return Ok(()),
+            Ok(false) if until.left().is_none() || !segment.is_in_place()? => return Ok(()),
             Ok(false) => sleep(RETRY),
         }
     }
