@@ -24,7 +24,7 @@ use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::Result;
 use crate::fs::{self, Entry, EntryKind, FileId, FileLocks, LockKind, OpenFor, Unleased};
 use crate::segment::name::{Compression, Key, Name, Naming};
-use crate::segment::{Location, PATIENCE, all_backup_names, mark, size, twin};
+use crate::segment::{Location, PATIENCE, all_backup_names, birth_tag, size, twin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -449,7 +449,7 @@ fn said(path: &Path, compression: Compression, entry: Entry) -> (Option<SystemTi
     // One that cannot be read says nothing.
     let Ok(Some((from_start, from_end))) = read() else { return (None, None) };
     let (start, end) = (&start[..from_start], &end[..from_end]);
-    let begun = mark::parse(compression, &start[..start.len().min(mark::REACH)]);
+    let begun = birth_tag::parse(compression, &start[..start.len().min(birth_tag::MAX_LEN)]);
     (begun.map(SystemTime::from), size::unpacked(compression, start, end, entry.len))
 }
 

@@ -4,7 +4,7 @@ use crate::atomic::{AtomicFile, Links, SyncLevel};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::fs::{self, Replace};
-use crate::segment::mark;
+use crate::segment::birth_tag;
 use crate::segment::name::Compression;
 use std::fs::File;
 use std::io::{self, Write};
@@ -82,7 +82,7 @@ pub(crate) fn pack(
             let level = flate2::Compression::new(level);
             let builder = flate2::GzBuilder::new();
             let builder = match begun {
-                Some(begun) => builder.extra(mark::gzip_extra(begun)),
+                Some(begun) => builder.extra(birth_tag::gzip_extra(begun)),
                 None => builder,
             };
             let mut encoder = builder.write(&mut packed, level);
@@ -93,7 +93,7 @@ pub(crate) fn pack(
         Encoding::Zstd(level) => {
             let level = i32::try_from(level).unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
             if let Some(begun) = begun {
-                let written = packed.write_all(&mark::zstd_frame(begun));
+                let written = packed.write_all(&birth_tag::zstd_frame(begun));
                 written.map_err(|error| compressing(from, error))?;
             }
             let encoder = zstd::Encoder::new(&mut packed, level);

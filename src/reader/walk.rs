@@ -23,7 +23,7 @@ use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId};
 use crate::segment::name::{Compression, Key, Name};
-use crate::segment::{Location, all_backup_names, mark, twin};
+use crate::segment::{Location, all_backup_names, birth_tag, twin};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::ops::{Bound, RangeInclusive};
@@ -602,7 +602,7 @@ impl Walk {
         let begun = match segment.compression {
             Compression::None => entry.born,
             // A file that cannot be read will tell so later.
-            compression => mark::read(&file, compression, &segment.path)
+            compression => birth_tag::read(&file, compression, &segment.path)
                 .unwrap_or_default()
                 .map(SystemTime::from),
         };

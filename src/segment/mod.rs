@@ -1,7 +1,7 @@
 //! The files of a log: where they are, which there are, in what order.
 
+pub(crate) mod birth_tag;
 pub(crate) mod lease;
-pub(crate) mod mark;
 pub(crate) mod name;
 pub(crate) mod size;
 pub(crate) mod twin;

@@ -90,8 +90,8 @@ mod tests {
             let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
             encoder.set_pledged_src_size(Some(len as u64)).unwrap();
             encoder.write_all(&vec![b'x'; len]).unwrap();
-            let mark = crate::segment::mark::zstd_frame(crate::clock::Timestamp::MIN);
-            let file = [mark, encoder.finish().unwrap()].concat();
+            let tag = crate::segment::birth_tag::zstd_frame(crate::clock::Timestamp::MIN);
+            let file = [tag, encoder.finish().unwrap()].concat();
             prop_assert_eq!(ask(Compression::Zstd, &file), Some(len as u64));
         }
 

@@ -1,6 +1,6 @@
 //! A backup that is there twice: plain, and packed, when a crash or a power cut came between.
 
-use super::mark;
+use super::birth_tag;
 use super::name::Compression;
 use crate::clock::Timestamp;
 use crate::fs::{self, Entry, EntryKind};
@@ -28,7 +28,8 @@ fn is_of_one_birth(path: &Path, compression: Compression, packed: Entry, plain: 
         return false;
     };
     let Ok(Some(file)) = fs::open_segment(path) else { return false };
-    mark::read(&file, compression, path).is_ok_and(|begun| begun == Some(Timestamp::from(born)))
+    birth_tag::read(&file, compression, path)
+        .is_ok_and(|begun| begun == Some(Timestamp::from(born)))
 }
 
 #[cfg(test)]
@@ -41,7 +42,7 @@ mod tests {
     }
 
     fn pack(path: &Path, begun: SystemTime, modified: SystemTime) -> Entry {
-        let builder = flate2::GzBuilder::new().extra(mark::gzip_extra(begun.into()));
+        let builder = flate2::GzBuilder::new().extra(birth_tag::gzip_extra(begun.into()));
         let packed = builder.write(Vec::new(), flate2::Compression::fast()).finish().unwrap();
         std::fs::write(path, packed).unwrap();
         let file = std::fs::File::options().append(true).open(path).unwrap();

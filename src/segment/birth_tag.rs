@@ -27,7 +27,7 @@ const FRAME_HEADER: usize = 8;
 const FRAME_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 
 /// How much of a packed file is needed to find the mark.
-pub(crate) const REACH: usize = GZIP_HEADER + 4 + VALUE;
+pub(crate) const MAX_LEN: usize = GZIP_HEADER + 4 + VALUE;
 
 /// The extra field of a gzip header.
 pub(crate) fn gzip_extra(begun: Timestamp) -> Vec<u8> {
@@ -47,7 +47,7 @@ pub(crate) fn read(
     compression: Compression,
     path: &Path,
 ) -> Result<Option<Timestamp>> {
-    let mut start = [0; REACH];
+    let mut start = [0; MAX_LEN];
     let taken = fs::read_start(file, &mut start, path)?;
     Ok(parse(compression, &start[..taken]))
 }
@@ -78,13 +78,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn gzip_mark_is_found_and_unpackers_skip_it(micros in 0..=Timestamp::MAX.micros()) {
+        fn gzip_birth_tag_is_found_and_unpackers_skip_it(micros in 0..=Timestamp::MAX.micros()) {
             let begun = Timestamp::from_micros(micros);
             let builder = flate2::GzBuilder::new().extra(gzip_extra(begun));
             let mut encoder = builder.write(Vec::new(), flate2::Compression::fast());
             encoder.write_all(b"content").unwrap();
             let packed = encoder.finish().unwrap();
-            prop_assert_eq!(parse(Compression::Gzip, &packed[..REACH]), Some(begun));
+            prop_assert_eq!(parse(Compression::Gzip, &packed[..MAX_LEN]), Some(begun));
             let mut plain = Vec::new();
             flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut plain).unwrap();
             prop_assert_eq!(plain, b"content");
@@ -92,11 +92,11 @@ mod tests {
 
         #[cfg(feature = "zstd")]
         #[test]
-        fn zstd_mark_is_found_and_unpackers_skip_it(micros in 0..=Timestamp::MAX.micros()) {
+        fn zstd_birth_tag_is_found_and_unpackers_skip_it(micros in 0..=Timestamp::MAX.micros()) {
             let begun = Timestamp::from_micros(micros);
             let mut packed = zstd_frame(begun);
             packed.extend(zstd::encode_all(&b"content"[..], 1).unwrap());
-            prop_assert_eq!(parse(Compression::Zstd, &packed[..REACH]), Some(begun));
+            prop_assert_eq!(parse(Compression::Zstd, &packed[..MAX_LEN]), Some(begun));
             prop_assert_eq!(zstd::decode_all(&packed[..]).unwrap(), b"content");
         }
 
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn file_without_a_mark_has_none() {
+    fn file_without_a_birth_tag_has_none() {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(b"some content of more than a few bytes").unwrap();
         assert_eq!(parse(Compression::Gzip, &encoder.finish().unwrap()), None);
