@@ -24,7 +24,7 @@ use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::Result;
 use crate::fs::{self, Entry, EntryKind, FileId, FileLocks, LockKind, OpenFor, Unleased};
 use crate::segment::name::{Compression, Key, Name, Naming};
-use crate::segment::{Location, PATIENCE, all_backup_names, birth_tag, size, twin};
+use crate::segment::{Location, PATIENCE, all_backup_names, birth_tag, size, superseded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -159,7 +159,7 @@ pub enum LeftoverKind {
     /// A file that was being made when its process died.
     Temporary,
     /// A plain backup that was packed, and not removed any more.
-    Twin,
+    Superseded,
     /// A rotation lock that nobody holds.
     LockFile,
 }
@@ -298,7 +298,7 @@ impl<'a> Look<'a> {
     }
 
     fn assemble(mut self, given: &Path, active: Option<Entry>) -> Result<Inspection> {
-        let mut leftovers = self.take_twins()?;
+        let mut leftovers = self.take_superseded()?;
         self.order();
         let mut segments = Vec::new();
         for (name, entry) in &self.backups {
@@ -343,7 +343,7 @@ impl<'a> Look<'a> {
     }
 
     /// Of a backup that is there in two forms, takes out the one that does not count.
-    fn take_twins(&mut self) -> Result<Vec<Leftover>> {
+    fn take_superseded(&mut self) -> Result<Vec<Leftover>> {
         let mut leftovers = Vec::new();
         let mut kept: Vec<(Name, Entry)> = Vec::new();
         for (name, entry) in std::mem::take(&mut self.backups) {
@@ -354,9 +354,9 @@ impl<'a> Look<'a> {
                 continue;
             };
             let path = self.location.backup_path(name);
-            let is_twin = plain.compression == Compression::None
-                && twin::is_made_of(&path, name.compression, entry, older);
-            if !is_twin {
+            let is_superseded = plain.compression == Compression::None
+                && superseded::supersedes(&path, name.compression, entry, older);
+            if !is_superseded {
                 // Somebody else is packing it there.
                 self.strangers.insert(path);
                 continue;
@@ -365,7 +365,7 @@ impl<'a> Look<'a> {
             kept.push((name, entry));
             let path = self.location.backup_path(plain);
             if self.lease(&path, older.id, true)? == Lease::Free && fs::stat(&path)?.is_some() {
-                leftovers.push(Leftover { path, bytes: older.len, kind: LeftoverKind::Twin });
+                leftovers.push(Leftover { path, bytes: older.len, kind: LeftoverKind::Superseded });
             }
         }
         self.backups = kept;

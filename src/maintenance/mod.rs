@@ -21,7 +21,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::fs::{self, EntryKind, Unleased};
 use crate::lock::Wait;
-use crate::rotation::{Retry, rotation_lock, without_twins};
+use crate::rotation::{Retry, remove_superseded, rotation_lock};
 use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::{Backup, Listing, Location, backup_names};
 use crate::stats::{Event, Journal};
@@ -249,7 +249,7 @@ impl Pass<'_> {
         let mut listing = self.check(listed)?;
         self.clear_temporaries(&mut listing);
         let surplus = self.surplus(&listing);
-        if self.check(surplus)? == 0 && !listing.has_twins() {
+        if self.check(surplus)? == 0 && !listing.has_superseded() {
             return Some(listing);
         }
         let (maintainer, location) = (self.maintainer, self.location);
@@ -259,10 +259,10 @@ impl Pass<'_> {
 
     fn prune_stable(&mut self, mut listing: Listing) -> Result<Listing> {
         let names = backup_names(self.location, self.naming())?;
-        let twins = without_twins(self.location, &names, |error| {
+        let names = remove_superseded(self.location, &names, |error| {
             self.check(Err::<(), _>(error));
         });
-        self.check(twins);
+        self.check(names);
         listing.backups = self.list()?.backups;
         let kept = listing.backups.split_off(self.surplus(&listing)?);
         listing.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));

@@ -23,7 +23,7 @@ use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId};
 use crate::segment::name::{Compression, Key, Name};
-use crate::segment::{Location, all_backup_names, birth_tag, twin};
+use crate::segment::{Location, all_backup_names, birth_tag, superseded};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::ops::{Bound, RangeInclusive};
@@ -545,7 +545,7 @@ impl Walk {
         let Some((first, plain)) = there.first() else { return Ok(None) };
         let is_ours = |(name, packed): &&(Name, Entry)| {
             let path = self.location.backup_path(*name);
-            twin::is_made_of(&path, name.compression, *packed, *plain)
+            superseded::supersedes(&path, name.compression, *packed, *plain)
         };
         Ok(Some(there.iter().skip(1).find(is_ours).map_or(*first, |(name, _)| *name)))
     }

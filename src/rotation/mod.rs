@@ -30,7 +30,7 @@ use crate::fs::{self, Access, Temp};
 use crate::lock::{FileLock, Guard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::{Compression, Key, Name, Naming};
-use crate::segment::{Listing, Location, backup_names, twin};
+use crate::segment::{Listing, Location, backup_names, superseded};
 use crate::stats::{Counters, Journal};
 use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -451,7 +451,7 @@ impl Rotator {
     /// leaves a gap, and the next rotation renames only up to that.
     fn make_room(&self) -> Result<()> {
         let names = backup_names(&self.location, Naming::Number)?;
-        let names = without_twins(&self.location, &names, |error| self.journal.failed(error))?;
+        let names = remove_superseded(&self.location, &names, |error| self.journal.failed(error))?;
         for (from, to) in shifts(&names) {
             let (from, to) = (self.location.backup_path(from), self.location.backup_path(to));
             fs::rename_noreplace(&from, &to)?;
@@ -492,14 +492,14 @@ fn newest_time(names: &[Name]) -> Option<Timestamp> {
 ///
 /// A packed backup got its name when it was whole, and only after no worker could append to the plain
 /// one any more; a crash came before that was removed.
-pub(crate) fn without_twins(
+pub(crate) fn remove_superseded(
     location: &Location,
     names: &[Name],
     mut failed: impl FnMut(Error),
 ) -> Result<Vec<Name>> {
     let mut left = Vec::new();
     for (at, name) in names.iter().enumerate() {
-        let is_gone = has_twin(location, *name, names.get(at + 1))?
+        let is_gone = is_superseded(location, *name, names.get(at + 1))?
             && fs::remove(&location.backup_path(*name)).map_err(&mut failed).is_ok();
         if !is_gone {
             left.push(*name);
@@ -510,14 +510,16 @@ pub(crate) fn without_twins(
 
 /// Whether the same backup is there packed by us as well. `next` is the name after it in order of age,
 /// and of one backup the plain one first.
-fn has_twin(location: &Location, name: Name, next: Option<&Name>) -> Result<bool> {
+fn is_superseded(location: &Location, name: Name, next: Option<&Name>) -> Result<bool> {
     let Some(next) = next.filter(|next| next.key == name.key) else { return Ok(false) };
     if name.compression != Compression::None {
         return Ok(false);
     }
     let path = location.backup_path(*next);
     match (fs::stat(&location.backup_path(name))?, fs::stat(&path)?) {
-        (Some(plain), Some(packed)) => Ok(twin::is_made_of(&path, next.compression, packed, plain)),
+        (Some(plain), Some(packed)) => {
+            Ok(superseded::supersedes(&path, next.compression, packed, plain))
+        }
         _ => Ok(false),
     }
 }
@@ -570,7 +572,7 @@ mod tests {
         // One that another program is still packing.
         std::fs::write(dir.path().join("a.3.gz"), "partial").unwrap();
         let names = backup_names(&location, Naming::Number).unwrap();
-        let left = without_twins(&location, &names, |_| unreachable!("none fails"));
+        let left = remove_superseded(&location, &names, |_| unreachable!("none fails"));
         assert_eq!(left.unwrap(), numbers(&["1", "2.gz", "3", "3.gz"]));
         assert!(!dir.path().join("a.2").exists());
     }

@@ -4,7 +4,7 @@ pub(crate) mod birth_tag;
 pub(crate) mod lease;
 pub(crate) mod name;
 pub(crate) mod size;
-pub(crate) mod twin;
+pub(crate) mod superseded;
 
 use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};
@@ -223,7 +223,7 @@ impl Listing {
     }
 
     /// Whether a backup is there both plain and packed.
-    pub(crate) fn has_twins(&self) -> bool {
+    pub(crate) fn has_superseded(&self) -> bool {
         self.backups.windows(2).any(|pair| pair[0].name.key == pair[1].name.key)
     }
 

@@ -132,16 +132,21 @@ fn leftovers_and_strangers_are_told_apart_from_what_lives() {
     let dir = Dir::new();
     packed(&dir, Compression::Gzip, Naming::Timestamp);
     let backups = dir.backups();
-    let twin = backups[0].strip_suffix(".gz").unwrap().to_owned();
+    let superseded = backups[0].strip_suffix(".gz").unwrap().to_owned();
     let temporary = ".app.log.abcdefghijkl.tmp";
-    for name in [temporary, &twin, "app.log.lock", "app.log.old", "app.log.1.bz2"] {
+    for name in [temporary, &superseded, "app.log.lock", "app.log.old", "app.log.1.bz2"] {
         fs::write(dir.file(name), "x").unwrap();
     }
     fs::write(dir.file("app.log.policy.toml"), "").unwrap();
     fs::write(dir.file("app.logs"), "").unwrap();
     fs::create_dir(dir.file("app.log.7")).unwrap();
     let modified = fs::metadata(dir.file(&backups[0])).unwrap().modified().unwrap();
-    fs::File::options().append(true).open(dir.file(&twin)).unwrap().set_modified(modified).unwrap();
+    fs::File::options()
+        .append(true)
+        .open(dir.file(&superseded))
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
     // One that is being made.
     let live = logrotor::atomic::AtomicFile::options().open(dir.file("app.log.9")).unwrap();
 
@@ -149,7 +154,7 @@ fn leftovers_and_strangers_are_told_apart_from_what_lives() {
     let told: Vec<_> = seen.leftovers.iter().map(|left| (left.path.clone(), left.kind)).collect();
     let dir_path = fs::canonicalize(dir.path()).unwrap();
     let expected = [
-        (dir_path.join(&twin), LeftoverKind::Twin),
+        (dir_path.join(&superseded), LeftoverKind::Superseded),
         (dir_path.join(temporary), LeftoverKind::Temporary),
         (dir_path.join("app.log.lock"), LeftoverKind::LockFile),
     ];

@@ -205,11 +205,11 @@ impl Play {
     fn backup(&self, at: usize) -> Option<String> {
         let backups = self.dir.backups();
         // A worker that was killed may have left one both plain and packed; one form is not the record's only one.
-        let is_twin = |name: &String| {
+        let is_superseded = |name: &String| {
             let key = name.trim_end_matches(".gz");
             backups.iter().filter(|other| other.trim_end_matches(".gz") == key).count() > 1
         };
-        let single: Vec<_> = backups.iter().filter(|name| !is_twin(name)).collect();
+        let single: Vec<_> = backups.iter().filter(|name| !is_superseded(name)).collect();
         single.get(at % single.len().max(1)).map(|name| (*name).clone())
     }
 

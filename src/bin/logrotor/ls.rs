@@ -216,7 +216,7 @@ pub(crate) fn leftovers_json(seen: &Inspection) -> Value {
 pub(crate) fn kind(kind: LeftoverKind) -> &'static str {
     match kind {
         LeftoverKind::Temporary => "temporary",
-        LeftoverKind::Twin => "twin",
+        LeftoverKind::Superseded => "superseded",
         LeftoverKind::LockFile => "lock file",
         _ => "other",
     }

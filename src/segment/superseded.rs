@@ -10,7 +10,7 @@ use std::path::Path;
 ///
 /// It has the plain one's time before it has its name. What somebody else is packing there has another until it
 /// is whole, and a directory or a link holds no records of ours.
-pub(crate) fn is_made_of(
+pub(crate) fn supersedes(
     path: &Path,
     compression: Compression,
     packed: Entry,
@@ -59,7 +59,7 @@ mod tests {
         let born = SystemTime::UNIX_EPOCH + SECOND;
         // Not every file system knows one.
         let plain = Entry { born: Some(born), ..look(&plain) };
-        let is_ours = |packed| is_made_of(&path, Compression::Gzip, packed, plain);
+        let is_ours = |packed| supersedes(&path, Compression::Gzip, packed, plain);
         let at = plain.modified;
         assert!(is_ours(pack(&path, born - SECOND, at)));
         assert!(is_ours(pack(&path, born, at + SECOND)));
