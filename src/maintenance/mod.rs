@@ -21,9 +21,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::fs::{self, EntryKind, Unleased};
 use crate::lock::Wait;
-use crate::rotation::{Retry, remove_superseded, rotation_lock};
+use crate::rotation::{Retry, rotation_lock};
 use crate::segment::name::{Compression, Key, Name, Naming};
-use crate::segment::{Backup, Listing, Location, backup_names};
+use crate::segment::{Backup, Listing, Location, backup_names, superseded};
 use crate::stats::{Event, Journal};
 use parking_lot::Mutex;
 use prune::{Facts, Surroundings};
@@ -259,7 +259,7 @@ impl Pass<'_> {
 
     fn prune_stable(&mut self, mut listing: Listing) -> Result<Listing> {
         let names = backup_names(self.location, self.naming())?;
-        let names = remove_superseded(self.location, &names, |error| {
+        let names = superseded::remove(self.location, &names, |error| {
             self.check(Err::<(), _>(error));
         });
         self.check(names);

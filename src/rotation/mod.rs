@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Access, Temp};
 use crate::lock::{FileLock, Guard, Wait};
 use crate::segment::lease::Lease;
-use crate::segment::name::{Compression, Key, Name, Naming};
+use crate::segment::name::{Key, Name, Naming};
 use crate::segment::{Listing, Location, backup_names, superseded};
 use crate::stats::{Counters, Journal};
 use std::io::ErrorKind::{AlreadyExists, NotFound};
@@ -451,7 +451,7 @@ impl Rotator {
     /// leaves a gap, and the next rotation renames only up to that.
     fn make_room(&self) -> Result<()> {
         let names = backup_names(&self.location, Naming::Number)?;
-        let names = remove_superseded(&self.location, &names, |error| self.journal.failed(error))?;
+        let names = superseded::remove(&self.location, &names, |error| self.journal.failed(error))?;
         for (from, to) in shifts(&names) {
             let (from, to) = (self.location.backup_path(from), self.location.backup_path(to));
             fs::rename_noreplace(&from, &to)?;
@@ -485,43 +485,6 @@ fn newest_time(names: &[Name]) -> Option<Timestamp> {
         Key::Time(time) => (time < Timestamp::MAX).then_some(time),
         Key::Number(_) => None,
     })
-}
-
-/// Removes each plain backup that has a packed twin, and returns the names that are left. One that cannot
-/// be removed is left as well, and `failed` is told.
-///
-/// A packed backup got its name when it was whole, and only after no worker could append to the plain
-/// one any more; a crash came before that was removed.
-pub(crate) fn remove_superseded(
-    location: &Location,
-    names: &[Name],
-    mut failed: impl FnMut(Error),
-) -> Result<Vec<Name>> {
-    let mut left = Vec::new();
-    for (at, name) in names.iter().enumerate() {
-        let is_gone = is_superseded(location, *name, names.get(at + 1))?
-            && fs::remove(&location.backup_path(*name)).map_err(&mut failed).is_ok();
-        if !is_gone {
-            left.push(*name);
-        }
-    }
-    Ok(left)
-}
-
-/// Whether the same backup is there packed by us as well. `next` is the name after it in order of age,
-/// and of one backup the plain one first.
-fn is_superseded(location: &Location, name: Name, next: Option<&Name>) -> Result<bool> {
-    let Some(next) = next.filter(|next| next.key == name.key) else { return Ok(false) };
-    if name.compression != Compression::None {
-        return Ok(false);
-    }
-    let path = location.backup_path(*next);
-    match (fs::stat(&location.backup_path(name))?, fs::stat(&path)?) {
-        (Some(plain), Some(packed)) => {
-            Ok(superseded::supersedes(&path, next.compression, packed, plain))
-        }
-        _ => Ok(false),
-    }
 }
 
 /// The renames, in order, that free number 1. `names` come oldest first.
@@ -559,21 +522,5 @@ mod tests {
             .collect();
         assert_eq!(shown, ["a.3.zst a.4.zst", "a.2.gz a.3.gz", "a.1 a.2"]);
         assert_eq!(shifts(&numbers(&["2", "3"])), []);
-    }
-
-    #[test]
-    fn plain_backup_with_a_packed_twin_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let location = Location::resolve(&dir.path().join("a")).unwrap();
-        for name in ["a.1", "a.2", "a.2.gz", "a.3", "a.3.gz"] {
-            let file = std::fs::File::create(dir.path().join(name)).unwrap();
-            file.set_modified(std::time::UNIX_EPOCH).unwrap();
-        }
-        // One that another program is still packing.
-        std::fs::write(dir.path().join("a.3.gz"), "partial").unwrap();
-        let names = backup_names(&location, Naming::Number).unwrap();
-        let left = remove_superseded(&location, &names, |_| unreachable!("none fails"));
-        assert_eq!(left.unwrap(), numbers(&["1", "2.gz", "3", "3.gz"]));
-        assert!(!dir.path().join("a.2").exists());
     }
 }

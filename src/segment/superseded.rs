@@ -1,8 +1,9 @@
 //! A backup that is there twice: plain, and packed, when a crash or a power cut came between.
 
-use super::birth_tag;
-use super::name::Compression;
+use super::name::{Compression, Name};
+use super::{Location, birth_tag};
 use crate::clock::Timestamp;
+use crate::error::{Error, Result};
 use crate::fs::{self, Entry, EntryKind};
 use std::path::Path;
 
@@ -32,9 +33,46 @@ fn is_of_one_birth(path: &Path, compression: Compression, packed: Entry, plain: 
         .is_ok_and(|begun| begun == Some(Timestamp::from(born)))
 }
 
+/// Removes each plain backup that has a packed twin, and returns the names that are left. One that cannot
+/// be removed is left as well, and `failed` is told.
+///
+/// A packed backup got its name when it was whole, and only after no worker could append to the plain
+/// one any more; a crash came before that was removed.
+pub(crate) fn remove(
+    location: &Location,
+    names: &[Name],
+    mut failed: impl FnMut(Error),
+) -> Result<Vec<Name>> {
+    let mut left = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        let is_gone = is_superseded(location, *name, names.get(at + 1))?
+            && fs::remove(&location.backup_path(*name)).map_err(&mut failed).is_ok();
+        if !is_gone {
+            left.push(*name);
+        }
+    }
+    Ok(left)
+}
+
+/// Whether the same backup is there packed by us as well. `next` is the name after it in order of age,
+/// and of one backup the plain one first.
+fn is_superseded(location: &Location, name: Name, next: Option<&Name>) -> Result<bool> {
+    let Some(next) = next.filter(|next| next.key == name.key) else { return Ok(false) };
+    if name.compression != Compression::None {
+        return Ok(false);
+    }
+    let path = location.backup_path(*next);
+    match (fs::stat(&location.backup_path(name))?, fs::stat(&path)?) {
+        (Some(plain), Some(packed)) => Ok(supersedes(&path, next.compression, packed, plain)),
+        _ => Ok(false),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segment::backup_names;
+    use crate::segment::name::Naming;
     use std::time::{Duration, SystemTime};
 
     fn look(path: &Path) -> Entry {
@@ -68,5 +106,22 @@ mod tests {
         let gone = pack(&path, born, at + SECOND);
         std::fs::remove_file(&path).unwrap();
         assert!(!is_ours(gone), "what cannot be read notes nothing");
+    }
+
+    #[test]
+    fn superseded_backup_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::resolve(&dir.path().join("a")).unwrap();
+        for name in ["a.1", "a.2", "a.2.gz", "a.3", "a.3.gz"] {
+            let file = std::fs::File::create(dir.path().join(name)).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
+        // One that another program is still packing.
+        std::fs::write(dir.path().join("a.3.gz"), "partial").unwrap();
+        let names = backup_names(&location, Naming::Number).unwrap();
+        let left = remove(&location, &names, |_| unreachable!("none fails"));
+        let left: Vec<_> = left.unwrap().into_iter().map(|name| name.format("a")).collect();
+        assert_eq!(left, ["a.3", "a.3.gz", "a.2.gz", "a.1"]);
+        assert!(!dir.path().join("a.2").exists());
     }
 }
