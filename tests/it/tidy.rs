@@ -77,7 +77,13 @@ const PHRASES: &[&str] = &[
 const OPENINGS: &[&str] = &["What", "Who", "Whatever", "Whose"];
 
 /// Paths whose text follows the rules already. The list only grows.
-const DONE: &[&str] = &["tests/it/source.rs", "tests/it/layers.rs", "tests/it/tidy.rs"];
+const DONE: &[&str] = &[
+    "README.md",
+    "tests/it/layers.rs",
+    "tests/it/promises.rs",
+    "tests/it/source.rs",
+    "tests/it/tidy.rs",
+];
 
 /// `LOGROTOR_TIDY=src/reader,README.md` checks these paths instead.
 fn is_done(path: &str) -> bool {
