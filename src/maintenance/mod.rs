@@ -10,11 +10,11 @@
 
 mod compress;
 mod prune;
-mod signal;
+mod wakeup;
 
 pub(crate) use compress::Encoding;
 pub(crate) use prune::Retention;
-pub(crate) use signal::Signal;
+pub(crate) use wakeup::Wakeup;
 
 use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Timestamp};
@@ -102,12 +102,12 @@ impl Maintainer {
         *self.settings.lock()
     }
 
-    /// Whether to make a pass now. `raised` says that there may be new backups; without them, there is
+    /// Whether to make a pass now. `notified` says that there may be new backups; without them, there is
     /// work if some was deferred or has failed, a backup is too old by now, or the disk is too full.
-    pub(crate) fn is_due(&self, location: &Location, raised: bool) -> bool {
+    pub(crate) fn is_due(&self, location: &Location, notified: bool) -> bool {
         let mut state = self.state.lock();
         if !state.retry.is_due() {
-            state.deferred |= raised;
+            state.deferred |= notified;
             return false;
         }
         let expired = || state.next_expiry.is_some_and(|expiry| expiry <= self.clock.now());
@@ -115,7 +115,7 @@ impl Maintainer {
             let min = self.settings().retention.min_free_space;
             min.is_some_and(|min| fs::free_space(location.dir()).is_ok_and(|free| free < min))
         };
-        raised || state.deferred || state.retry.is_failing() || expired() || lacks_space()
+        notified || state.deferred || state.retry.is_failing() || expired() || lacks_space()
     }
 
     /// Does all the work that can be done now. `go_on` is asked between steps.

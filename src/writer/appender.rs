@@ -7,7 +7,7 @@ use super::sync_queue::SyncQueue;
 use crate::clock::{Clock, Deadline, Timestamp, micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, EntryKind};
-use crate::maintenance::Signal;
+use crate::maintenance::Wakeup;
 use crate::rotation::trigger::{Trigger, Window};
 use crate::rotation::{Active, Outcome, Retry, Rotator};
 use crate::segment::Location;
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
     /// Takes care of the segments that are left.
     pub(crate) sync_queue: Arc<SyncQueue>,
     /// Tells maintenance of new backups.
-    pub(crate) signal: Arc<Signal>,
+    pub(crate) wakeup: Arc<Wakeup>,
 }
 
 impl Appender {
@@ -217,7 +217,7 @@ impl Appender {
             Err(_) => self.check_links(),
             Ok(()) => {}
         }
-        self.shared.signal.nudge();
+        self.shared.wakeup.hint();
         self.schedule_check();
     }
 
@@ -371,7 +371,7 @@ impl Appender {
         self.retry.succeeded();
         self.window = self.trigger.window(self.active.started);
         self.schedule_check();
-        self.shared.signal.raise();
+        self.shared.wakeup.notify();
     }
 
     /// Goes on with the segment it has, and tries again later.

@@ -19,7 +19,7 @@ use crate::clock::Stopwatch;
 use crate::config::{Callbacks, Config, LogBuilder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
-use crate::maintenance::{Maintainer, MaintenanceMode, Signal};
+use crate::maintenance::{Maintainer, MaintenanceMode, Wakeup};
 use crate::rotation::{self, NewestBackup, Rotator};
 use crate::segment::{self, Location, Segment};
 use crate::stats::{Event, Journal, Stats};
@@ -107,7 +107,7 @@ struct Log {
     buffer: Option<RecordBuffer>,
     sync_queue: Arc<SyncQueue>,
     maintainer: Maintainer,
-    signal: Arc<Signal>,
+    wakeup: Arc<Wakeup>,
     journal: Arc<Journal>,
     /// As the log was opened. A policy may have changed since what is not fixed.
     config: Config,
@@ -330,7 +330,7 @@ impl Log {
         let policy_watcher = PolicyWatcher::new(&callbacks, config, &journal);
         let Callbacks { header, clock, .. } = callbacks;
         let header_len = header.as_ref().map_or(0, |header| header().len() as u64);
-        let signal = Arc::new(Signal::default());
+        let wakeup = Arc::new(Wakeup::default());
         let sync_queue = Arc::new(SyncQueue::new(config.durability));
         let rotator = Rotator::new(
             path.to_owned(),
@@ -349,7 +349,7 @@ impl Log {
             clock: clock.clone(),
             journal: Arc::clone(&journal),
             sync_queue: Arc::clone(&sync_queue),
-            signal: Arc::clone(&signal),
+            wakeup: Arc::clone(&wakeup),
         };
         let mut appender = Appender::open(rotator, config.trigger(), timeouts, shared)?;
         if config.durability != Durability::None {
@@ -367,7 +367,7 @@ impl Log {
             buffer: buffer(config.delivery),
             sync_queue,
             maintainer: Maintainer::new(config.maintenance_config()?, clock, Arc::clone(&journal)),
-            signal,
+            wakeup,
             journal,
             config: config.clone(),
             policy_watcher,
@@ -399,21 +399,21 @@ impl Log {
     /// for room in the buffer, which only this thread makes.
     fn pass_on_events(&self) {
         if self.journal.has_untold() {
-            self.signal.raise();
+            self.wakeup.notify();
         }
     }
 
     /// The thread that looks after the backups, and the log while nobody writes.
     fn run_maintainer(&self) {
         fs::be_modest();
-        while !self.signal.is_over() {
+        while !self.wakeup.is_over() {
             let worked = Stopwatch::start();
             self.appender.lock().check();
             self.journal.tell();
             self.run_due_maintenance();
             // A thousand rotations a second over a large directory are not a thousand listings.
-            self.signal.rest(MAX_REST.min(3 * worked.elapsed()));
-            self.signal.wait(TICK);
+            self.wakeup.rest(MAX_REST.min(3 * worked.elapsed()));
+            self.wakeup.wait(TICK);
         }
         // Counted and noted where it happened.
         let _ = self.sync_queue.sync_queued(&self.journal);
@@ -445,7 +445,7 @@ impl Log {
         if self.config.maintenance == MaintenanceMode::Inline {
             self.check_policy();
             // One call does the work; others need not wait for it.
-            if self.signal.is_nudged() && !self.is_maintaining.swap(true, Acquire) {
+            if self.wakeup.is_hinted() && !self.is_maintaining.swap(true, Acquire) {
                 self.run_due_maintenance();
                 self.is_maintaining.store(false, Release);
             }
@@ -454,16 +454,16 @@ impl Log {
 
     #[cold]
     fn run_due_maintenance(&self) {
-        let raised = self.signal.take();
+        let notified = self.wakeup.take();
         // Before the pass: what is not synced yet is leased. Counted and noted where it happens.
         let _ = self.sync_queue.sync_queued(&self.journal);
         let location = Arc::clone(self.appender.lock().location());
-        if self.maintainer.is_due(&location, raised) {
+        if self.maintainer.is_due(&location, notified) {
             // Counted and noted where it happened, and tried again later.
             let _ = self.run_pass(&|| {
                 // Packing a backup may take long, and what others leave meanwhile waits to be synced.
                 let _ = self.sync_queue.sync_queued(&self.journal);
-                !self.signal.is_over()
+                !self.wakeup.is_over()
             });
         }
         self.journal.tell();
@@ -542,7 +542,7 @@ impl Drop for LogThreads {
             buffer.close();
         }
         join(self.flusher.take());
-        self.log.signal.end();
+        self.log.wakeup.end();
         join(self.maintainer.take());
         join(self.policy_thread.take());
     }

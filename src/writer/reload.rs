@@ -128,10 +128,10 @@ mod on {
         /// The thread that looks at the policy. One of its own: packing a backup, syncing segments and listing
         /// a large directory take the maintenance thread longer than a second.
         pub(in crate::writer) fn run_policy_watcher(&self) {
-            while !self.signal.is_over() {
+            while !self.wakeup.is_over() {
                 self.check_policy();
                 self.journal.tell();
-                self.signal.rest(INTERVAL);
+                self.wakeup.rest(INTERVAL);
             }
         }
 
@@ -220,7 +220,7 @@ mod on {
             self.sync_queue.apply(durability, records, &lease, location.dir());
             self.maintainer.apply(settings);
             // The limits may leave backups no room that they had.
-            self.signal.raise();
+            self.wakeup.notify();
             Ok(())
         }
 

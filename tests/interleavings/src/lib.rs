@@ -21,5 +21,5 @@ mod writer {
 #[allow(dead_code, reason = "not all that the crate needs is needed here")]
 #[path = "../../../src/maintenance"]
 mod maintenance {
-    pub(crate) mod signal;
+    pub(crate) mod wakeup;
 }

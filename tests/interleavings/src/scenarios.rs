@@ -2,10 +2,10 @@
 
 mod buffered;
 mod group_commit;
-mod signal;
+mod wakeup;
 
 pub use crate::clock::FAR;
 pub use crate::writer::delivery::Overflow;
 pub use buffered::{Buffered, RECORD, buffers_take_turns, written_unasked};
 pub use group_commit::Committing;
-pub use signal::signal_wakes_whoever_waits;
+pub use wakeup::wakeup_wakes_the_waiting_thread;

@@ -3,8 +3,8 @@
 //! A failure prints its schedule; `SHUTTLE_RANDOM_SEED` repeats a run. `LOGROTOR_LONG=1` takes many more.
 
 use logrotor_interleavings::scenarios::{
-    Buffered, Committing, FAR, Overflow, RECORD, buffers_take_turns, signal_wakes_whoever_waits,
-    written_unasked,
+    Buffered, Committing, FAR, Overflow, RECORD, buffers_take_turns,
+    wakeup_wakes_the_waiting_thread, written_unasked,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner};
@@ -113,8 +113,8 @@ fn record_that_is_committed_is_on_the_disk() {
 
 #[test]
 fn signal_that_is_raised_is_seen_without_waiting_for_the_next_look() {
-    for raisers in 1..=3 {
-        check(move || signal_wakes_whoever_waits(raisers, None));
-        check(move || signal_wakes_whoever_waits(raisers, Some(SOON)));
+    for notifiers in 1..=3 {
+        check(move || wakeup_wakes_the_waiting_thread(notifiers, None));
+        check(move || wakeup_wakes_the_waiting_thread(notifiers, Some(SOON)));
     }
 }

@@ -7,74 +7,74 @@ use std::time::Duration;
 
 /// Says that there may be work, or that it is over.
 #[derive(Debug)]
-pub(crate) struct Signal {
-    raised: AtomicBool,
+pub(crate) struct Wakeup {
+    notified: AtomicBool,
     /// Raised, or simply time to look.
-    nudged: AtomicBool,
+    hinted: AtomicBool,
     over: AtomicBool,
     gate: Mutex<()>,
-    bell: Condvar,
+    waiters: Condvar,
 }
 
-impl Default for Signal {
+impl Default for Wakeup {
     /// Raised: there may be what a worker left half done when it died.
     fn default() -> Self {
         Self {
-            raised: AtomicBool::new(true),
-            nudged: AtomicBool::new(true),
+            notified: AtomicBool::new(true),
+            hinted: AtomicBool::new(true),
             over: AtomicBool::new(false),
             gate: Mutex::default(),
-            bell: Condvar::new(),
+            waiters: Condvar::new(),
         }
     }
 }
 
-impl Signal {
+impl Wakeup {
     /// Says that there may be work.
-    pub(crate) fn raise(&self) {
-        self.raised.store(true, Ordering::Release);
-        self.nudge();
-        self.ring();
+    pub(crate) fn notify(&self) {
+        self.notified.store(true, Ordering::Release);
+        self.hint();
+        self.wake_waiters();
     }
 
     /// Says that it is time to look whether there is work, without waking anybody.
-    pub(crate) fn nudge(&self) {
-        self.nudged.store(true, Ordering::Release);
+    pub(crate) fn hint(&self) {
+        self.hinted.store(true, Ordering::Release);
     }
 
     /// Whether it is time to look, without taking note of it.
     #[inline]
-    pub(crate) fn is_nudged(&self) -> bool {
-        self.nudged.load(Ordering::Relaxed)
+    pub(crate) fn is_hinted(&self) -> bool {
+        self.hinted.load(Ordering::Relaxed)
     }
 
     /// Whether there may be work, without taking note of it.
     #[inline]
-    pub(crate) fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::Relaxed)
+    pub(crate) fn is_notified(&self) -> bool {
+        self.notified.load(Ordering::Relaxed)
     }
 
-    /// Whether there may be work; lowers the signal.
+    /// Whether there may be work; clears both flags.
     pub(crate) fn take(&self) -> bool {
-        self.nudged.store(false, Ordering::Release);
-        self.raised.swap(false, Ordering::Acquire)
+        self.hinted.store(false, Ordering::Release);
+        self.notified.swap(false, Ordering::Acquire)
     }
 
     /// Says that the log is being closed, and nothing is to be begun or gone on with.
     pub(crate) fn end(&self) {
         self.over.store(true, Ordering::Release);
-        self.ring();
+        self.wake_waiters();
     }
 
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Waits until it is raised or over, at most for `span`.
+    /// Waits until it is notified or over, at most for `span`.
     pub(crate) fn wait(&self, span: Duration) {
         let mut gate = self.gate.lock();
-        if !self.is_raised() && !self.is_over() {
-            self.bell.wait_for(&mut gate, span);
+        if !self.is_notified() && !self.is_over() {
+            self.waiters.wait_for(&mut gate, span);
         }
     }
 
@@ -83,13 +83,13 @@ impl Signal {
         let deadline = Deadline::after(span);
         let mut gate = self.gate.lock();
         while let Some(left) = deadline.left().filter(|_| !self.is_over()) {
-            self.bell.wait_for(&mut gate, left);
+            self.waiters.wait_for(&mut gate, left);
         }
     }
 
-    fn ring(&self) {
+    fn wake_waiters(&self) {
         // Taken so that no waiter is between its look and its sleep.
         drop(self.gate.lock());
-        self.bell.notify_all();
+        self.waiters.notify_all();
     }
 }
