@@ -74,8 +74,8 @@ impl Maintenance {
     /// # Errors
     /// If the directory cannot be read.
     pub fn plan(&self) -> Result<MaintenancePlan> {
-        let (mut backups, surplus) = self.maintainer.plan(&self.location)?;
-        let kept = backups.split_off(surplus);
+        let (mut backups, excess) = self.maintainer.plan(&self.location)?;
+        let kept = backups.split_off(excess);
         let is_plain = |backup: &Backup| backup.name.compression == Compression::None;
         let compresses = self.maintainer.compresses();
         Ok(MaintenancePlan {

@@ -26,7 +26,7 @@ use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::{Backup, Listing, Location, backup_names, superseded};
 use crate::stats::{Event, Journal};
 use parking_lot::Mutex;
-use prune::{Facts, Surroundings};
+use prune::{BackupStat, DiskState};
 use std::fs::File;
 use std::io::ErrorKind::StorageFull;
 use std::path::{Path, PathBuf};
@@ -154,8 +154,8 @@ impl Maintainer {
         listing.temporaries.retain(|(path, _)| !is_dead(path));
         let pass =
             Pass { maintainer: self, location, go_on: &|| true, deferred: false, failure: None };
-        let surplus = pass.surplus(&listing)?;
-        Ok((listing.backups, surplus))
+        let excess = pass.excess(&listing)?;
+        Ok((listing.backups, excess))
     }
 
     fn next_expiry(&self, listing: Option<&Listing>) -> Option<Timestamp> {
@@ -248,8 +248,8 @@ impl Pass<'_> {
         let listed = self.list();
         let mut listing = self.check(listed)?;
         self.clear_temporaries(&mut listing);
-        let surplus = self.surplus(&listing);
-        if self.check(surplus)? == 0 && !listing.has_superseded() {
+        let excess = self.excess(&listing);
+        if self.check(excess)? == 0 && !listing.has_superseded() {
             return Some(listing);
         }
         let (maintainer, location) = (self.maintainer, self.location);
@@ -264,7 +264,7 @@ impl Pass<'_> {
         });
         self.check(names);
         listing.backups = self.list()?.backups;
-        let kept = listing.backups.split_off(self.surplus(&listing)?);
+        let kept = listing.backups.split_off(self.excess(&listing)?);
         listing.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
         listing.backups.extend(kept);
         Ok(listing)
@@ -279,7 +279,7 @@ impl Pass<'_> {
     }
 
     /// How many of the oldest files have to go.
-    fn surplus(&self, listing: &Listing) -> Result<usize> {
+    fn excess(&self, listing: &Listing) -> Result<usize> {
         let settings = self.maintainer.settings();
         let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
         let temporaries: u64 = listing.temporaries.iter().map(|(_, bytes)| bytes).sum();
@@ -288,20 +288,20 @@ impl Pass<'_> {
             None => u64::MAX,
         };
         let now = self.maintainer.clock.now();
-        let around = Surroundings {
+        let disk = DiskState {
             now,
             other_bytes: temporaries.saturating_add(active.max(settings.max_size)),
             free,
         };
         // One that another worker is packing right now may be there in both forms; it is one backup.
         let backups: Vec<_> = listing.backups.chunk_by(|a, b| a.name.key == b.name.key).collect();
-        let facts = |forms: &&[Backup]| Facts {
+        let stats = |forms: &&[Backup]| BackupStat {
             bytes: forms.iter().map(|form| form.len).sum(),
             finished: forms[0].finished_by(now),
         };
-        let facts: Vec<_> = backups.iter().map(facts).collect();
-        let surplus = settings.retention.surplus(&facts, around);
-        Ok(backups[..surplus].iter().map(|forms| forms.len()).sum())
+        let stats: Vec<_> = backups.iter().map(stats).collect();
+        let excess = settings.retention.excess(&stats, disk);
+        Ok(backups[..excess].iter().map(|forms| forms.len()).sum())
     }
 
     /// Removes a backup that nobody has open; `true` if it is gone.

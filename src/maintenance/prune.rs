@@ -14,14 +14,14 @@ pub(crate) struct Retention {
 
 /// What the plan needs to know of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct BackupStat {
     pub(crate) bytes: u64,
     pub(crate) finished: Timestamp,
 }
 
 /// What the plan needs to know of the rest of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Surroundings {
+pub(crate) struct DiskState {
     pub(crate) now: Timestamp,
     /// What the log takes up beside its backups: temporaries, and the active segment with all that
     /// it may grow to before its backup is counted in its place.
@@ -32,28 +32,28 @@ pub(crate) struct Surroundings {
 
 impl Retention {
     /// How many of the oldest backups have to go. `backups` come oldest first.
-    pub(crate) fn surplus(&self, backups: &[Facts], around: Surroundings) -> usize {
+    pub(crate) fn excess(&self, backups: &[BackupStat], disk: DiskState) -> usize {
         let by_count = self.max_backups.map_or(0, |max| backups.len().saturating_sub(max));
         let by_age = self.max_backup_age.map_or(0, |age| {
-            let too_old = |backup: &Facts| backup.finished.plus(age) <= around.now;
+            let too_old = |backup: &BackupStat| backup.finished.plus(age) <= disk.now;
             // The last one that is too old takes all older ones with it: times of number-named
             // backups may be out of order where someone has touched a file.
             backups.iter().rposition(too_old).map_or(0, |at| at + 1)
         });
         let total: u64 = backups.iter().map(|backup| backup.bytes).sum();
         let by_size = self.max_total_size.map_or(0, |max| {
-            let excess = total.saturating_add(around.other_bytes).saturating_sub(max);
-            oldest_with(backups, excess)
+            let bytes = total.saturating_add(disk.other_bytes).saturating_sub(max);
+            oldest_with(backups, bytes)
         });
         let by_space = self
             .min_free_space
-            .map_or(0, |min| oldest_with(backups, min.saturating_sub(around.free)));
+            .map_or(0, |min| oldest_with(backups, min.saturating_sub(disk.free)));
         by_count.max(by_age).max(by_size).max(by_space)
     }
 }
 
 /// How many of the oldest backups hold at least `bytes` together; all, if all do not.
-fn oldest_with(backups: &[Facts], bytes: u64) -> usize {
+fn oldest_with(backups: &[BackupStat], bytes: u64) -> usize {
     let mut freed = 0;
     backups
         .iter()
@@ -82,30 +82,29 @@ mod tests {
     }
 
     /// Backups of 10 bytes each, finished at seconds 0, 1, 2, ..
-    fn backups(count: i64) -> Vec<Facts> {
-        (0..count).map(|second| Facts { bytes: 10, finished: at(second) }).collect()
+    fn backups(count: i64) -> Vec<BackupStat> {
+        (0..count).map(|second| BackupStat { bytes: 10, finished: at(second) }).collect()
     }
 
-    fn around() -> Surroundings {
-        Surroundings { now: at(100), other_bytes: 5, free: 1000 }
+    fn disk() -> DiskState {
+        DiskState { now: at(100), other_bytes: 5, free: 1000 }
     }
 
     #[test]
     fn nothing_goes_without_a_limit() {
-        assert_eq!(NONE.surplus(&backups(9), around()), 0);
+        assert_eq!(NONE.excess(&backups(9), disk()), 0);
     }
 
     #[test]
     fn count_keeps_the_newest_and_zero_keeps_none() {
-        let keep =
-            |max| Retention { max_backups: Some(max), ..NONE }.surplus(&backups(5), around());
+        let keep = |max| Retention { max_backups: Some(max), ..NONE }.excess(&backups(5), disk());
         assert_eq!([keep(7), keep(5), keep(3), keep(0)], [0, 0, 2, 5]);
     }
 
     #[test]
     fn total_size_counts_everything_and_holds_exactly() {
         let keep =
-            |max| Retention { max_total_size: Some(max), ..NONE }.surplus(&backups(5), around());
+            |max| Retention { max_total_size: Some(max), ..NONE }.excess(&backups(5), disk());
         assert_eq!([keep(55), keep(54), keep(45), keep(44), keep(1)], [0, 1, 1, 2, 5]);
     }
 
@@ -113,7 +112,7 @@ mod tests {
     fn age_is_reached_at_exactly_the_limit() {
         let age = |seconds| {
             let age = Some(Duration::from_secs(seconds));
-            Retention { max_backup_age: age, ..NONE }.surplus(&backups(5), around())
+            Retention { max_backup_age: age, ..NONE }.excess(&backups(5), disk())
         };
         assert_eq!([age(101), age(100), age(97), age(1)], [0, 1, 4, 5]);
     }
@@ -121,7 +120,7 @@ mod tests {
     #[test]
     fn free_space_takes_the_oldest_until_there_is_enough() {
         let free =
-            |min| Retention { min_free_space: Some(min), ..NONE }.surplus(&backups(5), around());
+            |min| Retention { min_free_space: Some(min), ..NONE }.excess(&backups(5), disk());
         assert_eq!([free(1000), free(1001), free(1010), free(1011), free(9999)], [0, 1, 1, 2, 5]);
     }
 
@@ -133,14 +132,14 @@ mod tests {
             max_total in 0_u64..1000,
         ) {
             let backups: Vec<_> = (0..).zip(&sizes)
-                .map(|(second, &bytes)| Facts { bytes, finished: at(second) })
+                .map(|(second, &bytes)| BackupStat { bytes, finished: at(second) })
                 .collect();
             let limits = Retention {
                 max_backups: Some(max_backups), max_total_size: Some(max_total), ..NONE
             };
-            let total = |from: usize| sizes[from..].iter().sum::<u64>() + around().other_bytes;
+            let total = |from: usize| sizes[from..].iter().sum::<u64>() + disk().other_bytes;
             let fits = |from: usize| sizes.len() - from <= max_backups && total(from) <= max_total;
-            let gone = limits.surplus(&backups, around());
+            let gone = limits.excess(&backups, disk());
             prop_assert!(fits(gone) || gone == sizes.len());
             // Empty backups in front free nothing; the plan may take them with the next.
             prop_assert!(gone == 0 || !fits(gone - 1));
