@@ -22,7 +22,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Passes the fault hook, does `operation`, and names it in the error.
-fn run<T>(verb: &'static str, path: &Path, operation: impl FnOnce() -> io::Result<T>) -> Result<T> {
+fn attempt<T>(
+    verb: &'static str,
+    path: &Path,
+    operation: impl FnOnce() -> io::Result<T>,
+) -> Result<T> {
     fault::step(verb).and_then(|()| operation()).map_err(|source| Error::io(verb, path, source))
 }
 
@@ -37,38 +41,38 @@ fn found<T>(result: Result<T>) -> Result<Option<T>> {
 
 /// What is at `path`, links not followed; `None` if nothing is.
 pub(crate) fn stat(path: &Path) -> Result<Option<Entry>> {
-    found(run("look at", path, || sys::stat(path)))
+    found(attempt("look at", path, || sys::stat(path)))
 }
 
 /// What is known of an open file. `path` is for the message.
 pub(crate) fn fstat(file: &File, path: &Path) -> Result<Entry> {
-    run("look at", path, || sys::fstat(file))
+    attempt("look at", path, || sys::fstat(file))
 }
 
 /// Opens an existing file for reading and appending; `None` if there is none.
 pub(crate) fn open_append(path: &Path) -> Result<Option<File>> {
-    found(run("open", path, || sys::open_append(path)))
+    found(attempt("open", path, || sys::open_append(path)))
 }
 
 /// Creates a file for reading and appending, where nothing may be yet.
 pub(crate) fn create_new(path: &Path, mode: u32) -> Result<File> {
-    run("create", path, || sys::create_new(path, mode))
+    attempt("create", path, || sys::create_new(path, mode))
 }
 
 /// Opens a lock file, creating it if need be.
 pub(crate) fn open_lock(path: &Path, mode: u32) -> Result<File> {
-    run("open lock file", path, || sys::open_lock(path, mode))
+    attempt("open lock file", path, || sys::open_lock(path, mode))
 }
 
 /// Opens an existing lock file, to lock it or to read what is in it; `None` if there is none.
 pub(crate) fn open_lock_read(path: &Path) -> Result<Option<File>> {
-    found(run("open lock file", path, || sys::open_lock_read(path)))
+    found(attempt("open lock file", path, || sys::open_lock_read(path)))
 }
 
 /// Locks a file if nobody stands in the way; `false` if somebody does. Belongs to the open file,
 /// not to this process: see the [lock module](crate::lock).
 pub(crate) fn try_lock(file: &File, kind: LockKind, path: &Path) -> Result<bool> {
-    run_lock(kind, path, || {
+    attempt_lock(kind, path, || {
         let tried = match kind {
             LockKind::Shared => fs4::FileExt::try_lock_shared(file),
             LockKind::Exclusive => fs4::FileExt::try_lock(file),
@@ -83,7 +87,7 @@ pub(crate) fn try_lock(file: &File, kind: LockKind, path: &Path) -> Result<bool>
 
 /// Locks a file, waiting in the kernel for as long as it takes.
 pub(crate) fn lock(file: &File, kind: LockKind, path: &Path) -> Result<()> {
-    run_lock(kind, path, || {
+    attempt_lock(kind, path, || {
         loop {
             let locked = match kind {
                 LockKind::Shared => fs4::FileExt::lock_shared(file),
@@ -97,8 +101,8 @@ pub(crate) fn lock(file: &File, kind: LockKind, path: &Path) -> Result<()> {
     })
 }
 
-/// As [`run`], and tells a file system without locks apart.
-fn run_lock<T>(
+/// As [`attempt`], and tells a file system without locks apart.
+fn attempt_lock<T>(
     kind: LockKind,
     path: &Path,
     operation: impl FnOnce() -> io::Result<T>,
@@ -113,7 +117,7 @@ fn run_lock<T>(
 
 /// Unlocks a file, for every handle on the same open file: copies in forked processes as well.
 pub(crate) fn unlock(file: &File, path: &Path) -> Result<()> {
-    run("unlock", path, || fs4::FileExt::unlock(file))
+    attempt("unlock", path, || fs4::FileExt::unlock(file))
 }
 
 /// What came of asking for a file that nobody may be appending to.
@@ -127,7 +131,7 @@ pub(crate) enum Unleased {
 
 /// Takes a finished segment for this worker alone, if no worker can append to it any more.
 pub(crate) fn open_unleased(path: &Path) -> Result<Unleased> {
-    match found(run("open", path, || sys::open_unleased(path)))? {
+    match found(attempt("open", path, || sys::open_unleased(path)))? {
         Some(Some(file)) => Ok(Unleased::Ours(file)),
         Some(None) => Ok(Unleased::Leased),
         None => Ok(Unleased::Gone),
@@ -136,27 +140,27 @@ pub(crate) fn open_unleased(path: &Path) -> Result<Unleased> {
 
 /// Marks a segment's file as in use until the handle closes; `false` if refused.
 pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
-    run_lock(LockKind::Shared, path, || sys::try_lease(file))
+    attempt_lock(LockKind::Shared, path, || sys::try_lease(file))
 }
 
 /// Opens a segment for reading, if it is there. What is there may be no regular file.
 pub(crate) fn open_segment(path: &Path) -> Result<Option<File>> {
-    found(run("open", path, || sys::open_segment(path)))
+    found(attempt("open", path, || sys::open_segment(path)))
 }
 
 /// Gives a lease back before the handle closes.
 pub(crate) fn end_lease(file: &File, path: &Path) -> Result<()> {
-    run("unlock", path, || sys::end_lease(file))
+    attempt("unlock", path, || sys::end_lease(file))
 }
 
 /// Whether a worker may still append to a finished segment; gives back the lease of our handle on it.
 pub(crate) fn may_grow(file: &File, path: &Path) -> Result<bool> {
-    run_lock(LockKind::Exclusive, path, || sys::may_grow(file, path))
+    attempt_lock(LockKind::Exclusive, path, || sys::may_grow(file, path))
 }
 
 /// A file without a name, for what is too large for memory; gone when it closes.
-pub(crate) fn unnamed() -> Result<File> {
-    run("create a temporary file in", &std::env::temp_dir(), tempfile::tempfile)
+pub(crate) fn anonymous_file() -> Result<File> {
+    attempt("create a temporary file in", &std::env::temp_dir(), tempfile::tempfile)
 }
 
 /// Appends a record, or several, with one `write` call; may be short.
@@ -193,12 +197,12 @@ pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
 
 /// Reads up to a buffer's length; 0 at the end. `path` is for the message.
 pub(crate) fn read(mut file: &File, buffer: &mut [u8], path: &Path) -> Result<usize> {
-    run("read", path, || file.read(buffer))
+    attempt("read", path, || file.read(buffer))
 }
 
 /// All of a file; `None` if there is none. Links are followed.
 pub(crate) fn read_whole(path: &Path) -> Result<Option<Vec<u8>>> {
-    found(run("read", path, || std::fs::read(path)))
+    found(attempt("read", path, || std::fs::read(path)))
 }
 
 /// Reads from a file's start up to a buffer's length. `path` is for the message.
@@ -208,7 +212,7 @@ pub(crate) fn read_start(file: &File, buffer: &mut [u8], path: &Path) -> Result<
 
 /// Reads from an offset up to a buffer's length; 0 at the end. `path` is for the message.
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64, path: &Path) -> Result<usize> {
-    run("read", path, || sys::read_at(file, buffer, offset))
+    attempt("read", path, || sys::read_at(file, buffer, offset))
 }
 
 /// The last byte of a file of `len` bytes; `None` if that is 0. `path` is for the message.
@@ -230,7 +234,7 @@ pub(crate) fn write_start(file: &File, bytes: &[u8], path: &Path) -> Result<usiz
 /// second for it: there, programs that read a file or scan it stand in the way for a moment.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     let deadline = Deadline::after(Duration::from_secs(1));
-    run("rename", from, || {
+    attempt("rename", from, || {
         loop {
             match std::fs::rename(from, to) {
                 Err(error) if sys::is_in_use(&error) && deadline.left().is_some() => {
@@ -244,17 +248,17 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
 
 /// Renames a file where nothing may be at `to`.
 pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> Result<()> {
-    run("rename", from, || sys::rename_noreplace(from, to))
+    attempt("rename", from, || sys::rename_noreplace(from, to))
 }
 
 /// Removes a file; `false` if there was none.
 pub(crate) fn remove(path: &Path) -> Result<bool> {
-    Ok(found(run("remove", path, || std::fs::remove_file(path)))?.is_some())
+    Ok(found(attempt("remove", path, || std::fs::remove_file(path)))?.is_some())
 }
 
 /// The names in a directory, in no order; names that are not Unicode are left out.
 pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
-    run("list", dir, || {
+    attempt("list", dir, || {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(dir)? {
             if let Ok(name) = entry?.file_name().into_string() {
@@ -267,32 +271,32 @@ pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
 
 /// Makes a file's content durable, without metadata that reading it back does not need.
 pub(crate) fn sync_data(file: &File, path: &Path) -> Result<()> {
-    run("sync", path, || file.sync_data())
+    attempt("sync", path, || file.sync_data())
 }
 
 /// Makes a file's content and metadata durable.
 pub(crate) fn sync_all(file: &File, path: &Path) -> Result<()> {
-    run("sync", path, || file.sync_all())
+    attempt("sync", path, || file.sync_all())
 }
 
 /// Makes a directory's names durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
-    run("sync directory", dir, || sys::sync_dir(dir))
+    attempt("sync directory", dir, || sys::sync_dir(dir))
 }
 
 /// Sets the permission bits exactly, whatever the umask.
 pub(crate) fn set_mode(file: &File, mode: u32, path: &Path) -> Result<()> {
-    run("set the mode of", path, || sys::set_mode(file, mode))
+    attempt("set the mode of", path, || sys::set_mode(file, mode))
 }
 
 /// Gives a file its owner and group.
 pub(crate) fn set_owner(file: &File, access: Access, path: &Path) -> Result<()> {
-    run("set the owner of", path, || sys::set_owner(file, access))
+    attempt("set the owner of", path, || sys::set_owner(file, access))
 }
 
 /// Sets the time of the last change.
 pub(crate) fn set_modified(file: &File, time: SystemTime, path: &Path) -> Result<()> {
-    run("set the time of", path, || file.set_times(FileTimes::new().set_modified(time)))
+    attempt("set the time of", path, || file.set_times(FileTimes::new().set_modified(time)))
 }
 
 /// Tells the system that a file's content need not be kept in memory. Only advice; cannot fail.
@@ -301,23 +305,23 @@ pub(crate) fn drop_from_cache(file: &File) {
 }
 
 /// Lets all other threads have the processors and the disk before this one, as far as may be.
-pub(crate) fn be_modest() {
-    sys::be_modest();
+pub(crate) fn lower_priority() {
+    sys::lower_priority();
 }
 
 /// Bytes free to this user on the file system that holds `dir`.
 pub(crate) fn free_space(dir: &Path) -> Result<u64> {
-    run("ask the free space of", dir, || fs4::available_space(dir))
+    attempt("ask the free space of", dir, || fs4::available_space(dir))
 }
 
 /// What the system calls the network file system that `dir` is on, if it is on one and that can be told.
 pub(crate) fn network_file_system(dir: &Path) -> Result<Option<String>> {
-    run("ask the file system of", dir, || sys::network_file_system(dir))
+    attempt("ask the file system of", dir, || sys::network_file_system(dir))
 }
 
 /// Creates a directory and its parents.
 pub(crate) fn create_dirs(dir: &Path) -> Result<()> {
-    run("create directory", dir, || std::fs::create_dir_all(dir))
+    attempt("create directory", dir, || std::fs::create_dir_all(dir))
 }
 
 /// The directory that a path is in.
@@ -330,13 +334,13 @@ pub(crate) fn parent(path: &Path) -> &Path {
 
 /// A directory's absolute path, free of links.
 pub(crate) fn canonical(dir: &Path) -> Result<PathBuf> {
-    run("resolve", dir, || std::fs::canonicalize(dir))
+    attempt("resolve", dir, || std::fs::canonicalize(dir))
 }
 
 /// Where a link leads. One that another user has put where everybody may put files is not followed.
 pub(crate) fn read_link(link: &Path) -> Result<PathBuf> {
-    run("read link", link, || {
-        if sys::is_planted(link, parent(link))? {
+    attempt("read link", link, || {
+        if sys::is_untrusted_symlink(link, parent(link))? {
             let why = "another user has put it into a directory that is open to all";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
@@ -351,5 +355,5 @@ pub(crate) fn is_writable_dir(dir: &Path) -> bool {
 
 /// The locks held on this machine; of none is known where the system does not let us see them.
 pub(crate) fn file_locks() -> FileLocks {
-    run("read", Path::new("/proc/locks"), sys::file_locks).unwrap_or_default()
+    attempt("read", Path::new("/proc/locks"), sys::file_locks).unwrap_or_default()
 }

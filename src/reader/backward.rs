@@ -359,7 +359,8 @@ impl Reel {
         let mut content = Content::new(open.clone())?;
         let name = Arc::clone(&content.name);
         let (file, base, damage) = if content.is_packed() {
-            let scratch = fs::unnamed().map_err(|error| Damage::unreadable(&*name, 0, error))?;
+            let scratch =
+                fs::anonymous_file().map_err(|error| Damage::unreadable(&*name, 0, error))?;
             let damage = unpack_into(&mut content, &scratch)?;
             (Arc::new(scratch), content.position, damage)
         } else {

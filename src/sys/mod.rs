@@ -37,14 +37,14 @@
 //! - `rename_noreplace(from, to)`: fails with `AlreadyExists` rather than replace. On file systems
 //!   without an atomic form the check comes just before the rename.
 //! - `set_mode`, `set_owner`: permissions and ownership of an open file; no-ops where there are none.
-//! - `is_planted(link, dir)`: whether a link in a sticky directory that all may write to is neither this
+//! - `is_untrusted_symlink(link, dir)`: whether a link in a sticky directory that all may write to is neither this
 //!   user's nor that of the directory's owner: the rule of Linux's `fs.protected_symlinks`, which holds
 //!   for links that the kernel itself follows, if it is on.
 //! - `sync_dir(path)`: makes the directory's entries durable, where that is a separate act.
 //! - `network_file_system(dir)`: what the system calls the network file system that a directory, whose links
 //!   are resolved, is on; `None` if it is on none, or the system does not tell.
 //! - `drop_from_cache(file)`: advises that the content need not be kept in memory.
-//! - `be_modest()`: lowers this thread's priority, and with it that of its I/O where the system derives
+//! - `lower_priority()`: lowers this thread's priority, and with it that of its I/O where the system derives
 //!   the one from the other.
 //! - `coarse_micros()`: the wall clock in microseconds since 1970, cheap, a few milliseconds stale.
 //! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are reused.

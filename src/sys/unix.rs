@@ -9,7 +9,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 /// Follow no link in the last component, and do not wait for the other end of a FIFO.
-const CAREFUL: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).bits() as i32;
+const OPEN_FLAGS: i32 =
+    OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).bits() as i32;
 
 pub(crate) fn stat(path: &Path) -> io::Result<Entry> {
     Ok(entry(&std::fs::symlink_metadata(path)?))
@@ -49,12 +50,12 @@ fn kind(meta: &Metadata) -> EntryKind {
 }
 
 pub(crate) fn open_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).custom_flags(CAREFUL).open(path)
+    OpenOptions::new().read(true).append(true).custom_flags(OPEN_FLAGS).open(path)
 }
 
 pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create_new(true).mode(mode).custom_flags(CAREFUL).open(path)
+    options.read(true).append(true).create_new(true).mode(mode).custom_flags(OPEN_FLAGS).open(path)
 }
 
 /// How often `open_lock` looks again at another user's file that comes and goes.
@@ -62,7 +63,7 @@ const LOOKS: usize = 16;
 
 pub(crate) fn open_lock(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(mode).custom_flags(CAREFUL);
+    options.read(true).write(true).create(true).truncate(false).mode(mode).custom_flags(OPEN_FLAGS);
     for _ in 0..LOOKS {
         match options.open(path) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
@@ -80,14 +81,14 @@ pub(crate) fn open_lock(path: &Path, mode: u32) -> io::Result<File> {
 /// Opens the lock file of another user. In a sticky directory the kernel may refuse to open it with
 /// the *permission* to create it (`fs.protected_regular`), so that permission is not asked for.
 fn open_others_lock(path: &Path) -> io::Result<File> {
-    match OpenOptions::new().read(true).write(true).custom_flags(CAREFUL).open(path) {
+    match OpenOptions::new().read(true).write(true).custom_flags(OPEN_FLAGS).open(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open_lock_read(path),
         done => done,
     }
 }
 
 pub(crate) fn open_lock_read(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)
+    OpenOptions::new().read(true).custom_flags(OPEN_FLAGS).open(path)
 }
 
 pub(crate) fn is_removal_refused(error: &io::Error) -> bool {
@@ -151,7 +152,7 @@ pub(crate) fn try_lease(file: &File) -> io::Result<bool> {
 }
 
 pub(crate) fn open_segment(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(CAREFUL).open(path)
+    OpenOptions::new().read(true).custom_flags(OPEN_FLAGS).open(path)
 }
 
 pub(crate) fn end_lease(file: &File) -> io::Result<()> {
@@ -237,7 +238,7 @@ pub(crate) fn set_owner(file: &File, access: Access) -> io::Result<()> {
     Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
 }
 
-pub(crate) fn is_planted(link: &Path, dir: &Path) -> io::Result<bool> {
+pub(crate) fn is_untrusted_symlink(link: &Path, dir: &Path) -> io::Result<bool> {
     const OPEN_TO_ALL: u32 = 0o1002;
     let (dir, link) = (std::fs::metadata(dir)?, std::fs::symlink_metadata(link)?);
     let is_trusted = [dir.uid(), rustix::process::geteuid().as_raw()].contains(&link.uid());
@@ -318,7 +319,7 @@ pub(crate) fn drop_from_cache(_file: &File) {
     }
 }
 
-pub(crate) fn be_modest() {
+pub(crate) fn lower_priority() {
     // On Linux this is the calling thread's own, and its disk accesses get the best-effort level that
     // goes with it (ioprio_set(2)). Not the idle class: on a busy disk that may get nothing for ever, and
     // then backups pile up. Elsewhere it would be the whole process's.

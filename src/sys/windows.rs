@@ -222,7 +222,7 @@ pub(crate) fn set_owner(_file: &File, _access: Access) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn is_planted(_link: &Path, _dir: &Path) -> io::Result<bool> {
+pub(crate) fn is_untrusted_symlink(_link: &Path, _dir: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
@@ -258,7 +258,7 @@ pub(crate) fn is_file_name(name: &str) -> bool {
 
 pub(crate) fn drop_from_cache(_file: &File) {}
 
-pub(crate) fn be_modest() {}
+pub(crate) fn lower_priority() {}
 
 pub(crate) fn coarse_micros() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

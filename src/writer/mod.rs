@@ -405,7 +405,7 @@ impl Log {
 
     /// The thread that looks after the backups, and the log while nobody writes.
     fn run_maintainer(&self) {
-        fs::be_modest();
+        fs::lower_priority();
         while !self.wakeup.is_over() {
             let worked = Stopwatch::start();
             self.appender.lock().check();
