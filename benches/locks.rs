@@ -115,9 +115,9 @@ fn replace(criterion: &mut Criterion) {
         ("file synced", SyncLevel::File),
         ("file and directory synced", SyncLevel::FileAndDirectory),
     ] {
-        let options = AtomicFile::options().sync(level);
-        group.bench_function(format!("atomic_write, {name}"), |bencher| {
-            bencher.iter(|| options.write(&path, &bytes).unwrap());
+        let builder = AtomicFile::builder().sync(level);
+        group.bench_function(format!("atomic::write, {name}"), |bencher| {
+            bencher.iter(|| builder.write(&path, &bytes).unwrap());
         });
     }
     group.bench_function("bare write+rename, no sync", |bencher| {

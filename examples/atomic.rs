@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use logrotor::Wait;
-use logrotor::atomic::{AtomicFile, SyncLevel, atomic_write, update};
+use logrotor::atomic::{self, AtomicFile, SyncLevel, update};
 use std::io::{BufWriter, Write};
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&dir)?;
 
     // All at once; on disk when it returns.
-    atomic_write(dir.join("motto.txt"), "the old or the new, never half of it\n")?;
+    atomic::write(dir.join("motto.txt"), "the old or the new, never half of it\n")?;
 
     // Bit by bit; nothing is visible before `commit`, and nothing is left without it.
-    let table = AtomicFile::options().sync(SyncLevel::None).open(dir.join("squares.txt"))?;
+    let table = AtomicFile::builder().sync(SyncLevel::None).open(dir.join("squares.txt"))?;
     let mut table = BufWriter::new(table);
     for n in 1..=100 {
         writeln!(table, "{n:3} {:5}", n * n)?;

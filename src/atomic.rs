@@ -4,21 +4,21 @@
 //!
 //! | you want to | use |
 //! |---|---|
-//! | replace a file by bytes at hand | [`atomic_write`] |
+//! | replace a file by bytes at hand | [`write`](fn@write) |
 //! | write much, or bit by bit, and decide at the end | [`AtomicFile::create`], then [`commit`](AtomicFile::commit) |
-//! | choose mode, owner, time, or go without sync | [`AtomicFile::options`] |
-//! | make a file only if there is none | [`Options::replace`] with [`Replace::No`] |
+//! | choose mode, owner, time, or go without sync | [`AtomicFile::builder`] |
+//! | make a file only if there is none | [`AtomicFileBuilder::replace`] with [`Replace::No`] |
 //! | change a file that other processes change too | [`update`], or [`try_update`] if the change can fail |
 //! | read a file that is replaced in this way | plain `std::fs::read`: no lock is needed |
 //! | append to a file that many processes append to | not this: [`RotatingFileWriter`](crate::RotatingFileWriter) |
 //!
 //! ```
 //! use logrotor::Wait;
-//! use logrotor::atomic::{atomic_write, update};
+//! use logrotor::atomic::{self, update};
 //! # fn main() -> logrotor::Result<()> {
 //! # let dir = tempfile::tempdir().unwrap();
 //! let path = dir.path().join("hosts.txt");
-//! atomic_write(&path, "alpha\n")?;
+//! atomic::write(&path, "alpha\n")?;
 //! update(&path, Wait::Forever, |old| [old.unwrap_or_default(), b"beta\n"].concat())?;
 //! assert_eq!(std::fs::read(&path).unwrap(), b"alpha\nbeta\n");
 //! # Ok(()) }
@@ -77,18 +77,18 @@ const PRIVATE: u32 = 0o600;
 /// As [`AtomicFile::create`], one write, and [`commit`](AtomicFile::commit).
 ///
 /// # Errors
-/// As [`Options::write`].
+/// As [`AtomicFileBuilder::write`].
 ///
 /// # Examples
 /// ```
 /// # fn main() -> logrotor::Result<()> {
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let path = dir.path().join("state.json");
-/// logrotor::atomic::atomic_write(&path, r#"{"jobs": 3}"#)?;
+/// logrotor::atomic::write(&path, r#"{"jobs": 3}"#)?;
 /// # Ok(()) }
 /// ```
-pub fn atomic_write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
-    Options::new().write(path, bytes)
+pub fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
+    AtomicFileBuilder::new().write(path, bytes)
 }
 
 /// Changes the file at `path` under a lock, so that no change by another process is lost.
@@ -99,7 +99,7 @@ pub fn atomic_write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<(
 /// file have one lock, and those may open it who may open the file.
 ///
 /// # Errors
-/// As [`FileLock::lock`] and [`Options::write`]; and
+/// As [`FileLock::lock`] and [`AtomicFileBuilder::write`]; and
 /// [`ErrorKind::LockLost`](crate::ErrorKind::LockLost) if someone removed the lock file meanwhile.
 /// The old content stands.
 ///
@@ -123,7 +123,7 @@ pub fn update<B: AsRef<[u8]>>(
     wait: Wait,
     change: impl FnOnce(Option<&[u8]>) -> B,
 ) -> Result<()> {
-    Options::new().update(path, wait, change)
+    AtomicFileBuilder::new().update(path, wait, change)
 }
 
 /// As [`update`], with a change that may fail: then the file stays as it is, and its error is the
@@ -152,7 +152,7 @@ pub fn try_update<B: AsRef<[u8]>, E>(
     wait: Wait,
     change: impl FnOnce(Option<&[u8]>) -> Result<B, E>,
 ) -> Result<Result<(), E>> {
-    Options::new().try_update(path, wait, change)
+    AtomicFileBuilder::new().try_update(path, wait, change)
 }
 
 /// What is made certain before a replacement is reported as done. Atomicity does not depend on it.
@@ -178,7 +178,7 @@ pub enum Links {
     Replace,
 }
 
-/// How a file is replaced; [`AtomicFile::options`] makes one.
+/// How a file is replaced; [`AtomicFile::builder`] makes one.
 ///
 /// # Examples
 /// ```
@@ -186,12 +186,12 @@ pub enum Links {
 /// # fn main() -> logrotor::Result<()> {
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let path = dir.path().join("cache");
-/// AtomicFile::options().mode(0o640).sync(SyncLevel::None).write(&path, "can be made again")?;
+/// AtomicFile::builder().mode(0o640).sync(SyncLevel::None).write(&path, "can be made again")?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
-#[must_use = "options do nothing until a file is opened, written or updated with them"]
-pub struct Options {
+#[must_use = "a builder does nothing until it opens, writes or updates a file"]
+pub struct AtomicFileBuilder {
     mode: Option<u32>,
     owner: Option<(u32, u32)>,
     like: Option<Access>,
@@ -201,7 +201,7 @@ pub struct Options {
     sync: SyncLevel,
 }
 
-impl Options {
+impl AtomicFileBuilder {
     fn new() -> Self {
         Self {
             mode: None,
@@ -274,10 +274,10 @@ impl Options {
         let is_private = access.is_some() || self.mode.is_some() || self.owner.is_some();
         let mode = if is_private { PRIVATE } else { NEW_FILE };
         let temp = Temp::beside(&target.path, mode).map_err(|error| target.explain(error))?;
-        Ok(AtomicFile { temp, target: target.path, access, options: self.clone() })
+        Ok(AtomicFile { temp, target: target.path, access, builder: self.clone() })
     }
 
-    /// Replaces or creates the file at `path`: [`open`](Options::open), one write,
+    /// Replaces or creates the file at `path`: [`open`](AtomicFileBuilder::open), one write,
     /// [`commit`](AtomicFile::commit).
     ///
     /// # Errors
@@ -288,7 +288,7 @@ impl Options {
         file.commit()
     }
 
-    /// [`update`] with these options.
+    /// [`update`] with the choices of this builder.
     ///
     /// # Errors
     /// As [`update`].
@@ -303,7 +303,7 @@ impl Options {
         Ok(())
     }
 
-    /// [`try_update`] with these options.
+    /// [`try_update`] with the choices of this builder.
     ///
     /// # Errors
     /// As [`try_update`].
@@ -399,21 +399,21 @@ pub struct AtomicFile {
     target: PathBuf,
     /// To be kept from the file replaced, or from the one this shall be like.
     access: Option<Access>,
-    options: Options,
+    builder: AtomicFileBuilder,
 }
 
 impl AtomicFile {
-    /// Starts a replacement with the default [`Options`].
+    /// Starts a replacement with the default [`AtomicFileBuilder`].
     ///
     /// # Errors
-    /// As [`Options::open`].
+    /// As [`AtomicFileBuilder::open`].
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
-        Options::new().open(path)
+        AtomicFileBuilder::new().open(path)
     }
 
-    /// The default options, to be changed.
-    pub fn options() -> Options {
-        Options::new()
+    /// A builder with the defaults.
+    pub fn builder() -> AtomicFileBuilder {
+        AtomicFileBuilder::new()
     }
 
     /// The file that will be replaced, links resolved.
@@ -437,17 +437,17 @@ impl AtomicFile {
     /// Makes the file whole but for its name: owner, mode, time, and its content on the device.
     pub(crate) fn seal(&self) -> Result<()> {
         let (file, path) = (self.temp.file(), &self.target);
-        match self.options.owner {
+        match self.builder.owner {
             Some((uid, gid)) => {
                 fs::set_owner(file, Access { mode: 0, uid, gid }, path)?;
-                self.temp.set_mode(self.options.mode, self.access)?;
+                self.temp.set_mode(self.builder.mode, self.access)?;
             }
-            None => self.temp.set_access(self.access, self.options.mode)?,
+            None => self.temp.set_access(self.access, self.builder.mode)?,
         }
-        if let Some(time) = self.options.modified {
+        if let Some(time) = self.builder.modified {
             fs::set_modified(file, time, path)?;
         }
-        match self.options.sync {
+        match self.builder.sync {
             SyncLevel::None => Ok(()),
             SyncLevel::File | SyncLevel::FileAndDirectory => fs::sync_all(file, path),
         }
@@ -455,9 +455,9 @@ impl AtomicFile {
 
     /// Gives a sealed file its name, which may be another by now than it was opened for.
     pub(crate) fn place(self, target: &Path) -> Result<()> {
-        let persisted = self.temp.persist(target, self.options.replace);
+        let persisted = self.temp.persist(target, self.builder.replace);
         persisted.map_err(|error| error.during("replace", target))?;
-        match self.options.sync {
+        match self.builder.sync {
             SyncLevel::FileAndDirectory => fs::sync_dir(fs::parent(target)),
             SyncLevel::None | SyncLevel::File => Ok(()),
         }
@@ -513,7 +513,7 @@ mod tests {
             ("two, longer", SyncLevel::File),
             ("3", SyncLevel::FileAndDirectory),
         ] {
-            AtomicFile::options().sync(sync).write(&path, bytes).unwrap();
+            AtomicFile::builder().sync(sync).write(&path, bytes).unwrap();
             assert_eq!(content(&path), bytes);
             assert_eq!(fs::names(dir.path()).unwrap(), ["a"]);
         }
@@ -523,9 +523,9 @@ mod tests {
     fn replace_no_keeps_what_is_there() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
-        let options = AtomicFile::options().replace(Replace::No);
-        options.write(&path, "first").unwrap();
-        let error = options.write(&path, "second").unwrap_err();
+        let builder = AtomicFile::builder().replace(Replace::No);
+        builder.write(&path, "first").unwrap();
+        let error = builder.write(&path, "second").unwrap_err();
         assert_eq!(error.io_kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(error.path(), Some(path.as_path()));
         assert_eq!(content(&path), "first");
@@ -535,10 +535,10 @@ mod tests {
     #[test]
     fn directory_and_missing_directory_are_named_in_the_error() {
         let dir = tempfile::tempdir().unwrap();
-        let error = atomic_write(dir.path(), "x").unwrap_err();
+        let error = write(dir.path(), "x").unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::NotAFile);
         let missing = dir.path().join("none");
-        let error = atomic_write(missing.join("a"), "x").unwrap_err();
+        let error = write(missing.join("a"), "x").unwrap_err();
         assert!(error.is_not_found());
         let cause = format!("there is no directory `{}`", missing.display());
         assert!(error.to_string().ends_with(&cause), "{error}");
@@ -549,10 +549,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (old, new) = (dir.path().join("old"), dir.path().join("new"));
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
-        AtomicFile::options().modified(time).write(&old, "x").unwrap();
+        AtomicFile::builder().modified(time).write(&old, "x").unwrap();
         let entry = fs::stat(&old).unwrap().unwrap();
         assert_eq!(entry.modified, time);
-        AtomicFile::options().like(&entry).write(&new, "y").unwrap();
+        AtomicFile::builder().like(&entry).write(&new, "y").unwrap();
         let like = fs::stat(&new).unwrap().unwrap();
         assert_eq!((like.modified, like.access), (time, entry.access));
     }
@@ -575,7 +575,7 @@ mod tests {
     fn update_whose_lock_file_is_removed_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
-        atomic_write(&path, "old").unwrap();
+        write(&path, "old").unwrap();
         let error = update(&path, Wait::Never, |_| {
             std::fs::remove_file(dir.path().join("a.lock")).unwrap();
             "new"

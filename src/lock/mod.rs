@@ -4,7 +4,7 @@
 //!
 //! | you want to | use |
 //! |---|---|
-//! | replace a file that others only read | [`atomic_write`](crate::atomic::atomic_write), no lock at all |
+//! | replace a file that others only read | [`atomic::write`](crate::atomic::write), no lock at all |
 //! | change a file that others change too | [`atomic::update`](crate::atomic::update), which locks for you |
 //! | do something on a path alone, or while nobody else changes it | [`with_write_lock`], [`with_read_lock`] |
 //! | the same, but wait only so long, or keep the lock in a struct's method | [`FileLock::beside`] |

@@ -70,12 +70,12 @@ pub(crate) fn pack(
     go_on: GoOn<'_>,
 ) -> Result<Option<AtomicFile>> {
     let entry = fs::fstat(plain, from)?;
-    let options = AtomicFile::options()
+    let builder = AtomicFile::builder()
         .like(&entry)
         .replace(Replace::No)
         .links(Links::Replace)
         .sync(SyncLevel::File);
-    let mut packed = options.open(target)?;
+    let mut packed = builder.open(target)?;
     let begun = entry.born.map(Timestamp::from);
     let whole = match encoding {
         Encoding::Gzip(level) => {

@@ -1,7 +1,7 @@
 //! The files of a policy: the one in force, the versions kept beside it, the lock.
 
 use super::{document, name};
-use crate::atomic::{AtomicFile, Links, Options, SyncLevel, Target};
+use crate::atomic::{AtomicFile, AtomicFileBuilder, Links, SyncLevel, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry};
 use crate::lock::{FileLock, Guard};
@@ -81,9 +81,9 @@ impl ResolvedFile<'_> {
 
     /// Puts another text in the file's place, unless the lock was lost.
     pub(crate) fn replace(&self, text: &[u8], guard: &Guard<'_>) -> Result<()> {
-        let options = AtomicFile::options().sync(self.files.sync);
-        let options = self.files.mode.map_or(options.clone(), |mode| options.mode(mode));
-        let file = write_all(&options, &self.path, text)?;
+        let builder = AtomicFile::builder().sync(self.files.sync);
+        let builder = self.files.mode.map_or(builder.clone(), |mode| builder.mode(mode));
+        let file = write_all(&builder, &self.path, text)?;
         // If the lock file was removed by hand, another process may have read what we have read.
         guard.verify()?;
         file.commit()
@@ -121,12 +121,12 @@ impl ResolvedFile<'_> {
 
     /// Keeps the text of a version, open to those who may open the policy.
     pub(crate) fn keep_version(&self, version: u64, text: &[u8]) -> Result<()> {
-        let options = AtomicFile::options().sync(self.files.sync).links(Links::Replace);
-        let options = match fs::stat(&self.path)? {
-            Some(policy) => options.like(&policy),
-            None => options,
+        let builder = AtomicFile::builder().sync(self.files.sync).links(Links::Replace);
+        let builder = match fs::stat(&self.path)? {
+            Some(policy) => builder.like(&policy),
+            None => builder,
         };
-        write_all(&options, &self.version_path(version), text)?.commit()
+        write_all(&builder, &self.version_path(version), text)?.commit()
     }
 
     /// Removes the oldest of the versions kept, beyond how many there may be.
@@ -141,12 +141,12 @@ impl ResolvedFile<'_> {
     /// Keeps what was found in the policy's place, for somebody to look at.
     pub(crate) fn quarantine(&self, bytes: &[u8]) -> Result<()> {
         let path = self.path.with_file_name(name::damaged(&self.name()));
-        let options = AtomicFile::options().sync(self.files.sync).links(Links::Replace);
-        let options = match self.entry {
-            Some(found) => options.like(&found),
-            None => options,
+        let builder = AtomicFile::builder().sync(self.files.sync).links(Links::Replace);
+        let builder = match self.entry {
+            Some(found) => builder.like(&found),
+            None => builder,
         };
-        write_all(&options, &path, bytes)?.commit()
+        write_all(&builder, &path, bytes)?.commit()
     }
 
     fn name(&self) -> String {
@@ -159,8 +159,8 @@ fn is_ours(policy: &str, name: &str) -> bool {
     name == policy || name == name::damaged(policy) || name::parse_version(policy, name).is_some()
 }
 
-fn write_all(options: &Options, path: &Path, bytes: &[u8]) -> Result<AtomicFile> {
-    let mut file = options.open(path)?;
+fn write_all(builder: &AtomicFileBuilder, path: &Path, bytes: &[u8]) -> Result<AtomicFile> {
+    let mut file = builder.open(path)?;
     file.write_all(bytes).map_err(|error| Error::io("write", path, error))?;
     Ok(file)
 }

@@ -1,7 +1,7 @@
 //! Whole-file replacement, with real processes.
 
 use crate::support_lock::{Args, Child, Random, listen, names, rounds, tell};
-use logrotor::atomic::{AtomicFile, SyncLevel, atomic_write};
+use logrotor::atomic::{self, AtomicFile, SyncLevel};
 use logrotor::{ErrorKind, Wait};
 use std::fs;
 use std::io::Write;
@@ -33,9 +33,9 @@ fn add(args: &mut Args) {
     let (path, process) = (args.path(), args.text());
     while let Some(round) = listen() {
         let line = format!("{process} {round}\n");
-        let options = AtomicFile::options().sync(SyncLevel::None);
+        let builder = AtomicFile::builder().sync(SyncLevel::None);
         let new = |old: Option<&[u8]>| [old.unwrap_or_default(), line.as_bytes()].concat();
-        options.update(&path, Wait::Forever, new).unwrap();
+        builder.update(&path, Wait::Forever, new).unwrap();
         tell("added");
     }
 }
@@ -87,7 +87,7 @@ fn replace(args: &mut Args) {
     loop {
         let text = content(&mut random);
         // In pieces, so that a temporary is torn most of the time.
-        let mut file = AtomicFile::options().sync(sync).open(&path).unwrap();
+        let mut file = AtomicFile::builder().sync(sync).open(&path).unwrap();
         for piece in text.as_bytes().chunks(4096) {
             file.write_all(piece).unwrap();
         }
@@ -103,7 +103,7 @@ fn reader_never_sees_a_torn_file_while_writers_are_killed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut random = Random::new("killed writers");
-    atomic_write(&path, content(&mut random)).unwrap();
+    atomic::write(&path, content(&mut random)).unwrap();
     let done = AtomicBool::new(false);
     let reads = std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -133,7 +133,7 @@ fn reader_never_sees_a_torn_file_while_writers_are_killed() {
 
 /// Replaces a file by `new`, and tells how it went.
 fn write_once(args: &mut Args) {
-    match atomic_write(args.path(), "new") {
+    match atomic::write(args.path(), "new") {
         Ok(()) => tell("ok"),
         Err(error) => tell(&format!("{:?} {error}", error.kind())),
     }
@@ -147,7 +147,7 @@ fn write_at(args: &mut Args) {
         "file" => SyncLevel::File,
         _ => SyncLevel::FileAndDirectory,
     };
-    AtomicFile::options().sync(level).write(path, "new").unwrap();
+    AtomicFile::builder().sync(level).write(path, "new").unwrap();
 }
 
 #[cfg(feature = "fault")]
@@ -249,7 +249,7 @@ fn directory_as_the_target_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("d");
     fs::create_dir(&path).unwrap();
-    let error = atomic_write(&path, "x").unwrap_err();
+    let error = atomic::write(&path, "x").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotAFile);
     assert_eq!(
         error.to_string(),
@@ -291,23 +291,23 @@ mod unix {
         fs::write(at("sub/target"), "old").unwrap();
         symlink("sub/second", at("first")).unwrap();
         symlink("target", at("sub/second")).unwrap();
-        atomic_write(at("first"), "new").unwrap();
+        atomic::write(at("first"), "new").unwrap();
         update(at("first"), Wait::Never, |old| [old.unwrap(), b"er"].concat()).unwrap();
         assert_eq!(fs::read_to_string(at("sub/target")).unwrap(), "newer");
         assert!(at("first").is_symlink() && at("sub/second").is_symlink());
 
         symlink("sub/made", at("dangling")).unwrap();
-        atomic_write(at("dangling"), "made").unwrap();
+        atomic::write(at("dangling"), "made").unwrap();
         assert_eq!(fs::read_to_string(at("sub/made")).unwrap(), "made");
 
-        AtomicFile::options().links(Links::Replace).write(at("first"), "file").unwrap();
+        AtomicFile::builder().links(Links::Replace).write(at("first"), "file").unwrap();
         assert!(!at("first").is_symlink());
         assert_eq!(fs::read_to_string(at("first")).unwrap(), "file");
         assert_eq!(fs::read_to_string(at("sub/target")).unwrap(), "newer");
         assert_eq!(names(&at("sub")), ["made", "second", "target"]);
 
         symlink("circle", at("circle")).unwrap();
-        let error = atomic_write(at("circle"), "x").unwrap_err();
+        let error = atomic::write(at("circle"), "x").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotAFile);
     }
 
@@ -317,7 +317,7 @@ mod unix {
         let path = dir.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
         for error in [
-            atomic_write(&path, "x").unwrap_err(),
+            atomic::write(&path, "x").unwrap_err(),
             update(&path, Wait::Never, |_| "x").unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::NotAFile);
@@ -332,12 +332,12 @@ mod unix {
         fs::write(&path, "").unwrap();
         for kept in [0o600, 0o640, 0o666, 0o755] {
             chmod(&path, kept);
-            atomic_write(&path, "x").unwrap();
+            atomic::write(&path, "x").unwrap();
             assert_eq!(mode(&path), kept);
         }
         // 0o666 is more than any usual umask lets through.
         let time = UNIX_EPOCH + Duration::from_secs(1_234_567_890);
-        AtomicFile::options().mode(0o666).modified(time).write(&path, "y").unwrap();
+        AtomicFile::builder().mode(0o666).modified(time).write(&path, "y").unwrap();
         let meta = fs::metadata(&path).unwrap();
         assert_eq!((meta.mode() & 0o7777, meta.modified().unwrap()), (0o666, time));
     }
@@ -346,7 +346,7 @@ mod unix {
     fn new_file_has_the_mode_that_any_new_file_has() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("usual"), "").unwrap();
-        atomic_write(dir.path().join("a"), "x").unwrap();
+        atomic::write(dir.path().join("a"), "x").unwrap();
         assert_eq!(mode(&dir.path().join("a")), mode(&dir.path().join("usual")));
     }
 
@@ -354,7 +354,7 @@ mod unix {
     fn nobody_else_can_read_a_private_file_while_it_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
-        let new = AtomicFile::options().mode(0o640).open(&path).unwrap();
+        let new = AtomicFile::builder().mode(0o640).open(&path).unwrap();
         let temporary = |n: usize| dir.path().join(&names(dir.path())[n]);
         assert_eq!(mode(&temporary(0)), 0o600);
         new.commit().unwrap();
@@ -387,10 +387,10 @@ mod unix {
         fs::write(&path, "").unwrap();
         chown(&path, Some(12), Some(34)).unwrap();
         chmod(&path, 0o6750);
-        atomic_write(&path, "x").unwrap();
+        atomic::write(&path, "x").unwrap();
         let meta = fs::metadata(&path).unwrap();
         assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (12, 34, 0o6750));
-        AtomicFile::options().owner(56, 78).write(&path, "y").unwrap();
+        AtomicFile::builder().owner(56, 78).write(&path, "y").unwrap();
         let meta = fs::metadata(&path).unwrap();
         assert_eq!((meta.uid(), meta.gid()), (56, 78));
     }
@@ -432,7 +432,7 @@ mod unix {
         chmod(dir.path(), 0o2775);
         let path = dir.path().join("a");
         for _ in 0..2 {
-            atomic_write(&path, "x").unwrap();
+            atomic::write(&path, "x").unwrap();
             assert_eq!(fs::metadata(&path).unwrap().gid(), 34);
         }
     }
@@ -455,6 +455,6 @@ mod unix {
 /// Replaces a file by one that belongs to root.
 #[cfg(unix)]
 fn give_away(args: &mut Args) {
-    let given = AtomicFile::options().owner(0, 0).write(args.path(), "x");
+    let given = AtomicFile::builder().owner(0, 0).write(args.path(), "x");
     tell(&given.map_or_else(|error| error.to_string(), |()| "ok".to_owned()));
 }

@@ -148,7 +148,7 @@ fn leftovers_and_strangers_are_told_apart_from_what_lives() {
         .set_modified(modified)
         .unwrap();
     // One that is being made.
-    let live = logrotor::atomic::AtomicFile::options().open(dir.file("app.log.9")).unwrap();
+    let live = logrotor::atomic::AtomicFile::builder().open(dir.file("app.log.9")).unwrap();
 
     let seen = look(&dir);
     let told: Vec<_> = seen.leftovers.iter().map(|left| (left.path.clone(), left.kind)).collect();

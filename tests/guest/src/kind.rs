@@ -4,7 +4,7 @@ use crate::promise::{Found, Notes, Promises};
 use crate::record::line;
 use crate::rng::Rng;
 use flate2::read::GzDecoder;
-use logrotor::atomic::{atomic_write, update};
+use logrotor::atomic::{self, update};
 use logrotor::inspect::Inspection;
 use logrotor::reader::{Damage, DamageKind, LogReader};
 use logrotor::{
@@ -32,7 +32,7 @@ pub enum Kind {
     OnRotate,
     /// Compression: what is in a packed backup of which an event has told, with no other sync.
     Packed,
-    /// `atomic_write` and `update`: the content whole, and no older than that of the last call.
+    /// `atomic::write` and `update`: the content whole, and no older than that of the last call.
     Atomic,
     /// A policy: the last version, whole.
     Policy,
@@ -362,7 +362,7 @@ fn replace(dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
     let (own, shared) = (own_file(dir, process), dir.join("shared"));
     for version in first + 1.. {
         if rng.below(2) == 0 {
-            atomic_write(&own, content(process, version))?;
+            atomic::write(&own, content(process, version))?;
             notes.promised(process, version, version + 1)?;
         } else {
             update(&shared, Wait::Forever, |old| {
@@ -392,7 +392,7 @@ fn check_replaced(dir: &Path, promises: &Promises) -> Result<Kept> {
     for process in 0..PROCESSES {
         version_of(process, &own_file(dir, process))?;
     }
-    atomic_write(dir.join("own-0"), content(0, 1))?;
+    atomic::write(dir.join("own-0"), content(0, 1))?;
     update(dir.join("shared"), Wait::Forever, |_| "0 0 ")?;
     Ok(Kept { promises: promises.count(), ..Kept::default() })
 }
