@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, Throughput};
 use logrotor::atomic::{AtomicFile, SyncLevel};
-use logrotor::{FileLock, LockKind, Wait};
+use logrotor::{FileLock, LockMode, Wait};
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -33,11 +33,11 @@ fn uncontended(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("it.lock");
     let mut group = criterion.benchmark_group("lock and unlock, 1 process, uncontended");
-    for (name, kind) in [("exclusive", LockKind::Exclusive), ("shared", LockKind::Shared)] {
+    for (name, mode) in [("exclusive", LockMode::Exclusive), ("shared", LockMode::Shared)] {
         for (file, keep) in [("file removed", false), ("file kept", true)] {
             let lock = FileLock::open(&path).unwrap().keep_file(keep);
             group.bench_function(format!("{name}, {file}"), |bencher| {
-                bencher.iter(|| lock.lock(kind, Wait::Never).unwrap().unlock().unwrap());
+                bencher.iter(|| lock.lock(mode, Wait::Never).unwrap().unlock().unwrap());
             });
         }
     }

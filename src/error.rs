@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sys::{EntryKind, LockKind};
+use crate::sys::{EntryKind, LockMode};
 
 /// What this crate's fallible functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -160,7 +160,7 @@ impl Error {
 
     /// A lock that somebody else kept; `waited` is `None` if there was to be no wait.
     pub(crate) fn lock_timeout(
-        kind: LockKind,
+        mode: LockMode,
         path: &Path,
         waited: Option<Duration>,
         owner: Option<OwnerHint>,
@@ -170,13 +170,13 @@ impl Error {
             |waited| format!("timed out after {}", Seconds(waited)),
         );
         let owner = owner.map_or_else(String::new, |owner| format!(" (last owner: {owner})"));
-        Self::refused(ErrorKind::LockTimeout, lock_action(kind), path, why + &owner)
+        Self::refused(ErrorKind::LockTimeout, lock_action(mode), path, why + &owner)
     }
 
     /// A lock that this very value holds.
-    pub(crate) fn already_locked(kind: LockKind, path: &Path) -> Self {
+    pub(crate) fn already_locked(mode: LockMode, path: &Path) -> Self {
         let why = "the same `FileLock` value holds it, or waits for it in another thread";
-        Self::refused(ErrorKind::AlreadyLocked, lock_action(kind), path, why)
+        Self::refused(ErrorKind::AlreadyLocked, lock_action(mode), path, why)
     }
 
     /// A lock whose file is not the one at its path any more.
@@ -186,9 +186,9 @@ impl Error {
     }
 
     /// A file system that cannot lock.
-    pub(crate) fn lock_unsupported(kind: LockKind, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn lock_unsupported(mode: LockMode, path: &Path, source: io::Error) -> Self {
         let path = Some(path.to_owned());
-        Self::with(ErrorKind::LockUnsupported, lock_action(kind), path, Cause::Io(source))
+        Self::with(ErrorKind::LockUnsupported, lock_action(mode), path, Cause::Io(source))
     }
 
     /// A path that names something other than a regular file.
@@ -389,10 +389,10 @@ impl Error {
 }
 
 /// The verb and object for taking a lock.
-pub(crate) fn lock_action(kind: LockKind) -> &'static str {
-    match kind {
-        LockKind::Shared => "take shared lock",
-        LockKind::Exclusive => "take exclusive lock",
+pub(crate) fn lock_action(mode: LockMode) -> &'static str {
+    match mode {
+        LockMode::Shared => "take shared lock",
+        LockMode::Exclusive => "take exclusive lock",
     }
 }
 
@@ -481,9 +481,9 @@ mod tests {
 
     #[test]
     fn timeout_says_how_long_and_who_as_a_hint() {
-        let (path, kind) = (Path::new("app.log.lock"), LockKind::Exclusive);
+        let (path, mode) = (Path::new("app.log.lock"), LockMode::Exclusive);
         let owner = |runs| Some(OwnerHint { pid: u32::MAX, runs });
-        let say = |waited, owner| Error::lock_timeout(kind, path, waited, owner).to_string();
+        let say = |waited, owner| Error::lock_timeout(mode, path, waited, owner).to_string();
         assert_eq!(
             say(Some(Duration::from_secs(2)), owner(Some(false))),
             "failed to take exclusive lock `app.log.lock`: timed out after 2.0 s \
@@ -504,11 +504,11 @@ mod tests {
     fn lock_errors_have_fitting_io_kinds() {
         let path = Path::new("a.lock");
         let source = io::Error::from_raw_os_error(37);
-        let unsupported = Error::lock_unsupported(LockKind::Shared, path, source);
+        let unsupported = Error::lock_unsupported(LockMode::Shared, path, source);
         assert_eq!(io::Error::from(unsupported).kind(), io::ErrorKind::Unsupported);
-        let held = Error::already_locked(LockKind::Shared, path);
+        let held = Error::already_locked(LockMode::Shared, path);
         assert_eq!(io::Error::from(held).kind(), io::ErrorKind::WouldBlock);
-        let timeout = Error::lock_timeout(LockKind::Shared, path, None, None);
+        let timeout = Error::lock_timeout(LockMode::Shared, path, None, None);
         assert_eq!(io::Error::from(timeout).kind(), io::ErrorKind::TimedOut);
     }
 

@@ -8,7 +8,7 @@ pub(crate) mod fault;
 mod temp;
 
 pub(crate) use crate::sys::{
-    Access, Entry, EntryKind, FileId, FileLocks, LockKind, OpenFor, open_for, process_name,
+    Access, Entry, EntryKind, FileId, FileLocks, LockMode, OpenFor, open_for, process_name,
 };
 pub use temp::Replace;
 pub(crate) use temp::{Temp, remove_dead_temp, temp_target};
@@ -71,11 +71,11 @@ pub(crate) fn open_lock_read(path: &Path) -> Result<Option<File>> {
 
 /// Locks a file if nobody stands in the way; `false` if somebody does. Belongs to the open file,
 /// not to this process: see the [lock module](crate::lock).
-pub(crate) fn try_lock(file: &File, kind: LockKind, path: &Path) -> Result<bool> {
-    attempt_lock(kind, path, || {
-        let tried = match kind {
-            LockKind::Shared => fs4::FileExt::try_lock_shared(file),
-            LockKind::Exclusive => fs4::FileExt::try_lock(file),
+pub(crate) fn try_lock(file: &File, mode: LockMode, path: &Path) -> Result<bool> {
+    attempt_lock(mode, path, || {
+        let tried = match mode {
+            LockMode::Shared => fs4::FileExt::try_lock_shared(file),
+            LockMode::Exclusive => fs4::FileExt::try_lock(file),
         };
         match tried {
             Ok(()) => Ok(true),
@@ -86,12 +86,12 @@ pub(crate) fn try_lock(file: &File, kind: LockKind, path: &Path) -> Result<bool>
 }
 
 /// Locks a file, waiting in the kernel for as long as it takes.
-pub(crate) fn lock(file: &File, kind: LockKind, path: &Path) -> Result<()> {
-    attempt_lock(kind, path, || {
+pub(crate) fn lock(file: &File, mode: LockMode, path: &Path) -> Result<()> {
+    attempt_lock(mode, path, || {
         loop {
-            let locked = match kind {
-                LockKind::Shared => fs4::FileExt::lock_shared(file),
-                LockKind::Exclusive => fs4::FileExt::lock(file),
+            let locked = match mode {
+                LockMode::Shared => fs4::FileExt::lock_shared(file),
+                LockMode::Exclusive => fs4::FileExt::lock(file),
             };
             match locked {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -103,15 +103,15 @@ pub(crate) fn lock(file: &File, kind: LockKind, path: &Path) -> Result<()> {
 
 /// As [`attempt`], and tells a file system without locks apart.
 fn attempt_lock<T>(
-    kind: LockKind,
+    mode: LockMode,
     path: &Path,
     operation: impl FnOnce() -> io::Result<T>,
 ) -> Result<T> {
-    fault::step(lock_action(kind)).and_then(|()| operation()).map_err(|source| {
+    fault::step(lock_action(mode)).and_then(|()| operation()).map_err(|source| {
         if sys::is_lock_unsupported(&source) {
-            return Error::lock_unsupported(kind, path, source);
+            return Error::lock_unsupported(mode, path, source);
         }
-        Error::io(lock_action(kind), path, source)
+        Error::io(lock_action(mode), path, source)
     })
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn open_unleased(path: &Path) -> Result<Unleased> {
 
 /// Marks a segment's file as in use until the handle closes; `false` if refused.
 pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
-    attempt_lock(LockKind::Shared, path, || sys::try_lease(file))
+    attempt_lock(LockMode::Shared, path, || sys::try_lease(file))
 }
 
 /// Opens a segment for reading, if it is there. What is there may be no regular file.
@@ -155,7 +155,7 @@ pub(crate) fn end_lease(file: &File, path: &Path) -> Result<()> {
 
 /// Whether a worker may still append to a finished segment; gives back the lease of our handle on it.
 pub(crate) fn may_grow(file: &File, path: &Path) -> Result<bool> {
-    attempt_lock(LockKind::Exclusive, path, || sys::may_grow(file, path))
+    attempt_lock(LockMode::Exclusive, path, || sys::may_grow(file, path))
 }
 
 /// A file without a name, for what is too large for memory; gone when it closes.

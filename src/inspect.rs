@@ -22,7 +22,7 @@
 
 use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::Result;
-use crate::fs::{self, Entry, EntryKind, FileId, FileLocks, LockKind, OpenFor, Unleased};
+use crate::fs::{self, Entry, EntryKind, FileId, FileLocks, LockMode, OpenFor, Unleased};
 use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::{Location, PATIENCE, all_backup_names, birth_tag, size, superseded};
 use std::collections::{BTreeMap, BTreeSet};
@@ -429,7 +429,7 @@ impl<'a> Look<'a> {
         sleep(MOMENT);
         let Some(later) = fs::stat(&path)? else { return Ok(None) };
         let Some(file) = fs::open_lock_read(&path)? else { return Ok(None) };
-        let is_free = later.id == entry.id && fs::try_lock(&file, LockKind::Shared, &path)?;
+        let is_free = later.id == entry.id && fs::try_lock(&file, LockMode::Shared, &path)?;
         let lease = if is_free { Lease::Free } else { Lease::Held(Vec::new()) };
         Ok(Some((lease, entry.len)))
     }
@@ -463,15 +463,15 @@ fn probe(path: &Path) -> Result<Lease> {
     }
 }
 
-fn held(id: FileId, holders: Vec<(LockKind, u32)>) -> Lease {
+fn held(id: FileId, holders: Vec<(LockMode, u32)>) -> Lease {
     let holder = |(kind, pid)| Holder {
         pid,
         program: fs::process_name(pid),
         role: match (kind, fs::open_for(pid, id)) {
-            (LockKind::Exclusive, _) => Role::Maintenance,
-            (LockKind::Shared, Some(OpenFor::Appending)) => Role::Worker,
-            (LockKind::Shared, Some(OpenFor::Reading)) => Role::Reader,
-            (LockKind::Shared, None) => Role::Unknown,
+            (LockMode::Exclusive, _) => Role::Maintenance,
+            (LockMode::Shared, Some(OpenFor::Appending)) => Role::Worker,
+            (LockMode::Shared, Some(OpenFor::Reading)) => Role::Reader,
+            (LockMode::Shared, None) => Role::Unknown,
         },
     };
     let mut holders: Vec<_> = holders.into_iter().map(holder).collect();

@@ -105,7 +105,7 @@ mod writer;
 pub use clock::Clock;
 pub use config::{Config, LogBuilder};
 pub use error::{Error, ErrorKind, Result};
-pub use lock::{FileLock, Guard, LockKind, Wait};
+pub use lock::{FileLock, LockGuard, LockMode, Wait};
 pub use maintenance::MaintenanceMode;
 pub use rotation::{Period, Zone};
 pub use segment::Segment;

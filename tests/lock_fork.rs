@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use fork::{Fork, fork, waitpid};
-use logrotor::{ErrorKind, FileLock, Guard, Wait};
+use logrotor::{ErrorKind, FileLock, LockGuard, Wait};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ fn open(path: &Path) -> FileLock {
 }
 
 fn is_held(path: &Path) -> bool {
-    open(path).exclusive(Wait::Never).and_then(Guard::unlock).is_err()
+    open(path).exclusive(Wait::Never).and_then(LockGuard::unlock).is_err()
 }
 
 /// The child's end: never back into the test harness, which is the parent's.

@@ -10,7 +10,7 @@ use super::backoff::poll;
 use super::owner::{self, Owner, RECORD_LEN};
 use crate::clock::{Deadline, sleep};
 use crate::error::{Error, Result};
-use crate::fs::{self, Entry, EntryKind, FileId, LockKind};
+use crate::fs::{self, Entry, EntryKind, FileId, LockMode};
 use crate::sys;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub(crate) struct LockFile {
     pub(crate) path: PathBuf,
-    pub(crate) mode: Mode,
+    pub(crate) mode: FileMode,
     /// Whether the directories above it are made as well.
     pub(crate) make_dirs: bool,
     /// Whether it stays after a release.
@@ -29,12 +29,12 @@ pub(crate) struct LockFile {
 
 /// The permissions of a lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum FileMode {
     LessUmask(u32),
     Exact(u32),
 }
 
-impl Mode {
+impl FileMode {
     fn bits(self) -> u32 {
         match self {
             Self::LessUmask(bits) | Self::Exact(bits) => bits,
@@ -48,42 +48,42 @@ impl Mode {
 pub(crate) struct Held {
     file: File,
     id: FileId,
-    kind: LockKind,
+    mode: LockMode,
     /// It holds our record or nothing. A file with anything else in it is never written or removed.
     is_ours: bool,
 }
 
 impl LockFile {
     /// Waits for the lock until the deadline; `None` if somebody else kept it.
-    pub(crate) fn take(&self, kind: LockKind, until: Deadline) -> Result<Option<Held>> {
+    pub(crate) fn take(&self, mode: LockMode, until: Deadline) -> Result<Option<Held>> {
         if until.is_never() {
-            return self.wait(kind).map(Some);
+            return self.wait(mode).map(Some);
         }
-        poll(until, || self.attempt(kind))
+        poll(until, || self.attempt(mode))
     }
 
     /// Asks for the lock once; `None` if somebody else has it.
-    pub(crate) fn attempt(&self, kind: LockKind) -> Result<Option<Held>> {
+    pub(crate) fn attempt(&self, mode: LockMode) -> Result<Option<Held>> {
         loop {
             let Some(file) = self.open()? else { return Ok(None) };
-            if !fs::try_lock(&file, kind, &self.path)? {
+            if !fs::try_lock(&file, mode, &self.path)? {
                 return Ok(None);
             }
-            if let Some(held) = self.confirm(file, kind)? {
+            if let Some(held) = self.confirm(file, mode)? {
                 return Ok(Some(held));
             }
         }
     }
 
     /// Waits for the lock in the kernel's queue.
-    pub(crate) fn wait(&self, kind: LockKind) -> Result<Held> {
+    pub(crate) fn wait(&self, mode: LockMode) -> Result<Held> {
         loop {
             let Some(file) = self.open()? else {
                 sleep(MOMENT);
                 continue;
             };
-            fs::lock(&file, kind, &self.path)?;
-            if let Some(held) = self.confirm(file, kind)? {
+            fs::lock(&file, mode, &self.path)?;
+            if let Some(held) = self.confirm(file, mode)? {
                 return Ok(held);
             }
         }
@@ -107,7 +107,7 @@ impl LockFile {
     }
 
     /// Applies the rule to a file just locked; `None` if the lock does not count.
-    fn confirm(&self, file: File, kind: LockKind) -> Result<Option<Held>> {
+    fn confirm(&self, file: File, mode: LockMode) -> Result<Option<Held>> {
         let locked = fs::fstat(&file, &self.path)?;
         if locked.kind != EntryKind::File {
             return Err(Error::not_a_file("open lock file", &self.path, locked.kind));
@@ -116,13 +116,13 @@ impl LockFile {
             return Ok(None);
         }
         let is_ours = locked.len == 0 || is_ours(&file, &self.path);
-        let held = Held { file, id: locked.id, kind, is_ours };
+        let held = Held { file, id: locked.id, mode, is_ours };
         match self.mode {
-            Mode::Exact(mode) if is_ours && locked.access.mode != mode => {
+            FileMode::Exact(mode) if is_ours && locked.access.mode != mode => {
                 // Another user's file keeps the mode that this user gave it.
                 let _ = fs::set_mode(&held.file, mode, &self.path);
             }
-            Mode::Exact(_) | Mode::LessUmask(_) => {}
+            FileMode::Exact(_) | FileMode::LessUmask(_) => {}
         }
         held.sign(&self.path);
         Ok(Some(held))
@@ -137,14 +137,14 @@ impl LockFile {
     pub(crate) fn release(&self, held: &Held) -> Result<()> {
         let intact = self.verify(held);
         let tidy = intact.is_ok() && held.is_ours && !self.keep;
-        let removed = match held.kind {
+        let removed = match held.mode {
             // While it is still locked: afterwards it may be somebody else's.
-            LockKind::Exclusive if tidy => remove(&self.path).map(drop),
+            LockMode::Exclusive if tidy => remove(&self.path).map(drop),
             _ => Ok(()),
         };
         let unlocked = fs::unlock(&held.file, &self.path);
-        let left = match held.kind {
-            LockKind::Shared if tidy => remove_unheld(&held.file, held.id, &self.path).map(drop),
+        let left = match held.mode {
+            LockMode::Shared if tidy => remove_unheld(&held.file, held.id, &self.path).map(drop),
             _ => Ok(()),
         };
         intact.and(removed).and(unlocked).and(left)
@@ -171,7 +171,7 @@ impl Held {
 ///
 /// Decided by the kernel's lock and the rule above. The lock is not held afterwards.
 pub(crate) fn remove_unheld(file: &File, id: FileId, path: &Path) -> Result<bool> {
-    if !fs::try_lock(file, LockKind::Exclusive, path)? {
+    if !fs::try_lock(file, LockMode::Exclusive, path)? {
         return Ok(false);
     }
     let removed = is_named(path, id).and_then(|named| Ok(named && remove(path)?));

@@ -19,7 +19,7 @@ use super::backoff::poll;
 use super::file::{Held, LockFile};
 use crate::clock::Deadline;
 use crate::error::Result;
-use crate::fs::{self, LockKind};
+use crate::fs::{self, LockMode};
 use std::time::Duration;
 
 /// How long a writer asks before it closes the gate: far longer than a rotation holds its lock, so
@@ -41,12 +41,12 @@ impl Gate {
 
     /// Keeps later readers out until the gate is [opened](Gate::open); waits for other writers.
     pub(crate) fn close(&self) -> Result<Held> {
-        self.0.wait(LockKind::Exclusive)
+        self.0.wait(LockMode::Exclusive)
     }
 
     /// As [`close`](Gate::close), without waiting; `None` if another writer has closed it.
     pub(crate) fn try_close(&self) -> Result<Option<Held>> {
-        self.0.attempt(LockKind::Exclusive)
+        self.0.attempt(LockMode::Exclusive)
     }
 
     pub(crate) fn open(&self, closed: &Held) -> Result<()> {
@@ -58,9 +58,9 @@ impl Gate {
         let path = &self.0.path;
         let Some(file) = fs::open_lock_read(path)? else { return Ok(true) };
         if until.is_never() {
-            fs::lock(&file, LockKind::Shared, path)?;
+            fs::lock(&file, LockMode::Shared, path)?;
         } else {
-            let ask = || Ok(fs::try_lock(&file, LockKind::Shared, path)?.then_some(()));
+            let ask = || Ok(fs::try_lock(&file, LockMode::Shared, path)?.then_some(()));
             if poll(until, ask)?.is_none() {
                 return Ok(false);
             }

@@ -55,7 +55,7 @@
 //! Do not remove it by hand while programs run. No lock on a removable file survives that: the next
 //! acquirer makes a new file and gets in beside the holder. It is noticed, though: of any two that
 //! overlap the earlier gets [`ErrorKind::LockLost`] from
-//! [`Guard::unlock`]. [`clean_stale_locks`] removes without that danger, at any time.
+//! [`LockGuard::unlock`]. [`clean_stale_locks`] removes without that danger, at any time.
 //!
 //! # Limits
 //!
@@ -79,13 +79,13 @@ mod gate;
 mod owner;
 mod stale;
 
-pub use crate::sys::LockKind;
+pub use crate::sys::LockMode;
 pub use stale::clean_stale_locks;
 
 use crate::clock::{Deadline, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
-use file::{Held, LockFile, Mode};
+use file::{FileMode, Held, LockFile};
 use gate::Gate;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -147,7 +147,7 @@ impl FileLock {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         file_name(&path)?;
-        let mode = Mode::LessUmask(DEFAULT_MODE);
+        let mode = FileMode::LessUmask(DEFAULT_MODE);
         let file = LockFile { path, mode, make_dirs: false, keep: false };
         Ok(Self { file, is_fair: true, in_use: AtomicBool::new(false) })
     }
@@ -187,13 +187,13 @@ impl FileLock {
     /// Users who share a lock need read permission at least. No effect on Windows.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
-        self.file.mode = Mode::Exact(mode);
+        self.file.mode = FileMode::Exact(mode);
         self
     }
 
     /// The permissions of the lock file when it is created, less the umask.
     pub(crate) fn mode_less_umask(mut self, mode: u32) -> Self {
-        self.file.mode = Mode::LessUmask(mode);
+        self.file.mode = FileMode::LessUmask(mode);
         self
     }
 
@@ -231,21 +231,21 @@ impl FileLock {
     /// - [`ErrorKind::LockUnsupported`] if the file system has no locks.
     /// - [`ErrorKind::NotAFile`] if the path names a link, a directory or a device.
     /// - [`ErrorKind::Io`] for any other failure, at once: a missing directory, no permission.
-    pub fn lock(&self, kind: LockKind, wait: Wait) -> Result<Guard<'_>> {
-        let claim = self.claim(kind)?;
+    pub fn lock(&self, mode: LockMode, wait: Wait) -> Result<LockGuard<'_>> {
+        let claim = self.claim(mode)?;
         let waited = Stopwatch::start();
         let until = wait.deadline();
-        let held = match kind {
-            LockKind::Shared => self.take_shared(until)?,
-            LockKind::Exclusive => self.take_exclusive(until)?,
+        let held = match mode {
+            LockMode::Shared => self.take_shared(until)?,
+            LockMode::Exclusive => self.take_exclusive(until)?,
         };
         match held {
-            Some(held) => Ok(Guard { held: Some(held), taker: std::process::id(), claim }),
-            None => Err(self.timed_out(kind, wait, waited)),
+            Some(held) => Ok(LockGuard { held: Some(held), taker: std::process::id(), claim }),
+            None => Err(self.timed_out(mode, wait, waited)),
         }
     }
 
-    /// Takes the lock for this holder alone: [`lock`](FileLock::lock) with [`LockKind::Exclusive`].
+    /// Takes the lock for this holder alone: [`lock`](FileLock::lock) with [`LockMode::Exclusive`].
     ///
     /// # Errors
     /// As [`lock`](FileLock::lock).
@@ -265,22 +265,22 @@ impl FileLock {
     /// assert!(!path.exists());
     /// # Ok(()) }
     /// ```
-    pub fn exclusive(&self, wait: Wait) -> Result<Guard<'_>> {
-        self.lock(LockKind::Exclusive, wait)
+    pub fn exclusive(&self, wait: Wait) -> Result<LockGuard<'_>> {
+        self.lock(LockMode::Exclusive, wait)
     }
 
     /// Takes the lock together with other shared holders: [`lock`](FileLock::lock) with
-    /// [`LockKind::Shared`].
+    /// [`LockMode::Shared`].
     ///
     /// # Errors
     /// As [`lock`](FileLock::lock).
-    pub fn shared(&self, wait: Wait) -> Result<Guard<'_>> {
-        self.lock(LockKind::Shared, wait)
+    pub fn shared(&self, wait: Wait) -> Result<LockGuard<'_>> {
+        self.lock(LockMode::Shared, wait)
     }
 
-    fn claim(&self, kind: LockKind) -> Result<Claim<'_>> {
+    fn claim(&self, mode: LockMode) -> Result<Claim<'_>> {
         if self.in_use.swap(true, Ordering::Acquire) {
-            return Err(Error::already_locked(kind, &self.file.path));
+            return Err(Error::already_locked(mode, &self.file.path));
         }
         Ok(Claim(self))
     }
@@ -291,15 +291,15 @@ impl FileLock {
         if !Gate::of(&self.file).pass(until).unwrap_or(true) {
             return Ok(None);
         }
-        self.file.take(LockKind::Shared, until)
+        self.file.take(LockMode::Shared, until)
     }
 
     fn take_exclusive(&self, until: Deadline) -> Result<Option<Held>> {
         if !self.is_fair {
-            return self.file.take(LockKind::Exclusive, until);
+            return self.file.take(LockMode::Exclusive, until);
         }
         let soon = Deadline::after(gate::PATIENCE).min(until);
-        let held = self.file.take(LockKind::Exclusive, soon)?;
+        let held = self.file.take(LockMode::Exclusive, soon)?;
         if held.is_some() || until.left().is_none() {
             return Ok(held);
         }
@@ -312,11 +312,11 @@ impl FileLock {
         // As for shared ones: without a gate there is less fairness, but the same exclusion.
         let held = if until.is_never() {
             closed = gate.close().ok();
-            self.file.wait(LockKind::Exclusive).map(Some)
+            self.file.wait(LockMode::Exclusive).map(Some)
         } else {
             backoff::poll(until, || {
                 closed = closed.take().or_else(|| gate.try_close().unwrap_or(None));
-                self.file.attempt(LockKind::Exclusive)
+                self.file.attempt(LockMode::Exclusive)
             })
         };
         if let Some(closed) = closed {
@@ -326,10 +326,10 @@ impl FileLock {
         held
     }
 
-    fn timed_out(&self, kind: LockKind, wait: Wait, waited: Stopwatch) -> Error {
+    fn timed_out(&self, mode: LockMode, wait: Wait, waited: Stopwatch) -> Error {
         let waited = (wait != Wait::Never).then(|| waited.elapsed());
         let owner = self.file.owner().map(owner::Owner::hint);
-        Error::lock_timeout(kind, &self.file.path, waited, owner)
+        Error::lock_timeout(mode, &self.file.path, waited, owner)
     }
 }
 
@@ -346,7 +346,7 @@ impl Drop for Claim<'_> {
 /// A lock that is held; dropping it unlocks, on panic as well.
 #[derive(Debug)]
 #[must_use = "the lock is released as soon as the guard is dropped"]
-pub struct Guard<'a> {
+pub struct LockGuard<'a> {
     /// `None` once it has been given back.
     held: Option<Held>,
     /// The process that took it, which a forked child is not.
@@ -355,7 +355,7 @@ pub struct Guard<'a> {
     claim: Claim<'a>,
 }
 
-impl Guard<'_> {
+impl LockGuard<'_> {
     /// Gives the lock back, and says what drop must swallow.
     ///
     /// The lock is released whatever the outcome.
@@ -384,7 +384,7 @@ impl Guard<'_> {
     }
 }
 
-impl Drop for Guard<'_> {
+impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
         // Nobody to tell: `unlock` is for those who want to know. The handle closes in any case.
         let _ = self.release();
@@ -412,7 +412,7 @@ impl Drop for Guard<'_> {
 /// # Ok(()) }
 /// ```
 pub fn with_read_lock<T>(path: impl AsRef<Path>, read: impl FnOnce() -> T) -> Result<T> {
-    with_lock(path.as_ref(), LockKind::Shared, read)
+    with_lock(path.as_ref(), LockMode::Shared, read)
 }
 
 /// Calls `change` while no other process reads or changes the file at `path`, that is, under an
@@ -423,13 +423,13 @@ pub fn with_read_lock<T>(path: impl AsRef<Path>, read: impl FnOnce() -> T) -> Re
 /// # Errors
 /// As [`FileLock::lock`]. Then `change` was not called.
 pub fn with_write_lock<T>(path: impl AsRef<Path>, change: impl FnOnce() -> T) -> Result<T> {
-    with_lock(path.as_ref(), LockKind::Exclusive, change)
+    with_lock(path.as_ref(), LockMode::Exclusive, change)
 }
 
-fn with_lock<T>(path: &Path, kind: LockKind, work: impl FnOnce() -> T) -> Result<T> {
+fn with_lock<T>(path: &Path, mode: LockMode, work: impl FnOnce() -> T) -> Result<T> {
     let lock = FileLock::beside(path)?;
     // Released by drop: what the closure returned must not be lost to a failing release.
-    let _guard = lock.lock(kind, Wait::Forever)?;
+    let _guard = lock.lock(mode, Wait::Forever)?;
     Ok(work())
 }
 
@@ -474,12 +474,12 @@ mod tests {
     fn same_value_asked_again_is_an_error_and_free_after_release() {
         let dir = tempfile::tempdir().unwrap();
         let lock = lock_in(&dir);
-        for kind in [LockKind::Shared, LockKind::Exclusive] {
-            let guard = lock.lock(kind, Wait::Forever).unwrap();
-            let again = lock.lock(kind, Wait::Forever).unwrap_err();
+        for mode in [LockMode::Shared, LockMode::Exclusive] {
+            let guard = lock.lock(mode, Wait::Forever).unwrap();
+            let again = lock.lock(mode, Wait::Forever).unwrap_err();
             assert_eq!(again.kind(), ErrorKind::AlreadyLocked);
             guard.unlock().unwrap();
-            lock.lock(kind, Wait::Never).unwrap().unlock().unwrap();
+            lock.lock(mode, Wait::Never).unwrap().unlock().unwrap();
         }
     }
 
@@ -498,9 +498,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mine, other) = (lock_in(&dir), lock_in(&dir));
         let guard = mine.exclusive(Wait::Never).unwrap();
-        for kind in [LockKind::Shared, LockKind::Exclusive] {
+        for mode in [LockMode::Shared, LockMode::Exclusive] {
             for wait in [Wait::Never, SOON] {
-                let error = other.lock(kind, wait).unwrap_err();
+                let error = other.lock(mode, wait).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::LockTimeout);
                 assert!(error.to_string().contains(", this process)"), "{error}");
             }
@@ -550,8 +550,8 @@ mod tests {
     fn file_removed_by_hand_is_told_at_unlock_and_the_new_holders_file_stays() {
         let dir = tempfile::tempdir().unwrap();
         let (mine, other) = (lock_in(&dir), lock_in(&dir));
-        for kind in [LockKind::Shared, LockKind::Exclusive] {
-            let guard = mine.lock(kind, Wait::Never).unwrap();
+        for mode in [LockMode::Shared, LockMode::Exclusive] {
+            let guard = mine.lock(mode, Wait::Never).unwrap();
             std::fs::remove_file(mine.path()).unwrap();
             assert_eq!(guard.verify().unwrap_err().kind(), ErrorKind::LockLost);
             let second = other.exclusive(Wait::Never).unwrap();
@@ -566,8 +566,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (lock, other) = (lock_in(&dir), lock_in(&dir));
         std::fs::write(lock.path(), "precious").unwrap();
-        for kind in [LockKind::Shared, LockKind::Exclusive] {
-            let guard = lock.lock(kind, Wait::Never).unwrap();
+        for mode in [LockMode::Shared, LockMode::Exclusive] {
+            let guard = lock.lock(mode, Wait::Never).unwrap();
             assert!(other.exclusive(Wait::Never).is_err());
             guard.unlock().unwrap();
             assert_eq!(std::fs::read(lock.path()).unwrap(), b"precious");

@@ -9,7 +9,7 @@ use crate::clock::{self, Clock, Stopwatch, Timestamp, micros};
 use crate::diagnostic;
 use crate::error::{Diagnostic, Error, ErrorKind, Result};
 use crate::fs::Entry;
-use crate::lock::{FileLock, Guard, Wait};
+use crate::lock::{FileLock, LockGuard, Wait};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub(crate) struct Edit {
 /// What a change has in hand while it holds the lock.
 pub(crate) struct Locked<'a> {
     file: ResolvedFile<'a>,
-    guard: &'a Guard<'a>,
+    guard: &'a LockGuard<'a>,
     pub(crate) listing: DirListing,
 }
 
@@ -161,7 +161,7 @@ impl<T: Settings> Engine<T> {
         // Released by drop: what was done under it stands, whatever comes of that.
     }
 
-    fn take<'a>(&self, lock: &'a FileLock, wait: Wait) -> Result<Guard<'a>> {
+    fn take<'a>(&self, lock: &'a FileLock, wait: Wait) -> Result<LockGuard<'a>> {
         match lock.exclusive(Wait::Never) {
             Err(error) if error.kind() == ErrorKind::LockTimeout && wait != Wait::Never => {
                 self.counters.lock_waits.increment();

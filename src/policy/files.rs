@@ -4,7 +4,7 @@ use super::{document, name};
 use crate::atomic::{AtomicFile, AtomicFileBuilder, Links, SyncLevel, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry};
-use crate::lock::{FileLock, Guard};
+use crate::lock::{FileLock, LockGuard};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -80,7 +80,7 @@ impl ResolvedFile<'_> {
     }
 
     /// Puts another text in the file's place, unless the lock was lost.
-    pub(crate) fn replace(&self, text: &[u8], guard: &Guard<'_>) -> Result<()> {
+    pub(crate) fn replace(&self, text: &[u8], guard: &LockGuard<'_>) -> Result<()> {
         let builder = AtomicFile::builder().sync(self.files.sync);
         let builder = self.files.mode.map_or(builder.clone(), |mode| builder.mode(mode));
         let file = write_all(&builder, &self.path, text)?;

@@ -27,7 +27,7 @@ use trigger::{started, started_by_name};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Access, Temp};
-use crate::lock::{FileLock, Guard, Wait};
+use crate::lock::{FileLock, LockGuard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::{Key, Name, Naming};
 use crate::segment::{Listing, Location, backup_names, superseded};
@@ -460,7 +460,7 @@ impl Rotator {
     }
 
     /// Takes the rotation lock, waiting at most `timeout`.
-    fn take_lock(&self, timeout: Duration) -> Result<Guard<'_>> {
+    fn take_lock(&self, timeout: Duration) -> Result<LockGuard<'_>> {
         match self.lock.exclusive(Wait::Never) {
             Err(error) if error.kind() == ErrorKind::LockTimeout && !timeout.is_zero() => {
                 self.journal.counters.lock_waits.increment();
@@ -471,7 +471,7 @@ impl Rotator {
     }
 
     /// Gives the rotation lock back. What was done under it stands, whatever comes of that.
-    fn release(&self, guard: Guard<'_>) {
+    fn release(&self, guard: LockGuard<'_>) {
         if let Err(error) = guard.unlock() {
             self.journal.failed(error);
         }

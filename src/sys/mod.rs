@@ -90,7 +90,7 @@ pub(crate) struct FileId {
 
 /// Whom a file lock keeps out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LockKind {
+pub enum LockMode {
     /// Exclusive holders only: any number of shared holders at a time.
     Shared,
     /// Everybody else.
@@ -99,11 +99,11 @@ pub enum LockKind {
 
 /// The `flock`s held on this machine; `None` if the system does not tell.
 #[derive(Debug, Default)]
-pub(crate) struct FileLocks(Option<Vec<(FileId, LockKind, u32)>>);
+pub(crate) struct FileLocks(Option<Vec<(FileId, LockMode, u32)>>);
 
 impl FileLocks {
     /// Who holds a file, and how; `None` if that is not known.
-    pub(crate) fn holders(&self, id: FileId) -> Option<Vec<(LockKind, u32)>> {
+    pub(crate) fn holders(&self, id: FileId) -> Option<Vec<(LockMode, u32)>> {
         let locks = self.0.as_ref()?;
         let of_file = |at: fn(FileId) -> (u64, u64)| {
             let same = locks.iter().filter(move |(locked, ..)| at(*locked) == at(id));

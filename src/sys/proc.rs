@@ -1,6 +1,6 @@
 //! Who has a file open and locked, as Linux's `/proc` tells. Contracts: see the parent module.
 
-use super::{FileId, FileLocks, LockKind, OpenFor};
+use super::{FileId, FileLocks, LockMode, OpenFor};
 use rustix::fs::{OFlags, makedev};
 use std::fs::read_to_string;
 use std::io;
@@ -13,14 +13,14 @@ pub(crate) fn file_locks() -> io::Result<FileLocks> {
 
 /// One line of `/proc/locks`, as in `1: FLOCK  ADVISORY  READ 4121 08:01:1234 0 EOF`. Those who wait have
 /// an arrow in the second place, and are left out.
-fn parse_lock(line: &str) -> Option<(FileId, LockKind, u32)> {
+fn parse_lock(line: &str) -> Option<(FileId, LockMode, u32)> {
     let mut words = line.split_ascii_whitespace().skip(1);
     if words.next()? != "FLOCK" {
         return None;
     }
     let kind = match words.nth(1)? {
-        "READ" => LockKind::Shared,
-        "WRITE" => LockKind::Exclusive,
+        "READ" => LockMode::Shared,
+        "WRITE" => LockMode::Exclusive,
         _ => return None,
     };
     let pid = words.next()?.parse().ok()?;
@@ -67,7 +67,7 @@ mod tests {
     fn lock_lines_are_read_and_waiters_left_out() {
         let line = "12: FLOCK  ADVISORY  READ 4121 fd:0a:1234 0 EOF";
         let id = FileId { volume: makedev(0xfd, 0x0a), index: 1234 };
-        assert_eq!(parse_lock(line), Some((id, LockKind::Shared, 4121)));
+        assert_eq!(parse_lock(line), Some((id, LockMode::Shared, 4121)));
         for other in [
             "12: -> FLOCK  ADVISORY  WRITE 4121 fd:0a:1234 0 EOF",
             "12: POSIX  ADVISORY  WRITE 4121 fd:0a:1234 0 EOF",
@@ -87,7 +87,7 @@ mod tests {
         let id = crate::sys::fstat(&file).unwrap().id;
         assert_eq!(open_for(pid, id), Some(OpenFor::Appending));
         fs4::FileExt::lock_shared(&file).unwrap();
-        assert_eq!(file_locks().unwrap().holders(id), Some(vec![(LockKind::Shared, pid)]));
+        assert_eq!(file_locks().unwrap().holders(id), Some(vec![(LockMode::Shared, pid)]));
         drop(file);
         let _file = std::fs::File::open(&path).unwrap();
         assert_eq!(open_for(pid, id), Some(OpenFor::Reading));

@@ -4,7 +4,7 @@ use crate::support_lock::{
     Args, Child, PATIENCE, Random, listen, names, rounds, tell, until, until_told,
 };
 use logrotor::lock::{clean_stale_locks, with_read_lock, with_write_lock};
-use logrotor::{ErrorKind, FileLock, Guard, LockKind, Wait};
+use logrotor::{ErrorKind, FileLock, LockGuard, LockMode, Wait};
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,17 +47,17 @@ fn is_held(path: &Path) -> bool {
 }
 
 /// A process that holds the lock by the time this returns.
-fn holder(path: &Path, kind: &str) -> Child {
-    let mut child = Child::start("hold", &[&path, &kind, &"remove"]);
+fn holder(path: &Path, mode: &str) -> Child {
+    let mut child = Child::start("hold", &[&path, &mode, &"remove"]);
     child.expect("in");
     child
 }
 
 fn hold(args: &mut Args) {
     let lock = open(&args.path());
-    let kind = if args.text() == "shared" { LockKind::Shared } else { LockKind::Exclusive };
+    let mode = if args.text() == "shared" { LockMode::Shared } else { LockMode::Exclusive };
     let lock = lock.keep_file(args.text() == "keep");
-    let guard = lock.lock(kind, LONG).unwrap();
+    let guard = lock.lock(mode, LONG).unwrap();
     tell("in");
     listen();
     guard.unlock().unwrap();
@@ -218,12 +218,12 @@ fn mix(args: &mut Args) {
     let lock = open(&dir.join("it.lock")).keep_file(random.below(2) == 0);
     let mine = dir.join(format!("inside.{}", std::process::id()));
     for _ in 0..times {
-        let kind = if random.below(4) == 0 { LockKind::Exclusive } else { LockKind::Shared };
+        let mode = if random.below(4) == 0 { LockMode::Exclusive } else { LockMode::Shared };
         let wait = if random.below(2) == 0 { LONG } else { Wait::Forever };
-        let guard = lock.lock(kind, wait).unwrap();
+        let guard = lock.lock(mode, wait).unwrap();
         let writers = fs::exists(dir.join("writer")).unwrap();
-        assert!(!writers, "{kind:?} beside a writer");
-        if kind == LockKind::Exclusive {
+        assert!(!writers, "{mode:?} beside a writer");
+        if mode == LockMode::Exclusive {
             let inside = names(&dir).into_iter().find(|name| name.starts_with("inside."));
             assert_eq!(inside, None, "exclusive beside a reader");
             fs::write(dir.join("writer"), "").unwrap();
@@ -305,8 +305,8 @@ fn readers_share_and_writers_exclude() {
     assert_eq!(names(dir.path()), [""; 0], "the last one out removes the file");
 
     let writer = holder(&path, "exclusive");
-    for kind in [LockKind::Shared, LockKind::Exclusive] {
-        let refused = open(&path).lock(kind, Wait::Never).unwrap_err();
+    for mode in [LockMode::Shared, LockMode::Exclusive] {
+        let refused = open(&path).lock(mode, Wait::Never).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::LockTimeout);
     }
     writer.finish();
@@ -341,7 +341,7 @@ fn gate_of_a_killed_writer_is_open() {
     let path = dir.path().join("it.lock");
     let reader = holder(&path, "shared");
     let writer = Child::start("hold", &[&path, &"exclusive", &"remove"]);
-    let shared = || open(&path).shared(Wait::Never).and_then(Guard::unlock);
+    let shared = || open(&path).shared(Wait::Never).and_then(LockGuard::unlock);
     until("the writer closes the gate", || shared().is_err());
     until("and signs it", || fs::metadata(dir.path().join("it.lock.gate")).unwrap().len() > 0);
     writer.kill();
@@ -404,16 +404,16 @@ fn timeout_is_kept_within_its_bound_against_a_holder_that_never_lets_go() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("it.lock");
     let child = holder(&path, "exclusive");
-    for kind in [LockKind::Shared, LockKind::Exclusive] {
+    for mode in [LockMode::Shared, LockMode::Exclusive] {
         for span in [0, 1, 5, 60, 300].map(Duration::from_millis) {
             let start = Instant::now();
-            let error = open(&path).lock(kind, Wait::AtMost(span)).unwrap_err();
+            let error = open(&path).lock(mode, Wait::AtMost(span)).unwrap_err();
             let took = start.elapsed();
             assert_eq!(error.kind(), ErrorKind::LockTimeout);
             assert!(took >= span && took < span + SLACK, "{took:?} for {span:?}");
         }
         let start = Instant::now();
-        assert!(open(&path).lock(kind, Wait::Never).is_err());
+        assert!(open(&path).lock(mode, Wait::Never).is_err());
         assert!(start.elapsed() < SLACK);
     }
     let error = open(&path).exclusive(Wait::AtMost(Duration::from_millis(20))).unwrap_err();
@@ -430,8 +430,8 @@ fn timeout_is_kept_within_its_bound_against_a_holder_that_never_lets_go() {
 fn killed_holder_frees_the_lock_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("it.lock");
-    for kind in ["shared", "exclusive"] {
-        let child = holder(&path, kind);
+    for mode in ["shared", "exclusive"] {
+        let child = holder(&path, mode);
         assert!(is_held(&path));
         let mut waiting = Child::start("hold", &[&path, &"exclusive", &"remove"]);
         child.kill();
@@ -591,8 +591,8 @@ mod unix {
         let before = fs::read(&path).unwrap();
         chmod(&path, 0o444);
         chmod(dir.path(), 0o555);
-        for kind in ["shared", "exclusive"] {
-            let mut child = Child::start_with("hold", &[&path, &kind, &"remove"], without_rights);
+        for mode in ["shared", "exclusive"] {
+            let mut child = Child::start_with("hold", &[&path, &mode, &"remove"], without_rights);
             child.expect("in");
             assert!(is_held_without_opening_for_write(&path));
             child.finish();
@@ -676,8 +676,8 @@ mod unix {
     }
 
     #[cfg(feature = "fault")]
-    fn with_fault(path: &Path, kind: &str, plan: &str) -> Child {
-        Child::start_with("lock-twice", &[&path, &kind], |command| {
+    fn with_fault(path: &Path, mode: &str, plan: &str) -> Child {
+        Child::start_with("lock-twice", &[&path, &mode], |command| {
             command.env("LOGROTOR_FAULT", plan);
         })
     }
@@ -687,15 +687,15 @@ mod unix {
     fn failure_of_any_step_leaves_the_lock_free_and_the_value_usable() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("it.lock");
-        for (kind, steps) in STEPS {
+        for (mode, steps) in STEPS {
             for step in 1..=steps {
                 for fault in ["errno=5", "errno=28", "short"] {
-                    let mut child = with_fault(&path, kind, &format!("{step}:{fault}"));
+                    let mut child = with_fault(&path, mode, &format!("{step}:{fault}"));
                     let first = child.hear().unwrap();
                     assert!(fault != "short" || first == "ok", "{first}");
                     child.expect("ok");
                     child.finish();
-                    assert_eq!(names(dir.path()), [""; 0], "{kind}, {fault} at step {step}");
+                    assert_eq!(names(dir.path()), [""; 0], "{mode}, {fault} at step {step}");
                 }
             }
         }
@@ -706,12 +706,12 @@ mod unix {
     fn death_at_any_step_leaves_the_lock_free() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("it.lock");
-        for (kind, steps) in STEPS {
+        for (mode, steps) in STEPS {
             for step in 1..=steps {
-                let child = with_fault(&path, kind, &format!("{step}:kill"));
+                let child = with_fault(&path, mode, &format!("{step}:kill"));
                 assert!(!child.end().success(), "step {step} was never reached");
                 open(&path).exclusive(Wait::Never).unwrap().unlock().unwrap();
-                assert_eq!(names(dir.path()), [""; 0], "{kind}, after death at step {step}");
+                assert_eq!(names(dir.path()), [""; 0], "{mode}, after death at step {step}");
             }
         }
     }
@@ -730,9 +730,9 @@ mod unix {
 #[cfg(unix)]
 fn lock_twice(args: &mut Args) {
     let lock = open(&args.path());
-    let kind = if args.text() == "shared" { LockKind::Shared } else { LockKind::Exclusive };
+    let mode = if args.text() == "shared" { LockMode::Shared } else { LockMode::Exclusive };
     for _ in 0..2 {
-        match lock.lock(kind, Wait::Never).and_then(Guard::unlock) {
+        match lock.lock(mode, Wait::Never).and_then(LockGuard::unlock) {
             Ok(()) => tell("ok"),
             Err(error) => tell(&format!("{:?} {error}", error.kind())),
         }
