@@ -49,15 +49,18 @@ fn segments_for_programs_are_what_they_were() {
     let found = dir.json("ls", []);
     let path = std::fs::canonicalize(dir.log()).unwrap();
     let expected = json!({
-        "path": path, "state": "active", "bytes": 7, "unpacked": 7, "ratio": null, "open_in": "free",
-        "begun": null, "modified": "2025-11-20T12:59:59.000000Z", "rotated": null,
+        "path": path, "state": "active", "bytes": 7, "uncompressed_bytes": 7, "ratio": null, "usage": "free",
+        "created": null, "modified": "2025-11-20T12:59:59.000000Z", "rotated_at": null,
     });
     let mut active = found[2].clone();
     // Where the file system knows the birth, it counts as no later than the change.
-    assert!(active["begun"].is_null() || active["begun"] == active["modified"]);
-    active["begun"] = Value::Null;
+    assert!(active["created"].is_null() || active["created"] == active["modified"]);
+    active["created"] = Value::Null;
     assert_eq!(active, expected);
-    assert_eq!((&found[0]["state"], &found[0]["unpacked"]), (&json!("gzip"), &json!(7000)));
+    assert_eq!(
+        (&found[0]["state"], &found[0]["uncompressed_bytes"]),
+        (&json!("gzip"), &json!(7000))
+    );
 }
 
 /// Runs the command on a terminal of its own, and returns all that it shows there.
@@ -110,9 +113,9 @@ fn stat_tells_of_the_log_and_its_policy() {
     let dir = log_of_numbers(Compression::Gzip);
     std::fs::write(dir.file("app.log.old"), "").unwrap();
     let found = dir.json("stat", []);
-    assert_eq!((&found["segments"], &found["packed"]), (&json!(4), &json!(3)));
-    assert_eq!((&found["unpacked"], &found["policy"]), (&json!(13_915), &Value::Null));
-    assert_eq!(found["strangers"].as_array().unwrap().len(), 1);
+    assert_eq!((&found["segments"], &found["compressed"]), (&json!(4), &json!(3)));
+    assert_eq!((&found["uncompressed_bytes"], &found["policy"]), (&json!(13_915), &Value::Null));
+    assert_eq!(found["strays"].as_array().unwrap().len(), 1);
     assert_eq!(found["network_file_system"], Value::Null);
     assert!(dir.ok("stat", []).contains("\nnetwork\t-\n"));
     let path = policy::path_beside(dir.log());
@@ -124,5 +127,5 @@ fn stat_tells_of_the_log_and_its_policy() {
     damaged = damaged.replace("max_backups = 7", "max_backups = 8");
     std::fs::write(&path, damaged).unwrap();
     let found = dir.json("stat", []);
-    assert!(found["policy"]["trouble"].as_str().unwrap().contains("checksum"), "{found}");
+    assert!(found["policy"]["problem"].as_str().unwrap().contains("checksum"), "{found}");
 }

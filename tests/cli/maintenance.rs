@@ -32,7 +32,7 @@ fn prune_keeps_to_the_limits_and_a_dry_run_only_says_so() {
     let all = dir.backups();
     let plan = dir.json("prune", ["--keep", "1", "-n"]);
     let planned: Vec<_> =
-        plan.as_array().unwrap().iter().map(|deed| deed["path"].as_str().unwrap()).collect();
+        plan.as_array().unwrap().iter().map(|action| action["path"].as_str().unwrap()).collect();
     assert!(planned.len() == 2 && planned[1].ends_with(&all[1]), "{plan}");
     assert_eq!(dir.backups(), all);
     // 25 bytes are in the active segment.
@@ -41,7 +41,7 @@ fn prune_keeps_to_the_limits_and_a_dry_run_only_says_so() {
     dir.ok("prune", ["--max-backup-age", "1 day"]);
     assert_eq!(dir.backups(), all[1..]);
     let done = dir.json("prune", ["--keep", "0"]);
-    assert_eq!((done["deeds"].as_array().unwrap().len(), dir.backups().len()), (2, 0));
+    assert_eq!((done["actions"].as_array().unwrap().len(), dir.backups().len()), (2, 0));
 }
 
 #[test]

@@ -32,11 +32,12 @@ fn cat_begins_and_ends_at_the_times_that_records_have() {
     }
     let expected =
         "2025-11-20T10:19:00Z at 19\n  more of 19\n2025-11-20T10:20:00Z at 20\n  more of 20\n";
-    let between = ["--from", "2025-11-20T10:19:00Z", "--until", "2025-11-20T11:20:59+01:00"];
+    let between = ["--since", "2025-11-20T10:19:00Z", "--until", "2025-11-20T11:20:59+01:00"];
     assert_eq!(dir.ok("cat", between), expected);
-    assert_eq!(dir.ok("cat", ["--from", "2025-11-20 10:30"]).lines().count(), 20);
-    assert_eq!(dir.ok("cat", ["--from", "1h"]), "");
-    let output = dir.run("cat", ["--from", "tea time"]);
+    assert_eq!(dir.ok("cat", ["--since", "2025-11-20 10:30"]).lines().count(), 20);
+    assert_eq!(dir.ok("cat", ["--since", "1h"]), "");
+    assert_eq!(dir.ok("cat", ["--from", "1h"]), "", "the older name of the option");
+    let output = dir.run("cat", ["--since", "tea time"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("2026-11-20T23:57:01Z"), "{output:?}");
 }
@@ -50,7 +51,7 @@ fn lines_without_a_time_go_with_the_record_before_them_in_either_direction() {
         })
         .collect();
     std::fs::write(dir.log(), format!("of a record before\n{lines}")).unwrap();
-    let between = ["--from=2025-11-20T10:19:00Z", "--until=2025-11-20T10:20:00Z"];
+    let between = ["--since=2025-11-20T10:19:00Z", "--until=2025-11-20T10:20:00Z"];
     let forward = dir.ok("cat", between);
     let expected: Vec<_> = lines.lines().skip(3).take(6).collect();
     assert_eq!(forward.lines().skip(1).collect::<Vec<_>>(), expected);
@@ -80,7 +81,7 @@ fn times_do_not_leave_out_what_a_copy_of_a_log_holds() {
         }
         for day in [21, 22] {
             let (from, until) = (
-                format!("--from=2025-11-{day}T02:00:00Z"),
+                format!("--since=2025-11-{day}T02:00:00Z"),
                 format!("--until=2025-11-{day}T05:00:00Z"),
             );
             let expected: String =
@@ -179,7 +180,7 @@ fn no_log_is_refused_and_none_is_made() {
             "{verb}: {said}"
         );
     }
-    for args in [["--from", "1h"], ["--until", "1h"], ["--reverse", "--from=1h"]] {
+    for args in [["--since", "1h"], ["--until", "1h"], ["--reverse", "--since=1h"]] {
         let output = dir.run("cat", args);
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(text(&output.stderr).contains("neither such a file nor a backup"), "{output:?}");
@@ -203,21 +204,21 @@ fn hour_that_the_clock_shows_twice_is_wholly_within_and_one_that_it_skips_is_the
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
         text(&output.stdout).lines().map(str::to_owned).collect()
     };
-    assert_eq!(printed("--from=2026-10-25 02:30"), records[1..]);
+    assert_eq!(printed("--since=2026-10-25 02:30"), records[1..]);
     assert_eq!(printed("--until=2026-10-25 02:30"), records[..3]);
     // This it shows once.
-    assert_eq!(printed("--from=2026-10-25 03:00"), records[4..]);
+    assert_eq!(printed("--since=2026-10-25 03:00"), records[4..]);
     assert_eq!(printed("--until=2026-10-25 03:00"), records[..4]);
     std::fs::write(dir.log(), "2026-03-29T00:59:00Z\n2026-03-29T01:30:00Z\n").unwrap();
-    assert_eq!(printed("--from=2026-03-29 02:30"), ["2026-03-29T01:30:00Z"]);
+    assert_eq!(printed("--since=2026-03-29 02:30"), ["2026-03-29T01:30:00Z"]);
 }
 
 #[test]
 fn range_that_ends_before_it_begins_is_refused() {
     let dir = log_of_numbers(Compression::None);
-    let output = dir.run("cat", ["--from", "2026-10-26", "--until", "2026-10-25"]);
+    let output = dir.run("cat", ["--since", "2026-10-26", "--until", "2026-10-25"]);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
-    assert!(text(&output.stderr).contains("--from is after --until"), "{output:?}");
+    assert!(text(&output.stderr).contains("--since is after --until"), "{output:?}");
 }
 
 #[cfg(unix)]

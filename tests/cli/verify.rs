@@ -18,8 +18,8 @@ fn findings(dir: &Dir) -> Value {
 #[track_caller]
 fn damage(dir: &Dir) -> (String, Value) {
     let found = findings(dir);
-    assert_eq!(found["damages"].as_array().unwrap().len(), 1, "{found}");
-    let damage = &found["damages"][0];
+    assert_eq!(found["damage"].as_array().unwrap().len(), 1, "{found}");
+    let damage = &found["damage"][0];
     (damage["kind"].as_str().unwrap().to_owned(), damage["offset"].clone())
 }
 
@@ -29,7 +29,7 @@ fn sound_log_is_called_sound() {
         let dir = log_of_numbers(compression);
         assert_eq!(dir.ok("verify", []), "4 segments, 13.6 KiB of records; sound\n");
         let found = dir.json("verify", []);
-        assert_eq!((&found["damages"], &found["bytes"]), (&json!([]), &json!(13_915)));
+        assert_eq!((&found["damage"], &found["bytes"]), (&json!([]), &json!(13_915)));
     }
 }
 
@@ -38,10 +38,10 @@ fn truncated_backup_is_found_with_its_place() {
     for compression in [Compression::Gzip, Compression::Zstd] {
         let dir = log_of_numbers(compression);
         let backup = dir.file(&dir.backups()[1]);
-        let packed = fs::read(&backup).unwrap();
-        fs::write(&backup, &packed[..packed.len() - 9]).unwrap();
+        let compressed = fs::read(&backup).unwrap();
+        fs::write(&backup, &compressed[..compressed.len() - 9]).unwrap();
         assert_eq!(damage(&dir).0, "corrupt");
-        let found = &findings(&dir)["damages"][0];
+        let found = &findings(&dir)["damage"][0];
         assert!(found["segment"].as_str().unwrap().ends_with(&dir.backups()[1]), "{found}");
         let shown = text(&dir.run("verify", []).stdout);
         assert!(shown.starts_with("damage: `") && shown.contains("; damage: 1\n"), "{shown}");
@@ -52,10 +52,10 @@ fn truncated_backup_is_found_with_its_place() {
 fn flipped_bit_is_found() {
     let dir = log_of_numbers(Compression::Gzip);
     let backup = dir.file(&dir.backups()[2]);
-    let mut packed = fs::read(&backup).unwrap();
-    let middle = packed.len() / 2;
-    packed[middle] ^= 1;
-    fs::write(&backup, packed).unwrap();
+    let mut compressed = fs::read(&backup).unwrap();
+    let middle = compressed.len() / 2;
+    compressed[middle] ^= 1;
+    fs::write(&backup, compressed).unwrap();
     assert_eq!(damage(&dir).0, "corrupt");
 }
 
@@ -142,7 +142,7 @@ fn backup_that_cannot_be_read_is_found_and_the_rest_is_read() {
         }
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(found["damages"][0]["kind"], "unreadable", "{found}");
+        assert_eq!(found["damage"][0]["kind"], "unreadable", "{found}");
         assert!(found["bytes"].as_u64().unwrap() > 9000, "{found}");
         unreadable += 1;
     }

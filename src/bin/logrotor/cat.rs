@@ -28,8 +28,8 @@ pub(crate) struct Cat {
     ///
     /// Segments that were finished before are left out. So are records that begin with an earlier time in
     /// the form of RFC 3339, with the lines after them that have none.
-    #[arg(long, value_name = "TIME", value_parser = when::from)]
-    from: Option<SystemTime>,
+    #[arg(long, alias = "from", value_name = "TIME", value_parser = when::since)]
+    since: Option<SystemTime>,
     /// Printer what was written up to this time
     #[arg(long, value_name = "TIME", value_parser = when::until)]
     until: Option<SystemTime>,
@@ -72,11 +72,11 @@ struct RecordOptions {
 
 impl Cat {
     pub(crate) fn run(self) -> VerbResult {
-        if self.from.zip(self.until).is_some_and(|(from, until)| from > until) {
-            return Err(CommandError::usage("--from is after --until; use an earlier --from"));
+        if self.since.zip(self.until).is_some_and(|(since, until)| since > until) {
+            return Err(CommandError::usage("--since is after --until; use an earlier --since"));
         }
         let mut builder = LogReader::builder(&self.log);
-        builder = self.from.into_iter().fold(builder, Builder::from);
+        builder = self.since.into_iter().fold(builder, Builder::from);
         builder = self.until.into_iter().fold(builder, Builder::until);
         if self.reverse {
             builder = builder.reverse();
@@ -84,7 +84,7 @@ impl Cat {
         // Nobody watches a bar beside what scrolls by.
         let is_watched = io::stderr().is_terminal() && !io::stdout().is_terminal() && !self.reverse;
         let read_progress = is_watched.then(|| Inspection::of(&self.log).ok()).flatten();
-        let mut print = Printer::new(&self.select, (self.from, self.until))?;
+        let mut print = Printer::new(&self.select, (self.since, self.until))?;
         print.is_reverse = self.reverse;
         print.progress = read_progress.map(|seen| {
             let read_progress = ReadProgress::of(&seen);
@@ -133,7 +133,7 @@ struct Printer {
     matcher: Option<RegexMatcher>,
     output: OutputOptions,
     is_colored: bool,
-    from: Option<SystemTime>,
+    since: Option<SystemTime>,
     until: Option<SystemTime>,
     /// Whether the last record with a time was within the range.
     is_within: bool,
@@ -151,7 +151,7 @@ struct Printer {
 impl Printer {
     fn new(
         select: &RecordOptions,
-        (from, until): (Option<SystemTime>, Option<SystemTime>),
+        (since, until): (Option<SystemTime>, Option<SystemTime>),
     ) -> Result<Self, CommandError> {
         let matcher = select.grep.as_ref().map(|pattern| {
             let mut builder = RegexMatcherBuilder::new();
@@ -167,7 +167,7 @@ impl Printer {
             matcher,
             output: select.output,
             is_colored: select.output.is_colored(),
-            from,
+            since,
             until,
             is_within: true,
             is_reverse: false,
@@ -183,7 +183,7 @@ impl Printer {
     fn all(mut self, reader: &mut LogReader) -> VerbResult {
         let looks_into_records = self.matcher.is_some()
             || self.output.json
-            || self.from.is_some()
+            || self.since.is_some()
             || self.until.is_some();
         if looks_into_records {
             self.records(reader)?;
@@ -230,7 +230,7 @@ impl Printer {
         loop {
             match reader.read_record(&mut record) {
                 Ok(false) => return self.free_waiting(true),
-                Ok(true) if self.from.is_some() || self.until.is_some() => {
+                Ok(true) if self.since.is_some() || self.until.is_some() => {
                     self.in_range(&mut record)?;
                 }
                 Ok(true) => self.record(&record)?,
@@ -243,7 +243,7 @@ impl Printer {
     /// Prints a record if it, or the one with a time that it goes on with, is within the range.
     fn in_range(&mut self, record: &mut Record) -> Result<(), CommandError> {
         if let Some(time) = when::of_record(record.bytes()) {
-            self.is_within = self.from.is_none_or(|from| from <= time)
+            self.is_within = self.since.is_none_or(|since| since <= time)
                 && self.until.is_none_or(|until| time <= until);
             self.free_waiting(self.is_within)?;
         } else if self.is_reverse {

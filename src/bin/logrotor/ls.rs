@@ -25,11 +25,11 @@ const COLUMNS: [Column; 8] = [
     ("SEGMENT", false),
     ("STATE", false),
     ("SIZE", true),
-    ("UNPACKED", true),
+    ("UNCOMPRESSED", true),
     ("RATIO", true),
-    ("FIRST", false),
-    ("LAST", false),
-    ("OPEN IN", false),
+    ("CREATED", false),
+    ("MODIFIED", false),
+    ("IN USE BY", false),
 ];
 
 impl Ls {
@@ -49,7 +49,7 @@ fn row(segment: &SegmentInfo) -> Vec<Cell> {
     let state = state(segment);
     let color = match state {
         "active" => Color::Green,
-        "plain" => Color::None,
+        "uncompressed" => Color::None,
         _ => Color::Cyan,
     };
     vec![
@@ -67,10 +67,10 @@ fn row(segment: &SegmentInfo) -> Vec<Cell> {
 fn state(segment: &SegmentInfo) -> &'static str {
     match segment.compression {
         _ if segment.is_active() => "active",
-        Compression::None => "plain",
+        Compression::None => "uncompressed",
         Compression::Gzip => "gzip",
         Compression::Zstd => "zstd",
-        _ => "packed",
+        _ => "compressed",
     }
 }
 
@@ -88,7 +88,7 @@ fn lease_cell(lease: &Lease) -> Cell {
             let shown: Vec<_> = holders.iter().map(shown).collect();
             Cell::text(shown.join(", ")).in_color(Color::Yellow)
         }
-        Lease::Held(_) => Cell::text("held").in_color(Color::Yellow),
+        Lease::Held(_) => Cell::text("in use").in_color(Color::Yellow),
         _ => Cell::text("?").in_color(Color::Dim),
     }
 }
@@ -98,7 +98,7 @@ fn shown(holder: &Holder) -> String {
     let role = match role(holder) {
         "worker" | "unknown" => "",
         "reader" => " reads",
-        _ => " packs",
+        _ => " maintains",
     };
     format!("{program}[{}]{role}", holder.pid)
 }
@@ -129,12 +129,12 @@ fn segment_json(segment: &SegmentInfo) -> Value {
         "path": segment.path.to_string_lossy(),
         "state": state(segment),
         "bytes": segment.bytes,
-        "unpacked": segment.unpacked,
+        "uncompressed_bytes": segment.unpacked,
         "ratio": ratio(segment),
-        "begun": segment.begun.map(rfc3339),
+        "created": segment.begun.map(rfc3339),
         "modified": rfc3339(segment.modified),
-        "rotated": segment.rotated.map(rfc3339),
-        "open_in": lease_json(&segment.lease),
+        "rotated_at": segment.rotated.map(rfc3339),
+        "usage": lease_json(&segment.lease),
     })
 }
 
@@ -175,11 +175,11 @@ fn policy_json(log: &Path) -> Result<Value, CommandError> {
             let policy = store.current();
             let settings: Value = serde_json::from_str(&policy.to_json()?)
                 .map_err(|error| CommandError::Failed(error.to_string()))?;
-            let trouble = store.problem().map(|error| error.to_string());
-            Ok(json!({ "version": policy.version(), "trouble": trouble, "settings": settings }))
+            let problem = store.problem().map(|error| error.to_string());
+            Ok(json!({ "version": policy.version(), "problem": problem, "settings": settings }))
         }
         Err(error) => {
-            Ok(json!({ "version": null, "trouble": error.to_string(), "settings": null }))
+            Ok(json!({ "version": null, "problem": error.to_string(), "settings": null }))
         }
     }
 }
@@ -188,18 +188,18 @@ fn stat_json(seen: &Inspection, policy: &Value) -> Result<Value, CommandError> {
     Ok(json!({
         "path": seen.path.to_string_lossy(),
         "segments": seen.segments.len(),
-        "packed": packed(seen),
+        "compressed": compressed(seen),
         "bytes": seen.bytes()?,
-        "unpacked": unpacked(seen),
+        "uncompressed_bytes": uncompressed_bytes(seen),
         "free_bytes": seen.free_bytes,
         "network_file_system": seen.network_file_system,
-        "first": first(seen).map(rfc3339),
-        "last": seen.segments.last().map(|segment| rfc3339(segment.modified)),
+        "created": created(seen).map(rfc3339),
+        "modified": seen.segments.last().map(|segment| rfc3339(segment.modified)),
         "workers": seen.workers().iter().map(holder_json).collect::<Value>(),
         "rotating": seen.rotating.as_ref().map(lease_json),
         "temporaries": paths(&seen.temporaries),
         "leftovers": leftovers_json(seen),
-        "strangers": paths(&seen.strangers),
+        "strays": paths(&seen.strangers),
         "policy": policy,
     }))
 }
@@ -222,16 +222,16 @@ pub(crate) fn kind(kind: LeftoverKind) -> &'static str {
     }
 }
 
-fn packed(seen: &Inspection) -> usize {
+fn compressed(seen: &Inspection) -> usize {
     seen.segments.iter().filter(|segment| segment.compression != Compression::None).count()
 }
 
 /// How long the content is in all; `None` if a segment does not say.
-fn unpacked(seen: &Inspection) -> Option<u64> {
+fn uncompressed_bytes(seen: &Inspection) -> Option<u64> {
     seen.segments.iter().map(|segment| segment.unpacked).sum()
 }
 
-fn first(seen: &Inspection) -> Option<std::time::SystemTime> {
+fn created(seen: &Inspection) -> Option<std::time::SystemTime> {
     seen.segments.first()?.begun
 }
 
@@ -242,9 +242,9 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
     let mut facts = vec![
         ("log", Cell::text(seen.path.to_string_lossy())),
         ("segments", Cell::text(seen.segments.len().to_string())),
-        ("packed", Cell::text(packed(seen).to_string())),
+        ("compressed", Cell::text(compressed(seen).to_string())),
         ("disk use", Cell::bytes(seen.bytes()?)),
-        ("unpacked", unpacked(seen).map_or_else(Cell::none, Cell::bytes)),
+        ("uncompressed", uncompressed_bytes(seen).map_or_else(Cell::none, Cell::bytes)),
         ("free space", Cell::bytes(seen.free_bytes)),
         (
             "network",
@@ -252,8 +252,11 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
                 .as_ref()
                 .map_or_else(Cell::none, |kind| Cell::text(kind).in_color(Color::Red)),
         ),
-        ("first", first(seen).map_or_else(Cell::none, Cell::time)),
-        ("last", seen.segments.last().map_or_else(Cell::none, |last| Cell::time(last.modified))),
+        ("created", created(seen).map_or_else(Cell::none, Cell::time)),
+        (
+            "modified",
+            seen.segments.last().map_or_else(Cell::none, |last| Cell::time(last.modified)),
+        ),
         (
             "workers",
             match names.as_slice() {
@@ -263,9 +266,9 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
             },
         ),
         ("rotating", seen.rotating.as_ref().map_or_else(Cell::none, lease_cell)),
-        ("being made", Cell::text(seen.temporaries.len().to_string())),
+        ("temporaries", Cell::text(seen.temporaries.len().to_string())),
         ("leftovers", count(seen.leftovers.len())),
-        ("strangers", count(seen.strangers.len())),
+        ("strays", count(seen.strangers.len())),
     ];
     if let Value::Object(policy) = policy {
         facts.push((
@@ -274,8 +277,8 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
                 Cell::new(format!("version {version}"), &version)
             }),
         ));
-        if let Some(trouble) = policy["trouble"].as_str() {
-            facts.push(("trouble", Cell::text(trouble).in_color(Color::Red)));
+        if let Some(problem) = policy["problem"].as_str() {
+            facts.push(("problem", Cell::text(problem).in_color(Color::Red)));
         }
         for limit in LIMITS {
             let value = &policy["settings"][limit];

@@ -124,7 +124,7 @@ impl Compress {
             _ => (settings.compression, settings.compression_level),
         };
         config.compression_level = self.level.or(config.compression_level);
-        self.target.keep_up(&config)
+        self.target.maintain(&config)
     }
 }
 
@@ -152,7 +152,7 @@ impl Prune {
                     self.target.log.display()
                 )));
             }
-            return self.target.keep_up(&config);
+            return self.target.maintain(&config);
         }
         // What is there now counts, not what the active segment may grow to.
         config.max_size = 1;
@@ -161,17 +161,17 @@ impl Prune {
                 config.set(setting, value)?;
             }
         }
-        self.target.keep_up(&config)
+        self.target.maintain(&config)
     }
 }
 
 /// What was done, in order.
-type Actions = Arc<Mutex<Vec<Event>>>;
+type Events = Arc<Mutex<Vec<Event>>>;
 
 impl BackupOptions {
-    fn keep_up(&self, config: &Config) -> VerbResult {
-        let deeds = Actions::default();
-        let noted = Arc::clone(&deeds);
+    fn maintain(&self, config: &Config) -> VerbResult {
+        let events = Events::default();
+        let noted = Arc::clone(&events);
         let note = move |event: &Event| lock(&noted).push(event.clone());
         let maintenance = Maintenance::new(&self.log, config, note)?;
         let plan = maintenance.plan()?;
@@ -182,18 +182,18 @@ impl BackupOptions {
         let total = plan.compress.iter().map(|segment| segment.bytes).sum();
         let progress = Mutex::new(Progress::new(total));
         let done = maintenance.run(&|| {
-            let packed = |event: &Event| match event {
+            let compressed = |event: &Event| match event {
                 Event::Compressed { bytes_before, .. } => *bytes_before,
                 _ => 0,
             };
-            let packed = lock(&deeds).iter().map(packed).sum();
-            lock(&progress).at(packed, "compressing");
+            let compressed = lock(&events).iter().map(compressed).sum();
+            lock(&progress).at(compressed, "compressing");
             !interrupt.has_come()
         });
         drop(progress);
         // What was given up counts as put off.
         let stats = done.as_ref().ok().filter(|_| !interrupt.has_come());
-        self.print_deeds(&lock(&deeds), stats)?;
+        self.print_done(&lock(&events), stats)?;
         interrupt.obey();
         done?;
         Ok(Exit::Success)
@@ -205,24 +205,24 @@ impl BackupOptions {
             prune.chain(compress.iter().map(|segment| ("compress", segment)))
         };
         if self.output.json {
-            let deed = |(deed, segment): (&str, &Segment)| json!({ "would": deed, "path": segment.path.to_string_lossy(), "bytes": segment.bytes });
-            output::print_json(&all().map(deed).collect())?;
+            let action = |(action, segment): (&str, &Segment)| json!({ "action": action, "path": segment.path.to_string_lossy(), "bytes": segment.bytes });
+            output::print_json(&all().map(action).collect())?;
             return Ok(Exit::Success);
         }
-        let row = |(deed, segment): (&str, &Segment)| {
+        let row = |(action, segment): (&str, &Segment)| {
             vec![
-                Cell::text(format!("would {deed}")).in_color(Color::Yellow),
+                Cell::text(format!("would {action}")).in_color(Color::Yellow),
                 Cell::text(name_of(&segment.path)),
                 Cell::bytes(segment.bytes),
             ]
         };
-        let columns = [("DEED", false), ("BACKUP", false), ("SIZE", true)];
+        let columns = [("ACTION", false), ("BACKUP", false), ("SIZE", true)];
         output::print_rows(self.output, &columns, &all().map(row).collect::<Vec<_>>())?;
         Ok(Exit::Success)
     }
 
-    fn print_deeds(&self, deeds: &[Event], done: Option<&Stats>) -> Result<(), CommandError> {
-        let told = deeds.iter().filter_map(|event| match event {
+    fn print_done(&self, events: &[Event], done: Option<&Stats>) -> Result<(), CommandError> {
+        let told = events.iter().filter_map(|event| match event {
             Event::Pruned { path, bytes, .. } => Some(("pruned", path, *bytes, None)),
             Event::Compressed { to, bytes_before, bytes_after, .. } => {
                 Some(("compressed", to, *bytes_before, Some(*bytes_after)))
@@ -231,16 +231,16 @@ impl BackupOptions {
         });
         let deferred = done.map_or(0, |stats| stats.deferrals);
         if self.output.json {
-            let deed = |(deed, path, bytes, after): (&str, &PathBuf, u64, Option<u64>)| json!({ "done": deed, "path": path.to_string_lossy(), "bytes": bytes, "bytes_after": after });
-            let deeds: Vec<_> = told.map(deed).collect();
-            return output::print_json(&json!({ "deeds": deeds, "in_use": deferred }));
+            let action = |(action, path, bytes, after): (&str, &PathBuf, u64, Option<u64>)| json!({ "action": action, "path": path.to_string_lossy(), "bytes": bytes, "bytes_after": after });
+            let actions: Vec<_> = told.map(action).collect();
+            return output::print_json(&json!({ "actions": actions, "deferred": deferred }));
         }
-        let row = |(deed, path, bytes, after): (&str, &PathBuf, u64, Option<u64>)| {
+        let row = |(action, path, bytes, after): (&str, &PathBuf, u64, Option<u64>)| {
             let (path, after) =
                 (Cell::text(name_of(path)), after.map_or_else(Cell::none, Cell::bytes));
-            vec![Cell::text(deed).in_color(Color::Green), path, Cell::bytes(bytes), after]
+            vec![Cell::text(action).in_color(Color::Green), path, Cell::bytes(bytes), after]
         };
-        let columns = [("DEED", false), ("BACKUP", false), ("SIZE", true), ("NOW", true)];
+        let columns = [("ACTION", false), ("BACKUP", false), ("SIZE", true), ("NOW", true)];
         output::print_rows(self.output, &columns, &told.map(row).collect::<Vec<_>>())?;
         if deferred > 0 {
             crate::report::say(format!(

@@ -166,8 +166,8 @@ fn open_to_show(target: &PolicyTarget) -> Result<(Store, Exit), CommandError> {
     let store = target.open()?;
     let exit = match store.problem() {
         None => Exit::Success,
-        Some(trouble) => {
-            report::say(format!("{trouble}; version {} is in force", store.version()));
+        Some(problem) => {
+            report::say(format!("{problem}; version {} is in force", store.version()));
             Exit::Found
         }
     };
@@ -418,12 +418,12 @@ impl VerifyPolicy {
     }
 
     /// Says what was found; `good` is the version in force.
-    fn say(&self, good: u64, trouble: Option<&Error>, repaired: Option<bool>) -> VerbResult {
-        let exit = if trouble.is_some() { Exit::Found } else { Exit::Success };
+    fn say(&self, good: u64, problem: Option<&Error>, repaired: Option<bool>) -> VerbResult {
+        let exit = if problem.is_some() { Exit::Found } else { Exit::Success };
         if self.output.json {
-            let trouble = trouble.map(ToString::to_string);
+            let problem = problem.map(ToString::to_string);
             output::print_json(
-                &json!({ "version": good, "trouble": trouble, "repaired": repaired }),
+                &json!({ "version": good, "problem": problem, "repaired": repaired }),
             )?;
             return Ok(exit);
         }
@@ -431,7 +431,7 @@ impl VerifyPolicy {
         let paint = |color: Color, text: &str| {
             if self.output.is_colored() { color.paint(text) } else { text.to_owned() }
         };
-        match (trouble, repaired) {
+        match (problem, repaired) {
             (Some(error), _) => {
                 writeln!(out, "{} {error}", paint(Color::Red, "damage:"))?;
                 writeln!(

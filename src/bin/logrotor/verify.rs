@@ -117,7 +117,7 @@ fn report_json(seen: &Inspection, bytes: u64, damages: &[Damage]) -> Value {
         "path": seen.path.to_string_lossy(),
         "segments": seen.segments.len(),
         "bytes": bytes,
-        "damages": damages.iter().map(damage).collect::<Value>(),
+        "damage": damages.iter().map(damage).collect::<Value>(),
         "leftovers": leftovers_json(seen),
         "strays": paths(&seen.strangers),
     })

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 /// The beginning of a range of time: RFC 3339, a date or a date and a time of the local calendar, or a span ago.
 /// Of two times of which the local clock shows the same in autumn, the earlier one.
-pub(crate) fn from(text: &str) -> Result<SystemTime, String> {
+pub(crate) fn since(text: &str) -> Result<SystemTime, String> {
     parse(text, Iterator::min)
 }
 
@@ -82,19 +82,19 @@ mod tests {
     #[test]
     fn each_form_is_read() {
         let at = UNIX_EPOCH + Duration::from_secs(1_763_683_021);
-        assert_eq!(from("2025-11-20T23:57:01Z"), Ok(at));
-        assert_eq!(from("2025-11-21T00:57:01+01:00"), Ok(at));
-        let midnight = from("2025-11-20").unwrap();
-        assert_eq!(from("2025-11-20 00:01"), Ok(midnight + Duration::from_secs(60)));
-        assert_eq!(from("2025-11-20T00:01:00"), until("2025-11-20 00:01"));
-        assert_eq!(from("2025-11-20 00:00:01.5"), Ok(midnight + Duration::from_millis(1500)));
+        assert_eq!(since("2025-11-20T23:57:01Z"), Ok(at));
+        assert_eq!(since("2025-11-21T00:57:01+01:00"), Ok(at));
+        let midnight = since("2025-11-20").unwrap();
+        assert_eq!(since("2025-11-20 00:01"), Ok(midnight + Duration::from_secs(60)));
+        assert_eq!(since("2025-11-20T00:01:00"), until("2025-11-20 00:01"));
+        assert_eq!(since("2025-11-20 00:00:01.5"), Ok(midnight + Duration::from_millis(1500)));
         for ago in ["2h", "2 hours ago"] {
-            let then = from(ago).unwrap();
+            let then = since(ago).unwrap();
             let span = SystemTime::now().duration_since(then).unwrap();
             assert!((7200..7260).contains(&span.as_secs()), "{span:?}");
         }
         for wrong in ["", "yesterday", "2025-13-01", "12:00"] {
-            assert!(from(wrong).unwrap_err().contains("2026-11-20T23:57:01Z"), "{wrong}");
+            assert!(since(wrong).unwrap_err().contains("2026-11-20T23:57:01Z"), "{wrong}");
         }
     }
 
