@@ -5,8 +5,8 @@
 
 use crate::clock::Timestamp;
 use chrono::{
-    DateTime, Datelike, Days, Local, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset,
-    TimeDelta, TimeZone, Utc,
+    DateTime, Datelike, Days, Local, MappedLocalTime, Months, NaiveDate, NaiveDateTime, NaiveTime,
+    Offset, TimeDelta, TimeZone, Utc,
 };
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use std::time::Duration;
 /// more when it is over by their own. After a clock was set back, a segment lasts until the end of its period is
 /// reached again, unless that is further away than a period (and an hour): then it is ended at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 #[cfg_attr(
     feature = "policy",
     derive(serde::Serialize, serde::Deserialize),
@@ -32,10 +33,12 @@ pub enum Period {
     Daily,
     /// At midnight before Monday.
     Weekly,
+    /// At midnight before the first of the month.
+    Monthly,
 }
 
 impl Period {
-    /// The usual length; a local day may have an hour more or less.
+    /// The usual length, and that of the longest month. A local day may have an hour more or less.
     pub(crate) fn length(self) -> Duration {
         const MINUTE: u64 = 60;
         Duration::from_secs(match self {
@@ -43,12 +46,14 @@ impl Period {
             Self::Hourly => 60 * MINUTE,
             Self::Daily => 24 * 60 * MINUTE,
             Self::Weekly => 7 * 24 * 60 * MINUTE,
+            Self::Monthly => 31 * 24 * 60 * MINUTE,
         })
     }
 }
 
 /// Whose calendar a [`Period`] follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 #[cfg_attr(
     feature = "policy",
     derive(serde::Serialize, serde::Deserialize),
@@ -80,19 +85,23 @@ fn boundary_after<Z: TimeZone>(zone: &Z, period: Period, time: Timestamp) -> Tim
     let local = utc.with_timezone(zone);
     let next = match period {
         Period::Minutely | Period::Hourly => Some(next_multiple(&local, period.length())),
-        Period::Daily => local
-            .date_naive()
-            .checked_add_days(Days::new(1))
-            .and_then(|day| midnight(zone, day, utc)),
-        Period::Weekly => {
-            let days = 7 - u64::from(local.weekday().num_days_from_monday());
-            local
-                .date_naive()
-                .checked_add_days(Days::new(days))
-                .and_then(|day| midnight(zone, day, utc))
+        Period::Daily | Period::Weekly | Period::Monthly => {
+            next_start(period, local.date_naive()).and_then(|day| midnight(zone, day, utc))
         }
     };
     next.map_or(fallback, |next| Timestamp::from_micros(next.timestamp_micros()))
+}
+
+/// The first day of the next period that consists of days.
+fn next_start(period: Period, day: NaiveDate) -> Option<NaiveDate> {
+    match period {
+        Period::Monthly => day.with_day(1)?.checked_add_months(Months::new(1)),
+        Period::Weekly => {
+            let days = 7 - u64::from(day.weekday().num_days_from_monday());
+            day.checked_add_days(Days::new(days))
+        }
+        _ => day.checked_add_days(Days::new(1)),
+    }
 }
 
 /// The next instant at which the local clock, if it were not changed meanwhile, reads a multiple of
@@ -159,6 +168,7 @@ mod tests {
             (Period::Hourly, "2026-11-21T00:00:00+00:00"),
             (Period::Daily, "2026-11-21T00:00:00+00:00"),
             (Period::Weekly, "2026-11-23T00:00:00+00:00"),
+            (Period::Monthly, "2026-12-01T00:00:00+00:00"),
         ] {
             assert_eq!(after(Tz::UTC, period, time), next);
         }
@@ -166,6 +176,37 @@ mod tests {
             after(Tz::UTC, Period::Daily, "2026-11-21T00:00:00Z"),
             "2026-11-22T00:00:00+00:00"
         );
+    }
+
+    #[test]
+    fn month_ends_at_midnight_before_the_first() {
+        for (time, next) in [
+            ("2026-01-31T23:59:59.999999Z", "2026-02-01T00:00:00+00:00"),
+            ("2026-02-01T00:00:00Z", "2026-03-01T00:00:00+00:00"),
+            ("2026-02-28T12:00:00Z", "2026-03-01T00:00:00+00:00"),
+            ("2028-02-28T12:00:00Z", "2028-03-01T00:00:00+00:00"),
+            ("2028-02-29T12:00:00Z", "2028-03-01T00:00:00+00:00"),
+            ("2026-04-30T12:00:00Z", "2026-05-01T00:00:00+00:00"),
+            ("2026-12-31T23:59:59Z", "2027-01-01T00:00:00+00:00"),
+        ] {
+            assert_eq!(after(Tz::UTC, Period::Monthly, time), next, "{time}");
+        }
+    }
+
+    #[test]
+    fn local_month_ends_at_local_midnight() {
+        // Winter time at the one end of the month, daylight time at the other.
+        let zone = Tz::Europe__Berlin;
+        for (time, next) in [
+            ("2026-02-28T22:59:59Z", "2026-02-28T23:00:00+00:00"),
+            ("2026-02-28T23:00:00Z", "2026-03-31T22:00:00+00:00"),
+            ("2026-10-15T12:00:00Z", "2026-10-31T23:00:00+00:00"),
+        ] {
+            assert_eq!(after(zone, Period::Monthly, time), next, "{time}");
+        }
+        // Jordan's clocks went forward at midnight before 1 April 2016, to 01:00 (22:00 UTC).
+        let next = after(Tz::Asia__Amman, Period::Monthly, "2016-03-15T12:00:00Z");
+        assert_eq!(next, "2016-03-31T22:00:00+00:00");
     }
 
     #[test]
@@ -198,7 +239,7 @@ mod tests {
         fn boundary_is_later_and_near_in_every_zone(
             zone in prop::sample::select(chrono_tz::TZ_VARIANTS.to_vec()),
             period in prop::sample::select(vec![
-                Period::Minutely, Period::Hourly, Period::Daily, Period::Weekly,
+                Period::Minutely, Period::Hourly, Period::Daily, Period::Weekly, Period::Monthly,
             ]),
             micros in 0..=Timestamp::MAX.micros() - 40 * 24 * 3600 * 1_000_000,
         ) {

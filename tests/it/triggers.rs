@@ -208,6 +208,25 @@ fn weekly_log_rotates_at_midnight_before_monday() {
 }
 
 #[test]
+fn monthly_log_rotates_at_midnight_before_the_first() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let log = timed(&dir, &clock).rotate_every(Period::Monthly).build().unwrap();
+    let day = |days: u64| friday_noon() + Duration::from_secs(days * 24 * 3600);
+    let noon_to_midnight = Duration::from_secs(12 * 3600);
+    for (at, rotations) in [
+        (day(0), 0),
+        (day(16) + noon_to_midnight - Duration::from_micros(1), 0),
+        (day(16) + noon_to_midnight, 1),
+        (day(44) + noon_to_midnight - Duration::from_micros(1), 1),
+        (day(44) + noon_to_midnight, 2),
+    ] {
+        clock.set(at);
+        write(&log, "x\n");
+        assert_eq!(log.stats().rotations, rotations, "{at:?}");
+    }
+}
+
+#[test]
 fn minutely_log_rotates_at_full_minutes() {
     let (dir, clock) = (Dir::new(), Clock::manual(friday_noon() + Duration::from_secs(30)));
     let log = timed(&dir, &clock).rotate_every(Period::Minutely).build().unwrap();
