@@ -174,8 +174,8 @@ impl Config {
                        and write";
             return refuse("mode", &format!("{mode:#o}"), why);
         }
-        if let Delivery::Buffered { capacity, .. } = self.delivery {
-            if capacity == 0 {
+        if let Delivery::Buffered(buffering) = self.delivery {
+            if buffering.capacity == 0 {
                 return refuse(
                     "capacity",
                     &0,

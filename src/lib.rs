@@ -114,4 +114,6 @@ pub use stats::{Event, Stats};
 #[cfg(feature = "tracing")]
 pub use tracing::EventWriter;
 pub use upkeep::{Maintenance, MaintenancePlan};
-pub use writer::{Delivery, Durability, LineWriter, Overflow, RecordWriter, RotatingFileWriter};
+pub use writer::{
+    Buffering, Delivery, Durability, LineWriter, Overflow, RecordWriter, RotatingFileWriter,
+};

@@ -221,7 +221,7 @@ mod tests {
     use crate::maintenance::MaintenanceMode;
     use crate::rotation::{Period, Zone};
     use crate::segment::name::{Compression, Naming};
-    use crate::writer::{Delivery, Durability, Overflow};
+    use crate::writer::{Buffering, Delivery, Durability, Overflow};
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -231,7 +231,9 @@ mod tests {
             Just(Delivery::Direct),
             (1..usize::MAX, span(), 0..3).prop_map(|(capacity, flush_interval, overflow)| {
                 let all = [Overflow::Block, Overflow::DropNewest, Overflow::DropNewestSilently];
-                Delivery::Buffered { capacity, flush_interval, overflow: all[overflow as usize] }
+                let buffering =
+                    Buffering { capacity, flush_interval, overflow: all[overflow as usize] };
+                Delivery::Buffered(buffering)
             }),
         ];
         let periods = [Period::Minutely, Period::Hourly, Period::Daily, Period::Weekly];
@@ -363,7 +365,7 @@ mod tests {
             assert_eq!(config.delivery, Delivery::buffered(), "{text}");
         }
         let text = "[delivery.buffered]\ncapacity = \"4 KiB\"\noverflow = \"drop_newest\"\n";
-        let Delivery::Buffered { capacity, overflow, .. } =
+        let Delivery::Buffered(Buffering { capacity, overflow, .. }) =
             diagnostic::read_toml::<Config>(text).unwrap().delivery
         else {
             unreachable!("it says buffered")

@@ -4,7 +4,7 @@
 //! thread swaps it for the other, empty one, and writes it out in few large calls, each of which takes
 //! whole records and ends where the segment is full.
 
-use super::delivery::Overflow;
+use super::delivery::{Buffering, Overflow};
 use super::run;
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
@@ -94,7 +94,8 @@ struct BufferState {
 }
 
 impl RecordBuffer {
-    pub(crate) fn new(capacity: usize, flush_interval: Duration, overflow: Overflow) -> Self {
+    pub(crate) fn new(buffering: Buffering) -> Self {
+        let Buffering { capacity, flush_interval, overflow } = buffering;
         let batch = || Batch {
             bytes: Vec::with_capacity(capacity),
             // Enough for records of the usual size; it grows once for smaller ones.

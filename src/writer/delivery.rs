@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// When a record reaches the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 #[cfg_attr(feature = "policy", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Delivery {
     /// Before its log call returns, so that it survives the process. The default.
@@ -13,52 +14,21 @@ pub enum Delivery {
     /// times faster; what is still in the buffer when the process is killed is lost.
     /// [`flush`](std::io::Write::flush), dropping the last handle, and
     /// [`close`](crate::RotatingFileWriter::close) wait until the buffer is written.
-    Buffered {
-        /// How many bytes of records are held at most; twice that is allocated, and eight bytes for
-        /// each record held. A larger record is taken when nothing else is held.
-        #[cfg_attr(feature = "policy", serde(with = "crate::config::units::capacity"))]
-        capacity: usize,
-        /// How long a record waits at most before it is written, if the buffer does not fill up first.
-        #[cfg_attr(feature = "policy", serde(with = "crate::config::units::span"))]
-        flush_interval: Duration,
-        /// What happens to a record for which there is no room.
-        overflow: Overflow,
-    },
+    Buffered(Buffering),
 }
 
 /// Reading it: `"direct"`, `"buffered"`, or a table of the latter's settings, which have defaults.
 #[cfg(feature = "policy")]
 mod read {
-    use super::{Delivery, Overflow};
-    use crate::config::units;
+    use super::{Buffering, Delivery};
     use serde::de::value::MapAccessDeserializer;
     use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
     use std::fmt;
-    use std::time::Duration;
 
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Table {
-        buffered: Buffered,
-    }
-
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Buffered {
-        #[serde(with = "units::capacity", default = "capacity")]
-        capacity: usize,
-        #[serde(with = "units::span", default = "flush_interval")]
-        flush_interval: Duration,
-        #[serde(default)]
-        overflow: Overflow,
-    }
-
-    fn capacity() -> usize {
-        super::CAPACITY
-    }
-
-    fn flush_interval() -> Duration {
-        super::FLUSH_INTERVAL
+        buffered: Buffering,
     }
 
     impl<'de> Deserialize<'de> for Delivery {
@@ -86,29 +56,93 @@ mod read {
 
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Delivery, A::Error> {
             let Table { buffered } = Table::deserialize(MapAccessDeserializer::new(map))?;
-            let Buffered { capacity, flush_interval, overflow } = buffered;
-            Ok(Delivery::Buffered { capacity, flush_interval, overflow })
+            Ok(Delivery::Buffered(buffered))
         }
     }
 }
 
-const CAPACITY: usize = 1024 * 1024;
-const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
-
 impl Delivery {
-    /// Buffered, with 1 MiB, 100 ms, and [`Overflow::Block`].
+    /// Buffered delivery with the default [`Buffering`].
     #[must_use]
     pub fn buffered() -> Self {
-        Self::Buffered {
-            capacity: CAPACITY,
-            flush_interval: FLUSH_INTERVAL,
+        Self::Buffered(Buffering::new())
+    }
+}
+
+/// The buffer of [`Delivery::Buffered`]: by default 1 MiB, 100 ms and [`Overflow::Block`].
+///
+/// # Examples
+/// ```
+/// use logrotor::{Buffering, Delivery, Overflow, RotatingFileWriter};
+/// use std::time::Duration;
+/// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+/// let buffering = Buffering::new()
+///     .capacity(8 * 1024 * 1024)
+///     .flush_interval(Duration::from_millis(20))
+///     .overflow(Overflow::DropNewest);
+/// let log = RotatingFileWriter::builder(dir.path().join("app.log"))
+///     .delivery(Delivery::Buffered(buffering))
+///     .build()?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "policy",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
+#[must_use]
+pub struct Buffering {
+    #[cfg_attr(feature = "policy", serde(with = "crate::config::units::capacity"))]
+    pub(crate) capacity: usize,
+    #[cfg_attr(feature = "policy", serde(with = "crate::config::units::span"))]
+    pub(crate) flush_interval: Duration,
+    pub(crate) overflow: Overflow,
+}
+
+impl Default for Buffering {
+    fn default() -> Self {
+        Self {
+            capacity: 1024 * 1024,
+            flush_interval: Duration::from_millis(100),
             overflow: Overflow::Block,
         }
     }
 }
 
+impl Buffering {
+    /// Returns the defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the maximum size of the records in the buffer, in bytes. Default: 1 MiB.
+    ///
+    /// The log allocates twice that, and eight bytes per buffered record. A larger record is accepted
+    /// while the buffer is empty. 0 is rejected when the log is opened.
+    pub fn capacity(mut self, bytes: usize) -> Self {
+        self.capacity = bytes;
+        self
+    }
+
+    /// Sets how long a record stays in the buffer at most. Default: 100 ms.
+    ///
+    /// The buffer is written earlier if it is half full, or if a call waits for it.
+    pub fn flush_interval(mut self, interval: Duration) -> Self {
+        self.flush_interval = interval;
+        self
+    }
+
+    /// Sets what happens to a record if the buffer is full. Default: [`Overflow::Block`].
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+}
+
 /// What happens to a record for which the buffer has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 #[cfg_attr(
     feature = "policy",
     derive(serde::Serialize, serde::Deserialize),

@@ -10,7 +10,7 @@ mod reload;
 mod run;
 mod sync_queue;
 
-pub use delivery::{Delivery, Overflow};
+pub use delivery::{Buffering, Delivery, Overflow};
 pub use lines::LineWriter;
 pub use record::RecordWriter;
 pub use sync_queue::Durability;
@@ -505,9 +505,7 @@ fn network_of(location: &Location, journal: &Journal) -> Option<String> {
 fn buffer(delivery: Delivery) -> Option<RecordBuffer> {
     match delivery {
         Delivery::Direct => None,
-        Delivery::Buffered { capacity, flush_interval, overflow } => {
-            Some(RecordBuffer::new(capacity, flush_interval, overflow))
-        }
+        Delivery::Buffered(buffering) => Some(RecordBuffer::new(buffering)),
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 /// What of a log survives a power cut or a crash of the system. (The end of a process alone, also by
 /// `kill -9`, never costs a record that was delivered.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 #[cfg_attr(
     feature = "policy",
     derive(serde::Serialize, serde::Deserialize),

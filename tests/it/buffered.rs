@@ -1,7 +1,7 @@
 //! Buffered delivery: what is promised when a log call does not wait for the kernel.
 
 use crate::support::{Dir, check, record};
-use logrotor::{Delivery, Event, Overflow, RotatingFileWriter};
+use logrotor::{Buffering, Delivery, Event, Overflow, RotatingFileWriter};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn delivery(capacity: usize, overflow: Overflow) -> Delivery {
-    Delivery::Buffered { capacity, flush_interval: Duration::from_millis(20), overflow }
+    Delivery::Buffered(
+        Buffering::new()
+            .capacity(capacity)
+            .flush_interval(Duration::from_millis(20))
+            .overflow(overflow),
+    )
 }
 
 /// A flush interval that no test waits for.
@@ -42,8 +47,7 @@ fn threads_lose_double_and_tear_nothing_and_segments_keep_their_limit() {
 #[test]
 fn flush_returns_when_everything_before_it_is_in_the_kernel() {
     let dir = Dir::new();
-    let delivery =
-        Delivery::Buffered { capacity: 1 << 20, flush_interval: NEVER, overflow: Overflow::Block };
+    let delivery = Delivery::Buffered(Buffering::new().capacity(1 << 20).flush_interval(NEVER));
     let mut log = dir.writer().delivery(delivery).build().unwrap();
     log.write_all(b"held back\n").unwrap();
     assert_eq!(dir.active_lines(), [""; 0]);
@@ -54,8 +58,7 @@ fn flush_returns_when_everything_before_it_is_in_the_kernel() {
 #[test]
 fn dropping_the_last_handle_drains() {
     let dir = Dir::new();
-    let delivery =
-        Delivery::Buffered { capacity: 1 << 20, flush_interval: NEVER, overflow: Overflow::Block };
+    let delivery = Delivery::Buffered(Buffering::new().capacity(1 << 20).flush_interval(NEVER));
     let mut log = dir.writer().delivery(delivery).build().unwrap();
     let other = log.clone();
     log.write_all(b"held back\n").unwrap();
@@ -146,11 +149,7 @@ fn regression_observer_that_uses_the_log_does_not_wait_for_its_own_thread() {
     let log = dir
         .writer()
         .max_size(200)
-        .delivery(Delivery::Buffered {
-            capacity: 100,
-            flush_interval: NEVER,
-            overflow: Overflow::Block,
-        })
+        .delivery(Delivery::Buffered(Buffering::new().capacity(100).flush_interval(NEVER)))
         .observer(move |event| {
             let log = inner.lock().unwrap().clone();
             if let (Event::Rotated { .. }, Some(mut log), false) =

@@ -2,8 +2,8 @@
 
 use crate::support::{Dir, Job, eventually, say};
 use logrotor::{
-    Compression, Delivery, Durability, Error, ErrorKind, Event, FileLock, LogBuilder,
-    MaintenanceMode, Overflow, RotatingFileWriter, Wait,
+    Buffering, Compression, Delivery, Durability, Error, ErrorKind, Event, FileLock, LogBuilder,
+    MaintenanceMode, RotatingFileWriter, Wait,
 };
 #[cfg(unix)]
 use std::ffi::OsString;
@@ -33,7 +33,7 @@ fn refused(parts: [&str; 3], setup: impl FnOnce(LogBuilder) -> LogBuilder) {
 
 fn buffered(capacity: usize) -> Delivery {
     let flush_interval = Duration::from_millis(10);
-    Delivery::Buffered { capacity, flush_interval, overflow: Overflow::Block }
+    Delivery::Buffered(Buffering::new().capacity(capacity).flush_interval(flush_interval))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Runs of lines written with one call.
 
 use crate::support::{Dir, Job, Worker, check, record};
-use logrotor::{Delivery, Durability, Overflow, RotatingFileWriter};
+use logrotor::{Buffering, Delivery, Durability, Overflow, RotatingFileWriter};
 use std::time::Duration;
 
 /// Writes all of these lines, in as many calls as it takes.
@@ -66,11 +66,9 @@ fn rest_without_a_line_break_is_a_line_and_no_lines_are_nothing() {
 #[test]
 fn buffered_lines_are_records_too_and_segments_keep_their_limit() {
     let dir = Dir::new();
-    let delivery = Delivery::Buffered {
-        capacity: 4096,
-        flush_interval: Duration::from_millis(20),
-        overflow: Overflow::Block,
-    };
+    let delivery = Delivery::Buffered(
+        Buffering::new().capacity(4096).flush_interval(Duration::from_millis(20)),
+    );
     let log = dir.writer().max_size(5000).delivery(delivery).build().unwrap();
     let lines = records(0, 5000);
     write_all(&log, lines.as_bytes());
@@ -89,7 +87,9 @@ fn lines_for_which_the_buffer_has_no_room_are_dropped_one_by_one_and_counted() {
     let flush_interval = Duration::from_secs(3600);
     let overflow = Overflow::DropNewestSilently;
     // Never half full, so that nothing is written before `flush`.
-    let delivery = Delivery::Buffered { capacity: 100, flush_interval, overflow };
+    let delivery = Delivery::Buffered(
+        Buffering::new().capacity(100).flush_interval(flush_interval).overflow(overflow),
+    );
     let log = dir.writer().delivery(delivery).build().unwrap();
     let line = |letter: &str, len: usize| format!("{}\n", letter.repeat(len - 1));
     write_all(&log, [line("a", 40), line("b", 90), line("c", 91)].concat().as_bytes());

@@ -4,8 +4,8 @@
 use crate::support::Job;
 use crate::support::{Dir, eventually};
 use logrotor::{
-    Clock, Compression, Delivery, ErrorKind, Event, FileLock, LogBuilder, MaintenanceMode,
-    Overflow, RotatingFileWriter, Stats, Wait,
+    Buffering, Clock, Compression, Delivery, ErrorKind, Event, FileLock, LogBuilder,
+    MaintenanceMode, Overflow, RotatingFileWriter, Stats, Wait,
 };
 use std::io::Write;
 use std::path::PathBuf;
@@ -187,11 +187,12 @@ fn record_for_which_the_buffer_has_no_room_counts_as_dropped() {
     let (started, is_started) = channel();
     let (finish, may_finish) = channel();
     // Keeps the thread that writes at its first rotation, and with it the write mutex.
-    let delivery = Delivery::Buffered {
-        capacity: 100,
-        flush_interval: Duration::ZERO,
-        overflow: Overflow::DropNewestSilently,
-    };
+    let delivery = Delivery::Buffered(
+        Buffering::new()
+            .capacity(100)
+            .flush_interval(Duration::ZERO)
+            .overflow(Overflow::DropNewestSilently),
+    );
     let log = gated(dir.writer().max_size(50).delivery(delivery), started, may_finish);
     write(&log, &"a".repeat(40));
     log.flush().unwrap();

@@ -3,7 +3,7 @@
 
 use crate::support::{Dir, Job, eventually, is_long, listen, record, say, unpack};
 use logrotor::{
-    Compression, Delivery, Event, MaintenanceMode, Naming, Overflow, RotatingFileWriter,
+    Buffering, Compression, Delivery, Event, MaintenanceMode, Naming, RotatingFileWriter,
 };
 use std::fmt;
 use std::io::{Seek, SeekFrom, Write};
@@ -95,7 +95,7 @@ impl Variant {
 /// The delivery of a job with `buffered`: written when asked, or when half full.
 pub fn buffered() -> Delivery {
     let flush_interval = Duration::from_secs(3600);
-    Delivery::Buffered { capacity: 1000, flush_interval, overflow: Overflow::Block }
+    Delivery::Buffered(Buffering::new().capacity(1000).flush_interval(flush_interval))
 }
 
 /// What the child counted.

@@ -3,7 +3,7 @@
 use crate::clock::FAR;
 use crate::error::{Error, Result};
 use crate::writer::buffered::{Batch, RecordBuffer};
-use crate::writer::delivery::Overflow;
+use crate::writer::delivery::{Buffering, Overflow};
 use shuttle::sync::mpsc::channel;
 use shuttle::thread;
 use std::collections::BTreeSet;
@@ -52,6 +52,10 @@ impl Default for Buffered {
     }
 }
 
+fn buffering(capacity: usize, flush_interval: Duration) -> Buffering {
+    Buffering::new().capacity(capacity).flush_interval(flush_interval)
+}
+
 struct World {
     scenario: Buffered,
     buffer: RecordBuffer,
@@ -78,7 +82,9 @@ impl Buffered {
     pub fn run(&self) {
         let world = Arc::new(World {
             scenario: self.clone(),
-            buffer: RecordBuffer::new(self.capacity, self.flush_interval, self.overflow),
+            buffer: RecordBuffer::new(
+                buffering(self.capacity, self.flush_interval).overflow(self.overflow),
+            ),
             notes: Mutex::default(),
         });
         let spawn = |work: fn(&World, usize), number| {
@@ -255,7 +261,7 @@ fn is_notice(line: &str) -> bool {
 
 /// Records of `bytes` bytes in all are written in time though nobody asks for it and no more come.
 pub fn written_unasked(bytes: usize, capacity: usize, flush_interval: Duration) {
-    let buffer = Arc::new(RecordBuffer::new(capacity, flush_interval, Overflow::Block));
+    let buffer = Arc::new(RecordBuffer::new(buffering(capacity, flush_interval)));
     let (tell, told) = channel();
     let inner = Arc::clone(&buffer);
     let flusher = thread::spawn(move || {
@@ -279,7 +285,7 @@ pub fn written_unasked(bytes: usize, capacity: usize, flush_interval: Duration) 
 /// While a batch is being written, as much again is taken and no log call waits for the kernel: it goes on only
 /// when they have returned.
 pub fn buffers_take_turns(producers: usize, capacity: usize) {
-    let buffer = Arc::new(RecordBuffer::new(capacity, FAR, Overflow::Block));
+    let buffer = Arc::new(RecordBuffer::new(buffering(capacity, FAR)));
     let (tell, told) = channel();
     let inner = Arc::clone(&buffer);
     let flusher = thread::spawn(move || {

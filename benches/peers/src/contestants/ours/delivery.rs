@@ -6,7 +6,7 @@ use crate::contestants::bounds::BUFFER_BYTES;
 use crate::contestants::{Contestant, NO_SYNC};
 use crate::scenarios::Scenario;
 use anyhow::Result;
-use logrotor::{Delivery, Durability, Overflow};
+use logrotor::{Buffering, Delivery, Durability};
 use std::time::Duration;
 
 pub fn entries() -> Vec<Entry> {
@@ -21,11 +21,9 @@ pub fn entries() -> Vec<Entry> {
 }
 
 fn open_buffered(setup: &Setup) -> Result<Box<dyn Contestant>> {
-    open(builder(setup).delivery(Delivery::Buffered {
-        capacity: BUFFER_BYTES,
-        flush_interval: Duration::from_secs(1),
-        overflow: Overflow::Block,
-    }))
+    open(builder(setup).delivery(Delivery::Buffered(
+        Buffering::new().capacity(BUFFER_BYTES).flush_interval(Duration::from_secs(1)),
+    )))
 }
 
 fn open_synced(setup: &Setup) -> Result<Box<dyn Contestant>> {
