@@ -4,7 +4,7 @@ use super::buffer::{self, Piece};
 use super::content::{CHUNK, Content, read_exact_at};
 use super::damage::{Damage, DamageKind};
 use super::walk::{OpenSegment, Reached, SegmentRef, Walk};
-use super::{At, Pulled, Range, Source};
+use super::{At, ByteSource, Pulled, Range};
 use crate::error::Result;
 use crate::fs;
 use crate::segment::name::Compression;
@@ -29,8 +29,8 @@ pub(super) fn last(walk: &mut Walk, range: &Range, lines: u64) -> Result<(Reache
             // Clocks may have been set, so that this says nothing of the backups.
             Reached::Segment(open) if range.is_before(open) => open.segment.clone(),
             Reached::Segment(open) => match start_of_last(open, wanted) {
-                Tail::From(offset) => return Ok((reached, offset)),
-                Tail::Lines(lines) => {
+                LastLines::From(offset) => return Ok((reached, offset)),
+                LastLines::Lines(lines) => {
                     wanted -= lines;
                     open.segment.clone()
                 }
@@ -53,12 +53,12 @@ pub(super) fn newest(walk: &mut Walk, range: &Range) -> Result<Reached> {
         let mark = walk.clone();
         let mut segment = open.segment.clone();
         let before = walk.before(&mut segment)?;
-        let finished = match &before {
-            Reached::Segment(before) => before.finished(),
+        let rotated_at = match &before {
+            Reached::Segment(before) => before.rotated_at(),
             Reached::Unreadable(..) | Reached::End => None,
         };
         let is_oldest = matches!(before, Reached::End);
-        if is_oldest || super::started(open, finished).is_none_or(|started| started <= until) {
+        if is_oldest || super::started(open, rotated_at).is_none_or(|started| started <= until) {
             *walk = mark;
             break;
         }
@@ -88,7 +88,7 @@ pub(super) fn shortly_before(walk: &Walk, reached: &Reached) -> Result<Vec<OpenS
 }
 
 /// What a segment has of the lines wanted.
-enum Tail {
+enum LastLines {
     /// All of them, from this offset on.
     From(u64),
     /// Only this many.
@@ -96,8 +96,8 @@ enum Tail {
 }
 
 /// What can be read of a segment is searched; damage counts as its end.
-fn start_of_last(open: &OpenSegment, lines: u64) -> Tail {
-    let Ok(mut content) = Content::new(open.clone()) else { return Tail::Lines(0) };
+fn start_of_last(open: &OpenSegment, lines: u64) -> LastLines {
+    let Ok(mut content) = Content::new(open.clone()) else { return LastLines::Lines(0) };
     if content.is_packed() {
         in_packed(&mut content, open, lines)
     } else {
@@ -105,10 +105,10 @@ fn start_of_last(open: &OpenSegment, lines: u64) -> Tail {
     }
 }
 
-fn in_plain(content: &Content, lines: u64) -> Tail {
-    let Ok(len) = content.settled_len() else { return Tail::Lines(0) };
+fn in_plain(content: &Content, lines: u64) -> LastLines {
+    let Ok(len) = content.settled_len() else { return LastLines::Lines(0) };
     if lines == 0 {
-        return Tail::From(len);
+        return LastLines::From(len);
     }
     let mut block = vec![0; CHUNK];
     let (mut found, mut upto) = (0, len);
@@ -124,23 +124,23 @@ fn in_plain(content: &Content, lines: u64) -> Tail {
             }
             found += 1;
             if found == lines {
-                return Tail::From(end);
+                return LastLines::From(end);
             }
         }
         upto = from;
     }
     // The first line begins after no line break.
     found += u64::from(len > 0);
-    if found == lines { Tail::From(0) } else { Tail::Lines(found) }
+    if found == lines { LastLines::From(0) } else { LastLines::Lines(found) }
 }
 
-fn in_packed(content: &mut Content, open: &OpenSegment, lines: u64) -> Tail {
+fn in_packed(content: &mut Content, open: &OpenSegment, lines: u64) -> LastLines {
     let all = line_start(content, u64::MAX).lines;
     if all < lines {
-        return Tail::Lines(all);
+        return LastLines::Lines(all);
     }
-    let Ok(mut again) = Content::new(open.clone()) else { return Tail::Lines(0) };
-    Tail::From(line_start(&mut again, all - lines).offset)
+    let Ok(mut again) = Content::new(open.clone()) else { return LastLines::Lines(0) };
+    LastLines::From(line_start(&mut again, all - lines).offset)
 }
 
 /// Where the line after some number of lines begins.
@@ -178,8 +178,8 @@ pub(super) struct Backward {
     walk: Walk,
     range: Range,
     at: Option<SegmentRef>,
-    reel: Option<Reel>,
-    reels: u64,
+    reader: Option<ReverseReader>,
+    opened: u64,
     name: Arc<Path>,
     /// The rest, backwards, of the line that is being handed out.
     pieces: VecDeque<Piece>,
@@ -204,8 +204,8 @@ impl Backward {
             walk,
             range,
             at: None,
-            reel: None,
-            reels: 0,
+            reader: None,
+            opened: 0,
             name,
             pieces: VecDeque::new(),
             line: Vec::new(),
@@ -220,12 +220,12 @@ impl Backward {
     }
 
     fn go(&mut self, reached: Reached) {
-        self.reel = None;
-        self.reels += 1;
+        self.reader = None;
+        self.opened += 1;
         let result = match reached {
             Reached::Segment(open) if !self.range.is_before(&open) => {
                 self.at = Some(open.segment.clone());
-                Reel::open(open)
+                ReverseReader::open(open)
             }
             Reached::Segment(open) if open.is_active() => {
                 self.at = Some(open.segment.clone());
@@ -242,9 +242,9 @@ impl Backward {
             }
         };
         match result {
-            Ok((reel, damage)) => {
-                self.name = Arc::clone(&reel.name);
-                self.reel = Some(reel);
+            Ok((reader, damage)) => {
+                self.name = Arc::clone(&reader.name);
+                self.reader = Some(reader);
                 self.damage.extend(damage);
             }
             Err(damage) => self.damage.push_back(damage),
@@ -268,8 +268,8 @@ impl Backward {
     }
 
     fn next_line(&mut self) {
-        let previous = match &mut self.reel {
-            Some(reel) => reel.previous(),
+        let previous = match &mut self.reader {
+            Some(reader) => reader.previous(),
             None => Ok(None),
         };
         match previous {
@@ -281,13 +281,13 @@ impl Backward {
             Ok(None) => self.go_back(),
             Err(damage) => {
                 self.damage.push_back(damage);
-                self.reel = None;
+                self.reader = None;
             }
         }
     }
 }
 
-impl Source for Backward {
+impl ByteSource for Backward {
     fn pull(&mut self) -> Pulled {
         loop {
             if self.consumed < self.line.len() {
@@ -333,12 +333,12 @@ impl Source for Backward {
     }
 
     fn at(&self) -> At<'_> {
-        At { segment: &self.name, offset: self.offset, lane: self.reels }
+        At { segment: &self.name, offset: self.offset, ordinal: self.opened }
     }
 }
 
 /// A segment that is read backwards.
-struct Reel {
+struct ReverseReader {
     /// Keeps the lease.
     _held: OpenSegment,
     /// What is read: the segment, or what a packed one unpacked to.
@@ -353,7 +353,7 @@ struct Reel {
 /// The longest line that is put together; a longer one comes in pieces.
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
-impl Reel {
+impl ReverseReader {
     /// Opens a segment at its end; also gives the damage that ends a packed one early.
     fn open(open: OpenSegment) -> Result<(Self, Option<Damage>), Damage> {
         let mut content = Content::new(open.clone())?;

@@ -5,7 +5,7 @@ pub(super) const HOLE: usize = 64;
 
 /// What a piece of a segment begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum Prefix {
     /// This many bytes of records.
     Bytes(usize),
     /// This many NUL bytes that are a hole, and perhaps more after them.
@@ -15,7 +15,7 @@ enum Found {
 }
 
 /// A buffer of one size: `ready` bytes for the caller, then raw ones.
-pub(super) struct Buffer {
+pub(super) struct ReadBuffer {
     bytes: Vec<u8>,
     start: usize,
     ready: usize,
@@ -26,7 +26,7 @@ pub(super) struct Buffer {
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Sorted {
     /// There are bytes for the caller.
     Ready,
     /// A hole of this length has ended where the raw bytes begin.
@@ -35,7 +35,7 @@ pub(super) enum Turn {
     More,
 }
 
-impl Buffer {
+impl ReadBuffer {
     pub(super) fn new(size: usize) -> Self {
         Self { bytes: vec![0; size], start: 0, ready: 0, end: 0, hole: 0 }
     }
@@ -74,7 +74,7 @@ impl Buffer {
     }
 
     /// Sorts the raw bytes; `is_last` says that the segment has no more for now.
-    pub(super) fn sort(&mut self, is_last: bool) -> Turn {
+    pub(super) fn sort(&mut self, is_last: bool) -> Sorted {
         loop {
             let raw = &self.bytes[self.ready..self.end];
             if self.hole > 0 {
@@ -83,24 +83,24 @@ impl Buffer {
                 let is_over = more < raw.len() || is_last;
                 self.drop_raw(more);
                 return if is_over {
-                    Turn::Hole(std::mem::take(&mut self.hole))
+                    Sorted::Hole(std::mem::take(&mut self.hole))
                 } else {
-                    Turn::More
+                    Sorted::More
                 };
             }
             if raw.is_empty() {
-                return Turn::More;
+                return Sorted::More;
             }
             match find(raw, is_last) {
-                Found::Bytes(len) => {
+                Prefix::Bytes(len) => {
                     self.ready += len;
-                    return Turn::Ready;
+                    return Sorted::Ready;
                 }
-                Found::Hole(len) => {
+                Prefix::Hole(len) => {
                     self.hole = len as u64;
                     self.drop_raw(len);
                 }
-                Found::Unknown => return Turn::More,
+                Prefix::Unknown => return Sorted::More,
             }
         }
     }
@@ -113,10 +113,10 @@ impl Buffer {
 }
 
 /// `bytes` is not empty.
-fn find(bytes: &[u8], is_last: bool) -> Found {
+fn find(bytes: &[u8], is_last: bool) -> Prefix {
     // By far the most pieces have no NUL byte, which is quickly seen.
     if !bytes.contains(&0) {
-        return Found::Bytes(bytes.len());
+        return Prefix::Bytes(bytes.len());
     }
     let mut at = 0;
     while let Some(next) = bytes[at..].iter().position(|&byte| byte == 0) {
@@ -125,14 +125,14 @@ fn find(bytes: &[u8], is_last: bool) -> Found {
         let is_cut = from + run == bytes.len() && !is_last;
         if run >= HOLE || is_cut {
             return match from {
-                0 if run >= HOLE => Found::Hole(run),
-                0 => Found::Unknown,
-                _ => Found::Bytes(from),
+                0 if run >= HOLE => Prefix::Hole(run),
+                0 => Prefix::Unknown,
+                _ => Prefix::Bytes(from),
             };
         }
         at = from + run;
     }
-    Found::Bytes(bytes.len())
+    Prefix::Bytes(bytes.len())
 }
 
 /// A part of a line.
@@ -147,15 +147,15 @@ pub(super) fn split(line: &[u8], offset: u64) -> Vec<Piece> {
     let (mut rest, mut offset, mut pieces) = (line, offset, Vec::new());
     while !rest.is_empty() {
         let len = match find(rest, true) {
-            Found::Hole(len) => {
+            Prefix::Hole(len) => {
                 pieces.push(Piece::Hole { offset, bytes: len as u64 });
                 len
             }
-            Found::Bytes(len) => {
+            Prefix::Bytes(len) => {
                 pieces.push(Piece::Bytes { offset, bytes: rest[..len].to_owned() });
                 len
             }
-            Found::Unknown => break,
+            Prefix::Unknown => break,
         };
         offset += len as u64;
         rest = &rest[len..];
@@ -170,17 +170,17 @@ mod tests {
 
     /// What comes out of a buffer of `size` into which `input` is put in pieces of `step`.
     fn through(input: &[u8], size: usize, step: usize) -> (Vec<u8>, Vec<u64>) {
-        let mut buffer = Buffer::new(size);
+        let mut buffer = ReadBuffer::new(size);
         let (mut rest, mut bytes, mut holes) = (input, Vec::new(), Vec::new());
         loop {
             match buffer.sort(rest.is_empty()) {
-                Turn::Ready => {
+                Sorted::Ready => {
                     bytes.extend_from_slice(buffer.ready());
                     buffer.consume(buffer.ready().len());
                 }
-                Turn::Hole(len) => holes.push(len),
-                Turn::More if rest.is_empty() => break,
-                Turn::More => {
+                Sorted::Hole(len) => holes.push(len),
+                Sorted::More if rest.is_empty() => break,
+                Sorted::More => {
                     let space = buffer.space();
                     let len = step.min(rest.len()).min(space.len());
                     assert!(len > 0, "a buffer that asks for more has room for it");

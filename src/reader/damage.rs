@@ -30,12 +30,12 @@ pub struct Damage {
     pub(super) segment: PathBuf,
     pub(super) offset: u64,
     pub(super) bytes: Option<u64>,
-    pub(super) what: What,
+    pub(super) detail: Detail,
 }
 
 /// What is known beyond the kind.
 #[derive(Debug, Clone)]
-pub(super) enum What {
+pub(super) enum Detail {
     Kind,
     Error(Error),
     Text(String),
@@ -43,15 +43,15 @@ pub(super) enum What {
 
 impl Damage {
     pub(super) fn new(kind: DamageKind, segment: impl Into<PathBuf>, offset: u64) -> Self {
-        Self { kind, segment: segment.into(), offset, bytes: None, what: What::Kind }
+        Self { kind, segment: segment.into(), offset, bytes: None, detail: Detail::Kind }
     }
 
     pub(super) fn unreadable(segment: impl Into<PathBuf>, offset: u64, error: Error) -> Self {
-        Self { what: What::Error(error), ..Self::new(DamageKind::Unreadable, segment, offset) }
+        Self { detail: Detail::Error(error), ..Self::new(DamageKind::Unreadable, segment, offset) }
     }
 
     pub(super) fn with_text(self, text: impl Into<String>) -> Self {
-        Self { what: What::Text(text.into()), ..self }
+        Self { detail: Detail::Text(text.into()), ..self }
     }
 
     /// What is wrong.
@@ -81,9 +81,9 @@ impl Damage {
     /// The failure behind it, for [`DamageKind::Unreadable`].
     #[must_use]
     pub fn error(&self) -> Option<&Error> {
-        match &self.what {
-            What::Error(error) => Some(error),
-            What::Kind | What::Text(_) => None,
+        match &self.detail {
+            Detail::Error(error) => Some(error),
+            Detail::Kind | Detail::Text(_) => None,
         }
     }
 }
@@ -91,11 +91,11 @@ impl Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, offset) = (self.segment.display(), self.offset);
-        match (&self.what, self.kind) {
-            (What::Error(error), _) => return write!(f, "{error}"),
-            (What::Text(text), DamageKind::Missing) => return write!(f, "`{path}`: {text}"),
-            (What::Text(text), _) => return write!(f, "`{path}` at byte {offset}: {text}"),
-            (What::Kind, _) => write!(f, "`{path}` at byte {offset}: ")?,
+        match (&self.detail, self.kind) {
+            (Detail::Error(error), _) => return write!(f, "{error}"),
+            (Detail::Text(text), DamageKind::Missing) => return write!(f, "`{path}`: {text}"),
+            (Detail::Text(text), _) => return write!(f, "`{path}` at byte {offset}: {text}"),
+            (Detail::Kind, _) => write!(f, "`{path}` at byte {offset}: ")?,
         }
         match self.kind {
             DamageKind::Corrupt => write!(f, "the packed content is damaged"),

@@ -20,7 +20,7 @@
 //!
 //! # What is promised
 //!
-//! - Every record that was written before [`open`](Builder::open) is read exactly once, whatever rotation,
+//! - Every record that was written before [`open`](ReaderBuilder::open) is read exactly once, whatever rotation,
 //!   compression and renumbering happen meanwhile, unless retention removes it first; then the gap is
 //!   [reported](DamageKind::Missing). What is written while it is read may be read or not, but without
 //!   holes: if a record of a worker is read, then so are all that this worker wrote before it.
@@ -28,7 +28,7 @@
 //!   written. Those of different workers come in the order in which the kernel took them, except around a
 //!   rotation: what a worker appends to a segment that has been rotated away comes when it is found,
 //!   after what others may have written to the next segment by then.
-//! - A [following](Builder::follow) reader keeps to this for as long as it runs. It hands out whole lines: an
+//! - A [following](ReaderBuilder::follow) reader keeps to this for as long as it runs. It hands out whole lines: an
 //!   unfinished one waits for its end, or for that of its segment, or for 16 MiB.
 //! - Nothing that a reader does makes a log call wait or fail. It holds a shared lease on the segment that
 //!   it reads, so that this is not packed or removed from under it; maintenance comes back to it later.
@@ -41,7 +41,7 @@
 //! - A backup that retention removed before a following reader even saw its name is told by the birth of
 //!   its successor, or by a gap in the numbers. That misses one that was written to for less than the
 //!   resolution of file times (some 4 ms), and numbers that the next rotation has moved together.
-//! - Times are those of segments: [`from`](Builder::from) and [`until`](Builder::until) leave out
+//! - Times are those of segments: [`since`](ReaderBuilder::since) and [`until`](ReaderBuilder::until) leave out
 //!   whole ones, and do not look into records.
 //! - A log whose workers have changed from one [`Naming`](crate::Naming) to the other is read in order. One
 //!   whose workers disagree about it has no order.
@@ -69,9 +69,9 @@ use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use stream::{Mode, Stream};
+use stream::{ReadMode, Stream};
 use walk::{OpenSegment, Reached, Walk};
-use watch::{Bell, Watch};
+use watch::{DirWatcher, Notifier};
 
 /// A log as one stream of bytes or of [records](LogReader::records); see the [module](self).
 ///
@@ -99,8 +99,8 @@ use watch::{Bell, Watch};
 /// # Ok(()) }
 /// ```
 pub struct LogReader {
-    source: Box<dyn Source>,
-    bell: Arc<Bell>,
+    source: Box<dyn ByteSource>,
+    notifier: Arc<Notifier>,
     path: PathBuf,
 }
 
@@ -109,14 +109,14 @@ impl LogReader {
     /// reader gets there.
     ///
     /// # Errors
-    /// As [`Builder::open`].
+    /// As [`ReaderBuilder::open`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         Self::builder(path).open()
     }
 
-    /// Chooses what to read; nothing is opened before [`Builder::open`].
-    pub fn builder(path: impl Into<PathBuf>) -> Builder {
-        Builder {
+    /// Chooses what to read; nothing is opened before [`ReaderBuilder::open`].
+    pub fn builder(path: impl Into<PathBuf>) -> ReaderBuilder {
+        ReaderBuilder {
             path: path.into(),
             range: Range::default(),
             last: None,
@@ -149,7 +149,7 @@ impl LogReader {
     /// What ends a following reader. To others it makes no difference.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        Stopper(Arc::clone(&self.bell))
+        Stopper(Arc::clone(&self.notifier))
     }
 }
 
@@ -204,7 +204,7 @@ impl fmt::Debug for LogReader {
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "nothing is opened before `open`"]
-pub struct Builder {
+pub struct ReaderBuilder {
     path: PathBuf,
     range: Range,
     last: Option<u64>,
@@ -213,11 +213,11 @@ pub struct Builder {
     poll_interval: Option<Duration>,
 }
 
-impl Builder {
+impl ReaderBuilder {
     /// Leaves out the segments that were finished before this time, by their names and times of change.
     /// What is read may still begin earlier, by up to a segment.
-    pub fn from(mut self, time: SystemTime) -> Self {
-        self.range.from = Some(time);
+    pub fn since(mut self, time: SystemTime) -> Self {
+        self.range.since = Some(time);
         self
     }
 
@@ -274,14 +274,14 @@ impl Builder {
         self.check()?;
         let walk = Walk::new(Location::find(&self.path)?)?;
         let path = walk.location().path().to_owned();
-        let bell = Arc::new(Bell::default());
-        let source: Box<dyn Source> = if self.reverse {
+        let notifier = Arc::new(Notifier::default());
+        let source: Box<dyn ByteSource> = if self.reverse {
             let lines = self.last.unwrap_or(u64::MAX);
             Box::new(Backward::new(walk, self.range, lines, &self.path)?)
         } else {
-            Box::new(self.forward(walk, &bell)?)
+            Box::new(self.forward(walk, &notifier)?)
         };
-        Ok(LogReader { source, bell, path })
+        Ok(LogReader { source, notifier, path })
     }
 
     fn check(&self) -> Result<()> {
@@ -302,12 +302,16 @@ impl Builder {
         Ok(())
     }
 
-    fn forward(&self, mut walk: Walk, bell: &Arc<Bell>) -> Result<Stream> {
+    fn forward(&self, mut walk: Walk, notifier: &Arc<Notifier>) -> Result<Stream> {
         // Before anything is looked for, so that nothing that comes after the look is missed.
         let mode = if self.follow {
-            Mode::Follow(Watch::new(Arc::clone(bell), walk.location().dir(), self.poll_interval))
+            ReadMode::Follow(DirWatcher::new(
+                Arc::clone(notifier),
+                walk.location().dir(),
+                self.poll_interval,
+            ))
         } else {
-            Mode::Once
+            ReadMode::Once
         };
         let range = Range { follows: self.follow, ..self.range };
         let mut unreadable = Vec::new();
@@ -337,7 +341,7 @@ fn first(walk: &mut Walk, range: &Range, unreadable: &mut Vec<Damage>) -> Result
     loop {
         let mut segment = match reached {
             Reached::Segment(open) if range.is_before(&open) => open.segment.clone(),
-            Reached::Unreadable(segment, error) if range.from.is_some() => {
+            Reached::Unreadable(segment, error) if range.since.is_some() => {
                 unreadable.push(Damage::unreadable(&segment.path, 0, error));
                 segment
             }
@@ -360,7 +364,7 @@ pub(crate) fn no_log(path: &Path) -> Error {
 /// What time is wanted.
 #[derive(Debug, Clone, Copy, Default)]
 struct Range {
-    from: Option<SystemTime>,
+    since: Option<SystemTime>,
     until: Option<SystemTime>,
     /// Whether what is still to come is wanted.
     follows: bool,
@@ -372,11 +376,11 @@ impl Range {
 
     /// Whether a segment had got its last record when the range begins.
     fn is_before(&self, open: &OpenSegment) -> bool {
-        let Some(from) = self.from else { return false };
+        let Some(since) = self.since else { return false };
         let changed = open.entry.modified + Self::LAG;
-        match open.finished() {
-            Some(finished) => changed.max(finished) < from,
-            None => changed < from && !self.follows,
+        match open.rotated_at() {
+            Some(rotated_at) => changed.max(rotated_at) < since,
+            None => changed < since && !self.follows,
         }
     }
 }
@@ -385,8 +389,8 @@ impl Range {
 /// was made after its last record is a copy, and does not tell.
 fn started(open: &OpenSegment, before: Option<SystemTime>) -> Option<SystemTime> {
     let changed = open.entry.modified;
-    let last = open.finished().map_or(changed, |finished| finished.min(changed));
-    before.or(open.begun.filter(|begun| *begun <= last))
+    let last = open.rotated_at().map_or(changed, |rotated_at| rotated_at.min(changed));
+    before.or(open.created.filter(|created| *created <= last))
 }
 
 /// What [`Source::pull`] came to.
@@ -402,13 +406,13 @@ struct At<'a> {
     segment: &'a Arc<Path>,
     offset: u64,
     /// Another number for every segment opened.
-    lane: u64,
+    ordinal: u64,
 }
 
 /// Where a reader's bytes come from.
 ///
 /// Bytes of another segment than those before begin a new line.
-trait Source: Send {
+trait ByteSource: Send {
     /// Makes bytes ready, unless there are any.
     fn pull(&mut self) -> Pulled;
 

@@ -1,6 +1,6 @@
 //! A log's records: its lines, each with the place where it was found.
 
-use super::{Damage, LogReader, Pulled, Source};
+use super::{ByteSource, Damage, LogReader, Pulled};
 use std::io::BufRead;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,29 +56,29 @@ impl Record {
         self.offset
     }
 
-    pub(super) fn read(&mut self, source: &mut dyn Source) -> Result<bool, Damage> {
+    pub(super) fn read(&mut self, source: &mut dyn ByteSource) -> Result<bool, Damage> {
         self.bytes.clear();
-        let mut lane = None;
+        let mut ordinal = None;
         loop {
             match source.pull() {
                 Pulled::Bytes => {}
-                Pulled::End => return Ok(lane.is_some()),
-                Pulled::Damage(damage) if lane.is_none() => return Err(damage),
+                Pulled::End => return Ok(ordinal.is_some()),
+                Pulled::Damage(damage) if ordinal.is_none() => return Err(damage),
                 Pulled::Damage(damage) => {
                     source.put_back(damage);
                     return Ok(true);
                 }
             }
             let at = source.at();
-            match lane {
+            match ordinal {
                 None => {
                     if self.segment.as_ref().is_none_or(|known| !Arc::ptr_eq(known, at.segment)) {
                         self.segment = Some(Arc::clone(at.segment));
                     }
-                    (lane, self.offset) = (Some(at.lane), at.offset);
+                    (ordinal, self.offset) = (Some(at.ordinal), at.offset);
                 }
                 // A line without an end, at the end of its segment.
-                Some(lane) if lane != at.lane => return Ok(true),
+                Some(ordinal) if ordinal != at.ordinal => return Ok(true),
                 Some(_) => {}
             }
             let mut rest = source.ready();

@@ -14,12 +14,12 @@
 //! A segment whose successor is open needs no lease any more: what is open can be read to its end even if
 //! it is packed and removed by then. So readers do not hold up maintenance, nor each other.
 
-use super::buffer::{Buffer, Turn};
+use super::buffer::{ReadBuffer, Sorted};
 use super::content::{CHUNK, Content};
 use super::damage::{Damage, DamageKind};
 use super::walk::{Missing, OpenSegment, Position, Reached, SegmentRef, Walk};
-use super::watch::Watch;
-use super::{At, Pulled, Source};
+use super::watch::DirWatcher;
+use super::{At, ByteSource, Pulled};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::error::Result;
 use crate::segment::name::Key;
@@ -32,7 +32,7 @@ use std::time::{Duration, SystemTime};
 const MAX_UNFINISHED: u64 = 16 * 1024 * 1024;
 
 /// A segment that is being read.
-struct Lane {
+struct SegmentReader {
     content: Content,
     /// Tells one lane from another in the eyes of those who put records together.
     number: u64,
@@ -44,7 +44,7 @@ struct Lane {
     is_final: bool,
 }
 
-impl Lane {
+impl SegmentReader {
     fn is_at_limit(&self) -> bool {
         self.content.position >= self.limit
     }
@@ -64,27 +64,27 @@ enum Phase {
 }
 
 /// When reading ends.
-pub(super) enum Mode {
+pub(super) enum ReadMode {
     /// At the end that the active segment had when it was reached.
     Once,
     /// Never, until it is told to.
-    Follow(Watch),
+    Follow(DirWatcher),
 }
 
 /// A log as one stream.
 pub(super) struct Stream {
     walk: Walk,
-    mode: Mode,
+    mode: ReadMode,
     until: Option<SystemTime>,
     phase: Phase,
     /// Where the walk has got to.
     at: Option<SegmentRef>,
     /// When the segment there was rotated away, if it was and its name tells.
-    finished: Option<SystemTime>,
+    rotated_at: Option<SystemTime>,
     /// Oldest first; the last one is the segment that the walk has got to.
-    lanes: Vec<Lane>,
-    lanes_so_far: u64,
-    buffer: Buffer,
+    readers: Vec<SegmentReader>,
+    opened: u64,
+    buffer: ReadBuffer,
     /// The lane whose bytes are in the buffer.
     reading: u64,
     name: Arc<Path>,
@@ -95,19 +95,19 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(walk: Walk, mode: Mode, until: Option<SystemTime>) -> Self {
+    pub(super) fn new(walk: Walk, mode: ReadMode, until: Option<SystemTime>) -> Self {
         let name = walk.location().path().into();
-        let follows = matches!(mode, Mode::Follow(_));
+        let follows = matches!(mode, ReadMode::Follow(_));
         Self {
             walk,
             mode,
             until,
             phase: Phase::Walking,
             at: None,
-            finished: None,
-            lanes: Vec::new(),
-            lanes_so_far: 0,
-            buffer: Buffer::new(2 * CHUNK),
+            rotated_at: None,
+            readers: Vec::new(),
+            opened: 0,
+            buffer: ReadBuffer::new(2 * CHUNK),
             reading: 0,
             name,
             offset: 0,
@@ -129,14 +129,20 @@ impl Stream {
             let mut content = Content::new(open)?;
             let end = content.settled_len()?;
             content.position = end;
-            self.lanes_so_far += 1;
-            let number = self.lanes_so_far;
-            self.lanes.push(Lane { content, number, limit: end, searched: end, is_final: false });
+            self.opened += 1;
+            let number = self.opened;
+            self.readers.push(SegmentReader {
+                content,
+                number,
+                limit: end,
+                searched: end,
+                is_final: false,
+            });
         }
         self.go(reached)?;
-        if let Some(lane) = self.lanes.last_mut().filter(|_| offset > 0) {
-            lane.content.skip_to(offset)?;
-            lane.searched = offset;
+        if let Some(reader) = self.readers.last_mut().filter(|_| offset > 0) {
+            reader.content.skip_to(offset)?;
+            reader.searched = offset;
         }
         Ok(())
     }
@@ -146,46 +152,46 @@ impl Stream {
     }
 
     fn is_following(&self) -> bool {
-        matches!(self.mode, Mode::Follow(_))
+        matches!(self.mode, ReadMode::Follow(_))
     }
 
     /// Brings the next bytes of the oldest segment that has any, or a hole among them, into the buffer.
     /// `false` if nothing could be done before the next round.
     fn read(&mut self) -> bool {
         let at = match self.buffer.is_empty() {
-            true => self.lanes.iter().position(|lane| !lane.is_at_limit()),
-            false => self.lanes.iter().position(|lane| lane.number == self.reading),
+            true => self.readers.iter().position(|reader| !reader.is_at_limit()),
+            false => self.readers.iter().position(|reader| reader.number == self.reading),
         };
         let Some(at) = at else { return false };
-        let lane = &mut self.lanes[at];
-        if self.reading != lane.number {
-            (self.reading, self.name) = (lane.number, Arc::clone(&lane.content.name));
+        let reader = &mut self.readers[at];
+        if self.reading != reader.number {
+            (self.reading, self.name) = (reader.number, Arc::clone(&reader.content.name));
         }
         loop {
-            let turn = self.buffer.sort(lane.is_at_limit());
-            self.offset = lane.content.position - self.buffer.held();
-            match turn {
-                Turn::Ready => break,
-                Turn::Hole(len) => {
+            let sorted = self.buffer.sort(reader.is_at_limit());
+            self.offset = reader.content.position - self.buffer.held();
+            match sorted {
+                Sorted::Ready => break,
+                Sorted::Hole(len) => {
                     let offset = self.offset - len;
                     let damage = Damage::new(DamageKind::Hole, &*self.name, offset);
                     self.damage.push_back(Damage { bytes: Some(len), ..damage });
                     break;
                 }
-                Turn::More if lane.is_at_limit() => break,
-                Turn::More => {}
+                Sorted::More if reader.is_at_limit() => break,
+                Sorted::More => {}
             }
             let space = self.buffer.space();
-            let left = lane.limit - lane.content.position;
+            let left = reader.limit - reader.content.position;
             let len = usize::try_from(left).unwrap_or(space.len()).min(space.len());
-            match lane.content.read(&mut space[..len]) {
+            match reader.content.read(&mut space[..len]) {
                 // A packed segment's end; or it was cut short, which the next round finds out.
-                Ok(0) if lane.content.is_packed() => lane.end_here(),
-                Ok(0) => lane.limit = lane.content.position,
+                Ok(0) if reader.content.is_packed() => reader.end_here(),
+                Ok(0) => reader.limit = reader.content.position,
                 Ok(taken) => self.buffer.filled(taken),
                 Err(damage) => {
                     self.damage.push_back(damage);
-                    lane.end_here();
+                    reader.end_here();
                 }
             }
         }
@@ -199,13 +205,13 @@ impl Stream {
             Phase::Walking => {}
             Phase::Ending | Phase::Over => {
                 self.phase = Phase::Over;
-                self.lanes.clear();
+                self.readers.clear();
                 return Ok(());
             }
         }
         // Before the search for a successor: what was there when it was told to end is still read.
-        if matches!(&self.mode, Mode::Follow(watch) if watch.bell().is_over()) {
-            self.mode = Mode::Once;
+        if matches!(&self.mode, ReadMode::Follow(watch) if watch.notifier().is_over()) {
+            self.mode = ReadMode::Once;
         }
         if self.is_following() && self.measure() {
             return Ok(());
@@ -216,7 +222,7 @@ impl Stream {
             None => self.walk.oldest(),
         };
         // The active segment has got its name by now, if it was rotated away.
-        self.finished = self.at.as_ref().and_then(time_of);
+        self.rotated_at = self.at.as_ref().and_then(time_of);
         let reached = match reached {
             // The directory was removed; its workers will make it again.
             Err(error) if error.is_not_found() && self.is_following() => Reached::End,
@@ -226,7 +232,7 @@ impl Stream {
         };
         if self.report_missing() {
             // So that it is told once.
-            self.finished = None;
+            self.rotated_at = None;
         }
         match reached {
             Reached::End => self.at_end(),
@@ -238,28 +244,29 @@ impl Stream {
     /// Notes how far each segment may be read now, newest first. `true` if there is anything to read.
     fn measure(&mut self) -> bool {
         let mut grew = false;
-        for lane in self.lanes.iter_mut().rev().filter(|lane| !lane.is_final) {
-            if let Err(damage) = measure(lane, &mut self.damage) {
+        for reader in self.readers.iter_mut().rev().filter(|reader| !reader.is_final) {
+            if let Err(damage) = measure(reader, &mut self.damage) {
                 self.damage.push_back(damage);
-                lane.end_here();
+                reader.end_here();
             }
-            grew |= !lane.is_at_limit();
+            grew |= !reader.is_at_limit();
         }
         grew
     }
 
     /// Finds out which of the segments rotated away have got their last record.
     fn settle(&mut self) {
-        let newest = self.lanes.len().saturating_sub(1);
-        for lane in self.lanes[..newest].iter_mut().filter(|lane| !lane.is_final) {
-            settle(lane);
+        let newest = self.readers.len().saturating_sub(1);
+        for reader in self.readers[..newest].iter_mut().filter(|reader| !reader.is_final) {
+            settle(reader);
         }
     }
 
     /// Closes what is finished. The newest is kept: it is where the walk goes on from.
     fn drop_finished(&mut self) {
-        let newest = self.lanes_so_far;
-        self.lanes.retain(|lane| lane.number == newest || !(lane.is_final && lane.is_at_limit()));
+        let newest = self.opened;
+        self.readers
+            .retain(|reader| reader.number == newest || !(reader.is_final && reader.is_at_limit()));
     }
 
     /// Goes on to a segment.
@@ -267,14 +274,14 @@ impl Stream {
         match reached {
             Reached::Segment(open) => {
                 let is_first = self.at.is_none();
-                if !is_first && is_after(self.until, super::started(&open, self.finished)) {
+                if !is_first && is_after(self.until, super::started(&open, self.rotated_at)) {
                     self.end();
                     return Ok(());
                 }
                 self.report_gap(&open);
                 self.at = Some(open.segment.clone());
                 match Content::new(open) {
-                    Ok(content) => self.open_lane(content),
+                    Ok(content) => self.open_reader(content),
                     Err(damage) => self.damage.push_back(damage),
                 }
             }
@@ -287,35 +294,35 @@ impl Stream {
         Ok(())
     }
 
-    fn open_lane(&mut self, content: Content) {
-        self.lanes_so_far += 1;
+    fn open_reader(&mut self, content: Content) {
+        self.opened += 1;
         let is_packed = content.is_packed();
         let is_last = !self.is_following() && content.open.segment.position == Position::Active;
-        let mut lane = Lane {
+        let mut reader = SegmentReader {
             content,
-            number: self.lanes_so_far,
+            number: self.opened,
             limit: if is_packed { u64::MAX } else { 0 },
             searched: 0,
             is_final: is_packed,
         };
         if is_last {
             // Here reading ends, even if the log grows faster than we read.
-            match lane.content.settled_len() {
-                Ok(len) => lane.limit = len,
+            match reader.content.settled_len() {
+                Ok(len) => reader.limit = len,
                 Err(damage) => self.damage.push_back(damage),
             }
-            lane.is_final = true;
+            reader.is_final = true;
             self.phase = Phase::Ending;
         }
-        self.lanes.push(lane);
+        self.readers.push(reader);
         // The newest first: see the module's head.
         self.measure();
-        let before = self.lanes.len() - 1;
-        if let Some(lane) = self.lanes[..before].last_mut() {
-            if lane.content.is_packed() {
-                let _ = lane.content.open.let_go();
+        let before = self.readers.len() - 1;
+        if let Some(reader) = self.readers[..before].last_mut() {
+            if reader.content.is_packed() {
+                let _ = reader.content.open.let_go();
             } else {
-                settle(lane);
+                settle(reader);
             }
         }
         if is_last {
@@ -326,9 +333,9 @@ impl Stream {
     /// There is no later segment.
     fn at_end(&mut self) {
         match &self.mode {
-            Mode::Once => self.end(),
-            Mode::Follow(watch) => {
-                let is_alone = self.lanes.len() < 2;
+            ReadMode::Once => self.end(),
+            ReadMode::Follow(watch) => {
+                let is_alone = self.readers.len() < 2;
                 watch.wait(if is_alone { Duration::MAX } else { BESIDE });
             }
         }
@@ -341,9 +348,10 @@ impl Stream {
     }
 
     fn note_ends(&mut self) {
-        for lane in self.lanes.iter_mut().rev().filter(|lane| !lane.is_final) {
-            lane.is_final = true;
-            lane.limit = lane.content.settled_len().map_or(lane.limit, |len| len.max(lane.limit));
+        for reader in self.readers.iter_mut().rev().filter(|reader| !reader.is_final) {
+            reader.is_final = true;
+            reader.limit =
+                reader.content.settled_len().map_or(reader.limit, |len| len.max(reader.limit));
         }
     }
 
@@ -378,10 +386,14 @@ impl Stream {
     /// Reports segments that came and went between two looks at the directory. A segment is made
     /// before the one before it gets its name; one that was made later had another in between.
     fn report_gap(&mut self, open: &OpenSegment) {
-        let Some((before, followed_since)) = self.finished.zip(self.followed_since) else { return };
+        let Some((before, followed_since)) = self.rotated_at.zip(self.followed_since) else {
+            return;
+        };
         // An older one may be a copy, made when it was copied.
-        let Some(begun) = open.begun.filter(|begun| *begun >= followed_since) else { return };
-        if Timestamp::from(begun) > Timestamp::from(before) {
+        let Some(created) = open.created.filter(|created| *created >= followed_since) else {
+            return;
+        };
+        if Timestamp::from(created) > Timestamp::from(before) {
             let text = "segments between it and the one before may have been removed unread";
             let damage = Damage::new(DamageKind::Missing, &open.segment.path, 0);
             self.damage.push_back(damage.with_text(text));
@@ -414,34 +426,34 @@ fn time_of(segment: &SegmentRef) -> Option<SystemTime> {
     }
 }
 
-fn measure(lane: &mut Lane, reports: &mut VecDeque<Damage>) -> Result<(), Damage> {
-    let content = &mut lane.content;
+fn measure(reader: &mut SegmentReader, reports: &mut VecDeque<Damage>) -> Result<(), Damage> {
+    let content = &mut reader.content;
     let len = content.len()?;
     if len < content.position {
         reports.push_back(Damage::new(DamageKind::CutShort, &*content.name, len));
-        (content.position, lane.limit, lane.searched) = (0, 0, 0);
+        (content.position, reader.limit, reader.searched) = (0, 0, 0);
     }
-    let from = content.position.max(lane.searched);
-    lane.limit = match content.last_line_end(from, len)? {
+    let from = content.position.max(reader.searched);
+    reader.limit = match content.last_line_end(from, len)? {
         Some(end) => end,
         None if len - content.position > MAX_UNFINISHED => len,
         None => content.position,
     };
-    lane.searched = len;
+    reader.searched = len;
     Ok(())
 }
 
 /// Notes a segment's true end, if it has one by now.
-fn settle(lane: &mut Lane) {
+fn settle(reader: &mut SegmentReader) {
     // If that cannot be told, it stays open; nothing is lost by it.
-    if !lane.content.open.may_grow().unwrap_or(true) {
-        if let Ok(len) = lane.content.len() {
-            (lane.limit, lane.is_final) = (len, true);
+    if !reader.content.open.may_grow().unwrap_or(true) {
+        if let Ok(len) = reader.content.len() {
+            (reader.limit, reader.is_final) = (len, true);
         }
     }
 }
 
-impl Source for Stream {
+impl ByteSource for Stream {
     fn pull(&mut self) -> Pulled {
         loop {
             if !self.buffer.ready().is_empty() {
@@ -459,7 +471,7 @@ impl Source for Stream {
             }
             if let Err(damage) = self.advance() {
                 self.phase = Phase::Over;
-                self.lanes.clear();
+                self.readers.clear();
                 return Pulled::Damage(damage);
             }
         }
@@ -479,6 +491,6 @@ impl Source for Stream {
     }
 
     fn at(&self) -> At<'_> {
-        At { segment: &self.name, offset: self.offset, lane: self.reading }
+        At { segment: &self.name, offset: self.offset, ordinal: self.reading }
     }
 }

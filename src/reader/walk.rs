@@ -61,7 +61,7 @@ pub(crate) struct OpenSegment {
     /// As it was when it was opened.
     pub(crate) entry: Entry,
     /// When its file was made, before it was packed; `None` if that is not known.
-    pub(crate) begun: Option<SystemTime>,
+    pub(crate) created: Option<SystemTime>,
     pub(crate) segment: SegmentRef,
 }
 
@@ -83,7 +83,7 @@ impl OpenSegment {
 
     /// When it was rotated away, or if its name does not tell, last written to; `None` for the active
     /// segment.
-    pub(crate) fn finished(&self) -> Option<SystemTime> {
+    pub(crate) fn rotated_at(&self) -> Option<SystemTime> {
         match self.segment.position {
             Position::Active => None,
             Position::Backup(Key::Time(time)) => Some(time.into()),
@@ -599,14 +599,14 @@ impl Walk {
         if !is_it {
             return Ok(None);
         }
-        let begun = match segment.compression {
+        let created = match segment.compression {
             Compression::None => entry.born,
             // A file that cannot be read will tell so later.
             compression => birth_tag::read(&file, compression, &segment.path)
                 .unwrap_or_default()
                 .map(SystemTime::from),
         };
-        Ok(Some(Reached::Segment(OpenSegment { file: Arc::new(file), entry, begun, segment })))
+        Ok(Some(Reached::Segment(OpenSegment { file: Arc::new(file), entry, created, segment })))
     }
 }
 

@@ -8,27 +8,27 @@ use std::time::Duration;
 
 /// Rung when there may be something new, or when it is over.
 #[derive(Debug, Default)]
-pub(super) struct Bell {
-    state: Mutex<State>,
-    rung: Condvar,
+pub(super) struct Notifier {
+    state: Mutex<NotifierState>,
+    condvar: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    is_rung: bool,
+struct NotifierState {
+    is_notified: bool,
     is_over: bool,
 }
 
-impl Bell {
+impl Notifier {
     #[cfg(feature = "follow")]
-    fn ring(&self) {
-        self.state.lock().is_rung = true;
-        self.rung.notify_all();
+    fn notify(&self) {
+        self.state.lock().is_notified = true;
+        self.condvar.notify_all();
     }
 
     fn end(&self) {
         self.state.lock().is_over = true;
-        self.rung.notify_all();
+        self.condvar.notify_all();
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -37,14 +37,14 @@ impl Bell {
 
     fn wait(&self, span: Duration) {
         let mut state = self.state.lock();
-        if !state.is_rung && !state.is_over {
-            self.rung.wait_for(&mut state, span);
+        if !state.is_notified && !state.is_over {
+            self.condvar.wait_for(&mut state, span);
         }
-        state.is_rung = false;
+        state.is_notified = false;
     }
 }
 
-/// Ends a [following](super::Builder::follow) reader, from any thread.
+/// Ends a [following](super::ReaderBuilder::follow) reader, from any thread.
 ///
 /// # Examples
 /// ```
@@ -62,7 +62,7 @@ impl Bell {
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Stopper(pub(super) Arc<Bell>);
+pub struct Stopper(pub(super) Arc<Notifier>);
 
 impl Stopper {
     /// Has the reader end once it has read what the log holds now.
@@ -73,36 +73,36 @@ impl Stopper {
 
 /// Waits for a log to grow.
 #[derive(Debug)]
-pub(super) struct Watch {
-    bell: Arc<Bell>,
+pub(super) struct DirWatcher {
+    notifier: Arc<Notifier>,
     interval: Duration,
     #[cfg(feature = "follow")]
     _watcher: Option<notify::RecommendedWatcher>,
 }
 
-impl Watch {
+impl DirWatcher {
     /// `interval` is how often to look where the system tells nothing.
-    pub(super) fn new(bell: Arc<Bell>, dir: &Path, interval: Option<Duration>) -> Self {
+    pub(super) fn new(notifier: Arc<Notifier>, dir: &Path, interval: Option<Duration>) -> Self {
         #[cfg(feature = "follow")]
         {
-            let watcher = if interval.is_none() { told(&bell, dir) } else { None };
+            let watcher = if interval.is_none() { watch_dir(&notifier, dir) } else { None };
             let by_default = if watcher.is_some() { SAFETY } else { POLL };
-            Self { bell, interval: interval.unwrap_or(by_default), _watcher: watcher }
+            Self { notifier, interval: interval.unwrap_or(by_default), _watcher: watcher }
         }
         #[cfg(not(feature = "follow"))]
         {
             let _ = dir;
-            Self { bell, interval: interval.unwrap_or(POLL) }
+            Self { notifier, interval: interval.unwrap_or(POLL) }
         }
     }
 
-    pub(super) fn bell(&self) -> &Arc<Bell> {
-        &self.bell
+    pub(super) fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
     }
 
     /// Waits until there may be something new; at most for `limit`.
     pub(super) fn wait(&self, limit: Duration) {
-        self.bell.wait(self.interval.min(limit));
+        self.notifier.wait(self.interval.min(limit));
     }
 }
 
@@ -117,17 +117,17 @@ const SAFETY: Duration = Duration::from_millis(250);
 /// Has the system ring the bell when something happens in the log's directory; `None` if it will not, for
 /// want of watches or descriptors.
 #[cfg(feature = "follow")]
-fn told(bell: &Arc<Bell>, dir: &Path) -> Option<notify::RecommendedWatcher> {
+fn watch_dir(notifier: &Arc<Notifier>, dir: &Path) -> Option<notify::RecommendedWatcher> {
     use notify::Watcher;
     use notify::event::{AccessKind, EventKind};
-    let ours = Arc::clone(bell);
+    let ours = Arc::clone(notifier);
     let tell = move |event: notify::Result<notify::Event>| {
         // Opening says nothing, and we do it ourselves. Whatever else happened, or if it could not be
         // told: look.
         let is_opening =
             event.is_ok_and(|event| matches!(event.kind, EventKind::Access(AccessKind::Open(_))));
         if !is_opening {
-            ours.ring();
+            ours.notify();
         }
     };
     let mut watcher = notify::recommended_watcher(tell).ok()?;

@@ -317,7 +317,7 @@ fn times_leave_out_whole_segments() {
     let read = |from: Option<u64>, until: Option<u64>, reverse: bool| {
         let mut builder = LogReader::builder(dir.log());
         let minute = Duration::from_secs(60);
-        builder = from.into_iter().fold(builder, |b, n| b.from(hour(n) + minute));
+        builder = from.into_iter().fold(builder, |b, n| b.since(hour(n) + minute));
         builder = until.into_iter().fold(builder, |b, n| b.until(hour(n) + minute));
         builder = if reverse { builder.reverse() } else { builder };
         let mut lines = all(&mut builder.open().unwrap());

@@ -8,7 +8,7 @@ use clap::Args;
 use grep_matcher::Matcher;
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
 use logrotor::inspect::Inspection;
-use logrotor::reader::{Builder, Damage, LogReader, Record};
+use logrotor::reader::{Damage, LogReader, ReaderBuilder, Record};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -76,8 +76,8 @@ impl Cat {
             return Err(CommandError::usage("--since is after --until; use an earlier --since"));
         }
         let mut builder = LogReader::builder(&self.log);
-        builder = self.since.into_iter().fold(builder, Builder::from);
-        builder = self.until.into_iter().fold(builder, Builder::until);
+        builder = self.since.into_iter().fold(builder, ReaderBuilder::since);
+        builder = self.until.into_iter().fold(builder, ReaderBuilder::until);
         if self.reverse {
             builder = builder.reverse();
         }
