@@ -10,9 +10,9 @@
 //! log.rotate()?;
 //! let seen = Inspection::of(&path)?;
 //! assert_eq!(seen.segments.len(), 2);
-//! assert_eq!(seen.segments[0].unpacked, Some(9));
+//! assert_eq!(seen.segments[0].uncompressed_bytes, Some(9));
 //! assert!(seen.segments[1].is_active());
-//! assert!(seen.leftovers.is_empty() && seen.strangers.is_empty());
+//! assert!(seen.leftovers.is_empty() && seen.strays.is_empty());
 //! # Ok(()) }
 //! ```
 //!
@@ -38,14 +38,14 @@ pub struct Inspection {
     /// Its segments, oldest first, the active one last.
     pub segments: Vec<SegmentInfo>,
     /// Who rotates just now; `None` if there is no lock file.
-    pub rotating: Option<Lease>,
+    pub rotating: Option<Usage>,
     /// Temporaries that live processes are writing.
     pub temporaries: Vec<PathBuf>,
     /// What a process has left that was killed. The next worker clears it up.
     pub leftovers: Vec<Leftover>,
     /// What has a name that begins like a backup's and is none, so that it is neither read, counted nor
     /// removed. The files of a policy beside the log, `app.log.policy.toml`, are not among it.
-    pub strangers: Vec<PathBuf>,
+    pub strays: Vec<PathBuf>,
     /// Bytes free to this user on the file system.
     pub free_bytes: u64,
     /// The network file system that it is on, as
@@ -67,16 +67,16 @@ pub struct SegmentInfo {
     pub bytes: u64,
     /// The size of its content, as the file itself says without being unpacked: gzip in its trailer, where
     /// 4 GiB count as 0; Zstandard in its header, if the packer has put it there, as this crate does.
-    pub unpacked: Option<u64>,
+    pub uncompressed_bytes: Option<u64>,
     /// When it was begun: the birth of its file, which our packed backups have noted. `None` if that is not
     /// known. A copy is born when it is made, but never counts as begun after its last change.
-    pub begun: Option<SystemTime>,
+    pub created: Option<SystemTime>,
     /// When it was last written to; packing does not change it.
     pub modified: SystemTime,
     /// When it was rotated away, by its name; `None` if that does not tell.
-    pub rotated: Option<SystemTime>,
+    pub rotated_at: Option<SystemTime>,
     /// Who has it open.
-    pub lease: Lease,
+    pub usage: Usage,
 }
 
 impl SegmentInfo {
@@ -90,21 +90,21 @@ impl SegmentInfo {
 /// Whether a file is in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Lease {
+pub enum Usage {
     /// By nobody.
     Free,
     /// By these; none of them is known if the system does not say.
-    Held(Vec<Holder>),
+    InUse(Vec<Holder>),
     /// It cannot be told without disturbing somebody.
     Unknown,
 }
 
-impl Lease {
+impl Usage {
     /// Those who are known to have it.
     #[must_use]
     pub fn holders(&self) -> &[Holder] {
         match self {
-            Self::Held(holders) => holders,
+            Self::InUse(holders) => holders,
             Self::Free | Self::Unknown => &[],
         }
     }
@@ -206,7 +206,7 @@ impl Inspection {
     /// As [`Holder`].
     #[must_use]
     pub fn workers(&self) -> Vec<Holder> {
-        let holders = self.segments.iter().flat_map(|segment| segment.lease.holders());
+        let holders = self.segments.iter().flat_map(|segment| segment.usage.holders());
         let workers = holders.filter(|holder| holder.role == Role::Worker);
         let by_pid: BTreeMap<_, _> = workers.map(|worker| (worker.pid, worker.clone())).collect();
         by_pid.into_values().collect()
@@ -257,7 +257,7 @@ struct Look<'a> {
     locks: FileLocks,
     backups: Vec<(Name, Entry)>,
     temporaries: Vec<(PathBuf, u64)>,
-    strangers: BTreeSet<PathBuf>,
+    strays: BTreeSet<PathBuf>,
 }
 
 impl<'a> Look<'a> {
@@ -265,7 +265,7 @@ impl<'a> Look<'a> {
         // One that is packed while the directory is read may be missed, but not twice.
         let mut names: Vec<_> = all_backup_names(location)?;
         names.extend(all_backup_names(location)?);
-        let (mut backups, mut strangers) = (Vec::new(), BTreeSet::new());
+        let (mut backups, mut strays) = (Vec::new(), BTreeSet::new());
         for name in names {
             // One that was listed plain and is gone may have been packed since.
             let forms = match name.compression {
@@ -277,7 +277,7 @@ impl<'a> Look<'a> {
                 let path = location.backup_path(name);
                 match fs::stat(&path)? {
                     Some(entry) if entry.kind == EntryKind::File => backups.push((name, entry)),
-                    Some(_) => drop(strangers.insert(path)),
+                    Some(_) => drop(strays.insert(path)),
                     None => continue,
                 }
                 break;
@@ -291,10 +291,10 @@ impl<'a> Look<'a> {
             if location.is_temporary(&name) {
                 temporaries.extend(fs::stat(&path)?.map(|entry| (path, entry.len)));
             } else if location.is_like_ours(&name) {
-                strangers.insert(path);
+                strays.insert(path);
             }
         }
-        Ok(Self { location, locks: fs::file_locks(), backups, temporaries, strangers })
+        Ok(Self { location, locks: fs::file_locks(), backups, temporaries, strays })
     }
 
     fn assemble(mut self, given: &Path, active: Option<Entry>) -> Result<Inspection> {
@@ -319,24 +319,24 @@ impl<'a> Look<'a> {
         let mut temporaries = Vec::new();
         for (path, bytes) in std::mem::take(&mut self.temporaries) {
             match probe(&path)? {
-                Lease::Free => {
+                Usage::Free => {
                     leftovers.push(Leftover { path, bytes, kind: LeftoverKind::Temporary });
                 }
                 _ => temporaries.push(path),
             }
         }
         let rotating = self.rotating()?;
-        if let Some((Lease::Free, bytes)) = &rotating {
+        if let Some((Usage::Free, bytes)) = &rotating {
             let (path, bytes) = (self.location.lock_path(), *bytes);
             leftovers.push(Leftover { path, bytes, kind: LeftoverKind::LockFile });
         }
         Ok(Inspection {
             path: self.location.path().to_owned(),
             segments,
-            rotating: rotating.map(|(lease, _)| lease),
+            rotating: rotating.map(|(usage, _)| usage),
             temporaries,
             leftovers,
-            strangers: self.strangers.into_iter().collect(),
+            strays: self.strays.into_iter().collect(),
             free_bytes: fs::free_space(self.location.dir())?,
             network_file_system: fs::network_file_system(self.location.dir())?,
         })
@@ -358,13 +358,13 @@ impl<'a> Look<'a> {
                 && superseded::supersedes(&path, name.compression, entry, older);
             if !is_superseded {
                 // Somebody else is packing it there.
-                self.strangers.insert(path);
+                self.strays.insert(path);
                 continue;
             }
             kept.pop();
             kept.push((name, entry));
             let path = self.location.backup_path(plain);
-            if self.lease(&path, older.id, true)? == Lease::Free && fs::stat(&path)?.is_some() {
+            if self.usage(&path, older.id, true)? == Usage::Free && fs::stat(&path)?.is_some() {
                 leftovers.push(Leftover { path, bytes: older.len, kind: LeftoverKind::Superseded });
             }
         }
@@ -387,7 +387,7 @@ impl<'a> Look<'a> {
 
     fn segment(&self, path: PathBuf, name: Option<Name>, entry: Entry) -> Result<SegmentInfo> {
         let compression = name.map_or(Compression::None, |name| name.compression);
-        let (begun, unpacked) = match compression {
+        let (created, uncompressed_bytes) = match compression {
             Compression::None => (entry.born, Some(entry.len)),
             _ => said(&path, compression, entry),
         };
@@ -395,43 +395,43 @@ impl<'a> Look<'a> {
             compression,
             naming: name.map(|name| name.key.naming()),
             bytes: entry.len,
-            unpacked,
-            begun: begun.map(|begun| begun.min(entry.modified)),
+            uncompressed_bytes,
+            created: created.map(|created| created.min(entry.modified)),
             modified: entry.modified,
-            rotated: match name.map(|name| name.key) {
+            rotated_at: match name.map(|name| name.key) {
                 Some(Key::Time(time)) => Some(time.into()),
                 _ => None,
             },
-            lease: self.lease(&path, entry.id, name.is_some())?,
+            usage: self.usage(&path, entry.id, name.is_some())?,
             path,
         })
     }
 
     /// Who has a segment open. One that is still written to is not tried: that might make a worker wait.
-    fn lease(&self, path: &Path, id: FileId, is_backup: bool) -> Result<Lease> {
+    fn usage(&self, path: &Path, id: FileId, is_backup: bool) -> Result<Usage> {
         match self.locks.holders(id) {
-            Some(holders) if !holders.is_empty() => Ok(held(id, holders)),
+            Some(holders) if !holders.is_empty() => Ok(in_use(id, holders)),
             _ if is_backup => probe(path),
-            Some(_) => Ok(Lease::Free),
-            None => Ok(Lease::Unknown),
+            Some(_) => Ok(Usage::Free),
+            None => Ok(Usage::Unknown),
         }
     }
 
     /// Who holds the rotation lock, and the lock file's size; `None` if there is none.
-    fn rotating(&self) -> Result<Option<(Lease, u64)>> {
+    fn rotating(&self) -> Result<Option<(Usage, u64)>> {
         // Whoever makes it locks it next. One that is nobody's is so at a second look.
         const MOMENT: Duration = Duration::from_millis(20);
         let path = self.location.lock_path();
         let Some(entry) = fs::stat(&path)? else { return Ok(None) };
         if let Some(holders) = self.locks.holders(entry.id).filter(|holders| !holders.is_empty()) {
-            return Ok(Some((held(entry.id, holders), entry.len)));
+            return Ok(Some((in_use(entry.id, holders), entry.len)));
         }
         sleep(MOMENT);
         let Some(later) = fs::stat(&path)? else { return Ok(None) };
         let Some(file) = fs::open_lock_read(&path)? else { return Ok(None) };
         let is_free = later.id == entry.id && fs::try_lock(&file, LockMode::Shared, &path)?;
-        let lease = if is_free { Lease::Free } else { Lease::Held(Vec::new()) };
-        Ok(Some((lease, entry.len)))
+        let usage = if is_free { Usage::Free } else { Usage::InUse(Vec::new()) };
+        Ok(Some((usage, entry.len)))
     }
 }
 
@@ -449,21 +449,21 @@ fn said(path: &Path, compression: Compression, entry: Entry) -> (Option<SystemTi
     // One that cannot be read says nothing.
     let Ok(Some((from_start, from_end))) = read() else { return (None, None) };
     let (start, end) = (&start[..from_start], &end[..from_end]);
-    let begun = birth_tag::parse(compression, &start[..start.len().min(birth_tag::MAX_LEN)]);
-    (begun.map(SystemTime::from), size::unpacked(compression, start, end, entry.len))
+    let created = birth_tag::parse(compression, &start[..start.len().min(birth_tag::MAX_LEN)]);
+    (created.map(SystemTime::from), size::unpacked(compression, start, end, entry.len))
 }
 
 /// Whether somebody has a file in use, by an attempt to take it, which is given up at once.
-fn probe(path: &Path) -> Result<Lease> {
+fn probe(path: &Path) -> Result<Usage> {
     match fs::open_unleased(path) {
-        Ok(Unleased::Leased) => Ok(Lease::Held(Vec::new())),
-        Ok(Unleased::Ours(_) | Unleased::Gone) => Ok(Lease::Free),
-        Err(error) if error.kind() == crate::ErrorKind::Io => Ok(Lease::Unknown),
+        Ok(Unleased::Leased) => Ok(Usage::InUse(Vec::new())),
+        Ok(Unleased::Ours(_) | Unleased::Gone) => Ok(Usage::Free),
+        Err(error) if error.kind() == crate::ErrorKind::Io => Ok(Usage::Unknown),
         Err(error) => Err(error),
     }
 }
 
-fn held(id: FileId, holders: Vec<(LockMode, u32)>) -> Lease {
+fn in_use(id: FileId, holders: Vec<(LockMode, u32)>) -> Usage {
     let holder = |(kind, pid)| Holder {
         pid,
         program: fs::process_name(pid),
@@ -477,5 +477,5 @@ fn held(id: FileId, holders: Vec<(LockMode, u32)>) -> Lease {
     let mut holders: Vec<_> = holders.into_iter().map(holder).collect();
     holders.sort_by_key(|holder| holder.pid);
     holders.dedup();
-    Lease::Held(holders)
+    Usage::InUse(holders)
 }

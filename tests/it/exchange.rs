@@ -90,12 +90,12 @@ fn read(mut reader: LogReader) -> Vec<String> {
 /// What the segments say of themselves without being unpacked, that is, in binary.
 fn look(path: &Path) -> Told {
     let seen = Inspection::of(path).unwrap();
-    assert!(seen.leftovers.is_empty() && seen.strangers.is_empty(), "{seen:?}");
+    assert!(seen.leftovers.is_empty() && seen.strays.is_empty(), "{seen:?}");
     let packed = seen.segments.iter().filter(|segment| segment.compression != Compression::None);
     let facts = packed.enumerate().flat_map(|(number, segment)| {
         let key = |fact| format!("{} {number} {fact}", path.file_name().unwrap().to_str().unwrap());
-        let begun = segment.begun.map_or(0, micros);
-        [(key("bytes"), segment.unpacked.unwrap()), (key("begun"), begun)]
+        let begun = segment.created.map_or(0, micros);
+        [(key("bytes"), segment.uncompressed_bytes.unwrap()), (key("begun"), begun)]
     });
     facts.collect()
 }

@@ -1,7 +1,7 @@
 //! A log as it is seen from outside.
 
 use crate::support::{Dir, eventually};
-use logrotor::inspect::{Inspection, Lease, LeftoverKind, Role};
+use logrotor::inspect::{Inspection, LeftoverKind, Role, Usage};
 use logrotor::{Compression, ErrorKind, Naming, reader::LogReader};
 use std::fs;
 use std::io::Write;
@@ -49,18 +49,17 @@ fn segments_are_told_in_order_with_sizes_and_times() {
                 compressions,
                 [compression, compression, Compression::None, Compression::None]
             );
-            let unpacked: Vec<_> = seen.segments.iter().map(|segment| segment.unpacked).collect();
+            let unpacked: Vec<_> =
+                seen.segments.iter().map(|segment| segment.uncompressed_bytes).collect();
             assert_eq!(unpacked, [Some(901), Some(901), Some(6), Some(7)]);
             assert_eq!(seen.naming(), Some(naming));
             assert!(seen.segments[..3].iter().all(|s| s.naming == Some(naming) && !s.is_active()));
             for segment in &seen.segments {
                 let has_time = naming == Naming::Timestamp && !segment.is_active();
-                assert_eq!(segment.rotated.is_some(), has_time);
-                assert!(segment.begun.is_none_or(|begun| begun <= segment.modified));
+                assert_eq!(segment.rotated_at.is_some(), has_time);
+                assert!(segment.created.is_none_or(|begun| begun <= segment.modified));
             }
-            assert!(
-                seen.leftovers.is_empty() && seen.strangers.is_empty() && seen.rotating.is_none()
-            );
+            assert!(seen.leftovers.is_empty() && seen.strays.is_empty() && seen.rotating.is_none());
             assert_eq!(seen.network_file_system, None);
             assert_eq!(seen.bytes().unwrap(), seen.segments.iter().map(|s| s.bytes).sum::<u64>());
         }
@@ -111,20 +110,20 @@ fn workers_and_readers_are_named_where_they_have_a_segment_open() {
     log.rotate().unwrap();
     writeln!(log, "two").unwrap();
     let me = std::process::id();
-    let roles = |lease: &Lease| lease.holders().iter().map(|h| (h.pid, h.role)).collect::<Vec<_>>();
+    let roles = |lease: &Usage| lease.holders().iter().map(|h| (h.pid, h.role)).collect::<Vec<_>>();
     let seen = look(&dir);
-    assert_eq!(roles(&seen.segments[0].lease), [(me, Role::Worker)], "the idle one");
-    assert_eq!(roles(&seen.segments[1].lease), [(me, Role::Worker)]);
+    assert_eq!(roles(&seen.segments[0].usage), [(me, Role::Worker)], "the idle one");
+    assert_eq!(roles(&seen.segments[1].usage), [(me, Role::Worker)]);
     let workers = seen.workers();
     assert_eq!(workers.len(), 1);
     assert!(workers[0].program.as_deref().is_some_and(|program| !program.is_empty()));
     drop((log, idle));
     eventually("nobody has it open", || {
-        look(&dir).segments.iter().all(|segment| segment.lease == Lease::Free)
+        look(&dir).segments.iter().all(|segment| segment.usage == Usage::Free)
     });
     let mut reader = LogReader::open(dir.log()).unwrap();
     reader.records().next().unwrap().unwrap();
-    assert_eq!(roles(&look(&dir).segments[0].lease), [(me, Role::Reader)]);
+    assert_eq!(roles(&look(&dir).segments[0].usage), [(me, Role::Reader)]);
 }
 
 #[test]
@@ -160,7 +159,7 @@ fn leftovers_and_strangers_are_told_apart_from_what_lives() {
     ];
     assert_eq!(told, expected);
     let strangers = ["app.log.1.bz2", "app.log.7", "app.log.old"].map(|name| dir_path.join(name));
-    assert_eq!(seen.strangers, strangers);
+    assert_eq!(seen.strays, strangers);
     assert_eq!(seen.temporaries.len(), 1);
     assert_eq!(seen.segments.len(), 4);
     drop(live);
@@ -168,7 +167,7 @@ fn leftovers_and_strangers_are_told_apart_from_what_lives() {
     let lock = logrotor::FileLock::open(dir.file("app.log.lock")).unwrap();
     let _guard = lock.exclusive(logrotor::Wait::Never).unwrap();
     let seen = look(&dir);
-    assert!(matches!(seen.rotating, Some(Lease::Held(_))), "{:?}", seen.rotating);
+    assert!(matches!(seen.rotating, Some(Usage::InUse(_))), "{:?}", seen.rotating);
     assert_eq!(seen.leftovers.len(), 2);
 }
 

@@ -80,7 +80,7 @@ fn regression_packed_backup_counts_though_a_power_cut_made_the_plain_one_older()
         };
         assert_eq!(read(), [b"a record"]);
         let seen = Inspection::of(dir.log()).unwrap();
-        assert!(seen.strangers.is_empty(), "{:?}", seen.strangers);
+        assert!(seen.strays.is_empty(), "{:?}", seen.strays);
         assert_eq!(seen.leftovers[0].kind, LeftoverKind::Superseded);
         builder().build().unwrap().close().unwrap();
         assert!(!plain.exists() && dir.backups().len() == 1, "{:?}", dir.names());

@@ -4,7 +4,7 @@ use crate::exit::{CommandError, Exit, VerbResult};
 use crate::output::{self, Cell, Color, Column, OutputOptions, rfc3339};
 use crate::progress::name_of;
 use clap::Args;
-use logrotor::inspect::{Holder, Inspection, Lease, LeftoverKind, Role, SegmentInfo};
+use logrotor::inspect::{Holder, Inspection, LeftoverKind, Role, SegmentInfo, Usage};
 use logrotor::{Compression, Config, policy};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -56,11 +56,11 @@ fn row(segment: &SegmentInfo) -> Vec<Cell> {
         Cell::text(name_of(&segment.path)),
         Cell::text(state).in_color(color),
         Cell::bytes(segment.bytes),
-        segment.unpacked.map_or_else(Cell::none, Cell::bytes),
+        segment.uncompressed_bytes.map_or_else(Cell::none, Cell::bytes),
         ratio(segment).map_or_else(Cell::none, |ratio| Cell::text(format!("{ratio:.1}"))),
-        segment.begun.map_or_else(Cell::none, Cell::time),
+        segment.created.map_or_else(Cell::none, Cell::time),
         Cell::time(segment.modified),
-        lease_cell(&segment.lease),
+        lease_cell(&segment.usage),
     ]
 }
 
@@ -76,19 +76,20 @@ fn state(segment: &SegmentInfo) -> &'static str {
 
 /// How many times as long the content is as the packed file.
 fn ratio(segment: &SegmentInfo) -> Option<f64> {
-    let unpacked = segment.unpacked.filter(|_| segment.compression != Compression::None)?;
+    let unpacked =
+        segment.uncompressed_bytes.filter(|_| segment.compression != Compression::None)?;
     #[allow(clippy::cast_precision_loss, reason = "one digit is shown")]
     (segment.bytes > 0).then(|| unpacked as f64 / segment.bytes as f64)
 }
 
-fn lease_cell(lease: &Lease) -> Cell {
+fn lease_cell(lease: &Usage) -> Cell {
     match lease {
-        Lease::Free => Cell::none(),
-        Lease::Held(holders) if !holders.is_empty() => {
+        Usage::Free => Cell::none(),
+        Usage::InUse(holders) if !holders.is_empty() => {
             let shown: Vec<_> = holders.iter().map(shown).collect();
             Cell::text(shown.join(", ")).in_color(Color::Yellow)
         }
-        Lease::Held(_) => Cell::text("in use").in_color(Color::Yellow),
+        Usage::InUse(_) => Cell::text("in use").in_color(Color::Yellow),
         _ => Cell::text("?").in_color(Color::Dim),
     }
 }
@@ -116,10 +117,10 @@ fn holder_json(holder: &Holder) -> Value {
     json!({ "pid": holder.pid, "program": holder.program, "role": role(holder) })
 }
 
-fn lease_json(lease: &Lease) -> Value {
+fn lease_json(lease: &Usage) -> Value {
     match lease {
-        Lease::Free => json!("free"),
-        Lease::Held(holders) => holders.iter().map(holder_json).collect(),
+        Usage::Free => json!("free"),
+        Usage::InUse(holders) => holders.iter().map(holder_json).collect(),
         _ => json!("unknown"),
     }
 }
@@ -129,12 +130,12 @@ fn segment_json(segment: &SegmentInfo) -> Value {
         "path": segment.path.to_string_lossy(),
         "state": state(segment),
         "bytes": segment.bytes,
-        "uncompressed_bytes": segment.unpacked,
+        "uncompressed_bytes": segment.uncompressed_bytes,
         "ratio": ratio(segment),
-        "created": segment.begun.map(rfc3339),
+        "created": segment.created.map(rfc3339),
         "modified": rfc3339(segment.modified),
-        "rotated_at": segment.rotated.map(rfc3339),
-        "usage": lease_json(&segment.lease),
+        "rotated_at": segment.rotated_at.map(rfc3339),
+        "usage": lease_json(&segment.usage),
     })
 }
 
@@ -199,7 +200,7 @@ fn stat_json(seen: &Inspection, policy: &Value) -> Result<Value, CommandError> {
         "rotating": seen.rotating.as_ref().map(lease_json),
         "temporaries": paths(&seen.temporaries),
         "leftovers": leftovers_json(seen),
-        "strays": paths(&seen.strangers),
+        "strays": paths(&seen.strays),
         "policy": policy,
     }))
 }
@@ -228,17 +229,17 @@ fn compressed(seen: &Inspection) -> usize {
 
 /// How long the content is in all; `None` if a segment does not say.
 fn uncompressed_bytes(seen: &Inspection) -> Option<u64> {
-    seen.segments.iter().map(|segment| segment.unpacked).sum()
+    seen.segments.iter().map(|segment| segment.uncompressed_bytes).sum()
 }
 
 fn created(seen: &Inspection) -> Option<std::time::SystemTime> {
-    seen.segments.first()?.begun
+    seen.segments.first()?.created
 }
 
 fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>, CommandError> {
     let workers = seen.workers();
     let names: Vec<_> = workers.iter().map(shown).collect();
-    let is_open = seen.segments.iter().any(|segment| segment.lease == Lease::Unknown);
+    let is_open = seen.segments.iter().any(|segment| segment.usage == Usage::Unknown);
     let mut facts = vec![
         ("log", Cell::text(seen.path.to_string_lossy())),
         ("segments", Cell::text(seen.segments.len().to_string())),
@@ -268,7 +269,7 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
         ("rotating", seen.rotating.as_ref().map_or_else(Cell::none, lease_cell)),
         ("temporaries", Cell::text(seen.temporaries.len().to_string())),
         ("leftovers", count(seen.leftovers.len())),
-        ("strays", count(seen.strangers.len())),
+        ("strays", count(seen.strays.len())),
     ];
     if let Value::Object(policy) = policy {
         facts.push((

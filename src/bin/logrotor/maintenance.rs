@@ -5,7 +5,7 @@ use crate::interrupt::Interrupt;
 use crate::output::{self, Cell, Color, OutputOptions};
 use crate::progress::{Progress, name_of};
 use clap::{ArgGroup, Args, ValueEnum};
-use logrotor::inspect::{Inspection, Lease};
+use logrotor::inspect::{Inspection, Usage};
 use logrotor::{
     Compression, Config, Delivery, Event, Maintenance, MaintenanceMode, Naming, RotatingFileWriter,
     Segment, Stats, policy,
@@ -289,7 +289,7 @@ impl Rotate {
                 let bytes = active.bytes;
                 return Ok((seen, bytes));
             }
-            let is_rotating = seen.rotating.is_some_and(|holder| holder != Lease::Free);
+            let is_rotating = seen.rotating.is_some_and(|holder| holder != Usage::Free);
             alone = if is_rotating { 0 } else { alone + 1 };
             if alone == LOOKS || start.elapsed() > PATIENCE {
                 return Err(CommandError::Failed(format!(

@@ -69,7 +69,7 @@ impl ReadProgress {
         let segments = seen.segments.iter().map(|segment| {
             let before = total;
             total += segment.bytes;
-            (segment.path.clone(), segment.bytes, segment.unpacked.unwrap_or(0), before)
+            (segment.path.clone(), segment.bytes, segment.uncompressed_bytes.unwrap_or(0), before)
         });
         let segments = segments.collect();
         Self { segments, total, at: 0 }

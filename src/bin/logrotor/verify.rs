@@ -33,7 +33,7 @@ impl Verify {
         } else {
             self.print(&seen, bytes, &damages)?;
         }
-        let is_sound = damages.is_empty() && seen.leftovers.is_empty() && seen.strangers.is_empty();
+        let is_sound = damages.is_empty() && seen.leftovers.is_empty() && seen.strays.is_empty();
         Ok(if is_sound { Exit::Success } else { Exit::Found })
     }
 
@@ -79,14 +79,14 @@ impl Verify {
             let (path, what) = (printable(&left.path.to_string_lossy()), kind(left.kind));
             writeln!(out, "{} `{path}`: {what}", paint(Color::Yellow, "leftover:"))?;
         }
-        for path in &seen.strangers {
+        for path in &seen.strays {
             let path = printable(&path.to_string_lossy());
             writeln!(out, "{} `{path}`", paint(Color::Yellow, "stray:"))?;
         }
         let counts = [
             (damages.len(), "damage"),
             (seen.leftovers.len(), "leftovers"),
-            (seen.strangers.len(), "strays"),
+            (seen.strays.len(), "strays"),
         ];
         let found: Vec<_> = counts
             .iter()
@@ -119,7 +119,7 @@ fn report_json(seen: &Inspection, bytes: u64, damages: &[Damage]) -> Value {
         "bytes": bytes,
         "damage": damages.iter().map(damage).collect::<Value>(),
         "leftovers": leftovers_json(seen),
-        "strays": paths(&seen.strangers),
+        "strays": paths(&seen.strays),
     })
 }
 

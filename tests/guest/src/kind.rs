@@ -201,10 +201,10 @@ impl Kind {
         log.sync()?;
         log.close().map_err(|error| said("closing", &error))?;
         let seen = Inspection::of(dir.join("app.log"))?;
-        if !seen.leftovers.is_empty() || !seen.temporaries.is_empty() || !seen.strangers.is_empty()
+        if !seen.leftovers.is_empty() || !seen.temporaries.is_empty() || !seen.strays.is_empty()
         {
-            let Inspection { leftovers, temporaries, strangers, .. } = seen;
-            return Err(format!("left: {leftovers:?} {temporaries:?} {strangers:?}").into());
+            let Inspection { leftovers, temporaries, strays, .. } = seen;
+            return Err(format!("left: {leftovers:?} {temporaries:?} {strays:?}").into());
         }
         Ok(())
     }
