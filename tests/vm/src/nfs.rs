@@ -1,6 +1,6 @@
-//! A log on NFS: a server and its client in one guest, over the loopback interface.
+//! A log on NFS: a server and its client in one virtual machine, over the loopback interface.
 //!
-//! Needs to be root in a guest of its own, with nfsd.
+//! Needs to be root in a virtual machine of its own, with nfsd.
 
 use crate::kind::Result;
 use crate::power::{Loop, Mount, run, text};

@@ -1,4 +1,4 @@
-//! What needs a machine of its own to be seen: `.ci/guest` starts one, and runs this in it.
+//! What needs a machine of its own to be seen: `.ci/vm` starts one, and runs this in it.
 //!
 //! **Power cut** (`.ci/power-cut`): two processes work on a device whose every write, flush and barrier is logged
 //! ([`power`]). They note what they were promised ([`promise`], [`kind`]) elsewhere. Then, for many moments, a disk is

@@ -1,4 +1,4 @@
-//! The machine whose power fails. Needs to be root in a guest of its own, with dm-log-writes.
+//! The machine whose power fails. Needs to be root in a virtual machine of its own, with dm-log-writes.
 
 use crate::device::{Cache, Entry, WriteLog};
 use crate::kind::{Kept, Kind, PROCESSES, Result};

@@ -1,9 +1,9 @@
-//! `logrotor-guest power DIR SEED RELIEFS CUTS [FILE SYSTEM|KIND..]` and
-//! `logrotor-guest nfs DIR [COMMAND ARGUMENT..]`: see the library.
+//! `logrotor-vm power DIR SEED RELIEFS CUTS [FILE SYSTEM|KIND..]` and
+//! `logrotor-vm nfs DIR [COMMAND ARGUMENT..]`: see the library.
 
-use logrotor_guest::kind::{Kind, Result};
-use logrotor_guest::nfs::{self, HOLDS, serve, take_lock};
-use logrotor_guest::power::{FILE_SYSTEMS, FileSystem, Plan, test};
+use logrotor_vm::kind::{Kind, Result};
+use logrotor_vm::nfs::{self, HOLDS, serve, take_lock};
+use logrotor_vm::power::{FILE_SYSTEMS, FileSystem, Plan, test};
 use std::path::Path;
 use std::process::ExitCode;
 
