@@ -6,11 +6,11 @@
 //! |---|---|
 //! | replace a file that others only read | [`atomic::write`](crate::atomic::write), no lock at all |
 //! | change a file that others change too | [`atomic::update`](crate::atomic::update), which locks for you |
-//! | do something on a path alone, or while nobody else changes it | [`with_write_lock`], [`with_read_lock`] |
+//! | do something on a path alone, or while nobody else changes it | [`FileLock::with_exclusive`], [`FileLock::with_shared`] |
 //! | the same, but wait only so long, or keep the lock in a struct's method | [`FileLock::beside`] |
 //! | lock something that is not a file, or whose directory you may not write | [`FileLock::open`], [`FileLock::in_dir`] |
 //! | be the only running instance of a program | [`FileLock::open`] in the runtime directory, [`Wait::Never`], guard kept in `main` |
-//! | tidy a lock directory after crashes | [`clean_stale_locks`] |
+//! | tidy a lock directory after crashes | [`FileLock::clean_stale`] |
 //! | keep threads of one process apart and nothing else | a `Mutex` |
 //!
 //! ```
@@ -55,7 +55,7 @@
 //! Do not remove it by hand while programs run. No lock on a removable file survives that: the next
 //! acquirer makes a new file and gets in beside the holder. It is noticed, though: of any two that
 //! overlap the earlier gets [`ErrorKind::LockLost`] from
-//! [`LockGuard::unlock`]. [`clean_stale_locks`] removes without that danger, at any time.
+//! [`LockGuard::unlock`]. [`FileLock::clean_stale`] removes without that danger, at any time.
 //!
 //! # Limits
 //!
@@ -80,7 +80,6 @@ mod owner;
 mod stale;
 
 pub use crate::sys::LockMode;
-pub use stale::clean_stale_locks;
 
 use crate::clock::{Deadline, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
@@ -278,6 +277,48 @@ impl FileLock {
         self.lock(LockMode::Shared, wait)
     }
 
+    /// Calls `read` while no other process changes the file at `path`, that is, under a shared lock
+    /// beside it.
+    ///
+    /// Waits for ever; returns what `read` returns. A `read` that returns a [`Result`] gives a result
+    /// in a result, so that its own errors are told apart.
+    ///
+    /// # Errors
+    /// As [`FileLock::lock`]. Then `read` was not called.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::FileLock;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("settings.toml");
+    /// FileLock::with_exclusive(&path, || std::fs::write(&path, "a = 1"))??;
+    /// let text = FileLock::with_shared(&path, || std::fs::read_to_string(&path))??;
+    /// assert_eq!(text, "a = 1");
+    /// # Ok(()) }
+    /// ```
+    pub fn with_shared<T>(path: impl AsRef<Path>, read: impl FnOnce() -> T) -> Result<T> {
+        Self::with_lock(path.as_ref(), LockMode::Shared, read)
+    }
+
+    /// Calls `change` while no other process reads or changes the file at `path`, that is, under an
+    /// exclusive lock beside it.
+    ///
+    /// Otherwise as [`with_shared`](FileLock::with_shared).
+    ///
+    /// # Errors
+    /// As [`FileLock::lock`]. Then `change` was not called.
+    pub fn with_exclusive<T>(path: impl AsRef<Path>, change: impl FnOnce() -> T) -> Result<T> {
+        Self::with_lock(path.as_ref(), LockMode::Exclusive, change)
+    }
+
+    fn with_lock<T>(path: &Path, mode: LockMode, work: impl FnOnce() -> T) -> Result<T> {
+        let lock = Self::beside(path)?;
+        // Released by drop: what the closure returned must not be lost to a failing release.
+        let _guard = lock.lock(mode, Wait::Forever)?;
+        Ok(work())
+    }
+
     fn claim(&self, mode: LockMode) -> Result<Claim<'_>> {
         if self.in_use.swap(true, Ordering::Acquire) {
             return Err(Error::already_locked(mode, &self.file.path));
@@ -389,48 +430,6 @@ impl Drop for LockGuard<'_> {
         // Nobody to tell: `unlock` is for those who want to know. The handle closes in any case.
         let _ = self.release();
     }
-}
-
-/// Calls `read` while no other process changes the file at `path`, that is, under a shared lock
-/// beside it.
-///
-/// Waits for ever; returns what `read` returns. A `read` that returns a [`Result`] gives a result
-/// in a result, so that its own errors are told apart.
-///
-/// # Errors
-/// As [`FileLock::lock`]. Then `read` was not called.
-///
-/// # Examples
-/// ```
-/// use logrotor::lock::{with_read_lock, with_write_lock};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let dir = tempfile::tempdir()?;
-/// let path = dir.path().join("settings.toml");
-/// with_write_lock(&path, || std::fs::write(&path, "a = 1"))??;
-/// let text = with_read_lock(&path, || std::fs::read_to_string(&path))??;
-/// assert_eq!(text, "a = 1");
-/// # Ok(()) }
-/// ```
-pub fn with_read_lock<T>(path: impl AsRef<Path>, read: impl FnOnce() -> T) -> Result<T> {
-    with_lock(path.as_ref(), LockMode::Shared, read)
-}
-
-/// Calls `change` while no other process reads or changes the file at `path`, that is, under an
-/// exclusive lock beside it.
-///
-/// Otherwise as [`with_read_lock`].
-///
-/// # Errors
-/// As [`FileLock::lock`]. Then `change` was not called.
-pub fn with_write_lock<T>(path: impl AsRef<Path>, change: impl FnOnce() -> T) -> Result<T> {
-    with_lock(path.as_ref(), LockMode::Exclusive, change)
-}
-
-fn with_lock<T>(path: &Path, mode: LockMode, work: impl FnOnce() -> T) -> Result<T> {
-    let lock = FileLock::beside(path)?;
-    // Released by drop: what the closure returned must not be lost to a failing release.
-    let _guard = lock.lock(mode, Wait::Forever)?;
-    Ok(work())
 }
 
 fn file_name(path: &Path) -> Result<&OsStr> {

@@ -1,50 +1,52 @@
 //! Lock files that a crash left behind.
 
 use super::file::{is_ours, remove_unheld};
-use super::gate;
+use super::{FileLock, gate};
 use crate::error::Result;
 use crate::fs::{self, EntryKind};
 use std::io;
 use std::path::Path;
 
-/// Removes the lock files in a directory that nobody holds, and says how many there were.
-///
-/// A process that dies leaves its lock free at once, but the file stays until the next holder
-/// removes it. This is for locks that have no next holder. It looks at files named `*.lock` and
-/// `*.lock.gate` that carry this crate's owner record: other programs' lock files (`Cargo.lock`,
-/// git's `index.lock`, empty ones) stay, and so do those that this process may not open or remove,
-/// and names that are not Unicode.
-///
-/// Whether a file is held is asked of the kernel, never of the pid in it, and it is removed while
-/// it is locked: a held lock is never broken, and a process that is just acquiring one starts again
-/// on a new file. For that instant the lock counts as held, so an attempt with
-/// [`Wait::Never`](super::Wait::Never) may be refused.
-///
-/// # Errors
-/// [`ErrorKind::Io`](crate::ErrorKind::Io) if the directory cannot be read, or a file in it cannot
-/// be examined for another reason than lack of permission. Files before it have been removed.
-///
-/// # Examples
-/// ```
-/// # fn main() -> logrotor::Result<()> {
-/// # let dir = tempfile::tempdir().unwrap();
-/// # let dir = dir.path();
-/// std::fs::write(dir.join("Cargo.lock"), "version = 4\n").unwrap();
-/// assert_eq!(logrotor::lock::clean_stale_locks(dir)?, 0);
-/// # Ok(()) }
-/// ```
-pub fn clean_stale_locks(dir: impl AsRef<Path>) -> Result<usize> {
-    let dir = dir.as_ref();
-    let mut removed = 0;
-    for name in fs::names(dir)?.iter().filter(|name| is_lock_name(name)) {
-        match clean(&dir.join(name)) {
-            Ok(true) => removed += 1,
-            Ok(false) => {}
-            Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => {}
-            Err(error) => return Err(error),
+impl FileLock {
+    /// Removes the lock files in a directory that nobody holds, and says how many there were.
+    ///
+    /// A process that dies leaves its lock free at once, but the file stays until the next holder
+    /// removes it. This is for locks that have no next holder. It looks at files named `*.lock` and
+    /// `*.lock.gate` that carry this crate's owner record: other programs' lock files (`Cargo.lock`,
+    /// git's `index.lock`, empty ones) stay, and so do those that this process may not open or remove,
+    /// and names that are not Unicode.
+    ///
+    /// Whether a file is held is asked of the kernel, never of the pid in it, and it is removed while
+    /// it is locked: a held lock is never broken, and a process that is just acquiring one starts again
+    /// on a new file. For that instant the lock counts as held, so an attempt with
+    /// [`Wait::Never`](super::Wait::Never) may be refused.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the directory cannot be read, or a file in it cannot
+    /// be examined for another reason than lack of permission. Files before it have been removed.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> logrotor::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let dir = dir.path();
+    /// std::fs::write(dir.join("Cargo.lock"), "version = 4\n").unwrap();
+    /// assert_eq!(logrotor::FileLock::clean_stale(dir)?, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn clean_stale(dir: impl AsRef<Path>) -> Result<usize> {
+        let dir = dir.as_ref();
+        let mut removed = 0;
+        for name in fs::names(dir)?.iter().filter(|name| is_lock_name(name)) {
+            match clean(&dir.join(name)) {
+                Ok(true) => removed += 1,
+                Ok(false) => {}
+                Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(removed)
     }
-    Ok(removed)
 }
 
 fn is_lock_name(name: &str) -> bool {

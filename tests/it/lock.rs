@@ -3,7 +3,6 @@
 use crate::support_lock::{
     Args, Child, PATIENCE, Random, listen, names, rounds, tell, until, until_told,
 };
-use logrotor::lock::{clean_stale_locks, with_read_lock, with_write_lock};
 use logrotor::{ErrorKind, FileLock, LockGuard, LockMode, Wait};
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -103,14 +102,14 @@ fn eight_processes_count(keep: &str, times: u64, cleaner_seed: Option<u64>) {
     }
     let counted = fs::read_to_string(dir.path().join("counter")).unwrap();
     assert_eq!(counted, (processes * times).to_string());
-    clean_stale_locks(dir.path()).unwrap();
+    FileLock::clean_stale(dir.path()).unwrap();
     assert_eq!(names(dir.path()), ["counter"]);
 }
 
 fn clean(args: &mut Args) {
     let (dir, mut random) = (args.path(), Random::seeded(args.number()));
     until_told(|| {
-        clean_stale_locks(&dir).unwrap();
+        FileLock::clean_stale(&dir).unwrap();
         std::thread::sleep(Duration::from_micros(random.below(300)));
     });
 }
@@ -245,7 +244,7 @@ fn readers_and_writers_of_eight_processes_exclude_each_other_as_they_should() {
     let mut start = |_| Child::start("mix", &[&dir.path(), &times, &random.next().to_string()]);
     let children: Vec<_> = (0..8).map(&mut start).collect();
     children.into_iter().for_each(Child::finish);
-    clean_stale_locks(dir.path()).unwrap();
+    FileLock::clean_stale(dir.path()).unwrap();
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
@@ -348,7 +347,7 @@ fn gate_of_a_killed_writer_is_open() {
     shared().unwrap();
     reader.finish();
     assert_eq!(names(dir.path()), ["it.lock.gate"]);
-    assert_eq!(clean_stale_locks(dir.path()).unwrap(), 1);
+    assert_eq!(FileLock::clean_stale(dir.path()).unwrap(), 1);
 }
 
 #[test]
@@ -490,13 +489,13 @@ fn closures_get_the_lock_and_keep_their_results() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("it");
     let lock = dir.path().join("it.lock");
-    let value: Result<u32, &str> = with_write_lock(&path, || {
+    let value: Result<u32, &str> = FileLock::with_exclusive(&path, || {
         assert!(open(&lock).shared(Wait::Never).is_err());
         Err("mine")
     })
     .unwrap();
     assert_eq!(value, Err("mine"));
-    let value = with_read_lock(&path, || {
+    let value = FileLock::with_shared(&path, || {
         open(&lock).shared(Wait::Never).unwrap().unlock().unwrap();
         assert!(open(&lock).exclusive(Wait::Never).is_err());
         7
@@ -505,7 +504,7 @@ fn closures_get_the_lock_and_keep_their_results() {
     assert_eq!(names(dir.path()), [""; 0]);
     let nowhere = dir.path().join("none").join("it");
     let never: logrotor::Result<()> =
-        with_write_lock(nowhere, || panic!("called without the lock"));
+        FileLock::with_exclusive(nowhere, || panic!("called without the lock"));
     let error = never.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
 }
@@ -528,7 +527,7 @@ fn stale_locks_are_removed_and_held_and_foreign_ones_stay() {
     #[cfg(unix)]
     std::os::unix::fs::symlink(at("notes.txt"), at("link.lock")).unwrap();
 
-    assert_eq!(clean_stale_locks(dir.path()).unwrap(), 3);
+    assert_eq!(FileLock::clean_stale(dir.path()).unwrap(), 3);
     let mut left = vec!["Cargo.lock", "dir.lock", "held.lock", "index.lock"];
     left.extend(cfg!(unix).then_some("link.lock"));
     left.extend(["notes.txt", "pid.lock", "read.lock"]);
@@ -536,7 +535,7 @@ fn stale_locks_are_removed_and_held_and_foreign_ones_stay() {
     assert!(is_held(&at("held.lock")) && is_held(&at("read.lock")));
     held.into_iter().for_each(Child::finish);
 
-    let error = clean_stale_locks(at("none")).unwrap_err();
+    let error = FileLock::clean_stale(at("none")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
 }
 
