@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::fs::FileId;
-use crate::sys;
+use crate::sys::{self, FileId};
 
 /// A point in time: microseconds since 1970, UTC, without leap seconds.
 ///
@@ -63,10 +62,10 @@ impl From<Timestamp> for SystemTime {
 
 /// Where a log takes its time from: the system, or a test that sets it by hand.
 #[derive(Debug, Clone, Default)]
-pub struct Clock(Source);
+pub struct Clock(ClockSource);
 
 #[derive(Debug, Clone, Default)]
-enum Source {
+enum ClockSource {
     #[default]
     System,
     /// A clock that all its clones share, and by how many microseconds this one is ahead of it.
@@ -96,7 +95,7 @@ impl Clock {
     /// else; to try when a program rotates, take a [manual](Clock::manual) clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(ClockSource::System)
     }
 
     /// A clock that stands still until it is [set](Clock::set), for tests of programs that depend on
@@ -123,12 +122,12 @@ impl Clock {
     #[must_use]
     pub fn manual(now: SystemTime) -> Self {
         let now = AtomicI64::new(Timestamp::from(now).micros());
-        Self(Source::Manual(Arc::new(Manual { now, births: Mutex::default() }), 0))
+        Self(ClockSource::Manual(Arc::new(Manual { now, births: Mutex::default() }), 0))
     }
 
     /// Sets a manual clock, forwards or backwards. The system's clock is not changed.
     pub fn set(&self, now: SystemTime) {
-        if let Source::Manual(manual, _) = &self.0 {
+        if let ClockSource::Manual(manual, _) = &self.0 {
             manual.now.store(Timestamp::from(now).micros(), Ordering::SeqCst);
         }
     }
@@ -140,9 +139,9 @@ impl Clock {
     #[must_use]
     pub fn ahead(&self, seconds: i64) -> Self {
         Self(match &self.0 {
-            Source::System => Source::System,
-            Source::Manual(manual, ahead) => {
-                Source::Manual(Arc::clone(manual), ahead + seconds * 1_000_000)
+            ClockSource::System => ClockSource::System,
+            ClockSource::Manual(manual, ahead) => {
+                ClockSource::Manual(Arc::clone(manual), ahead + seconds * 1_000_000)
             }
         })
     }
@@ -150,8 +149,8 @@ impl Clock {
     /// The exact time.
     pub(crate) fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System => SystemTime::now().into(),
-            Source::Manual(manual, ahead) => Timestamp::from_micros(manual.micros() + ahead),
+            ClockSource::System => SystemTime::now().into(),
+            ClockSource::Manual(manual, ahead) => Timestamp::from_micros(manual.micros() + ahead),
         }
     }
 
@@ -160,14 +159,14 @@ impl Clock {
     #[inline]
     pub(crate) fn coarse(&self) -> i64 {
         match &self.0 {
-            Source::System => sys::coarse_micros(),
-            Source::Manual(manual, ahead) => manual.micros() + ahead,
+            ClockSource::System => sys::coarse_micros(),
+            ClockSource::Manual(manual, ahead) => manual.micros() + ahead,
         }
     }
 
     /// Tells the clock that a file was made just now.
     pub(crate) fn made(&self, file: FileId) {
-        if let Source::Manual(manual, _) = &self.0 {
+        if let ClockSource::Manual(manual, _) = &self.0 {
             manual.births.lock().insert(file, Timestamp(manual.micros()));
         }
     }
@@ -175,8 +174,8 @@ impl Clock {
     /// When a file was made, in this clock's time. `born` is what the file system says.
     pub(crate) fn birth(&self, file: FileId, born: Option<SystemTime>) -> Option<Timestamp> {
         match &self.0 {
-            Source::System => born.map(Timestamp::from),
-            Source::Manual(manual, _) => {
+            ClockSource::System => born.map(Timestamp::from),
+            ClockSource::Manual(manual, _) => {
                 let now = || Timestamp(manual.micros());
                 Some(*manual.births.lock().entry(file).or_insert_with(now))
             }
