@@ -68,11 +68,11 @@ pub(crate) struct Maintainer {
     clock: Clock,
     journal: Arc<Journal>,
     /// Held during a pass, so that the thread and `close` do not both work.
-    state: Mutex<State>,
+    state: Mutex<PassState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PassState {
     /// Whether backups were left for later because someone has them open.
     deferred: bool,
     retry: Retry,
@@ -81,7 +81,7 @@ struct State {
 }
 
 /// What a pass found out.
-pub(crate) struct Found {
+pub(crate) struct PassOutcome {
     /// The newest backup's time, at the moment of the listing.
     pub(crate) newest: Option<Timestamp>,
 }
@@ -122,7 +122,11 @@ impl Maintainer {
     ///
     /// # Errors
     /// The first failure; what does not depend on it is done all the same.
-    pub(crate) fn pass(&self, location: &Location, go_on: &dyn Fn() -> bool) -> Result<Found> {
+    pub(crate) fn pass(
+        &self,
+        location: &Location,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<PassOutcome> {
         let mut state = self.state.lock();
         let mut pass = Pass { maintainer: self, location, go_on, deferred: false, failure: None };
         let listing = pass.run();
@@ -132,7 +136,7 @@ impl Maintainer {
         match failure {
             None => {
                 state.retry.succeeded();
-                Ok(Found { newest: listing.and_then(|listing| listing.newest()) })
+                Ok(PassOutcome { newest: listing.and_then(|listing| listing.newest()) })
             }
             Some(error) => {
                 state.retry.failed();
@@ -197,7 +201,7 @@ struct Pass<'a> {
 }
 
 /// Whether a backup was dealt with.
-enum Step {
+enum StepOutcome {
     Done,
     /// Someone has it open.
     Deferred,
@@ -308,14 +312,14 @@ impl Pass<'_> {
     fn prune_one(&mut self, backup: &Backup) -> bool {
         let removed = remove(&backup.path);
         match self.check(removed) {
-            Some(Step::Done) => {
+            Some(StepOutcome::Done) => {
                 let (path, bytes) = (backup.path.clone(), backup.len);
                 self.maintainer.journal.counters.pruned.increment();
                 self.maintainer.journal.note(Event::Pruned { path, bytes });
                 true
             }
-            Some(Step::Moved) => true,
-            Some(Step::Deferred) => {
+            Some(StepOutcome::Moved) => true,
+            Some(StepOutcome::Deferred) => {
                 self.defer();
                 false
             }
@@ -336,9 +340,9 @@ impl Pass<'_> {
             let step = self.compress_one(backup, encoding);
             let is_full = step.as_ref().is_err_and(|error| error.io_kind() == StorageFull);
             match self.check(step) {
-                Some(Step::Done) => any = true,
-                Some(Step::Deferred) => self.defer(),
-                Some(Step::Moved) | None => {}
+                Some(StepOutcome::Done) => any = true,
+                Some(StepOutcome::Deferred) => self.defer(),
+                Some(StepOutcome::Moved) | None => {}
             }
             if is_full {
                 break;
@@ -347,23 +351,23 @@ impl Pass<'_> {
         any
     }
 
-    fn compress_one(&self, backup: &Backup, encoding: Encoding) -> Result<Step> {
+    fn compress_one(&self, backup: &Backup, encoding: Encoding) -> Result<StepOutcome> {
         let plain = match fs::open_unleased(&backup.path)? {
             Unleased::Ours(file) => file,
-            Unleased::Leased => return Ok(Step::Deferred),
-            Unleased::Gone => return Ok(Step::Moved),
+            Unleased::Leased => return Ok(StepOutcome::Deferred),
+            Unleased::Gone => return Ok(StepOutcome::Moved),
         };
         if fs::fstat(&plain, &backup.path)?.id != backup.id {
-            return Ok(Step::Moved);
+            return Ok(StepOutcome::Moved);
         }
         let target = self.location.backup_path(packed(backup.name, encoding));
         // Somebody else is packing it; or the disk is so full that log calls would find it full meanwhile.
         let is_being_packed = fs::stat(&target)?.is_some_and(|there| there.kind == EntryKind::File);
         if is_being_packed || fs::free_space(self.location.dir())? < backup.len {
-            return Ok(Step::Deferred);
+            return Ok(StepOutcome::Deferred);
         }
         let packed = compress::pack(&plain, &backup.path, &target, encoding, self.go_on)?;
-        let Some(packed) = packed else { return Ok(Step::Deferred) };
+        let Some(packed) = packed else { return Ok(StepOutcome::Deferred) };
         self.replace_by(backup, plain, encoding, packed)
     }
 
@@ -374,7 +378,7 @@ impl Pass<'_> {
         plain: File,
         encoding: Encoding,
         file: AtomicFile,
-    ) -> Result<Step> {
+    ) -> Result<StepOutcome> {
         let after = fs::fstat(file.file(), file.path())?.len;
         let placed = self.maintainer.with_stable_names(self.location, || {
             let Some((name, _)) = self.present_name(backup)? else { return Ok(None) };
@@ -382,7 +386,7 @@ impl Pass<'_> {
             file.place(&to)?;
             Ok(Some(to))
         })?;
-        let Some(to) = placed else { return Ok(Step::Moved) };
+        let Some(to) = placed else { return Ok(StepOutcome::Moved) };
         // Not under the lock: it may take long. If the plain backup is renamed meanwhile, it is removed
         // by who does it, as one that is there packed.
         fs::sync_dir(self.location.dir())?;
@@ -401,7 +405,7 @@ impl Pass<'_> {
             bytes_before: backup.len,
             bytes_after: after,
         });
-        Ok(Step::Done)
+        Ok(StepOutcome::Done)
     }
 
     /// What the file listed as `backup` is named now; `None` if it is gone. The caller has made sure
@@ -430,10 +434,12 @@ fn packed(name: Name, encoding: Encoding) -> Name {
 }
 
 /// Removes a backup that nobody has open. The caller has made sure that it keeps its name.
-fn remove(path: &Path) -> Result<Step> {
+fn remove(path: &Path) -> Result<StepOutcome> {
     match fs::open_unleased(path)? {
-        Unleased::Ours(_held) => Ok(if fs::remove(path)? { Step::Done } else { Step::Moved }),
-        Unleased::Leased => Ok(Step::Deferred),
-        Unleased::Gone => Ok(Step::Moved),
+        Unleased::Ours(_held) => {
+            Ok(if fs::remove(path)? { StepOutcome::Done } else { StepOutcome::Moved })
+        }
+        Unleased::Leased => Ok(StepOutcome::Deferred),
+        Unleased::Gone => Ok(StepOutcome::Moved),
     }
 }
