@@ -92,6 +92,7 @@ mod maintenance;
 #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
 pub mod policy;
 pub mod reader;
+mod retry;
 mod rotation;
 mod segment;
 mod stats;

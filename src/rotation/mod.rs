@@ -17,11 +17,9 @@
 //! shows while there is nothing to undo; it has its mode, owner and header before anyone sees it.
 
 mod period;
-mod retry;
 pub(crate) mod trigger;
 
 pub use period::{Period, Zone};
-pub(crate) use retry::Retry;
 use trigger::{started, started_by_name};
 
 use crate::clock::{Clock, Timestamp};
