@@ -44,6 +44,11 @@ pub(crate) fn stat(path: &Path) -> Result<Option<Entry>> {
     found(attempt("look at", path, || sys::stat(path)))
 }
 
+/// Whether `path` still names this file. A link is not followed.
+pub(crate) fn is_at(path: &Path, id: FileId) -> Result<bool> {
+    Ok(stat(path)?.is_some_and(|there| there.id == id))
+}
+
 /// What is known of an open file. `path` is for the message.
 pub(crate) fn fstat(file: &File, path: &Path) -> Result<Entry> {
     attempt("look at", path, || sys::fstat(file))

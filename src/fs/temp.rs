@@ -75,7 +75,7 @@ impl Temp {
 
     fn is_in_place(&self) -> Result<bool> {
         let ours = fs::fstat(&self.file, &self.path)?.id;
-        Ok(fs::stat(&self.path)?.is_some_and(|there| there.id == ours))
+        fs::is_at(&self.path, ours)
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -175,7 +175,7 @@ pub(crate) fn remove_dead_temp(path: &Path) -> Result<bool> {
         Ok(Unleased::Ours(held)) => {
             let ours = fs::fstat(&held, path)?.id;
             // Since it was opened it may have been finished, and be what it was made for.
-            if fs::stat(path)?.is_some_and(|there| there.id == ours) {
+            if fs::is_at(path, ours)? {
                 fs::remove(path)?;
             }
             Ok(true)

@@ -112,7 +112,7 @@ impl LockFile {
         if locked.kind != EntryKind::File {
             return Err(Error::not_a_file("open lock file", &self.path, locked.kind));
         }
-        if !is_named(&self.path, locked.id)? {
+        if !fs::is_at(&self.path, locked.id)? {
             return Ok(None);
         }
         let is_ours = locked.len == 0 || is_ours(&file, &self.path);
@@ -130,7 +130,7 @@ impl LockFile {
 
     /// Fails if someone took the file away from under its holder.
     pub(crate) fn verify(&self, held: &Held) -> Result<()> {
-        if is_named(&self.path, held.id)? { Ok(()) } else { Err(Error::lock_lost(&self.path)) }
+        if fs::is_at(&self.path, held.id)? { Ok(()) } else { Err(Error::lock_lost(&self.path)) }
     }
 
     /// Gives the lock back, and removes the file if nobody else uses it.
@@ -174,7 +174,7 @@ pub(crate) fn remove_unheld(file: &File, id: FileId, path: &Path) -> Result<bool
     if !fs::try_lock(file, LockMode::Exclusive, path)? {
         return Ok(false);
     }
-    let removed = is_named(path, id).and_then(|named| Ok(named && remove(path)?));
+    let removed = fs::is_at(path, id).and_then(|named| Ok(named && remove(path)?));
     fs::unlock(file, path).and(removed)
 }
 
@@ -188,10 +188,6 @@ fn remove(path: &Path) -> Result<bool> {
 
 /// Between two looks at a name that is about to be free.
 const MOMENT: Duration = Duration::from_millis(1);
-
-fn is_named(path: &Path, id: FileId) -> Result<bool> {
-    Ok(fs::stat(path)?.is_some_and(|there| there.id == id))
-}
 
 /// Whether a lock file has a record of ours, as far as it can be read.
 pub(crate) fn is_ours(file: &File, path: &Path) -> bool {

@@ -412,7 +412,7 @@ impl Pass<'_> {
     /// What the file listed as `backup` is named now; `None` if it is gone. The caller has made sure
     /// that the answer stays true.
     fn present_name(&self, backup: &Backup) -> Result<Option<(Name, PathBuf)>> {
-        let is_it = |path: &Path| Ok(fs::stat(path)?.is_some_and(|there| there.id == backup.id));
+        let is_it = |path: &Path| fs::is_at(path, backup.id);
         if is_it(&backup.path)? {
             return Ok(Some((backup.name, backup.path.clone())));
         }

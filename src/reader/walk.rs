@@ -27,7 +27,7 @@ use crate::segment::{Location, all_backup_names, birth_tag, superseded};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::ops::{Bound, RangeInclusive};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -481,7 +481,7 @@ impl Walk {
             for key in times.chain(numbers) {
                 let path =
                     self.location.backup_path(Name { key, compression: segment.compression });
-                if is_at(&path, segment.id)? {
+                if fs::is_at(&path, segment.id)? {
                     (segment.position, segment.path) = (Position::Backup(key), path);
                     self.advance_to(segment.position);
                     return Ok(true);
@@ -614,12 +614,8 @@ const MOVES: usize = 1000;
 
 impl SegmentRef {
     fn is_in_place(&self) -> Result<bool> {
-        is_at(&self.path, self.id)
+        fs::is_at(&self.path, self.id)
     }
-}
-
-fn is_at(path: &Path, id: FileId) -> Result<bool> {
-    Ok(fs::stat(path)?.is_some_and(|there| there.id == id))
 }
 
 /// Leases a segment. Somebody may hold it for a moment to see whether it can, or for as long as packing

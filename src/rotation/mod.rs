@@ -199,8 +199,7 @@ impl Rotator {
 
     /// Whether the log's path names another file than the active segment, or none.
     pub(crate) fn has_moved(&self, active: &Active) -> Result<bool> {
-        let there = fs::stat(self.location.path())?;
-        Ok(there.is_none_or(|there| there.id != active.lease.id()))
+        Ok(!fs::is_at(self.location.path(), active.lease.id())?)
     }
 
     /// Ends the active segment and starts the next, unless another worker has, or `due` says of the

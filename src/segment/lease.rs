@@ -75,8 +75,7 @@ impl Lease {
         // Invariant: a lease taken while the path still named the file holds for all its life as a
         // backup. Taken later, it may be on a file that maintenance has already packed and removed.
         let entry = fs::fstat(&file, path)?;
-        let there = fs::stat(path)?;
-        if there.is_none_or(|there| there.id != entry.id) {
+        if !fs::is_at(path, entry.id)? {
             return Ok(Attempt::Moved);
         }
         Ok(Attempt::Leased(Self { file: Arc::new(file), entry }))
