@@ -22,9 +22,8 @@ use crate::error::{Error, Result};
 use crate::fs::{self, EntryKind, Unleased};
 use crate::lock::Wait;
 use crate::retry::Retry;
-use crate::rotation::rotation_lock;
 use crate::segment::name::{Compression, Key, Name, Naming};
-use crate::segment::{Backup, Listing, Location, backup_names, superseded};
+use crate::segment::{Backup, Listing, Location, backup_names, rotation_lock, superseded};
 use crate::stats::{Event, Journal};
 use parking_lot::Mutex;
 use prune::{BackupStat, DiskState};
@@ -182,7 +181,7 @@ impl Maintainer {
             return work();
         }
         // A lock object of its own: that of the writer may be in use by a log call of this process.
-        let lock = rotation_lock(location, lock_mode)?;
+        let lock = rotation_lock::open(location, lock_mode)?;
         let guard = lock.exclusive(Wait::AtMost(lock_timeout))?;
         let done = work();
         if let Err(error) = guard.unlock() {

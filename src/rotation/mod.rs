@@ -28,7 +28,7 @@ use crate::fs::{self, Access, Temp};
 use crate::lock::{FileLock, LockGuard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::{Key, Name, Naming};
-use crate::segment::{Listing, Location, backup_names, superseded};
+use crate::segment::{Listing, Location, backup_names, rotation_lock, superseded};
 use crate::stats::{Counters, Journal};
 use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -112,19 +112,8 @@ pub(crate) struct Rotator {
     journal: Arc<Journal>,
 }
 
-/// The mode of a first segment and of the lock file, less the umask, where none is configured.
-const DEFAULT_MODE: u32 = 0o666;
 /// How often other programs may create the log just before this worker does.
 const COLLISIONS: u32 = 10;
-
-/// The lock that all workers of a log take to rotate it, open to those who may open the log.
-pub(crate) fn rotation_lock(location: &Location, mode: Option<u32>) -> Result<FileLock> {
-    let lock = FileLock::open(location.lock_path())?.without_gate();
-    Ok(match mode {
-        Some(mode) => lock.mode(mode),
-        None => lock.mode_less_umask(DEFAULT_MODE),
-    })
-}
 
 impl Rotator {
     pub(crate) fn new(
@@ -137,7 +126,7 @@ impl Rotator {
         if !fs::is_writable_dir(location.dir()) {
             return Err(Error::unwritable_directory(location.path(), location.dir()));
         }
-        let lock = rotation_lock(&location, settings.mode)?;
+        let lock = rotation_lock::open(&location, settings.mode)?;
         // A link that is put there later is found wherever the process has gone by then.
         let given = std::path::absolute(&given).unwrap_or(given);
         Ok(Self { given, location, lock, settings, clock, journal })
@@ -150,10 +139,10 @@ impl Rotator {
     /// Goes on with another mode for new segments.
     ///
     /// # Errors
-    /// As [`rotation_lock`]; then nothing has changed.
+    /// As [`rotation_lock::open`]; then nothing has changed.
     #[cfg(feature = "policy")]
     pub(crate) fn apply(&mut self, mode: Option<u32>) -> Result<()> {
-        self.lock = rotation_lock(&self.location, mode)?;
+        self.lock = rotation_lock::open(&self.location, mode)?;
         self.settings.mode = mode;
         Ok(())
     }
@@ -314,7 +303,7 @@ impl Rotator {
         let location = Location::resolve(&self.given)?;
         if location != *self.location {
             self.location = Arc::new(location);
-            self.lock = rotation_lock(&self.location, self.settings.mode)?;
+            self.lock = rotation_lock::open(&self.location, self.settings.mode)?;
         }
         Ok(())
     }
@@ -390,7 +379,7 @@ impl Rotator {
     /// Makes a new segment, whole but for its name: owner, mode and header come first.
     fn prepare(&self, like: Option<Access>) -> Result<(Temp, u64)> {
         let mode = self.settings.mode.or(like.map(|access| access.mode));
-        let temp = Temp::beside(self.location.path(), mode.unwrap_or(DEFAULT_MODE))?;
+        let temp = Temp::beside(self.location.path(), mode.unwrap_or(rotation_lock::DEFAULT_MODE))?;
         temp.set_access(like, self.settings.mode)?;
         let header = self.header()?;
         fs::write_all(temp.file(), &header, temp.path())?;

@@ -3,6 +3,7 @@
 pub(crate) mod birth_tag;
 pub(crate) mod lease;
 pub(crate) mod name;
+pub(crate) mod rotation_lock;
 pub(crate) mod size;
 pub(crate) mod superseded;
 
