@@ -14,6 +14,8 @@ mod maintenance;
 mod options;
 mod output;
 mod policy;
+#[cfg(unix)]
+mod program;
 mod progress;
 #[cfg(unix)]
 mod relay;

@@ -2,7 +2,7 @@
 
 use crate::exit::{CommandError, VerbResult};
 use crate::options::{LineOptions, WriteOptions};
-use crate::relay::{Action, Relay, listen};
+use crate::relay::{Action, Relay, Signals};
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Each line is a record, and is written whole; several writers may share one log. A line longer than 1 MiB is
 /// split, and a last line without a line break is given one. SIGTERM and SIGINT end it when the input has ended, or
 /// the grace is over, or at the second of them: then it writes what has come, waits at most a second for the rest of
-/// a line, and ends. SIGHUP opens the log anew; SIGUSR1 rotates it. WriteOptions that are not given are those of the
+/// a line, and ends. SIGHUP opens the log anew; SIGUSR1 rotates it. Settings that are not given are those of the
 /// environment (LOGROTOR_MAX_SIZE and so on), or else the defaults.
 ///
 /// For Apache httpd: CustomLog "|/usr/bin/logrotor write /var/log/apache2/access.log --grace 1day" combined. At a
@@ -46,14 +46,13 @@ const SIGNALS: [(i32, Action); 4] = [
 
 impl Write {
     pub(crate) fn run(self) -> VerbResult {
-        // Before the log is opened, which may take its time: a signal does not end it from now on.
-        let signals = listen(&SIGNALS)?;
+        // First of all: opening the log may take long, and a signal would end the process.
+        let signals = Signals::listen(&SIGNALS)?;
         let log = self.write_options.open(&self.log)?;
-        // Past the buffer of std's, which `poll` would not know of.
-        let input = std::io::stdin().as_fd().try_clone_to_owned();
-        let input =
-            input.map_err(|error| CommandError::Failed(format!("standard input: {error}")))?;
-        let relay = Relay::new(log, self.line_options, input, signals, None);
-        relay.with_grace(self.grace).run()
+        // Without std's buffer, which `poll` does not see.
+        let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
+            CommandError::Failed(format!("failed to read standard input: {error}"))
+        })?;
+        Relay::new(log, self.line_options, input, signals).with_grace(self.grace).run()
     }
 }
