@@ -62,6 +62,7 @@ impl From<Timestamp> for SystemTime {
 
 /// Where a log takes its time from: the system, or a test that sets it by hand.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(not(feature = "__test"), allow(unreachable_pub, reason = "public for tests only"))]
 pub struct Clock(ClockSource);
 
 #[derive(Debug, Clone, Default)]
@@ -69,6 +70,7 @@ enum ClockSource {
     #[default]
     System,
     /// A clock that all its clones share, and by how many microseconds this one is ahead of it.
+    #[cfg_attr(not(any(test, feature = "__test")), allow(dead_code, reason = "set by tests"))]
     Manual(Arc<Manual>, i64),
 }
 
@@ -92,33 +94,14 @@ impl Clock {
     /// Names of backups are made from the clock of the C library. When a segment is due goes by the kernel's
     /// clock and the birth times that the file system keeps by it, so that workers of one machine agree.
     /// Hence `libfaketime` and its like, which stand in for the C library's clock, move the names and nothing
-    /// else; to try when a program rotates, take a [manual](Clock::manual) clock.
+    /// else.
     #[must_use]
     pub fn system() -> Self {
         Self(ClockSource::System)
     }
 
-    /// A clock that stands still until it is [set](Clock::set), for tests of programs that depend on
-    /// when a log rotates. Clones are one clock.
-    ///
-    /// # Examples
-    /// ```
-    /// use logrotor::{Clock, Period, RotatingFileWriter};
-    /// use std::{io::Write, time::{Duration, SystemTime}};
-    /// # fn main() -> std::io::Result<()> {
-    /// # let dir = tempfile::tempdir()?;
-    /// let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_014_400);
-    /// let clock = Clock::manual(noon);
-    /// let mut log = RotatingFileWriter::builder(dir.path().join("app.log"))
-    ///     .rotate_every(Period::Daily)
-    ///     .clock(clock.clone())
-    ///     .build()?;
-    /// writeln!(log, "today")?;
-    /// clock.set(noon + Duration::from_secs(24 * 3600));
-    /// writeln!(log, "tomorrow")?;
-    /// assert_eq!(log.stats().rotations, 1);
-    /// # Ok(()) }
-    /// ```
+    /// A clock that stands still until it is [set](Clock::set). Clones are one clock.
+    #[cfg(any(test, feature = "__test"))]
     #[must_use]
     pub fn manual(now: SystemTime) -> Self {
         let now = AtomicI64::new(Timestamp::from(now).micros());
@@ -126,6 +109,7 @@ impl Clock {
     }
 
     /// Sets a manual clock, forwards or backwards. The system's clock is not changed.
+    #[cfg(any(test, feature = "__test"))]
     pub fn set(&self, now: SystemTime) {
         if let ClockSource::Manual(manual, _) = &self.0 {
             manual.now.store(Timestamp::from(now).micros(), Ordering::SeqCst);
@@ -134,8 +118,7 @@ impl Clock {
 
     /// This clock as a worker sees it that is ahead of the others by so many seconds, or behind. Files are made
     /// at the time of the manual clock itself, as a file system has only one.
-    #[cfg(feature = "fault")]
-    #[doc(hidden)]
+    #[cfg(feature = "__test")]
     #[must_use]
     pub fn ahead(&self, seconds: i64) -> Self {
         Self(match &self.0 {

@@ -370,7 +370,9 @@ impl LogBuilder {
         self
     }
 
-    /// Takes the time from `clock` rather than the system, for tests.
+    /// Takes the time from `clock` rather than the system.
+    #[cfg(feature = "__test")]
+    #[doc(hidden)]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.callbacks.clock = clock;
         self

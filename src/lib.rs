@@ -75,7 +75,6 @@
 //! | `zstd` | `Compression::Zstd` |
 //! | `follow` | a following [`reader`] is told of changes by the system, rather than look at intervals |
 //! | `cli` | the command `logrotor` |
-//! | `fault` | for this crate's own tests: makes chosen file operations fail |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod atomic;
@@ -103,7 +102,6 @@ mod tracing;
 mod upkeep;
 mod writer;
 
-pub use clock::Clock;
 pub use config::{Config, LogBuilder};
 pub use error::{Error, ErrorKind, Result};
 pub use lock::{FileLock, LockGuard, LockMode, Wait};
@@ -118,3 +116,10 @@ pub use upkeep::{Maintenance, MaintenancePlan};
 pub use writer::{
     Buffering, Delivery, Durability, LineWriter, Overflow, RecordWriter, RotatingFileWriter,
 };
+
+/// For the crate's own tests; no part of its interface.
+#[cfg(feature = "__test")]
+#[doc(hidden)]
+pub mod __test {
+    pub use crate::clock::Clock;
+}

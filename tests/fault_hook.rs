@@ -12,5 +12,5 @@ fn program_has_the_fault_hook_only_with_its_feature() {
     let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     let variable = ["LOGROTOR", "FAULT"].join("_");
     let is_in = program.windows(variable.len()).any(|part| part == variable.as_bytes());
-    assert_eq!(is_in, cfg!(feature = "fault"));
+    assert_eq!(is_in, cfg!(feature = "__test"));
 }

@@ -1,6 +1,6 @@
 //! The fault hook: makes file operation number N fail, write short, pause or kill the process.
 //!
-//! Under feature `fault` (tests only) every operation of [`fs`](crate::fs) is counted from 1, per
+//! Under the private feature `__test` every operation of [`fs`](crate::fs) is counted from 1, per
 //! process. `LOGROTOR_FAULT` is a plan, `WHICH:EFFECT`:
 //!
 //! | which | operations |
@@ -25,18 +25,18 @@
 //! and ` !` if the plan struck it.
 //! Without the feature the functions are empty and are compiled away.
 
-#[cfg(not(feature = "fault"))]
+#[cfg(not(feature = "__test"))]
 use std::io;
 
 /// Counts an operation that is about to happen, and injects the fault if it is the one.
-#[cfg(not(feature = "fault"))]
+#[cfg(not(feature = "__test"))]
 #[inline(always)]
 pub(crate) fn step(_verb: &'static str) -> io::Result<()> {
     Ok(())
 }
 
 /// As [`step`], for a write of `len` bytes, which `write` does for as many as it is told.
-#[cfg(not(feature = "fault"))]
+#[cfg(not(feature = "__test"))]
 #[inline(always)]
 pub(crate) fn write_step(
     _verb: &'static str,
@@ -46,10 +46,10 @@ pub(crate) fn write_step(
     write(len)
 }
 
-#[cfg(feature = "fault")]
+#[cfg(feature = "__test")]
 pub(crate) use on::{step, write_step};
 
-#[cfg(feature = "fault")]
+#[cfg(feature = "__test")]
 mod on {
     use std::io::{self, Write};
     use std::path::{Path, PathBuf};

@@ -389,7 +389,7 @@ pub(crate) fn is_writable_dir(path: &Path) -> bool {
 }
 
 /// Ends this process at once, as `kill -9` does.
-#[cfg(feature = "fault")]
+#[cfg(feature = "__test")]
 pub(crate) fn kill_self() -> ! {
     use rustix::process::{Signal, getpid, kill_process};
     let _ = kill_process(getpid(), Signal::KILL);

@@ -279,7 +279,7 @@ pub(crate) fn is_writable_dir(_path: &Path) -> bool {
 }
 
 /// Ends this process at once.
-#[cfg(feature = "fault")]
+#[cfg(feature = "__test")]
 pub(crate) fn kill_self() -> ! {
     std::process::abort();
 }

@@ -1,6 +1,6 @@
 //! `logrotor write --durability`: what is synced when, as the trace of file operations shows, and what a disk that
 //! refuses to sync leads to.
-#![cfg(all(unix, feature = "fault"))]
+#![cfg(all(unix, feature = "__test"))]
 
 use crate::support::{Dir, eventually, text};
 use crate::write::Writer;

@@ -133,7 +133,7 @@ fn nothing_is_lost_while_all_is_done_by_hand_beside_workers() {
 }
 
 /// Paused in the second of three backups, it is told to end.
-#[cfg(all(unix, feature = "fault"))]
+#[cfg(all(unix, feature = "__test"))]
 #[test]
 fn compress_that_is_interrupted_ends_by_the_signal_and_leaves_nothing_half_done() {
     use rustix::process::{Pid, Signal, kill_process};

@@ -367,7 +367,7 @@ fn watched(dir: &Dir, no_color: bool) -> String {
     text(&shown)
 }
 
-#[cfg(feature = "fault")]
+#[cfg(feature = "__test")]
 #[test]
 fn cat_does_not_look_at_the_whole_log_for_a_bar_that_nobody_sees() {
     let dir = log_of_numbers(Compression::Gzip);

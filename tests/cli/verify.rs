@@ -127,7 +127,7 @@ fn backup_that_may_not_be_read_is_found() {
 }
 
 /// Whoever runs the tests: the disk refuses one read after another.
-#[cfg(feature = "fault")]
+#[cfg(feature = "__test")]
 #[test]
 fn backup_that_cannot_be_read_is_found_and_the_rest_is_read() {
     let dir = log_of_numbers(Compression::None);

@@ -359,7 +359,7 @@ fn lines_that_the_log_does_not_take_are_dropped_and_counted() {
     assert!(said.contains(&format!("{} lines were dropped", 30 - kept)), "{said}");
 }
 
-#[cfg(feature = "fault")]
+#[cfg(feature = "__test")]
 #[test]
 fn rotation_that_fails_costs_no_line_and_is_told_once_while_it_writes_on() {
     let dir = Dir::new();

@@ -150,7 +150,6 @@ fn write_at(args: &mut Args) {
     AtomicFile::builder().sync(level).write(path, "new").unwrap();
 }
 
-#[cfg(feature = "fault")]
 mod fault {
     use super::*;
 

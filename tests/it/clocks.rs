@@ -2,14 +2,14 @@
 //! whoever is idle or has just come.
 
 use crate::support::{Dir, Job, Worker, eventually};
-use logrotor::{Clock, MaintenanceMode, Naming, Period, RotatingFileWriter, Stats};
+use logrotor::__test::Clock;
+use logrotor::{MaintenanceMode, Naming, Period, RotatingFileWriter, Stats};
 use std::io::Write;
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How often a worker looks at the log's path.
-#[cfg(feature = "fault")]
 const CHECK: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -123,7 +123,6 @@ fn clock_that_goes_back_a_little_again_and_again_does_not_rotate_each_time() {
 
 // A worker whose clock was ahead ended each period twice with the others, and once more with each restart
 // before theirs reached the boundary.
-#[cfg(feature = "fault")]
 #[test]
 fn regression_workers_whose_clocks_differ_by_minutes_rotate_once_per_period() {
     const HOURS: usize = 24;
@@ -148,7 +147,6 @@ fn regression_workers_whose_clocks_differ_by_minutes_rotate_once_per_period() {
     crew.check();
 }
 
-#[cfg(feature = "fault")]
 #[test]
 fn workers_whose_clocks_differ_rotate_once_more_at_most_where_backups_are_numbered() {
     const HOURS: usize = 24;

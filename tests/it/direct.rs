@@ -1,7 +1,8 @@
 //! Direct delivery: one call is one record, whole and in order, wherever the segment ends.
 
 use crate::support::{Dir, check, record};
-use logrotor::{Clock, MaintenanceMode, RotatingFileWriter};
+use logrotor::__test::Clock;
+use logrotor::{MaintenanceMode, RotatingFileWriter};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{IoSlice, Write};

@@ -48,7 +48,6 @@ fn threads_that_wait_for_the_disk_lose_nothing_across_rotations() {
 }
 
 /// Tests by workers that leave a trace of their file operations.
-#[cfg(feature = "fault")]
 pub mod traced {
     use crate::support::{Dir, Job, Worker, eventually, listen, say};
     use logrotor::{Compression, MaintenanceMode, Naming};

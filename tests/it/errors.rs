@@ -207,7 +207,7 @@ fn directory_that_may_not_be_written_is_refused_by_name() {
     assert_eq!(dir.names(), ["app.log"]);
 }
 
-#[cfg(all(unix, feature = "fault"))]
+#[cfg(unix)]
 #[test]
 fn file_system_without_locks_is_refused_whether_the_log_is_there_or_not() {
     const NOT_SUPPORTED: i32 = rustix::io::Errno::OPNOTSUPP.raw_os_error();
@@ -340,7 +340,7 @@ fn failures_are_neither_printed_nor_do_they_panic() {
     suffers_in_silence(|job| job.with("inline", 1).with("numbered", 1));
 }
 
-#[cfg(all(unix, feature = "fault"))]
+#[cfg(unix)]
 #[test]
 fn disk_that_refuses_everything_is_neither_a_word_nor_a_panic() {
     // From the first operation on, or from one somewhere in the life of the log.

@@ -2,7 +2,8 @@
 //! the right file again.
 
 use crate::support::{Dir, Job, Verdict, Worker, check, eventually};
-use logrotor::{Clock, ErrorKind, MaintenanceMode, RotatingFileWriter, Stats};
+use logrotor::__test::Clock;
+use logrotor::{ErrorKind, MaintenanceMode, RotatingFileWriter, Stats};
 use std::cell::Cell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -359,7 +360,6 @@ fn logrotate_beside_processes_that_rotate_themselves_costs_no_record() {
 }
 
 /// A worker that stops just before it renames something for the `number`th time; there `meanwhile` is done.
-#[cfg(feature = "fault")]
 fn stopped_at_renaming(number: u32, dir: &Dir, meanwhile: impl FnOnce()) -> Worker {
     let gates = Dir::new();
     let plan = format!("{number}/rename:pause={}", gates.file("gate").display());
@@ -379,7 +379,6 @@ fn stopped_at_renaming(number: u32, dir: &Dir, meanwhile: impl FnOnce()) -> Work
     worker
 }
 
-#[cfg(feature = "fault")]
 #[test]
 fn log_that_is_made_just_before_a_worker_makes_it_is_adopted() {
     let dir = Dir::new();
@@ -389,7 +388,6 @@ fn log_that_is_made_just_before_a_worker_makes_it_is_adopted() {
     assert_eq!(dir.active_lines(), ["another's", "last"]);
 }
 
-#[cfg(feature = "fault")]
 #[test]
 fn log_that_is_taken_away_just_before_it_is_rotated_is_made_again() {
     let dir = Dir::new();
@@ -404,7 +402,6 @@ fn log_that_is_taken_away_just_before_it_is_rotated_is_made_again() {
     );
 }
 
-#[cfg(feature = "fault")]
 #[test]
 fn log_that_is_made_in_mid_rotation_is_the_next_segment() {
     let dir = Dir::new();

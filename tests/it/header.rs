@@ -1,7 +1,8 @@
 //! The header: the first bytes of every segment.
 
 use crate::support::{Dir, eventually, record};
-use logrotor::{Clock, ErrorKind, FileLock, MaintenanceMode, RotatingFileWriter, Wait};
+use logrotor::__test::Clock;
+use logrotor::{ErrorKind, FileLock, MaintenanceMode, RotatingFileWriter, Wait};
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};

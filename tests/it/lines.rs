@@ -119,7 +119,7 @@ fn lines_of_several_processes_are_whole_and_in_order() {
     assert!(verdict.is_clean(), "{verdict}");
 }
 
-#[cfg(all(unix, feature = "fault"))]
+#[cfg(unix)]
 mod refused {
     use super::*;
 

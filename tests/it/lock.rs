@@ -658,7 +658,6 @@ mod unix {
         assert_eq!(names(dir.path()), [""; 0]);
     }
 
-    #[cfg(feature = "fault")]
     #[test]
     fn file_system_without_locks_is_told_as_such() {
         const ENOLCK: i32 = 37;
@@ -674,14 +673,12 @@ mod unix {
         }
     }
 
-    #[cfg(feature = "fault")]
     fn with_fault(path: &Path, mode: &str, plan: &str) -> Child {
         Child::start_with("lock-twice", &[&path, &mode], |command| {
             command.env("LOGROTOR_FAULT", plan);
         })
     }
 
-    #[cfg(feature = "fault")]
     #[test]
     fn failure_of_any_step_leaves_the_lock_free_and_the_value_usable() {
         let dir = tempfile::tempdir().unwrap();
@@ -700,7 +697,6 @@ mod unix {
         }
     }
 
-    #[cfg(feature = "fault")]
     #[test]
     fn death_at_any_step_leaves_the_lock_free() {
         let dir = tempfile::tempdir().unwrap();
@@ -716,7 +712,6 @@ mod unix {
     }
 
     /// Operations of one acquisition and release.
-    #[cfg(feature = "fault")]
     const STEPS: [(&str, usize); 2] = [
         // Open, lock, look, look, sign; look, remove, unlock.
         ("exclusive", 8),

@@ -20,7 +20,6 @@
 mod atomic;
 mod buffered;
 mod clocks;
-#[cfg(feature = "fault")]
 mod crash;
 mod direct;
 #[cfg(target_os = "linux")]
@@ -29,7 +28,7 @@ mod durability;
 mod errors;
 #[cfg(feature = "policy")]
 mod exchange;
-#[cfg(all(unix, feature = "fault"))]
+#[cfg(unix)]
 mod faults;
 mod foreign;
 mod header;
@@ -51,14 +50,13 @@ mod processes;
 mod promises;
 mod reader;
 mod recovery;
-#[cfg(feature = "fault")]
 mod scenario;
 #[cfg(unix)]
 mod script;
 mod settings;
 mod source;
 mod straggler;
-#[cfg(all(target_os = "linux", feature = "fault"))]
+#[cfg(target_os = "linux")]
 mod stuck;
 mod support;
 mod support_lock;

@@ -1,9 +1,10 @@
 //! What becomes of backups: packed, kept within limits, and whatever a crash left is cleared up.
 
 use crate::support::{Dir, Job, Random, Worker, eventually, lines, record, seed};
+use logrotor::__test::Clock;
 use logrotor::atomic::AtomicFile;
 use logrotor::{
-    Clock, Compression, ErrorKind, LogBuilder, MaintenanceMode, Naming, RotatingFileWriter, Stats,
+    Compression, ErrorKind, LogBuilder, MaintenanceMode, Naming, RotatingFileWriter, Stats,
 };
 use std::io::Write;
 use std::path::Path;
@@ -363,7 +364,6 @@ fn backup_that_is_there_twice_counts_once() {
 }
 
 // A backup that another worker was just packing counted twice, and the oldest one went in its stead.
-#[cfg(feature = "fault")]
 #[test]
 fn regression_backup_that_is_being_replaced_by_its_packed_twin_counts_once() {
     let listings = |dir: &Dir| {

@@ -1,7 +1,8 @@
 //! The names of backups: sorted, never backwards, never taken twice; strangers are left alone.
 
 use crate::support::Dir;
-use logrotor::{Clock, Compression, MaintenanceMode, Naming, RotatingFileWriter};
+use logrotor::__test::Clock;
+use logrotor::{Compression, MaintenanceMode, Naming, RotatingFileWriter};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, SystemTime};

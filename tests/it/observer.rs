@@ -3,9 +3,10 @@
 #[cfg(unix)]
 use crate::support::Job;
 use crate::support::{Dir, eventually};
+use logrotor::__test::Clock;
 use logrotor::{
-    Buffering, Clock, Compression, Delivery, ErrorKind, Event, FileLock, LogBuilder,
-    MaintenanceMode, Overflow, RotatingFileWriter, Stats, Wait,
+    Buffering, Compression, Delivery, ErrorKind, Event, FileLock, LogBuilder, MaintenanceMode,
+    Overflow, RotatingFileWriter, Stats, Wait,
 };
 use std::io::Write;
 use std::path::PathBuf;

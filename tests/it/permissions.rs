@@ -1,7 +1,8 @@
 //! Who may do what with a log's files, from their first instant on, and links that lead elsewhere.
 
 use crate::support::{Dir, Job, Worker};
-use logrotor::{Clock, Compression, ErrorKind, MaintenanceMode, Naming, RotatingFileWriter};
+use logrotor::__test::Clock;
+use logrotor::{Compression, ErrorKind, MaintenanceMode, Naming, RotatingFileWriter};
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -60,7 +61,6 @@ fn configured_mode_is_exact_whatever_the_umask_for_segments_and_packed_and_plain
 }
 
 /// A directory with a log of one line that has this mode.
-#[cfg(feature = "fault")]
 fn dir_with_log(mode: u32) -> Dir {
     let dir = Dir::new();
     std::fs::write(dir.log(), "line\n").unwrap();
@@ -68,7 +68,6 @@ fn dir_with_log(mode: u32) -> Dir {
     dir
 }
 
-#[cfg(feature = "fault")]
 #[test]
 fn lock_file_and_the_segment_being_made_have_the_configured_mode_whatever_the_umask() {
     for umask in ["077", "000"] {

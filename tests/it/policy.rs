@@ -662,7 +662,6 @@ fn new_version_is_seen_by_a_process_that_looks_and_costs_nothing_when_there_is_n
 
 // ---------------------------------------------------------------- death and failing disks
 
-#[cfg(feature = "fault")]
 mod faults {
     use super::*;
 

@@ -302,7 +302,7 @@ fn last_lines_leave_older_segments_alone() {
 fn times_leave_out_whole_segments() {
     let dir = Dir::new();
     let hour = |n: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + n * 3600);
-    let clock = logrotor::Clock::manual(hour(0));
+    let clock = logrotor::__test::Clock::manual(hour(0));
     let mut log = dir.writer().clock(clock.clone()).build().unwrap();
     for n in 0..6 {
         writeln!(log, "hour {n}").unwrap();

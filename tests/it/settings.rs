@@ -2,7 +2,8 @@
 //! each other's work for ever.
 
 use crate::support::{Dir, Job, Verdict, Worker, check, eventually, record};
-use logrotor::{Clock, MaintenanceMode, Period, RotatingFileWriter};
+use logrotor::__test::Clock;
+use logrotor::{MaintenanceMode, Period, RotatingFileWriter};
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 

@@ -144,7 +144,6 @@ fn backup_of_a_straggler_is_not_removed_before_it_moves_on() {
 }
 
 /// The numbers of the file operations called `verb` that this job makes until it is ready.
-#[cfg(feature = "fault")]
 fn operations(dir: &Dir, job: &Job, verb: &str) -> Vec<usize> {
     let trace = dir.file("trace");
     start(&job.clone().env("LOGROTOR_FAULT_COUNT", trace.display())).kill();
@@ -156,7 +155,6 @@ fn operations(dir: &Dir, job: &Job, verb: &str) -> Vec<usize> {
 
 // The lease that counts is one taken while the path still names the file. Whatever happens before that, the
 // worker must find the new segment, not write to a file that is being compressed or is gone.
-#[cfg(feature = "fault")]
 #[test]
 fn worker_that_is_overtaken_between_opening_and_leasing_goes_to_the_new_segment() {
     let dir = Dir::new();

@@ -2,9 +2,10 @@
 //! everything back.
 
 use crate::support_lock::start;
+use logrotor::__test::Clock;
 use logrotor::{
-    Clock, Compression, Durability, ErrorKind, FileLock, LogBuilder, MaintenanceMode, Naming,
-    Period, RotatingFileWriter, Stats, Wait,
+    Compression, Durability, ErrorKind, FileLock, LogBuilder, MaintenanceMode, Naming, Period,
+    RotatingFileWriter, Stats, Wait,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -323,7 +324,6 @@ impl Job {
         if self.has("inline") {
             builder = builder.maintenance(MaintenanceMode::Inline);
         }
-        #[cfg(feature = "fault")]
         if self.has("buffered") {
             builder = builder.delivery(crate::scenario::buffered());
         }
@@ -353,10 +353,10 @@ impl Job {
 }
 
 /// The file operations that a process made, as the fault hook counts them.
-#[cfg(all(unix, feature = "fault"))]
+#[cfg(unix)]
 pub struct Trace(tempfile::NamedTempFile);
 
-#[cfg(all(unix, feature = "fault"))]
+#[cfg(unix)]
 impl Trace {
     pub fn new() -> Self {
         Self(tempfile::NamedTempFile::new().unwrap())
@@ -463,7 +463,6 @@ impl Worker {
     }
 
     /// Waits until it ends, and says whether it ended well.
-    #[cfg(feature = "fault")]
     pub fn end(mut self) -> bool {
         drop(self.stdin.take());
         while self.hear().is_some() {}
@@ -537,13 +536,11 @@ fn child() {
         "hold" => hold(&job),
         "acknowledge" => acknowledge(&job),
         "calendar" => crate::triggers::calendar(&job),
-        #[cfg(feature = "fault")]
         "commit" => crate::durability::traced::commit(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
         #[cfg(feature = "policy")]
         task if task.starts_with("policy-") => crate::policy::child(&job),
-        #[cfg(feature = "fault")]
         "play" => crate::scenario::play(&job),
         "open" => crate::errors::open(&job),
         "suffer" => crate::errors::suffer(&job),

@@ -1,7 +1,8 @@
 //! When a segment ends: by size, age, calendar, by hand, when the log is opened.
 
 use crate::support::{Dir, Job, eventually, record};
-use logrotor::{Clock, MaintenanceMode, Period, RotatingFileWriter, Zone};
+use logrotor::__test::Clock;
+use logrotor::{MaintenanceMode, Period, RotatingFileWriter, Zone};
 use proptest::prelude::*;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
