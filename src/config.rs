@@ -2,6 +2,7 @@
 
 #[cfg(feature = "policy")]
 mod file;
+mod maintenance;
 #[cfg(feature = "policy")]
 pub(crate) mod units;
 

@@ -99,20 +99,18 @@ mod sync;
 mod sys;
 #[cfg(feature = "tracing")]
 mod tracing;
-mod upkeep;
 mod writer;
 
 pub use config::{Config, LogBuilder};
 pub use error::{Error, ErrorKind, Result};
 pub use lock::{FileLock, LockGuard, LockMode, Wait};
-pub use maintenance::MaintenanceMode;
+pub use maintenance::{Maintenance, MaintenanceMode, MaintenancePlan};
 pub use rotation::{Period, Zone};
 pub use segment::Segment;
 pub use segment::name::{Compression, Naming};
 pub use stats::{Event, Stats};
 #[cfg(feature = "tracing")]
 pub use tracing::EventWriter;
-pub use upkeep::{Maintenance, MaintenancePlan};
 pub use writer::{
     Buffering, Delivery, Durability, LineWriter, Overflow, RecordWriter, RotatingFileWriter,
 };

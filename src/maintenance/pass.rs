@@ -1,0 +1,267 @@
+//! One pass: clears up what a crash left, then prunes and compresses.
+
+use super::compress::{self, Encoding};
+use super::maintainer::Maintainer;
+use super::prune::{BackupStat, DiskState};
+use crate::atomic::AtomicFile;
+use crate::error::{Error, Result};
+use crate::fs::{self, EntryKind, Unleased};
+use crate::segment::name::{Compression, Key, Name, Naming};
+use crate::segment::{Backup, Listing, Location, backup_names, superseded};
+use crate::stats::Event;
+use std::fs::File;
+use std::io::ErrorKind::StorageFull;
+use std::path::{Path, PathBuf};
+
+/// One pass over a log's backups.
+pub(super) struct Pass<'a> {
+    pub(super) maintainer: &'a Maintainer,
+    pub(super) location: &'a Location,
+    pub(super) go_on: &'a dyn Fn() -> bool,
+    pub(super) deferred: bool,
+    pub(super) failure: Option<Error>,
+}
+
+/// Whether a backup was dealt with.
+enum StepOutcome {
+    Done,
+    /// Someone has it open.
+    Deferred,
+    /// It has another name by now, or is gone.
+    Moved,
+}
+
+impl Pass<'_> {
+    /// Returns the last listing made, if one could be.
+    pub(super) fn run(&mut self) -> Option<Listing> {
+        let mut listing = self.prune()?;
+        if self.compress(&listing) {
+            listing = self.prune()?;
+        }
+        Some(listing)
+    }
+
+    fn list(&self) -> Result<Listing> {
+        Listing::read(self.location, self.naming())
+    }
+
+    fn naming(&self) -> Naming {
+        self.maintainer.settings().naming
+    }
+
+    /// Keeps a failure, and goes on. The observer is told of the first one of a pass: what ails one backup
+    /// (a full disk) often ails them all.
+    fn check<T>(&mut self, result: Result<T>) -> Option<T> {
+        let journal = &self.maintainer.journal;
+        match result {
+            Ok(value) => return Some(value),
+            Err(error) if self.failure.is_some() => journal.counters.failed(&error),
+            Err(error) => {
+                journal.failed(error.clone());
+                self.failure = Some(error);
+            }
+        }
+        None
+    }
+
+    fn defer(&mut self) {
+        self.deferred = true;
+        self.maintainer.journal.counters.deferrals.increment();
+    }
+
+    /// Lists the log's files, clears up what a crash left, and removes what the limits leave no room for.
+    fn prune(&mut self) -> Option<Listing> {
+        let listed = self.list();
+        let mut listing = self.check(listed)?;
+        self.clear_temporaries(&mut listing);
+        let excess = self.excess(&listing);
+        if self.check(excess)? == 0 && !listing.has_superseded() {
+            return Some(listing);
+        }
+        let (maintainer, location) = (self.maintainer, self.location);
+        let pruned = maintainer.with_stable_names(location, || self.prune_stable(listing));
+        self.check(pruned)
+    }
+
+    fn prune_stable(&mut self, mut listing: Listing) -> Result<Listing> {
+        let names = backup_names(self.location, self.naming())?;
+        let names = superseded::remove(self.location, &names, |error| {
+            self.check(Err::<(), _>(error));
+        });
+        self.check(names);
+        listing.backups = self.list()?.backups;
+        let kept = listing.backups.split_off(self.excess(&listing)?);
+        listing.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
+        listing.backups.extend(kept);
+        Ok(listing)
+    }
+
+    /// Removes what no live process is writing any more.
+    fn clear_temporaries(&mut self, listing: &mut Listing) {
+        listing.temporaries.retain(|(path, _)| {
+            let removed = fs::remove_dead_temp(path);
+            self.check(removed) != Some(true)
+        });
+    }
+
+    /// How many of the oldest files have to go.
+    pub(super) fn excess(&self, listing: &Listing) -> Result<usize> {
+        let settings = self.maintainer.settings();
+        let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
+        let temporaries: u64 = listing.temporaries.iter().map(|(_, bytes)| bytes).sum();
+        let free = match settings.retention.min_free_space {
+            Some(_) => fs::free_space(self.location.dir())?,
+            None => u64::MAX,
+        };
+        let now = self.maintainer.clock.now();
+        let disk = DiskState {
+            now,
+            other_bytes: temporaries.saturating_add(active.max(settings.max_size)),
+            free,
+        };
+        // One that another worker is packing right now may be there in both forms; it is one backup.
+        let backups: Vec<_> = listing.backups.chunk_by(|a, b| a.name.key == b.name.key).collect();
+        let stats = |forms: &&[Backup]| BackupStat {
+            bytes: forms.iter().map(|form| form.len).sum(),
+            finished: forms[0].finished_by(now),
+        };
+        let stats: Vec<_> = backups.iter().map(stats).collect();
+        let excess = settings.retention.excess(&stats, disk);
+        Ok(backups[..excess].iter().map(|forms| forms.len()).sum())
+    }
+
+    /// Removes a backup that nobody has open; `true` if it is gone.
+    fn prune_one(&mut self, backup: &Backup) -> bool {
+        let removed = remove(&backup.path);
+        match self.check(removed) {
+            Some(StepOutcome::Done) => {
+                let (path, bytes) = (backup.path.clone(), backup.len);
+                self.maintainer.journal.counters.pruned.increment();
+                self.maintainer.journal.note(Event::Pruned { path, bytes });
+                true
+            }
+            Some(StepOutcome::Moved) => true,
+            Some(StepOutcome::Deferred) => {
+                self.defer();
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Packs every plain backup that nobody has open; `true` if there was one.
+    fn compress(&mut self, listing: &Listing) -> bool {
+        let Some(encoding) = self.maintainer.settings().encoding else { return false };
+        let mut any = false;
+        for backup in
+            listing.backups.iter().filter(|backup| backup.name.compression == Compression::None)
+        {
+            if !(self.go_on)() {
+                break;
+            }
+            let step = self.compress_one(backup, encoding);
+            let is_full = step.as_ref().is_err_and(|error| error.io_kind() == StorageFull);
+            match self.check(step) {
+                Some(StepOutcome::Done) => any = true,
+                Some(StepOutcome::Deferred) => self.defer(),
+                Some(StepOutcome::Moved) | None => {}
+            }
+            if is_full {
+                break;
+            }
+        }
+        any
+    }
+
+    fn compress_one(&self, backup: &Backup, encoding: Encoding) -> Result<StepOutcome> {
+        let plain = match fs::open_unleased(&backup.path)? {
+            Unleased::Ours(file) => file,
+            Unleased::Leased => return Ok(StepOutcome::Deferred),
+            Unleased::Gone => return Ok(StepOutcome::Moved),
+        };
+        if fs::fstat(&plain, &backup.path)?.id != backup.id {
+            return Ok(StepOutcome::Moved);
+        }
+        let target = self.location.backup_path(packed(backup.name, encoding));
+        // Somebody else is packing it; or the disk is so full that log calls would find it full meanwhile.
+        let is_being_packed = fs::stat(&target)?.is_some_and(|there| there.kind == EntryKind::File);
+        if is_being_packed || fs::free_space(self.location.dir())? < backup.len {
+            return Ok(StepOutcome::Deferred);
+        }
+        let packed = compress::pack(&plain, &backup.path, &target, encoding, self.go_on)?;
+        let Some(packed) = packed else { return Ok(StepOutcome::Deferred) };
+        self.replace_by(backup, plain, encoding, packed)
+    }
+
+    /// Puts a packed backup in the place of the plain one, which is held exclusively.
+    fn replace_by(
+        &self,
+        backup: &Backup,
+        plain: File,
+        encoding: Encoding,
+        file: AtomicFile,
+    ) -> Result<StepOutcome> {
+        let after = fs::fstat(file.file(), file.path())?.len;
+        let placed = self.maintainer.with_stable_names(self.location, || {
+            let Some((name, _)) = self.present_name(backup)? else { return Ok(None) };
+            let to = self.location.backup_path(packed(name, encoding));
+            file.place(&to)?;
+            Ok(Some(to))
+        })?;
+        let Some(to) = placed else { return Ok(StepOutcome::Moved) };
+        // Not under the lock: it may take long. If the plain backup is renamed meanwhile, it is removed
+        // by who does it, as one that is there packed.
+        fs::sync_dir(self.location.dir())?;
+        let from = self.maintainer.with_stable_names(self.location, || {
+            let Some((_, from)) = self.present_name(backup)? else { return Ok(None) };
+            let removed = fs::remove(&from)?;
+            // While the name is still nobody else's: on Windows it may stay in use until then.
+            drop(plain);
+            Ok(removed.then_some(from))
+        })?;
+        let from = from.unwrap_or_else(|| backup.path.clone());
+        self.maintainer.journal.counters.compressions.increment();
+        self.maintainer.journal.note(Event::Compressed {
+            from,
+            to,
+            bytes_before: backup.len,
+            bytes_after: after,
+        });
+        Ok(StepOutcome::Done)
+    }
+
+    /// What the file listed as `backup` is named now; `None` if it is gone. The caller has made sure
+    /// that the answer stays true.
+    fn present_name(&self, backup: &Backup) -> Result<Option<(Name, PathBuf)>> {
+        let is_it = |path: &Path| fs::is_at(path, backup.id);
+        if is_it(&backup.path)? {
+            return Ok(Some((backup.name, backup.path.clone())));
+        }
+        let Key::Number(listed) = backup.name.key else { return Ok(None) };
+        for name in backup_names(self.location, Naming::Number)? {
+            let path = self.location.backup_path(name);
+            // Rotations only ever move a backup to higher numbers.
+            let is_candidate =
+                name.compression == backup.name.compression && name.key < Key::Number(listed);
+            if is_candidate && is_it(&path)? {
+                return Ok(Some((name, path)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn packed(name: Name, encoding: Encoding) -> Name {
+    Name { compression: encoding.compression(), ..name }
+}
+
+/// Removes a backup that nobody has open. The caller has made sure that it keeps its name.
+fn remove(path: &Path) -> Result<StepOutcome> {
+    match fs::open_unleased(path)? {
+        Unleased::Ours(_held) => {
+            Ok(if fs::remove(path)? { StepOutcome::Done } else { StepOutcome::Moved })
+        }
+        Unleased::Leased => Ok(StepOutcome::Deferred),
+        Unleased::Gone => Ok(StepOutcome::Moved),
+    }
+}
