@@ -37,6 +37,7 @@ mod layers;
 mod lines;
 mod lock;
 mod maintenance;
+mod maintenance_by_hand;
 mod names;
 mod observer;
 #[cfg(unix)]
@@ -64,6 +65,5 @@ mod tidy;
 #[cfg(feature = "tracing")]
 mod tracing;
 mod triggers;
-mod upkeep;
 #[cfg(unix)]
 mod users;
