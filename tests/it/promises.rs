@@ -1,6 +1,8 @@
-//! The tests that ARCHITECTURE.md names exist. README.md is short and has its two commands.
+//! The names in ARCHITECTURE.md exist. README.md is short and has its two commands.
 
-use crate::source::{read, test_names};
+use std::collections::HashSet;
+
+use crate::source::{SourceFile, at_root, files, is_comment, read, test_names};
 
 /// The rows of the table below a heading, without its head.
 fn rows(page: &str, heading: &str) -> Vec<String> {
@@ -44,6 +46,63 @@ fn each_promise_names_tests_that_exist() {
         }
     }
 }
+
+/// A quoted path: `writer/buffered.rs` is in `src`, and `tests/model` is at the root.
+fn is_path(text: &str) -> bool {
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b));
+    let starts = ["src/", "tests/", "benches/", "docs/", ".ci/", "examples/", "fuzz/"];
+    is_plain
+        && (text.ends_with(".rs")
+            || text.ends_with('/')
+            || starts.iter().any(|s| text.starts_with(s)))
+}
+
+#[test]
+fn files_that_the_architecture_names_exist() {
+    let page = read("ARCHITECTURE.md");
+    let paths: Vec<_> = quoted(&page).filter(|text| is_path(text)).collect();
+    assert!(paths.len() > 40, "{} paths", paths.len());
+    let files = files();
+    // A packaged crate lacks some folders.
+    let is_whole = at_root(".ci/run").exists();
+    for path in paths.into_iter().filter(|_| is_whole) {
+        let is_named = |file: &SourceFile| file.path.ends_with(&format!("/{path}"));
+        let is_known = at_root(path).exists()
+            || at_root(&format!("src/{path}")).exists()
+            || files.iter().any(is_named);
+        assert!(is_known, "there is no file {path}");
+    }
+}
+
+/// A quoted name of the code: `maintain`, `Lease::attempt`, `SIZE_CHECK`.
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    let is_name = |text: &&str| {
+        let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':');
+        is_plain && text.starts_with(|c: char| c.is_ascii_alphabetic())
+    };
+    let parts = quoted(text).filter(is_name).flat_map(|text| text.split("::"));
+    parts.filter(|part| !part.is_empty())
+}
+
+#[test]
+fn names_that_the_architecture_has_are_in_the_code() {
+    let page = read("ARCHITECTURE.md");
+    let files = files();
+    let lines = files.iter().filter(|f| f.path.ends_with(".rs")).flat_map(|f| f.text.lines());
+    let code: String = lines.filter(|line| !is_comment(line)).map(|l| format!("{l}\n")).collect();
+    let words: HashSet<_> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let is_module = |name: &str| {
+        let endings = [format!("/{name}.rs"), format!("/{name}/mod.rs")];
+        files.iter().any(|file| endings.iter().any(|end| file.path.ends_with(end)))
+    };
+    let unknown: Vec<_> = names(&page)
+        .filter(|name| !words.contains(name) && !OUTSIDE.contains(name) && !is_module(name))
+        .collect();
+    assert!(unknown.is_empty(), "the code does not have {unknown:?}");
+}
+
+/// Names in ARCHITECTURE.md that are not names in the code.
+const OUTSIDE: &[&str] = &["unsafe", "O_NOFOLLOW"];
 
 /// The words of README.md, by white space, are at most this many.
 const README_WORDS: usize = 900;
