@@ -20,5 +20,6 @@ mod policy;
 mod read;
 mod run;
 mod support;
+mod surroundings;
 mod verify;
 mod write;

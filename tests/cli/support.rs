@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// The command, to be given its arguments.
 pub(crate) fn logrotor<const N: usize>(args: [&str; N]) -> Command {
+    #[cfg(unix)]
+    crate::surroundings::prepare();
     let mut command = Command::new(env!("CARGO_BIN_EXE_logrotor"));
     command.args(args).env("COLUMNS", "100").env("TZ", "UTC").env_remove("NO_COLOR");
     command
@@ -32,6 +34,8 @@ pub(crate) struct Dir(tempfile::TempDir);
 
 impl Dir {
     pub(crate) fn new() -> Self {
+        #[cfg(unix)]
+        crate::surroundings::prepare();
         Self(tempfile::tempdir().unwrap())
     }
 
