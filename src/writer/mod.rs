@@ -556,6 +556,11 @@ fn join(thread: Option<JoinHandle<()>>) {
     }
 }
 
+// A panic in the middle of a call leaves no state behind that a later call could misread: what a record
+// changes, it changes after the kernel has taken it. Panics in functions of the user are caught.
+impl std::panic::UnwindSafe for RotatingFileWriter {}
+impl std::panic::RefUnwindSafe for RotatingFileWriter {}
+
 impl fmt::Debug for RotatingFileWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RotatingFileWriter")
