@@ -179,44 +179,6 @@ fn handle_can_be_cloned_and_sent_and_shared() {
 }
 
 #[test]
-fn lines_are_held_back_until_the_line_break_also_by_flush() {
-    let dir = Dir::new();
-    let log = dir.writer().build().unwrap();
-    let mut lines = log.lines();
-    lines.write_all(b"one\n").unwrap();
-    lines.write_all(b"two\nthr").unwrap();
-    lines.flush().unwrap();
-    assert_eq!(dir.active_lines(), ["one"]);
-    lines.write_all(b"ee\n").unwrap();
-    assert_eq!(dir.active_lines(), ["one", "two", "three"]);
-    assert_eq!(log.stats().records, 2);
-}
-
-#[test]
-fn line_without_a_break_is_passed_on_at_drop() {
-    let dir = Dir::new();
-    let log = dir.writer().build().unwrap();
-    let mut lines = log.lines();
-    lines.write_all(b"rest").unwrap();
-    assert_eq!(dir.read("app.log"), b"");
-    drop(lines);
-    assert_eq!(dir.read("app.log"), b"rest");
-}
-
-#[test]
-fn line_of_many_megabytes_is_passed_on_in_pieces_of_about_one() {
-    let dir = Dir::new();
-    let log = dir.writer().build().unwrap();
-    let mut lines = log.lines();
-    for _ in 0..40 {
-        lines.write_all(&[b'x'; 100_000]).unwrap();
-    }
-    lines.write_all(b"\n").unwrap();
-    assert_eq!(dir.read("app.log").len(), 4_000_001);
-    assert_eq!(log.stats().records, 4);
-}
-
-#[test]
 fn worker_learns_from_its_own_append_that_another_has_filled_the_segment() {
     let dir = Dir::new();
     let [mut a, mut b] = [0, 1].map(|_| quiet(&dir).max_size(100).build().unwrap());

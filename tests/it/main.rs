@@ -50,6 +50,7 @@ mod polling;
 mod processes;
 mod promises;
 mod reader;
+mod records;
 mod recovery;
 mod scenario;
 #[cfg(unix)]

@@ -1,9 +1,15 @@
 //! `tracing` end to end: every event is one whole line, whoever writes it.
 
 use crate::support::Dir;
+use ::tracing::field::{Field, Visit};
 use ::tracing::{Dispatch, Level, dispatcher, error, info, info_span, warn};
 use logrotor::{Compression, Delivery, RotatingFileWriter};
 use serde_json::Value;
+use std::io::Write;
+use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::Registry;
 
 const THREADS: u64 = 6;
 const COUNT: u64 = 500;
@@ -120,4 +126,79 @@ fn plain_lines_hold_the_event_and_its_fields() {
     });
     let lines: Vec<_> = dir.active_lines().iter().map(|line| line.trim().to_owned()).collect();
     assert_eq!(lines, ["WARN nearly full disk=3", "ERROR full"]);
+}
+
+/// A layer that formats right into its writer, piece by piece.
+struct Pieces<W>(W);
+
+struct Fields<'a>(&'a mut dyn Write);
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        write!(self.0, " {field}={value:?}").unwrap();
+    }
+}
+
+impl<W: for<'a> MakeWriter<'a> + 'static> Layer<Registry> for Pieces<W> {
+    fn on_event(&self, event: &::tracing::Event<'_>, _: Context<'_, Registry>) {
+        let mut writer = self.0.make_writer_for(event.metadata());
+        writer.write_all(b"event").unwrap();
+        event.record(&mut Fields(&mut writer));
+        writer.flush().unwrap();
+        writer.write_all(b"\n  and more\n").unwrap();
+    }
+}
+
+fn with_pieces<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(writer: W) -> Dispatch {
+    Registry::default().with(Pieces(writer)).into()
+}
+
+#[test]
+fn event_written_in_pieces_is_one_record() {
+    let dir = Dir::new();
+    let log = dir.writer().max_size(1000).build().unwrap();
+    let dispatch = with_pieces(log.clone());
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                dispatcher::with_default(&dispatch, || (0..COUNT).for_each(|seq| info!(seq)));
+            });
+        }
+    });
+    assert_eq!(log.stats().records, THREADS * COUNT);
+    let names = dir.backups().into_iter().chain(["app.log".to_owned()]);
+    for name in names {
+        for event in dir.lines_of(&name).chunks(2) {
+            assert!(event[0].starts_with("event seq=") && event[1] == "  and more", "{event:?}");
+        }
+    }
+}
+
+#[test]
+fn line_writer_makes_writers_of_events() {
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    let mut lines = log.lines();
+    lines.write_all(b"held ").unwrap();
+    dispatcher::with_default(&with_pieces(lines.clone()), || info!(seq = 1));
+    assert_eq!(dir.active_lines(), ["event seq=1", "  and more"]);
+    lines.write_all(b"until now\n").unwrap();
+    assert_eq!(log.stats().records, 2);
+}
+
+#[test]
+fn event_of_one_call_is_written_before_the_writer_is_dropped() {
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    let mut writer = log.make_writer();
+    writeln!(writer, "{} {}", "one", "call").unwrap();
+    assert_eq!(dir.active_lines(), ["one call"]);
+    writer.write_all(b"another\n").unwrap();
+    assert_eq!(dir.active_lines(), ["one call", "another"]);
+    write!(writer, "{}\n{}", "two", "pieces").unwrap();
+    writer.write_all(b"\n").unwrap();
+    assert_eq!(log.stats().records, 2);
+    drop(writer);
+    assert_eq!(dir.active_lines()[2..], ["two", "pieces"]);
+    assert_eq!(log.stats().records, 3);
 }
