@@ -1,7 +1,7 @@
 //! Records that are written in pieces: `lines()` and `record()`.
 
 use crate::support::Dir;
-use logrotor::{Delivery, LineWriter, RecordWriter, RotatingFileWriter};
+use logrotor::{Buffering, Delivery, LineWriter, RecordWriter, RotatingFileWriter};
 use std::fmt;
 use std::io::{IoSlice, Write};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -142,9 +142,8 @@ fn line_writer_passes_on_megabytes_in_pieces() {
 #[test]
 fn line_writer_can_ignore_flush() {
     let dir = Dir::new();
-    let mut delivery = Delivery::buffered();
-    set_interval(&mut delivery, Duration::from_secs(3600));
-    let log = dir.writer().delivery(delivery).build().unwrap();
+    let buffering = Buffering::new().flush_interval(Duration::from_secs(3600));
+    let log = dir.writer().delivery(Delivery::Buffered(buffering)).build().unwrap();
     let mut lines = log.lines().ignore_flush();
     for _ in 0..100 {
         writeln!(lines, "an event").unwrap();
@@ -243,10 +242,4 @@ fn refuse_records(dir: &Dir) {
 
 fn accept_records(dir: &Dir) {
     std::fs::remove_dir(dir.log()).unwrap();
-}
-
-fn set_interval(delivery: &mut Delivery, interval: Duration) {
-    if let Delivery::Buffered { flush_interval, .. } = delivery {
-        *flush_interval = interval;
-    }
 }
