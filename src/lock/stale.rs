@@ -50,7 +50,7 @@ impl FileLock {
 }
 
 fn is_lock_name(name: &str) -> bool {
-    name.strip_suffix(gate::SUFFIX).unwrap_or(name).ends_with(super::SUFFIX)
+    name.strip_suffix(gate::SUFFIX).unwrap_or(name).ends_with(super::handle::SUFFIX)
 }
 
 /// Removes one file if it is ours and nobody holds it.

@@ -1,0 +1,119 @@
+//! A file that takes the place of another when it is whole.
+
+use super::{AtomicFileBuilder, SyncLevel};
+use crate::error::Result;
+use crate::fs::{self, Access, Temp};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A file that takes the place of another when it is whole.
+///
+/// Write to it (it is not buffered: wrap small writes in a [`std::io::BufWriter`]), then
+/// [`commit`](AtomicFile::commit). Dropped without that, nothing has changed and nothing is left.
+///
+/// # Examples
+/// ```
+/// use logrotor::atomic::AtomicFile;
+/// use std::io::{BufWriter, Write};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("primes.txt");
+/// let mut out = BufWriter::new(AtomicFile::create(&path)?);
+/// for prime in [2, 3, 5, 7] {
+///     writeln!(out, "{prime}")?;
+/// }
+/// out.into_inner()?.commit()?;
+/// assert_eq!(std::fs::read(&path)?, b"2\n3\n5\n7\n");
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is replaced before `commit`"]
+pub struct AtomicFile {
+    pub(super) temp: Temp,
+    pub(super) target: PathBuf,
+    /// To be kept from the file replaced, or from the one this shall be like.
+    pub(super) access: Option<Access>,
+    pub(super) builder: AtomicFileBuilder,
+}
+
+impl AtomicFile {
+    /// Starts a replacement with the default [`AtomicFileBuilder`].
+    ///
+    /// # Errors
+    /// As [`AtomicFileBuilder::open`].
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        AtomicFileBuilder::new().open(path)
+    }
+
+    /// A builder with the defaults.
+    pub fn builder() -> AtomicFileBuilder {
+        AtomicFileBuilder::new()
+    }
+
+    /// The file that will be replaced, links resolved.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.target
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if a step fails: owner, mode, time, sync, rename;
+    /// the old content stands and the temporary is removed. If it was the directory that could not
+    /// be synced afterwards, the new content is in place.
+    pub fn commit(self) -> Result<()> {
+        self.seal()?;
+        let target = self.target.clone();
+        self.place(&target)
+    }
+
+    /// Makes the file whole but for its name: owner, mode, time, and its content on the device.
+    pub(crate) fn seal(&self) -> Result<()> {
+        let (file, path) = (self.temp.file(), &self.target);
+        match self.builder.owner {
+            Some((uid, gid)) => {
+                fs::set_owner(file, Access { mode: 0, uid, gid }, path)?;
+                self.temp.set_mode(self.builder.mode, self.access)?;
+            }
+            None => self.temp.set_access(self.access, self.builder.mode)?,
+        }
+        if let Some(time) = self.builder.modified {
+            fs::set_modified(file, time, path)?;
+        }
+        match self.builder.sync {
+            SyncLevel::None => Ok(()),
+            SyncLevel::File | SyncLevel::FileAndDirectory => fs::sync_all(file, path),
+        }
+    }
+
+    /// Gives a sealed file its name, which may be another by now than it was opened for.
+    pub(crate) fn place(self, target: &Path) -> Result<()> {
+        let persisted = self.temp.persist(target, self.builder.replace);
+        persisted.map_err(|error| error.during("replace", target))?;
+        match self.builder.sync {
+            SyncLevel::FileAndDirectory => fs::sync_dir(fs::parent(target)),
+            SyncLevel::None | SyncLevel::File => Ok(()),
+        }
+    }
+
+    /// The file as it is being written.
+    pub(crate) fn file(&self) -> &File {
+        self.temp.file()
+    }
+
+    pub(super) fn append_all(&self, bytes: &[u8]) -> Result<()> {
+        fs::write_all(self.temp.file(), bytes, &self.target)
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(fs::write(self.temp.file(), bytes, &self.target)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
