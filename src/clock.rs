@@ -95,8 +95,7 @@ impl Clock {
     /// clock and the birth times that the file system keeps by it, so that workers of one machine agree.
     /// Hence `libfaketime` and its like, which stand in for the C library's clock, move the names and nothing
     /// else.
-    #[must_use]
-    pub fn system() -> Self {
+    pub(crate) fn system() -> Self {
         Self(ClockSource::System)
     }
 

@@ -1,10 +1,10 @@
 //! Settings: what they mean, their defaults, and which are refused.
 
-#[cfg(feature = "policy")]
+#[cfg(feature = "serde")]
 mod file;
 mod maintenance;
-#[cfg(feature = "policy")]
-pub(crate) mod units;
+#[cfg(feature = "serde")]
+pub(crate) mod text;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -51,12 +51,12 @@ use std::time::Duration;
 /// ```
 ///
 /// # As a file
-/// With feature `policy` it is read and written as TOML and JSON, with units: see
+/// With feature `serde` it is read and written as TOML and JSON, with units: see
 /// [`from_file`](Config::from_file). A setting that is left out has its default; one that there is not,
 /// or that cannot work, is refused with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
-    feature = "policy",
+    feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
     serde(default, deny_unknown_fields)
 )]
@@ -66,10 +66,10 @@ pub struct Config {
     /// new segment; only a record that is itself larger makes a segment larger. Default: 64 MiB.
     ///
     /// With N workers a segment may grow beyond it by about one record per other worker.
-    #[cfg_attr(feature = "policy", serde(with = "units::size"))]
+    #[cfg_attr(feature = "serde", serde(with = "text::size"))]
     pub max_size: u64,
     /// The age at which a segment is rotated, counted from its creation. Default: none.
-    #[cfg_attr(feature = "policy", serde(with = "units::optional_span"))]
+    #[cfg_attr(feature = "serde", serde(with = "text::optional_span"))]
     pub max_age: Option<Duration>,
     /// The calendar period at whose end a segment is rotated. Default: none.
     pub rotate_every: Option<Period>,
@@ -81,13 +81,13 @@ pub struct Config {
     pub max_backups: Option<usize>,
     /// How many bytes the log may take up on disk: backups, temporaries, and the active segment, which
     /// counts with the `max_size` that it may grow to. The oldest backups go first. Default: no limit.
-    #[cfg_attr(feature = "policy", serde(with = "units::optional_size"))]
+    #[cfg_attr(feature = "serde", serde(with = "text::optional_size"))]
     pub max_total_size: Option<u64>,
     /// How long a backup is kept after its rotation. Default: for ever.
-    #[cfg_attr(feature = "policy", serde(with = "units::optional_span"))]
+    #[cfg_attr(feature = "serde", serde(with = "text::optional_span"))]
     pub max_backup_age: Option<Duration>,
     /// How many bytes are left free on the file system, if removing backups can do it. Default: 0.
-    #[cfg_attr(feature = "policy", serde(with = "units::optional_size"))]
+    #[cfg_attr(feature = "serde", serde(with = "text::optional_size"))]
     pub min_free_space: Option<u64>,
     /// What backups are compressed with. Default: nothing.
     pub compression: Compression,
@@ -100,15 +100,15 @@ pub struct Config {
     ///
     /// # Platform
     /// Ignored on Windows.
-    #[cfg_attr(feature = "policy", serde(with = "units::optional_mode"))]
+    #[cfg_attr(feature = "serde", serde(with = "text::optional_mode"))]
     pub mode: Option<u32>,
     /// How long a log call may wait for another worker that is rotating. After that the record goes to
     /// the segment there is, and rotation is tried again later. Default: 1 s.
-    #[cfg_attr(feature = "policy", serde(with = "units::span"))]
+    #[cfg_attr(feature = "serde", serde(with = "text::span"))]
     pub lock_timeout: Duration,
     /// How often the log's path is compared with the open file, to notice a rotation by another worker
     /// before this one's segment is full, or a foreign program's deed. Default: 1 s.
-    #[cfg_attr(feature = "policy", serde(with = "units::span"))]
+    #[cfg_attr(feature = "serde", serde(with = "text::span"))]
     pub check_interval: Duration,
     /// Where backups are looked after. Default: on a thread.
     pub maintenance: MaintenanceMode,

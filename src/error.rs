@@ -100,7 +100,7 @@ enum Cause {
     Text(String),
     /// What is wrong with a setting.
     #[cfg_attr(
-        not(feature = "policy"),
+        not(feature = "serde"),
         allow(dead_code, reason = "for files that say on which line")
     )]
     Setting {
@@ -155,6 +155,13 @@ impl Error {
     pub(crate) fn config(setting: &str, value: impl fmt::Display, why: impl Into<String>) -> Self {
         let (name, value, why) = (setting.to_owned(), value.to_string(), why.into());
         let action = format!("accept `{name}` = {value}");
+        Self::with(ErrorKind::InvalidConfig, action, None, Cause::Setting { name, value, why })
+    }
+
+    /// A text that cannot be read as `what`, and what can be.
+    pub(crate) fn unreadable(what: &str, text: &str, why: impl Into<String>) -> Self {
+        let (name, value, why) = (what.to_owned(), text.to_owned(), why.into());
+        let action = format!("read {what} `{value}`");
         Self::with(ErrorKind::InvalidConfig, action, None, Cause::Setting { name, value, why })
     }
 
@@ -227,7 +234,7 @@ impl Error {
     }
 
     /// The setting that this is about, if it is: name, value, and what would be right.
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "serde")]
     pub(crate) fn setting(&self) -> Option<(&str, &str, &str)> {
         match &*self.0.cause {
             Cause::Setting { name, value, why } => Some((name, value, why)),
@@ -258,7 +265,7 @@ impl Error {
 }
 
 /// What is wrong with a text that holds settings.
-#[cfg(feature = "policy")]
+#[cfg(feature = "serde")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Diagnostic {
     /// Counted from 1; `None` where it is about no line in particular.
@@ -268,7 +275,7 @@ pub(crate) struct Diagnostic {
     pub(crate) why: String,
 }
 
-#[cfg(feature = "policy")]
+#[cfg(feature = "serde")]
 impl Error {
     /// A file with a setting that is refused.
     pub(crate) fn bad_text(kind: ErrorKind, path: &Path, diagnostic: Diagnostic) -> Self {
@@ -291,7 +298,10 @@ impl Error {
         };
         Self::refused(kind, action, path, why)
     }
+}
 
+#[cfg(feature = "policy")]
+impl Error {
     /// A policy file that is not what was written.
     pub(crate) fn policy_corrupt(path: &Path, found: impl fmt::Display) -> Self {
         Self::refused(ErrorKind::PolicyCorrupt, "trust policy", path, found.to_string())

@@ -80,7 +80,7 @@
 pub mod atomic;
 mod clock;
 mod config;
-#[cfg(feature = "policy")]
+#[cfg(feature = "serde")]
 mod diagnostic;
 mod error;
 mod fs;
@@ -99,6 +99,7 @@ mod sync;
 mod sys;
 #[cfg(feature = "tracing")]
 mod tracing;
+pub mod units;
 mod writer;
 
 pub use config::{Config, LogBuilder};

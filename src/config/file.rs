@@ -4,6 +4,7 @@ use super::Config;
 use crate::diagnostic;
 use crate::error::{Diagnostic, Error, ErrorKind, Result};
 use crate::fs;
+#[cfg(feature = "policy")]
 use crate::policy;
 use serde::Deserialize;
 use std::path::Path;
@@ -35,8 +36,8 @@ const PREFIX: &str = "LOGROTOR_";
 /// What stands for an optional setting that is not set.
 const NONE: &str = "none";
 
-/// Settings as text. Feature `policy`.
-#[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
+/// Settings as text. Feature `serde`.
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
 impl Config {
     /// Reads settings from a file: JSON if its name ends in `.json`, else TOML.
     ///
@@ -203,6 +204,8 @@ impl Config {
     /// policy.update(|config| config.max_size = 1024 * 1024)?;
     /// # Ok(()) }
     /// ```
+    #[cfg(feature = "policy")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
     pub fn policy() -> policy::PolicyStoreBuilder<Self> {
         policy::PolicyStore::builder(|config: &Self| Ok(config.validate()?))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// When a record reaches the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-#[cfg_attr(feature = "policy", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Delivery {
     /// Before its log call returns, so that it survives the process. The default.
     #[default]
@@ -18,7 +18,7 @@ pub enum Delivery {
 }
 
 /// Reading it: `"direct"`, `"buffered"`, or a table of the latter's settings, which have defaults.
-#[cfg(feature = "policy")]
+#[cfg(feature = "serde")]
 mod read {
     use super::{Buffering, Delivery};
     use serde::de::value::MapAccessDeserializer;
@@ -87,15 +87,15 @@ impl Delivery {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
-    feature = "policy",
+    feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
     serde(default, deny_unknown_fields)
 )]
 #[must_use]
 pub struct Buffering {
-    #[cfg_attr(feature = "policy", serde(with = "crate::config::units::capacity"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::text::capacity"))]
     pub(crate) capacity: usize,
-    #[cfg_attr(feature = "policy", serde(with = "crate::config::units::span"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::text::span"))]
     pub(crate) flush_interval: Duration,
     pub(crate) overflow: Overflow,
 }
@@ -144,7 +144,7 @@ impl Buffering {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[cfg_attr(
-    feature = "policy",
+    feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
     serde(rename_all = "snake_case")
 )]

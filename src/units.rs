@@ -1,0 +1,168 @@
+//! Sizes and time spans as people write them: `64 MiB`, `1 day`.
+//!
+//! Settings files and the command read them with these functions, so that a program's own options and
+//! configuration can accept the same text. Whatever is formatted here parses to the same value.
+//!
+//! # Examples
+//! ```
+//! use logrotor::units;
+//! use std::time::Duration;
+//!
+//! # fn main() -> logrotor::Result<()> {
+//! assert_eq!(units::parse_size("64 MiB")?, 64 * 1024 * 1024);
+//! assert_eq!(units::parse_duration("1h 30min")?, Duration::from_secs(5_400));
+//! assert_eq!(units::format_size(1_500_000), "1500 kB");
+//! # Ok(()) }
+//! ```
+
+use crate::error::{Error, Result};
+use std::time::Duration;
+
+/// Parses a size in bytes: a number and an optional unit, as in `64 MiB`, `1.5GB` or `4096`.
+///
+/// The units are `B`, `kB`, `KiB`, `MB`, `MiB`, and so on up to `EiB`, in upper or lower case; `k`, `M` and
+/// `G` are powers of 1000, and `Ki`, `Mi` and `Gi` powers of 1024. A number without a unit counts bytes.
+///
+/// # Errors
+/// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) if the text is no size, or a size of
+/// more than [`u64::MAX`] bytes.
+pub fn parse_size(text: &str) -> Result<u64> {
+    read_size(text).map_err(|why| Error::unreadable("size", text, why))
+}
+
+/// Formats a number of bytes in the unit that leaves the shortest whole number: `64 MiB`.
+#[must_use]
+pub fn format_size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 13] = [
+        ("B", 1),
+        ("kB", 1_000),
+        ("KiB", 1 << 10),
+        ("MB", 1_000_000),
+        ("MiB", 1 << 20),
+        ("GB", 1_000_000_000),
+        ("GiB", 1 << 30),
+        ("TB", 1_000_000_000_000),
+        ("TiB", 1 << 40),
+        ("PB", 1_000_000_000_000_000),
+        ("PiB", 1 << 50),
+        ("EB", 1_000_000_000_000_000_000),
+        ("EiB", 1 << 60),
+    ];
+    let whole = UNITS.iter().filter(|(_, unit)| bytes % unit == 0 && (bytes > 0 || *unit == 1));
+    let shortest = whole.min_by_key(|(_, unit)| bytes / unit);
+    shortest.map_or_else(String::new, |(name, unit)| format!("{} {name}", bytes / unit))
+}
+
+/// Parses a time span: numbers with units, as in `1 day`, `1h 30min` or `250 ms`.
+///
+/// The units reach from `ns` to `years`, spelled as the crate `humantime` reads them. A number without a
+/// unit is rejected, except `0`.
+///
+/// # Errors
+/// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) if the text is no time span.
+pub fn parse_duration(text: &str) -> Result<Duration> {
+    read_duration(text).map_err(|why| Error::unreadable("time span", text, why))
+}
+
+/// Formats a time span with units: `1h 30m`.
+#[must_use]
+pub fn format_duration(span: Duration) -> String {
+    humantime::format_duration(span).to_string()
+}
+
+/// As [`parse_size`], with the reason alone.
+pub(crate) fn read_size(text: &str) -> std::result::Result<u64, &'static str> {
+    let size: bytesize::ByteSize = text
+        .trim()
+        .parse()
+        .map_err(|_| "use a number and a unit: B, kB, KiB, MB, MiB, GB, GiB, TB, TiB")?;
+    // `ByteSize` turns a larger number into the largest without an error.
+    match size.as_u64() {
+        u64::MAX if !text.contains("18446744073709551615") => Err("it is too large"),
+        bytes => Ok(bytes),
+    }
+}
+
+/// As [`parse_duration`], with the reason alone.
+pub(crate) fn read_duration(text: &str) -> std::result::Result<Duration, &'static str> {
+    if text.trim() == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text.trim())
+        .map_err(|_| "use numbers with units: ms, s, min, h, days, weeks, such as \"1h 30min\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn size_is_formatted_in_the_unit_that_fits() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1, "1 B"),
+            (64 << 20, "64 MiB"),
+            (10_000_000, "10 MB"),
+            (1536, "1536 B"),
+            (u64::MAX, "18446744073709551615 B"),
+        ] {
+            assert_eq!(format_size(bytes), text);
+            assert_eq!(read_size(text), Ok(bytes));
+        }
+    }
+
+    #[test]
+    fn size_is_parsed_with_and_without_unit_space_and_fraction() {
+        assert_eq!(read_size("1.5 GiB"), Ok(3 << 29));
+        assert_eq!(read_size("64MiB"), Ok(64 << 20));
+        assert_eq!(read_size(" 64 mib "), Ok(64 << 20));
+        assert_eq!(read_size("4096"), Ok(4096));
+        for wrong in ["", "MiB", "64 Mub", "-1 B", "17 EiB", "99999999999999999999", "1e3"] {
+            assert!(read_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn span_without_a_unit_is_rejected() {
+        assert_eq!(read_duration("1 day"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(read_duration("1h 30min"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(read_duration("250 ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(read_duration("0"), Ok(Duration::ZERO));
+        for wrong in ["", "90", "1 fortnight", "-1 s", "day"] {
+            assert!(read_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_text_and_a_valid_form() {
+        let error = parse_size("64 Mub").unwrap_err().to_string();
+        assert!(
+            error.starts_with("failed to read size `64 Mub`: use a number and a unit"),
+            "{error}"
+        );
+        let error = parse_duration("90").unwrap_err().to_string();
+        assert!(
+            error.starts_with("failed to read time span `90`: use numbers with units"),
+            "{error}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn formatted_text_parses_to_the_same_value(
+            bytes in any::<u64>(), secs in any::<u64>(), nanos in 0_u32..1_000_000_000,
+        ) {
+            prop_assert_eq!(read_size(&format_size(bytes)), Ok(bytes));
+            let span = Duration::new(secs, nanos);
+            prop_assert_eq!(read_duration(&format_duration(span)), Ok(span));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,20}", number in "[0-9.]{1,22} ?[a-zA-Z]{0,4}") {
+            for text in [text, number] {
+                let _ = (read_size(&text), read_duration(&text));
+            }
+        }
+    }
+}
