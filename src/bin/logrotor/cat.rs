@@ -1,7 +1,7 @@
-//! `cat` and `tail`: a log's records on standard output.
+//! `cat` and `tail`: the records of a log on standard output.
 
 use crate::exit::{CommandError, Exit, VerbResult};
-use crate::output::{self, Color, Out, OutputOptions};
+use crate::output::{self, Color, ColorChoice, Out};
 use crate::progress::{Progress, ReadProgress};
 use crate::{report, when};
 use clap::Args;
@@ -17,40 +17,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-/// Printer a log's records, oldest first, across its backups
+/// Print a log's records, oldest first, across its backups
 ///
-/// What is damaged is told on standard error, and reading goes on after it; then the exit status is 1.
+/// Damage is reported on standard error and skipped; the exit status is then 1.
 #[derive(Args)]
 pub(crate) struct Cat {
-    /// The log, as its writers name it
+    /// Path of the log
     log: PathBuf,
-    /// Printer what was written from this time on: 2026-11-20T23:57:01Z, 2026-11-20, "2h 30min" ago
+    /// Print records since this time, e.g. 2026-11-20T23:57:01Z, 2026-11-20 or "2h 30min" (ago)
     ///
-    /// Segments that were finished before are left out. So are records that begin with an earlier time in
-    /// the form of RFC 3339, with the lines after them that have none.
+    /// Skips segments that were finished before this time, and records that begin with an earlier
+    /// RFC 3339 time. Lines without a time belong to the record before them.
     #[arg(long, alias = "from", value_name = "TIME", value_parser = when::since)]
     since: Option<SystemTime>,
-    /// Printer what was written up to this time
+    /// Print records up to this time, in the same formats
     #[arg(long, value_name = "TIME", value_parser = when::until)]
     until: Option<SystemTime>,
-    /// Printer the newest record first
+    /// Print the newest record first
     #[arg(long)]
     reverse: bool,
     #[command(flatten)]
     select: RecordOptions,
 }
 
-/// Printer a log's last records, and follow it across rotations
+/// Print a log's last records, and follow it across rotations
 ///
-/// Unlike `tail -F` it misses no record and prints none twice, however fast the log rotates.
+/// Unlike `tail -F`, it never misses or repeats a record, no matter how fast the log rotates.
 #[derive(Args)]
 pub(crate) struct Tail {
-    /// The log, as its writers name it
+    /// Path of the log
     log: PathBuf,
-    /// How many records, of which `--grep` then takes those that match
+    /// Number of records; --grep selects among these
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: u64,
-    /// Go on as the log grows; there need not be a log yet
+    /// Keep printing records as they are written; the log may not exist yet
     #[arg(short = 'F', short_alias = 'f', long)]
     follow: bool,
     #[command(flatten)]
@@ -60,14 +60,18 @@ pub(crate) struct Tail {
 /// Which records are printed, and how.
 #[derive(Args)]
 struct RecordOptions {
-    /// Printer only records that match this regular expression; none is exit status 1
+    /// Print only records that match this regular expression; exits with status 1 if none does
     #[arg(long, value_name = "REGEX")]
     grep: Option<String>,
-    /// Let capitals match small letters
+    /// Match case-insensitively
     #[arg(short, long, requires = "grep")]
     ignore_case: bool,
-    #[command(flatten)]
-    output: OutputOptions,
+    /// Print each record as a line of JSON
+    #[arg(long)]
+    json: bool,
+    /// When to highlight matches of --grep; auto is on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    color: ColorChoice,
 }
 
 impl Cat {
@@ -131,7 +135,7 @@ struct RecordJson<'a> {
 struct Printer {
     out: Out,
     matcher: Option<RegexMatcher>,
-    output: OutputOptions,
+    is_json: bool,
     is_colored: bool,
     since: Option<SystemTime>,
     until: Option<SystemTime>,
@@ -165,8 +169,8 @@ impl Printer {
         Ok(Self {
             out: output::out(),
             matcher,
-            output: select.output,
-            is_colored: select.output.is_colored(),
+            is_json: select.json,
+            is_colored: select.color.is_on(),
             since,
             until,
             is_within: true,
@@ -181,10 +185,8 @@ impl Printer {
     }
 
     fn all(mut self, reader: &mut LogReader) -> VerbResult {
-        let looks_into_records = self.matcher.is_some()
-            || self.output.json
-            || self.since.is_some()
-            || self.until.is_some();
+        let looks_into_records =
+            self.matcher.is_some() || self.is_json || self.since.is_some() || self.until.is_some();
         if looks_into_records {
             self.records(reader)?;
         } else {
@@ -279,7 +281,7 @@ impl Printer {
             }
         }
         self.any = true;
-        if self.output.json {
+        if self.is_json {
             let place = RecordJson {
                 segment: record.segment().to_string_lossy(),
                 offset: record.offset(),

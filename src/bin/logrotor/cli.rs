@@ -11,7 +11,7 @@ use crate::verify::Verify;
 use crate::{run::Run, write::Write};
 use clap::{Parser, Subcommand};
 
-/// Rotating logs that many processes share, and that lose no line.
+/// Write, read and maintain rotating logs that many processes share.
 #[derive(Parser)]
 #[command(name = "logrotor", bin_name = "logrotor", version, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(crate) struct Cli {
@@ -21,7 +21,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum LogVerb {
-    // Boxed as it has so many options.
+    // Boxed for its many options.
     #[cfg(unix)]
     Write(Box<Write>),
     #[cfg(unix)]
@@ -40,8 +40,8 @@ enum LogVerb {
 }
 
 const EXIT_STATUS: &str = "\
-Exit status: 0 if all went well; 1 if something failed, was found damaged, or was not found; 2 if the command \
-line was not understood. Messages go to standard error.";
+Exit status: 0 on success, 1 if something failed, was damaged or was not found, 2 if the command line is invalid. \
+Messages go to standard error.";
 
 impl Cli {
     pub(crate) fn run(self) -> VerbResult {

@@ -1,4 +1,4 @@
-//! What a package of the command brings along: manual pages and shell completions.
+//! Manual pages and shell completions for packages of the command.
 
 use crate::cli::Cli;
 use crate::exit::{CommandError, Exit, VerbResult};
@@ -6,18 +6,18 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use std::io::Write;
 
-/// Print a manual page, as `man -l -` reads it
+/// Generate a manual page, e.g. for `man -l -`
 #[derive(Args)]
 pub(crate) struct Man {
-    /// The command it is about, such as `write` or `policy set` [default: logrotor as a whole]
+    /// The verb that the page describes, e.g. `write` or `policy set` [default: all of logrotor]
     #[arg(value_name = "COMMAND")]
     verbs: Vec<String>,
 }
 
-/// Print what makes a shell complete commands and options
+/// Generate shell completions
 #[derive(Args)]
 pub(crate) struct Completions {
-    /// Which shell
+    /// Name of the shell
     shell: Shell,
 }
 

@@ -1,4 +1,4 @@
-//! `ls` and `stat`: a log as it is seen from outside.
+//! `ls` and `stat`: the state of a log.
 
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::output::{self, Cell, Color, Column, OutputOptions, rfc3339};
@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 /// List a log's segments, oldest first
 ///
-/// For scripts, off a terminal: one line per segment, with tabs between its name, state, size, unpacked size,
-/// ratio, first and last time (RFC 3339), and who has it open; `-` is what is not known.
+/// Prints a table on a terminal or with --color always. Otherwise each segment is one line, with tabs
+/// between its name, state, size, uncompressed size, compression ratio, times of creation and last
+/// change (RFC 3339), and the processes that have it open. Unknown values are `-`.
 #[derive(Args)]
 pub(crate) struct Ls {
-    /// The log, as its writers name it
+    /// Path of the log
     log: PathBuf,
     #[command(flatten)]
     output: OutputOptions,
@@ -139,10 +140,10 @@ fn segment_json(segment: &SegmentInfo) -> Value {
     })
 }
 
-/// Show a log as a whole: its workers, limits and disk use
+/// Show the workers, disk use and limits of a log
 #[derive(Args)]
 pub(crate) struct Stat {
-    /// The log, as its writers name it
+    /// Path of the log
     log: PathBuf,
     #[command(flatten)]
     output: OutputOptions,

@@ -1,4 +1,4 @@
-//! `compress`, `prune` and `rotate`: by hand what a log's workers do, safely beside them.
+//! `compress`, `prune` and `rotate`: maintenance by hand, safe beside running workers.
 
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::interrupt::Interrupt;
@@ -15,59 +15,63 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Compress a log's plain backups
+/// Compress the uncompressed backups of a log
 ///
-/// By default as the log's policy says, or else with gzip. A backup that a writer or a reader has open is left
-/// alone. If there are backups with names by time and by number, it is about those like the newest. SIGINT and SIGTERM
-/// end it with what it is at undone, and are then its end, so that a shell sees 130 or 143.
+/// Uses the compression of the log's policy, or gzip if it has none. Skips backups that a worker or
+/// a reader has open. If the log has both timestamped and numbered backups, only those named like
+/// the newest are compressed.
+///
+/// SIGINT and SIGTERM discard the file in progress; the exit status is then 130 or 143.
 #[derive(Args)]
 #[command(group(ArgGroup::new("codec").args(["gzip", "zstd"])))]
 pub(crate) struct Compress {
-    /// Use gzip
+    /// Compress with gzip
     #[arg(long)]
     gzip: bool,
-    /// Use Zstandard
+    /// Compress with Zstandard
     #[arg(long)]
     zstd: bool,
-    /// How hard to try: 1 to 9 for gzip, 1 to 22 for Zstandard
+    /// Compression level: 1 to 9 for gzip [default: 6], 1 to 22 for Zstandard [default: 3]
     #[arg(long, value_name = "N")]
     level: Option<u32>,
     #[command(flatten)]
     target: BackupOptions,
 }
 
-/// Remove a log's oldest backups, as limits say
+/// Remove the oldest backups of a log that exceed limits
 ///
-/// Without limits, those of the log's policy hold. A backup that a writer or a reader has open is left alone. If there
-/// are backups with names by time and by number, it is about those like the newest.
+/// Uses the limits of the log's policy if none are given. Several limits apply together. Skips
+/// backups that a worker or a reader has open. If the log has both timestamped and numbered backups,
+/// only those named like the newest are removed.
 #[derive(Args)]
 #[command(group(ArgGroup::new("limit").multiple(true).args(["keep", "max_total", "max_backup_age", "min_free"])))]
 pub(crate) struct Prune {
-    /// Keep this many backups
+    /// Maximum number of backups, e.g. 7
     #[arg(long, value_name = "N")]
     keep: Option<String>,
-    /// Keep the log within this size, the active segment included: 1GiB
+    /// Maximum total size of the log, including the active segment, e.g. 1GiB
     #[arg(long, value_name = "SIZE")]
     max_total: Option<String>,
-    /// Keep backups for this long: 30days
+    /// Maximum age of a backup, e.g. 30days
     #[arg(long, value_name = "SPAN")]
     max_backup_age: Option<String>,
-    /// Leave so much free on the file system: 5GiB
+    /// Minimum free space on the file system, e.g. 5GiB
     #[arg(long, value_name = "SIZE")]
     min_free: Option<String>,
     #[command(flatten)]
     target: BackupOptions,
 }
 
-/// End a log's active segment, and begin the next
+/// Rotate a log now: its active segment becomes a backup
 ///
-/// Writers follow at once or with their next look, and no record is lost. A log that is not there is not made,
-/// and a segment without a record is not ended. The next segment gets no header that its writers may have.
+/// Fails if the log does not exist, and does nothing if the active segment is empty. Running workers
+/// switch to the new segment, and no record is lost. The new segment has no header, even if the
+/// workers add one.
 #[derive(Args)]
 pub(crate) struct Rotate {
-    /// The log, as its writers name it
+    /// Path of the log
     log: PathBuf,
-    /// How the backup is named [default: as the newest one is, or else as the policy says, or else by time]
+    /// Name of the backup [default: like the newest backup, then as in the policy, then timestamp]
     #[arg(long, value_enum)]
     naming: Option<Names>,
     #[command(flatten)]
@@ -76,9 +80,9 @@ pub(crate) struct Rotate {
 
 #[derive(Args)]
 struct BackupOptions {
-    /// The log, as its writers name it
+    /// Path of the log
     log: PathBuf,
-    /// Say what would be done, and do nothing
+    /// Print the actions without doing them
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]

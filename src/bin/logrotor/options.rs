@@ -1,4 +1,4 @@
-//! How a log is to be written: options that `write` and `run` share.
+//! The options for writing a log, which `write` and `run` share.
 
 use crate::exit::CommandError;
 use crate::report::say;
@@ -10,16 +10,16 @@ use std::sync::{Mutex, PoisonError};
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("settings").multiple(true).conflicts_with("policy").args([
-    "max_size", "max_age", "minutely", "hourly", "daily", "weekly", "keep", "max_total", "max_backup_age", "min_free",
+    "max_size", "max_age", "minutely", "hourly", "daily", "weekly", "monthly", "keep", "max_total", "max_backup_age", "min_free",
     "gzip", "zstd", "number", "buffered", "durability",
 ])))]
-#[command(group(ArgGroup::new("every").args(["minutely", "hourly", "daily", "weekly"])))]
+#[command(group(ArgGroup::new("every").args(["minutely", "hourly", "daily", "weekly", "monthly"])))]
 #[command(group(ArgGroup::new("codec").args(["gzip", "zstd"])))]
 pub(crate) struct WriteOptions {
-    /// Rotate before a segment is larger than this: 10MiB
+    /// Maximum size of a segment, e.g. 10MiB [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     max_size: Option<String>,
-    /// Rotate a segment of this age: 1day
+    /// Maximum age of the active segment, e.g. 1day [default: no limit]
     #[arg(long, value_name = "SPAN")]
     max_age: Option<String>,
     /// Rotate every minute
@@ -31,70 +31,73 @@ pub(crate) struct WriteOptions {
     /// Rotate every day
     #[arg(long)]
     daily: bool,
-    /// Rotate every week
+    /// Rotate every week, on Monday
     #[arg(long)]
     weekly: bool,
-    /// Keep this many backups
+    /// Rotate every month
+    #[arg(long)]
+    monthly: bool,
+    /// Maximum number of backups, e.g. 7 [default: no limit]
     #[arg(long, value_name = "N")]
     keep: Option<String>,
-    /// Keep the log within this size, the active segment included: 1GiB
+    /// Maximum total size of the log, including the active segment, e.g. 1GiB [default: no limit]
     #[arg(long, value_name = "SIZE")]
     max_total: Option<String>,
-    /// Keep backups for this long: 30days
+    /// Maximum age of a backup, e.g. 30days [default: no limit]
     #[arg(long, value_name = "SPAN")]
     max_backup_age: Option<String>,
-    /// Leave so much free on the file system: 5GiB
+    /// Minimum free space on the file system, e.g. 5GiB [default: none]
     #[arg(long, value_name = "SIZE")]
     min_free: Option<String>,
-    /// Compress backups with gzip
+    /// Compress backups with gzip [default: no compression]
     #[arg(long)]
     gzip: bool,
-    /// Compress backups with Zstandard
+    /// Compress backups with Zstandard [default: no compression]
     #[arg(long)]
     zstd: bool,
-    /// Number backups, 1 the newest, instead of naming them by time
+    /// Number the backups, 1 for the newest [default: named by the time of rotation]
     #[arg(long)]
     number: bool,
-    /// Obey this policy file, now and as it changes, instead of settings given here
+    /// Take all settings from this policy file, and reload them when it changes
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Collect lines in memory, and write them in large pieces; the last may be lost if this process is killed
+    /// Collect lines in memory and write them in large blocks. They are lost if logrotor is killed
     #[arg(long)]
     buffered: bool,
-    /// What survives a power cut [default: none]
+    /// What is synced to the disk, to survive a power cut [default: none]
     #[arg(long, value_enum, value_name = "WHAT")]
     durability: Option<Survives>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Survives {
-    /// What the system has written back by then, usually all but the last half minute
+    /// Nothing; a power cut loses about the last 30 s
     None,
-    /// Backups as well
+    /// Each segment when it is rotated
     OnRotate,
-    /// Every line that was written; not with --buffered. Lines that come together share one sync
+    /// Every line; lines that arrive together share a sync. Not possible with --buffered
     EveryRecord,
 }
 
-/// What is done to lines on their way.
+/// What happens to each line.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct LineOptions {
-    /// Begin each line with the time, in UTC
+    /// Prefix each line with the time, in UTC
     #[arg(long)]
     pub(crate) timestamp: bool,
     /// Copy the lines to standard output
     #[arg(long)]
     pub(crate) tee: bool,
-    /// What to do with lines that the log does not take, as on a full disk
-    #[arg(long, value_enum, default_value_t = OnFull::Block)]
+    /// What to do if the log cannot be written, e.g. on a full disk
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnFull::Block)]
     pub(crate) on_full: OnFull,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnFull {
-    /// Read no more until it takes them, or until it is time to end; then drop them
+    /// Wait until it can be written; after a signal to end, drop the lines
     Block,
-    /// Drop them, and go on reading
+    /// Drop lines, count them, and keep reading
     Drop,
 }
 
@@ -162,6 +165,7 @@ impl WriteOptions {
             ("hourly", self.hourly),
             ("daily", self.daily),
             ("weekly", self.weekly),
+            ("monthly", self.monthly),
         ];
         let every = every.iter().find(|(_, given)| *given).map(|(every, _)| (*every).to_owned());
         let given = [

@@ -1,4 +1,4 @@
-//! How output looks: a colored table for people, columns with tabs for scripts, JSON for programs.
+//! Output formats: a table on a terminal, columns with tabs for scripts, JSON for programs.
 
 use crate::exit::CommandError;
 use chrono::{DateTime, Local};
@@ -7,35 +7,41 @@ use serde_json::Value;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::time::SystemTime;
 
-/// How the output looks.
+/// The format of the output.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct OutputOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print a table in colors: `auto` is on a terminal, and without colors if NO_COLOR is set
+    /// When to use colors; auto uses them on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
     color: ColorChoice,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ColorChoice {
+pub(crate) enum ColorChoice {
     Auto,
     Always,
     Never,
 }
 
 impl OutputOptions {
-    /// Whether a person reads it.
+    /// Whether to print for people rather than for scripts.
     pub(crate) fn is_table(self) -> bool {
         self.color == ColorChoice::Always || io::stdout().is_terminal()
     }
 
     pub(crate) fn is_colored(self) -> bool {
-        match self.color {
-            ColorChoice::Always => true,
-            ColorChoice::Never => false,
-            ColorChoice::Auto => io::stdout().is_terminal() && wants_color(),
+        self.color.is_on()
+    }
+}
+
+impl ColorChoice {
+    pub(crate) fn is_on(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => io::stdout().is_terminal() && wants_color(),
         }
     }
 }

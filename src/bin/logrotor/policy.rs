@@ -1,4 +1,4 @@
-//! `policy`: the settings file that all workers of a log obey.
+//! `policy`: the settings file that all workers of a log share.
 
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::output::{self, Cell, Color, OutputOptions, rfc3339};
@@ -12,10 +12,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Show or change the settings that all writers of a log share
+/// Show or change the settings that all workers of a log share
 ///
-/// They are in a file beside the log, `<LOG>.policy.toml`, with a version number, a checksum, and older versions.
-/// Writers that were started with it obey a change within a second.
+/// The policy is a file beside the log, `<LOG>.policy.toml`, with a version number and a checksum.
+/// Older versions are kept. Workers that use the policy reload it within a second of a change.
 #[derive(Args)]
 pub(crate) struct PolicyCommand {
     #[command(subcommand)]
@@ -24,29 +24,29 @@ pub(crate) struct PolicyCommand {
 
 #[derive(Subcommand)]
 enum PolicyVerb {
-    /// Print the policy in force
+    /// Print the current policy
     Show(ShowPolicy),
     /// Change settings
     Set(SetPolicy),
-    /// Change the policy in an editor: $VISUAL, $EDITOR, or vi
+    /// Change the policy in an editor: $VISUAL, $EDITOR or vi
     ///
-    /// What is wrong is refused with its line, and what was typed is kept.
+    /// An invalid text is rejected with the line number, and kept in a file.
     Edit(EditPolicy),
-    /// List the versions that are kept, with who made them
+    /// List the kept versions and their authors
     History(ShowPolicy),
-    /// Print the settings that two versions have differently
+    /// Show the settings that differ between two versions
     Diff(DiffPolicy),
-    /// Put an older version in force again, as a new version
+    /// Publish an older version again, as a new version
     Rollback(RollbackPolicy),
-    /// Check the policy's file; damage is exit status 1
+    /// Check the policy file. Exits with status 1 if it is damaged
     Verify(VerifyPolicy),
 }
 
 #[derive(Args)]
 struct PolicyTarget {
-    /// The log, as its writers name it
+    /// Path of the log
     log: PathBuf,
-    /// The policy's file, if it is not beside the log
+    /// Path of the policy file [default: <LOG>.policy.toml]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -63,16 +63,16 @@ struct ShowPolicy {
 struct SetPolicy {
     #[command(flatten)]
     target: PolicyTarget,
-    /// Such as max_size=64MiB, max_backups=7, compression=gzip; `none` takes an optional one back
+    /// Settings, e.g. max_size=64MiB max_backups=7 compression=gzip; `none` removes an optional one
     #[arg(value_name = "SETTING=VALUE", required = true, value_parser = assignment)]
     settings: Vec<(String, String)>,
-    /// Why, for the history
+    /// Reason of the change, for the history
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
-    /// Refuse unless the policy is at this version
+    /// Fail unless this is the current version
     #[arg(long, value_name = "N")]
     if_version: Option<u64>,
-    /// Make the policy if there is none
+    /// Create the policy if it does not exist
     #[arg(long)]
     create: bool,
 }
@@ -81,7 +81,7 @@ struct SetPolicy {
 struct EditPolicy {
     #[command(flatten)]
     target: PolicyTarget,
-    /// Why, for the history
+    /// Reason of the change, for the history
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
 }
@@ -90,9 +90,9 @@ struct EditPolicy {
 struct DiffPolicy {
     #[command(flatten)]
     target: PolicyTarget,
-    /// A version
+    /// The first version
     before: u64,
-    /// Another [default: the one in force]
+    /// The second version [default: the current one]
     after: Option<u64>,
     #[command(flatten)]
     output: OutputOptions,
@@ -102,9 +102,9 @@ struct DiffPolicy {
 struct RollbackPolicy {
     #[command(flatten)]
     target: PolicyTarget,
-    /// The version
+    /// The version to publish again
     version: u64,
-    /// Why, for the history
+    /// Reason of the change, for the history
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
 }
@@ -113,7 +113,7 @@ struct RollbackPolicy {
 struct VerifyPolicy {
     #[command(flatten)]
     target: PolicyTarget,
-    /// Put the last good version back; what was found is kept beside it
+    /// Restore the last intact version and keep the damaged file beside it
     #[arg(long)]
     repair: bool,
     #[command(flatten)]

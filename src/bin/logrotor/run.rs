@@ -1,4 +1,4 @@
-//! `run`: a program, with its output to a rotated log.
+//! `run`: the output of a program to a rotating log.
 
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::options::{LineOptions, WriteOptions};
@@ -15,19 +15,24 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::scope;
 
-/// Run a program, with its output to a rotated log
+/// Run a program and write its output to a rotating log
 ///
-/// Standard output and standard error go to one log, line by line as they come, or to two. Signals are passed on to
-/// the program, also when it has closed its output; SIGINT and SIGQUIT only if standard input is no terminal, from
-/// where it gets them itself. Those that are ignored from the start, as under nohup, stay so (on Linux). The exit
-/// status is the program's, 128 and the number of the signal if one has ended it, 126 if it cannot be run, 127 if
-/// there is none such. What other processes write to the pipe after its end is not waited for. Settings that are not
-/// given are those of the environment (LOGROTOR_MAX_SIZE and so on), or else the defaults.
+/// Standard output and standard error go to one log, or to two with --stderr, line by line as they
+/// arrive. The exit status is the program's: 128 plus the number of the signal if a signal ended
+/// it, 126 if it cannot be run, 127 if it is not found. Output that other processes write after it
+/// exits is not waited for.
+///
+/// Signals are forwarded to the program, even after it has closed its output. SIGINT and SIGQUIT
+/// are forwarded unless standard input is a terminal, which sends them to the program itself. On
+/// Linux, signals that are ignored at the start, e.g. under nohup, stay ignored.
+///
+/// Options that are not given take their values from the environment (LOGROTOR_MAX_SIZE and so
+/// on), then the defaults. Periods are in UTC, or in local time with LOGROTOR_ZONE=local.
 #[derive(Args)]
 pub(crate) struct Run {
-    /// The log
+    /// Path of the log
     log: PathBuf,
-    /// A log of its own for standard error
+    /// Write standard error to this log instead
     #[arg(long, value_name = "LOG")]
     stderr: Option<PathBuf>,
     #[command(flatten)]

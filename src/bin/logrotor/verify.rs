@@ -1,4 +1,4 @@
-//! `verify`: whether a log can be read back, all of it.
+//! `verify`: checks that all of a log can be read back.
 
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::ls::{kind, leftovers_json, paths};
@@ -11,14 +11,15 @@ use serde_json::{Value, json};
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
-/// Decode every segment and tell of damage, strays and leftovers
+/// Decode every segment and report damage, strays and leftovers
 ///
-/// A stray is a file with a name like a backup's that is none: it is neither read nor removed. A leftover is
-/// what a killed process has left; the next writer clears it up. If there is any of these, or damage, the
-/// exit status is 1. Nothing is changed. A backup that a live writer removes before it is read counts as damage.
+/// A stray is a file that resembles a backup but is not one; it is neither read nor removed. A
+/// leftover is a file of a killed process; the next worker removes it. The exit status is 1 if there
+/// is any of these, or damage. Nothing is changed. A backup that a running worker removes before it
+/// is read counts as damage.
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// The log, as its writers name it
+    /// Path of the log
     log: PathBuf,
     #[command(flatten)]
     output: OutputOptions,

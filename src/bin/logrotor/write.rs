@@ -1,4 +1,4 @@
-//! `write`: what comes on standard input, to a rotated log.
+//! `write`: standard input to a rotating log.
 
 use crate::exit::{CommandError, VerbResult};
 use crate::options::{LineOptions, WriteOptions};
@@ -9,30 +9,36 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Write standard input to a rotated log
+/// Write standard input to a rotating log
 ///
-/// Each line is a record, and is written whole; several writers may share one log. A line longer than 1 MiB is
-/// split, and a last line without a line break is given one. SIGTERM and SIGINT end it when the input has ended, or
-/// the grace is over, or at the second of them: then it writes what has come, waits at most a second for the rest of
-/// a line, and ends. SIGHUP opens the log anew; SIGUSR1 rotates it. Settings that are not given are those of the
-/// environment (LOGROTOR_MAX_SIZE and so on), or else the defaults.
+/// Each line is one record. Lines are never torn or mixed, and several processes may write to one
+/// log. Lines longer than 1 MiB are split. A last line without a line break gets one.
 ///
-/// For Apache httpd: CustomLog "|/usr/bin/logrotor write /var/log/apache2/access.log --grace 1day" combined. At a
-/// restart it sends SIGTERM to a piped logger at once, but writes to it until all requests in flight are answered;
-/// so let the grace be longer than any of them. The next logger shares the log meanwhile.
+/// On SIGTERM or SIGINT it keeps reading until end of input, for at most --grace; a second signal
+/// ends the grace. It then writes the lines that are in the pipe, waits up to 1 s for the rest of
+/// a line, and exits. SIGHUP reopens the log. SIGUSR1 rotates it.
 ///
-/// Under a supervisor that keeps the pipe for the next logger (runit, s6, daemontools) no line is lost with
-/// --grace 0s, which ends it soonest.
+/// Options that are not given take their values from the environment (LOGROTOR_MAX_SIZE and so
+/// on), then the defaults. Periods are in UTC, or in local time with LOGROTOR_ZONE=local.
+///
+/// Apache httpd: CustomLog "|/usr/bin/logrotor write /var/log/apache2/access.log --grace 1day"
+/// combined. At a restart, Apache sends SIGTERM to its piped logger at once, but writes to it until
+/// all requests in flight are answered. Set a grace that is longer than any request. The next
+/// logger shares the log meanwhile.
+///
+/// Supervisors that keep the pipe for the next logger (runit, s6, daemontools): --grace 0s exits
+/// soonest and loses no line.
 #[derive(Args)]
 pub(crate) struct Write {
-    /// The log
+    /// Path of the log
     log: PathBuf,
     #[command(flatten)]
     write_options: WriteOptions,
     #[command(flatten)]
     line_options: LineOptions,
-    /// How long to read on after SIGTERM or SIGINT if the input does not end: 1h. It ends at once where the input is a
-    /// terminal
+    /// How long to keep reading after SIGTERM or SIGINT, e.g. 1h
+    ///
+    /// If the input is a terminal, the first signal ends it.
     #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = humantime::parse_duration)]
     grace: Duration,
 }
