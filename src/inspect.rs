@@ -24,9 +24,10 @@ use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::Result;
 use crate::fs::{self, Entry, EntryKind, FileId, FileLocks, LockMode, OpenFor, Unleased};
 use crate::segment::name::{Compression, Key, Name, Naming};
-use crate::segment::{Location, PATIENCE, all_backup_names, birth_tag, size, superseded};
+use crate::segment::{Location, PATIENCE, all_backup_names, birth_tag, superseded, uncompress};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// What there is of a log; see the [module](self).
@@ -435,22 +436,16 @@ impl<'a> Look<'a> {
     }
 }
 
-/// What a packed file says of its content: when it was begun, and its length.
+/// When a compressed segment was created, and the length of its records.
 fn said(path: &Path, compression: Compression, entry: Entry) -> (Option<SystemTime>, Option<u64>) {
-    let (mut start, mut end) = ([0; size::START], [0; size::END]);
-    let mut read = || -> Result<Option<(usize, usize)>> {
-        let Some(file) = fs::open_segment(path)? else { return Ok(None) };
-        let tail = entry.len.saturating_sub(size::END as u64);
-        Ok(Some((
-            fs::read_start(&file, &mut start, path)?,
-            fs::read_at(&file, &mut end, tail, path)?,
-        )))
+    // A file that cannot be read says nothing.
+    let Ok(Some(file)) = fs::open_segment(path) else { return (None, None) };
+    let Ok(tag) = birth_tag::read(&file, entry.len, compression, path) else {
+        return (None, None);
     };
-    // One that cannot be read says nothing.
-    let Ok(Some((from_start, from_end))) = read() else { return (None, None) };
-    let (start, end) = (&start[..from_start], &end[..from_end]);
-    let created = birth_tag::parse(compression, &start[..start.len().min(birth_tag::MAX_LEN)]);
-    (created.map(SystemTime::from), size::unpacked(compression, start, end, entry.len))
+    let noted = tag.uncompressed_bytes(entry.len, compression);
+    let bytes = noted.or_else(|| uncompress::count(&Arc::new(file), path, compression, entry.len));
+    (tag.created().map(SystemTime::from), bytes)
 }
 
 /// Whether somebody has a file in use, by an attempt to take it, which is given up at once.

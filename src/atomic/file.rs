@@ -103,6 +103,16 @@ impl AtomicFile {
         self.temp.file()
     }
 
+    /// Appends bytes with one call; may be short.
+    pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(fs::write(self.temp.file(), bytes, &self.target)?)
+    }
+
+    /// Writes over the start of what was appended.
+    pub(crate) fn overwrite_start(&self, bytes: &[u8]) -> Result<()> {
+        fs::overwrite_start(self.temp.path(), bytes)
+    }
+
     pub(super) fn append_all(&self, bytes: &[u8]) -> Result<()> {
         fs::write_all(self.temp.file(), bytes, &self.target)
     }
@@ -110,7 +120,7 @@ impl AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(fs::write(self.temp.file(), bytes, &self.target)?)
+        self.append(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

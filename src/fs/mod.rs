@@ -235,6 +235,17 @@ pub(crate) fn write_start(file: &File, bytes: &[u8], path: &Path) -> Result<usiz
     written.map_err(|source| Error::io("write", path, source))
 }
 
+/// Writes over the start of a file that is being made. Its own handle cannot: it appends.
+pub(crate) fn overwrite_start(path: &Path, bytes: &[u8]) -> Result<()> {
+    const PRIVATE: u32 = 0o600;
+    let file = attempt("open", path, || sys::open_lock(path, PRIVATE))?;
+    // In one call, so that there is no offset to keep.
+    match write_start(&file, bytes, path)? {
+        taken if taken == bytes.len() => Ok(()),
+        _ => Err(Error::io("write", path, io::ErrorKind::WriteZero.into())),
+    }
+}
+
 /// Renames a file, replacing what is at `to`. If someone has that open and the system minds, waits a
 /// second for it: there, programs that read a file or scan it stand in the way for a moment.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::atomic::{AtomicFile, Links, SyncLevel};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::fs::{self, Replace};
-use crate::segment::birth_tag;
+use crate::segment::birth_tag::{self, BirthTag, Digest};
 use crate::segment::name::Compression;
 use std::fs::File;
 use std::io::{self, Write};
@@ -66,6 +66,7 @@ pub(crate) fn pack(
     plain: &File,
     from: &Path,
     target: &Path,
+    rotated_at: Option<Timestamp>,
     encoding: Encoding,
     go_on: GoOn<'_>,
 ) -> Result<Option<AtomicFile>> {
@@ -75,59 +76,122 @@ pub(crate) fn pack(
         .replace(Replace::No)
         .links(Links::Replace)
         .sync(SyncLevel::File);
-    let mut packed = builder.open(target)?;
-    let begun = entry.born.map(Timestamp::from);
-    let whole = match encoding {
-        Encoding::Gzip(level) => {
-            let level = flate2::Compression::new(level);
-            let builder = flate2::GzBuilder::new();
-            let builder = match begun {
-                Some(begun) => builder.extra(birth_tag::gzip_extra(begun)),
-                None => builder,
-            };
-            let mut encoder = builder.write(&mut packed, level);
-            let whole = copy(plain, from, &mut encoder, go_on)?;
-            encoder.finish().map(|_| whole)
-        }
+    let file = builder.open(target)?;
+    let tag = BirthTag { created: entry.born.map(Timestamp::from), rotated_at, digest: None };
+    let source = Source { file: plain, path: from, bytes: entry.len, go_on };
+    let written = match encoding {
+        Encoding::Gzip(level) => gzip(&source, &file, level, tag)?,
         #[cfg(feature = "zstd")]
-        Encoding::Zstd(level) => {
-            let level = i32::try_from(level).unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
-            if let Some(begun) = begun {
-                let written = packed.write_all(&birth_tag::zstd_frame(begun));
-                written.map_err(|error| compressing(from, error))?;
-            }
-            let encoder = zstd::Encoder::new(&mut packed, level);
-            let mut encoder = encoder.map_err(|error| compressing(from, error))?;
-            // Its frame then says how long the content is, for whoever wants to know without unpacking.
-            let sized = encoder.set_pledged_src_size(Some(entry.len));
-            sized.map_err(|error| compressing(from, error))?;
-            let whole = copy(plain, from, &mut encoder, go_on)?;
-            encoder.finish().map(|_| whole)
-        }
+        Encoding::Zstd(level) => zstd(&source, &file, level, tag)?,
     };
-    if !whole.map_err(|error| compressing(from, error))? {
+    if written.is_none() {
         return Ok(None);
     }
-    packed.seal()?;
+    file.seal()?;
     // Neither is likely to be read soon; what the log's readers and writers need should stay.
     fs::drop_from_cache(plain);
-    fs::drop_from_cache(packed.file());
-    Ok(Some(packed))
+    fs::drop_from_cache(file.file());
+    Ok(Some(file))
 }
 
-/// Streams `plain` into the encoder; `false` if it was given up.
-fn copy(plain: &File, from: &Path, encoder: &mut impl Write, go_on: GoOn<'_>) -> Result<bool> {
-    const CHUNK: usize = 128 * 1024;
-    let mut buffer = vec![0; CHUNK];
-    while go_on() {
-        match fs::read(plain, &mut buffer, from)? {
-            0 => return Ok(true),
-            len => encoder.write_all(&buffer[..len]).map_err(|error| compressing(from, error))?,
+/// The segment that is compressed.
+struct Source<'a> {
+    file: &'a File,
+    path: &'a Path,
+    #[cfg_attr(not(feature = "zstd"), allow(dead_code, reason = "gzip does not say it first"))]
+    bytes: u64,
+    go_on: GoOn<'a>,
+}
+
+impl Source<'_> {
+    /// Streams the segment into the encoder and returns its length; `None` if it was interrupted.
+    fn copy(&self, encoder: &mut impl Write) -> Result<Option<u64>> {
+        const CHUNK: usize = 128 * 1024;
+        let (mut buffer, mut bytes) = (vec![0; CHUNK], 0);
+        while (self.go_on)() {
+            match fs::read(self.file, &mut buffer, self.path)? {
+                0 => return Ok(Some(bytes)),
+                len => {
+                    encoder.write_all(&buffer[..len]).map_err(|error| self.failure(error))?;
+                    bytes += len as u64;
+                }
+            }
         }
+        Ok(None)
     }
-    Ok(false)
+
+    fn failure(&self, error: io::Error) -> Error {
+        Error::io("compress", self.path, error)
+    }
 }
 
-fn compressing(from: &Path, error: io::Error) -> Error {
-    Error::io("compress", from, error)
+/// Writes the header with an empty tag first, and again once the digest is known.
+fn gzip(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Result<Option<()>> {
+    let builder = flate2::GzBuilder::new().extra(tag.gzip_extra());
+    let mut encoder =
+        builder.write(Sink::after(birth_tag::GZIP_HEADER, file), flate2::Compression::new(level));
+    let Some(bytes) = source.copy(&mut encoder)? else { return Ok(None) };
+    let sink = encoder.finish().map_err(|error| source.failure(error))?;
+    let tag = BirthTag { digest: Some(sink.digest(bytes)), ..tag };
+    if let Ok(mut header) = sink.start.try_into() {
+        tag.complete_gzip(&mut header);
+        file.overwrite_start(&header)?;
+    }
+    Ok(Some(()))
+}
+
+/// Writes the content as one frame and the tag after it, because many readers read the first frame only.
+#[cfg(feature = "zstd")]
+fn zstd(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Result<Option<()>> {
+    let level = i32::try_from(level).unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+    let encoder = zstd::Encoder::new(Sink::after(0, file), level).and_then(|mut encoder| {
+        encoder.include_checksum(true)?;
+        // Then a reader knows how much memory it needs.
+        encoder.set_pledged_src_size(Some(source.bytes))?;
+        Ok(encoder)
+    });
+    let mut encoder = encoder.map_err(|error| source.failure(error))?;
+    let Some(bytes) = source.copy(&mut encoder)? else { return Ok(None) };
+    let mut sink = encoder.finish().map_err(|error| source.failure(error))?;
+    let tag = BirthTag { digest: Some(sink.digest(bytes)), ..tag };
+    if let Some(frame) = tag.zstd_frame() {
+        sink.write_all(&frame).map_err(|error| source.failure(error))?;
+    }
+    Ok(Some(()))
+}
+
+/// Writes to a file and computes the digest of the bytes written.
+struct Sink<'a> {
+    file: &'a AtomicFile,
+    /// The number of bytes at the start that the digest leaves out.
+    header: usize,
+    start: Vec<u8>,
+    bytes: u64,
+    crc: flate2::Crc,
+}
+
+impl<'a> Sink<'a> {
+    fn after(header: usize, file: &'a AtomicFile) -> Self {
+        Self { file, header, start: Vec::new(), bytes: 0, crc: flate2::Crc::new() }
+    }
+
+    fn digest(&self, uncompressed_bytes: u64) -> Digest {
+        Digest { uncompressed_bytes, compressed_bytes: self.bytes, crc: self.crc.sum() }
+    }
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.file.append(bytes)?;
+        let in_header = taken.min(self.header - self.start.len());
+        let (header, rest) = bytes[..taken].split_at(in_header);
+        self.start.extend_from_slice(header);
+        self.crc.update(rest);
+        self.bytes += rest.len() as u64;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -188,7 +188,12 @@ impl Pass<'_> {
         if is_being_packed || fs::free_space(self.location.dir())? < backup.len {
             return Ok(StepOutcome::Deferred);
         }
-        let packed = compress::pack(&plain, &backup.path, &target, encoding, self.go_on)?;
+        let rotated_at = match backup.name.key {
+            Key::Time(time) => Some(time),
+            Key::Number(_) => None,
+        };
+        let packed =
+            compress::pack(&plain, &backup.path, &target, rotated_at, encoding, self.go_on)?;
         let Some(packed) = packed else { return Ok(StepOutcome::Deferred) };
         self.replace_by(backup, plain, encoding, packed)
     }

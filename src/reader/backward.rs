@@ -1,7 +1,7 @@
 //! Reading from the end backwards: the last lines, and reverse order.
 
 use super::buffer::{self, Piece};
-use super::content::{CHUNK, Content, read_exact_at};
+use super::content::{self, CHUNK, Content, read_exact_at};
 use super::damage::{Damage, DamageKind};
 use super::walk::{OpenSegment, Reached, SegmentRef, Walk};
 use super::{At, ByteSource, Pulled, Range};
@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Where to begin so that `lines` lines follow: a segment, and an offset in it.
 ///
@@ -178,6 +179,8 @@ pub(super) struct Backward {
     walk: Walk,
     range: Range,
     at: Option<SegmentRef>,
+    /// When the backup there was created, if it notes that.
+    created: Option<SystemTime>,
     reader: Option<ReverseReader>,
     opened: u64,
     name: Arc<Path>,
@@ -204,6 +207,7 @@ impl Backward {
             walk,
             range,
             at: None,
+            created: None,
             reader: None,
             opened: 0,
             name,
@@ -225,6 +229,8 @@ impl Backward {
         let result = match reached {
             Reached::Segment(open) if !self.range.is_before(&open) => {
                 self.at = Some(open.segment.clone());
+                let newer = std::mem::replace(&mut self.created, open.noted_creation());
+                self.damage.extend(content::out_of_order(self.created, newer, &open));
                 ReverseReader::open(open)
             }
             Reached::Segment(open) if open.is_active() => {
@@ -242,10 +248,10 @@ impl Backward {
             }
         };
         match result {
-            Ok((reader, damage)) => {
+            Ok((reader, damages)) => {
                 self.name = Arc::clone(&reader.name);
                 self.reader = Some(reader);
-                self.damage.extend(damage);
+                self.damage.extend(damages);
             }
             Err(damage) => self.damage.push_back(damage),
         }
@@ -354,19 +360,20 @@ struct ReverseReader {
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
 impl ReverseReader {
-    /// Opens a segment at its end; also gives the damage that ends a packed one early.
-    fn open(open: OpenSegment) -> Result<(Self, Option<Damage>), Damage> {
+    /// Opens a segment at its end; also gives the damage of a compressed one.
+    fn open(open: OpenSegment) -> Result<(Self, Vec<Damage>), Damage> {
         let mut content = Content::new(open.clone())?;
+        let mut damages = content.examine();
         let name = Arc::clone(&content.name);
-        let (file, base, damage) = if content.is_packed() {
+        let (file, base) = if content.is_packed() {
             let scratch =
                 fs::anonymous_file().map_err(|error| Damage::unreadable(&*name, 0, error))?;
-            let damage = unpack_into(&mut content, &scratch)?;
-            (Arc::new(scratch), content.position, damage)
+            damages.extend(unpack_into(&mut content, &scratch)?);
+            (Arc::new(scratch), content.position)
         } else {
-            (Arc::clone(&open.file), content.settled_len()?, None)
+            (Arc::clone(&open.file), content.settled_len()?)
         };
-        Ok((Self { _held: open, file, name, block: Vec::new(), base }, damage))
+        Ok((Self { _held: open, file, name, block: Vec::new(), base }, damages))
     }
 
     /// The last line not handed out yet, and where it begins.

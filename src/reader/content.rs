@@ -1,16 +1,18 @@
 //! The bytes of one segment, unpacked.
 
 use super::damage::{Damage, DamageKind};
-use super::walk::OpenSegment;
+use super::walk::{OpenSegment, Position};
 use crate::clock::sleep;
 use crate::error::{Error, Result};
 use crate::fs;
-use crate::segment::name::Compression;
+use crate::segment::birth_tag::Verdict;
+use crate::segment::name::{Compression, Key};
+use crate::segment::uncompress;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A segment that is read from some offset on.
 pub(super) struct Content {
@@ -20,13 +22,53 @@ pub(super) struct Content {
     /// The offset of the next byte, in unpacked bytes.
     pub(super) position: u64,
     unpacked: Option<Box<dyn Read + Send>>,
+    /// Whether its damage was reported before it was read.
+    is_reported: bool,
 }
 
 impl Content {
     pub(super) fn new(open: OpenSegment) -> Result<Self, Damage> {
         let name: Arc<Path> = open.segment.path.as_path().into();
         let unpacked = unpack(&open).map_err(|e| Damage::unreadable(&*name, 0, e))?;
-        Ok(Self { open, name, position: 0, unpacked })
+        Ok(Self { open, name, position: 0, unpacked, is_reported: false })
+    }
+
+    /// Checks a compressed segment before it is read, so that damage is reported before any record
+    /// that may be altered.
+    pub(super) fn examine(&mut self) -> Vec<Damage> {
+        let OpenSegment { file, entry, segment, tag, .. } = &self.open;
+        let (compression, mut damages) = (segment.compression, Vec::new());
+        match tag.check(file, entry.len, compression, &self.name) {
+            Ok(Verdict::Sound | Verdict::CutOff) => {}
+            Ok(Verdict::TagDamaged) => damages.push(self.trace("its birth tag is damaged")),
+            Ok(Verdict::Altered) => damages.push(self.trace("it contradicts its digest")),
+            Err(error) => damages.push(Damage::unreadable(&*self.name, 0, error)),
+        }
+        self.is_reported = !damages.is_empty();
+        damages.extend(self.exchanged());
+        damages
+    }
+
+    /// Finds the offset up to which an altered file can be read.
+    fn trace(&self, why: &str) -> Damage {
+        let end = Self::new(self.open.clone()).map(|mut content| {
+            let ended = content.skip_to(u64::MAX);
+            (content.position, ended)
+        });
+        let (at, text) = match end {
+            Ok((at, Ok(()))) => (at, format!("{why}, but its records match their own checksum")),
+            Ok((at, Err(_))) => (at, format!("{why}; its records up to here may be altered")),
+            Err(damage) => return damage,
+        };
+        Damage::new(DamageKind::Corrupt, &*self.name, at).with_text(text)
+    }
+
+    /// Reports a backup named by time whose tag has another time.
+    fn exchanged(&self) -> Option<Damage> {
+        let Position::Backup(Key::Time(named)) = self.open.segment.position else { return None };
+        let rotated_at = self.open.tag.tag()?.rotated_at.filter(|noted| *noted != named)?;
+        let text = format!("it is the backup of {}, by its tag", Key::Time(rotated_at));
+        Some(Damage::new(DamageKind::Misplaced, &*self.name, 0).with_text(text))
     }
 
     pub(super) fn is_packed(&self) -> bool {
@@ -36,7 +78,11 @@ impl Content {
     /// Reads up to a buffer's length; 0 at the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Damage> {
         let taken = match &mut self.unpacked {
-            Some(unpacked) => read_some(unpacked, buffer).map_err(|error| self.damage(error))?,
+            Some(unpacked) => match read_some(unpacked, buffer) {
+                Ok(taken) => taken,
+                Err(_) if self.is_reported => 0,
+                Err(error) => return Err(self.damage(error)),
+            },
             None => {
                 let taken = fs::read_at(&self.open.file, buffer, self.position, &self.name);
                 taken.map_err(|e| Damage::unreadable(&*self.name, self.position, e))?
@@ -122,6 +168,18 @@ impl Content {
     }
 }
 
+/// Reports a numbered backup that was created before an older one. `open` is one of the two.
+pub(super) fn out_of_order(
+    older: Option<SystemTime>,
+    newer: Option<SystemTime>,
+    open: &OpenSegment,
+) -> Option<Damage> {
+    older.zip(newer).filter(|(older, newer)| newer < older)?;
+    let text = "it and the one next to it are not in the order in which they were created; \
+                they were exchanged, or the clock was set back";
+    Some(Damage::new(DamageKind::Misplaced, &open.segment.path, 0).with_text(text))
+}
+
 pub(super) fn read_exact_at(
     file: &File,
     buffer: &mut [u8],
@@ -154,38 +212,10 @@ fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 fn unpack(open: &OpenSegment) -> Result<Option<Box<dyn Read + Send>>> {
-    let path: Arc<Path> = open.segment.path.as_path().into();
-    let raw =
-        BufReader::with_capacity(CHUNK, Raw { file: Arc::clone(&open.file), path, offset: 0 });
-    match open.segment.compression {
+    let OpenSegment { file, segment, memory, .. } = open;
+    let path = segment.path.as_path().into();
+    match segment.compression {
         Compression::None => Ok(None),
-        Compression::Gzip => Ok(Some(Box::new(flate2::bufread::MultiGzDecoder::new(raw)))),
-        #[cfg(feature = "zstd")]
-        Compression::Zstd => {
-            let decoder = zstd::Decoder::with_buffer(raw);
-            let decoder =
-                decoder.map_err(|error| Error::io("unpack", &open.segment.path, error))?;
-            Ok(Some(Box::new(decoder)))
-        }
-        #[cfg(not(feature = "zstd"))]
-        Compression::Zstd => {
-            let why = "this program was built without the feature `zstd`";
-            Err(Error::refused(crate::error::ErrorKind::Io, "unpack", &open.segment.path, why))
-        }
-    }
-}
-
-/// A packed file as the decoders read it, with a place of its own: the handle may be read by others.
-struct Raw {
-    file: Arc<File>,
-    path: Arc<Path>,
-    offset: u64,
-}
-
-impl Read for Raw {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let taken = fs::read_at(&self.file, buffer, self.offset, &self.path)?;
-        self.offset += taken as u64;
-        Ok(taken)
+        compression => uncompress::open(file, &path, compression, *memory).map(Some),
     }
 }

@@ -9,9 +9,16 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DamageKind {
-    /// A packed backup is cut off, or its content contradicts its checksum. What could be unpacked before
-    /// that was handed out; reading goes on with the next segment.
+    /// A compressed backup is cut off or altered.
+    ///
+    /// An altered backup that `logrotor` compressed is reported before its first record, because its
+    /// records may be altered too. A backup that another program compressed carries its checksum at
+    /// its end, so its records come first. The last record before a cut may be incomplete. Reading
+    /// resumes with the next segment.
     Corrupt,
+    /// A compressed backup has the name of another one, or is older than the backup before it. Its
+    /// records are whole, but not in their place.
+    Misplaced,
     /// 64 or more NUL bytes in a row, as a power cut or a program that writes to a truncated file leaves
     /// them. They are left out; reading goes on after them.
     Hole,
@@ -93,7 +100,9 @@ impl fmt::Display for Damage {
         let (path, offset) = (self.segment.display(), self.offset);
         match (&self.detail, self.kind) {
             (Detail::Error(error), _) => return write!(f, "{error}"),
-            (Detail::Text(text), DamageKind::Missing) => return write!(f, "`{path}`: {text}"),
+            (Detail::Text(text), DamageKind::Missing | DamageKind::Misplaced) => {
+                return write!(f, "`{path}`: {text}");
+            }
             (Detail::Text(text), _) => return write!(f, "`{path}` at byte {offset}: {text}"),
             (Detail::Kind, _) => write!(f, "`{path}` at byte {offset}: ")?,
         }
@@ -102,6 +111,7 @@ impl fmt::Display for Damage {
             DamageKind::Hole => {
                 write!(f, "{} NUL bytes in place of records", self.bytes.unwrap_or_default())
             }
+            DamageKind::Misplaced => write!(f, "it is not in its place"),
             DamageKind::Missing => write!(f, "it is missing"),
             DamageKind::CutShort => write!(f, "the file was cut short; reading it from its start"),
             DamageKind::Unreadable => write!(f, "it cannot be read"),

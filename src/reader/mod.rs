@@ -62,7 +62,7 @@ pub use records::{Record, Records};
 pub use watch::Stopper;
 
 use crate::error::{Error, Result};
-use crate::segment::Location;
+use crate::segment::{Location, uncompress};
 use backward::Backward;
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -123,6 +123,7 @@ impl LogReader {
             reverse: false,
             follow: false,
             poll_interval: None,
+            memory_limit: uncompress::MEMORY,
         }
     }
 
@@ -211,6 +212,7 @@ pub struct ReaderBuilder {
     reverse: bool,
     follow: bool,
     poll_interval: Option<Duration>,
+    memory_limit: u64,
 }
 
 impl ReaderBuilder {
@@ -261,6 +263,15 @@ impl ReaderBuilder {
         self
     }
 
+    /// Lets decompression take up to `bytes` of memory for a segment. Default: 128 MiB.
+    ///
+    /// Only Zstandard backups that were compressed with a larger window (`zstd --long=31`, `--ultra`)
+    /// need more. They are reported as [unreadable](DamageKind::Unreadable) below their window's size.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
     /// Opens the log.
     ///
     /// # Errors
@@ -272,7 +283,7 @@ impl ReaderBuilder {
     ///   does not exist; or whatever else the file system refuses.
     pub fn open(self) -> Result<LogReader> {
         self.check()?;
-        let walk = Walk::new(Location::find(&self.path)?)?;
+        let walk = Walk::new(Location::find(&self.path)?, self.memory_limit)?;
         let path = walk.location().path().to_owned();
         let notifier = Arc::new(Notifier::default());
         let source: Box<dyn ByteSource> = if self.reverse {

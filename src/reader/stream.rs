@@ -15,7 +15,7 @@
 //! it is packed and removed by then. So readers do not hold up maintenance, nor each other.
 
 use super::buffer::{ReadBuffer, Sorted};
-use super::content::{CHUNK, Content};
+use super::content::{self, CHUNK, Content};
 use super::damage::{Damage, DamageKind};
 use super::walk::{Missing, OpenSegment, Position, Reached, SegmentRef, Walk};
 use super::watch::DirWatcher;
@@ -81,6 +81,8 @@ pub(super) struct Stream {
     at: Option<SegmentRef>,
     /// When the segment there was rotated away, if it was and its name tells.
     rotated_at: Option<SystemTime>,
+    /// When the backup there was created, if it notes that.
+    created: Option<SystemTime>,
     /// Oldest first; the last one is the segment that the walk has got to.
     readers: Vec<SegmentReader>,
     opened: u64,
@@ -105,6 +107,7 @@ impl Stream {
             phase: Phase::Walking,
             at: None,
             rotated_at: None,
+            created: None,
             readers: Vec::new(),
             opened: 0,
             buffer: ReadBuffer::new(2 * CHUNK),
@@ -280,8 +283,13 @@ impl Stream {
                 }
                 self.report_gap(&open);
                 self.at = Some(open.segment.clone());
+                let before = std::mem::replace(&mut self.created, open.noted_creation());
+                self.damage.extend(content::out_of_order(before, self.created, &open));
                 match Content::new(open) {
-                    Ok(content) => self.open_reader(content),
+                    Ok(mut content) => {
+                        self.damage.extend(content.examine());
+                        self.open_reader(content);
+                    }
                     Err(damage) => self.damage.push_back(damage),
                 }
             }

@@ -62,6 +62,10 @@ pub(crate) struct OpenSegment {
     pub(crate) entry: Entry,
     /// When its file was made, before it was packed; `None` if that is not known.
     pub(crate) created: Option<SystemTime>,
+    /// What a compressed one notes.
+    pub(crate) tag: birth_tag::Found,
+    /// How much memory its decompression may take.
+    pub(crate) memory: u64,
     pub(crate) segment: SegmentRef,
 }
 
@@ -79,6 +83,14 @@ impl OpenSegment {
 
     pub(crate) fn is_active(&self) -> bool {
         self.segment.position == Position::Active
+    }
+
+    /// When a compressed backup with a number was created, by its tag. A segment that was created after
+    /// its last record is a copy, and its tag says nothing of its position.
+    pub(crate) fn noted_creation(&self) -> Option<SystemTime> {
+        let Position::Backup(Key::Number(_)) = self.segment.position else { return None };
+        let created = SystemTime::from(self.tag.created()?);
+        (created <= self.entry.modified).then_some(created)
     }
 
     /// When it was rotated away, or if its name does not tell, last written to; `None` for the active
@@ -115,6 +127,8 @@ pub(crate) enum Missing {
 #[derive(Debug, Clone)]
 pub(crate) struct Walk {
     location: Location,
+    /// How much memory the decompression of a segment may take.
+    memory: u64,
     /// Whether numbered backups are older than those named by time.
     numbers_first: bool,
     /// Whether numbered backups are still to come.
@@ -158,9 +172,10 @@ const GAP_LOOKS: usize = 20;
 const GAP_WAIT: Duration = Duration::from_millis(5);
 
 impl Walk {
-    pub(crate) fn new(location: Location) -> Result<Self> {
+    pub(crate) fn new(location: Location, memory: u64) -> Result<Self> {
         let mut walk = Self {
             location,
+            memory,
             numbers_first: true,
             numbers_ahead: false,
             passed: Timestamp::MIN,
@@ -599,14 +614,21 @@ impl Walk {
         if !is_it {
             return Ok(None);
         }
+        // A file that cannot be read will tell so later.
+        let tag = birth_tag::read(&file, entry.len, segment.compression, &segment.path);
+        let tag = tag.unwrap_or(birth_tag::Found::Foreign);
         let created = match segment.compression {
             Compression::None => entry.born,
-            // A file that cannot be read will tell so later.
-            compression => birth_tag::read(&file, compression, &segment.path)
-                .unwrap_or_default()
-                .map(SystemTime::from),
+            _ => tag.created().map(SystemTime::from),
         };
-        Ok(Some(Reached::Segment(OpenSegment { file: Arc::new(file), entry, created, segment })))
+        Ok(Some(Reached::Segment(OpenSegment {
+            file: Arc::new(file),
+            entry,
+            created,
+            tag,
+            memory: self.memory,
+            segment,
+        })))
     }
 }
 

@@ -4,8 +4,8 @@ pub(crate) mod birth_tag;
 pub(crate) mod lease;
 pub(crate) mod name;
 pub(crate) mod rotation_lock;
-pub(crate) mod size;
 pub(crate) mod superseded;
+pub(crate) mod uncompress;
 
 use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};

@@ -31,6 +31,7 @@ mod exchange;
 #[cfg(unix)]
 mod faults;
 mod foreign;
+mod formats;
 mod header;
 mod inspect;
 mod layers;

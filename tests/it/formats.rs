@@ -1,0 +1,361 @@
+//! Compressed backups: all damage is found, other programs' files are read, and no wrong size is
+//! shown. `docs/formats.md` describes the formats.
+
+use crate::support::Dir;
+use logrotor::inspect::Inspection;
+use logrotor::reader::{Damage, DamageKind, LogReader, Record};
+use logrotor::{Compression, Naming};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+#[cfg(feature = "zstd")]
+const COMPRESSIONS: [Compression; 2] = [Compression::Gzip, Compression::Zstd];
+#[cfg(not(feature = "zstd"))]
+const COMPRESSIONS: [Compression; 1] = [Compression::Gzip];
+
+/// A log of four compressed backups and an active segment, and its lines.
+fn log(compression: Compression, naming: Naming) -> (Dir, Vec<String>) {
+    let dir = Dir::new();
+    let mut log = dir.writer().naming(naming).compression(compression).build().unwrap();
+    let mut lines = Vec::new();
+    for segment in 0..5 {
+        for number in 0..6 {
+            let line =
+                format!("segment {segment} line {number} of {:x}", segment * 77_773 + number);
+            writeln!(log, "{line}").unwrap();
+            lines.push(line);
+        }
+        if segment < 4 {
+            log.rotate().unwrap();
+            // Births are compared; not every file system keeps them finely.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    log.close().unwrap();
+    (dir, lines)
+}
+
+/// The records and reports of one reading, in order.
+type Items = Vec<Result<String, Damage>>;
+
+fn items(mut reader: LogReader, most: usize) -> Items {
+    let text = |record: Record| record.into_string_lossy();
+    reader.records().take(most).map(|item| item.map(text)).collect()
+}
+
+const WAYS: [&str; 4] = ["forward", "reverse", "last", "follow"];
+
+/// Reads a log in one of the ways, `last` only half of it.
+fn read(log: &Path, way: &str, lines: &[String]) -> Items {
+    let builder = LogReader::builder(log);
+    match way {
+        "forward" => items(builder.open().unwrap(), usize::MAX),
+        "reverse" => items(builder.reverse().open().unwrap(), usize::MAX),
+        "last" => items(builder.last(lines.len() as u64 / 2).open().unwrap(), usize::MAX),
+        _ => {
+            let mut reader = builder.follow().open().unwrap();
+            let mut items = Items::new();
+            for item in reader.records() {
+                let item = item.map(Record::into_string_lossy);
+                let is_last = item.as_ref().ok() == lines.last();
+                items.push(item);
+                if is_last {
+                    break;
+                }
+            }
+            items
+        }
+    }
+}
+
+/// Whether every line before the first report is sound, and there is a report unless all lines
+/// came. The line in which a file is cut off comes in part, right before the report.
+fn is_told(items: &Items, lines: &[String], way: &str) -> bool {
+    let reported = items.iter().position(Result::is_err);
+    let before = &items[..reported.unwrap_or(items.len())];
+    let is_sound = |at: usize, line: &String| {
+        let is_cut = reported == Some(at + 1) && lines.iter().any(|whole| whole.starts_with(line));
+        lines.contains(line) || is_cut
+    };
+    let all_sound =
+        before.iter().enumerate().all(|(at, line)| is_sound(at, line.as_ref().unwrap()));
+    let wanted = if way == "last" { lines.len() / 2 } else { lines.len() };
+    all_sound && (reported.is_some() || before.len() == wanted)
+}
+
+/// The path of the second newest backup, which every way of reading passes.
+fn target(dir: &Dir) -> PathBuf {
+    let backups = dir.backups();
+    match backups.iter().find(|name| name.starts_with("app.log.2.")) {
+        Some(name) => dir.file(name),
+        None => dir.file(&backups[2]),
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_backup_is_reported() {
+    for (compression, naming) in COMPRESSIONS.into_iter().zip([Naming::Timestamp, Naming::Number]) {
+        let (dir, lines) = log(compression, naming);
+        let path = target(&dir);
+        let whole = std::fs::read(&path).unwrap();
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        for way in WAYS {
+            // Following waits for changes, which takes longer.
+            let step = if way == "follow" { 13 } else { 1 };
+            for bit in (0..whole.len() * 8).step_by(step) {
+                let mut flipped = whole.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                std::fs::write(&path, flipped).unwrap();
+                std::fs::File::options()
+                    .append(true)
+                    .open(&path)
+                    .unwrap()
+                    .set_modified(modified)
+                    .unwrap();
+                let items = read(&dir.log(), way, &lines);
+                let is_reported = items.iter().any(Result::is_err);
+                assert!(is_reported, "{compression:?} {way}, bit {bit}: unseen");
+                assert!(
+                    is_told(&items, &lines, way),
+                    "{compression:?} {way}, bit {bit}: {items:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_truncation_of_a_backup_is_reported() {
+    // Before its tag a Zstandard backup is whole; nothing is lost with the tag.
+    for (compression, naming) in COMPRESSIONS.into_iter().zip([Naming::Number, Naming::Timestamp]) {
+        let (dir, lines) = log(compression, naming);
+        let path = target(&dir);
+        let whole = std::fs::read(&path).unwrap();
+        let mut unseen = Vec::new();
+        for way in WAYS {
+            for len in 0..whole.len() {
+                std::fs::write(&path, &whole[..len]).unwrap();
+                let items = read(&dir.log(), way, &lines);
+                assert!(
+                    is_told(&items, &lines, way),
+                    "{compression:?} {way}, {len} bytes: {items:?}"
+                );
+                if items.iter().all(Result::is_ok) {
+                    unseen.push(len);
+                }
+            }
+        }
+        unseen.dedup();
+        let tag = 50;
+        let expected: &[usize] =
+            if compression == Compression::Gzip { &[] } else { &[whole.len() - tag] };
+        assert_eq!(unseen, expected, "{compression:?}");
+    }
+}
+
+#[test]
+fn exchanged_backups_are_reported() {
+    for compression in COMPRESSIONS {
+        for naming in [Naming::Timestamp, Naming::Number] {
+            let (dir, lines) = log(compression, naming);
+            let sound = read(&dir.log(), "forward", &lines);
+            if naming == Naming::Number && created(&dir).contains(&None) {
+                println!("skipped: no birth times on this file system");
+                continue;
+            }
+            assert!(sound.iter().all(Result::is_ok), "{sound:?}");
+            let backups = dir.backups();
+            let exchange = |one: &str, other: &str| {
+                std::fs::rename(dir.file(one), dir.file("aside")).unwrap();
+                std::fs::rename(dir.file(other), dir.file(one)).unwrap();
+                std::fs::rename(dir.file("aside"), dir.file(other)).unwrap();
+            };
+            for (at, one) in backups.iter().enumerate() {
+                for other in &backups[at + 1..] {
+                    exchange(one, other);
+                    for way in ["forward", "reverse", "follow"] {
+                        let items = read(&dir.log(), way, &lines);
+                        let kinds: Vec<_> = items
+                            .iter()
+                            .filter_map(|item| Some(item.as_ref().err()?.kind()))
+                            .collect();
+                        assert!(
+                            kinds.contains(&DamageKind::Misplaced),
+                            "{one} and {other}, {way}: {kinds:?}"
+                        );
+                        assert_eq!(items.len() - kinds.len(), lines.len());
+                    }
+                    exchange(one, other);
+                }
+            }
+        }
+    }
+}
+
+fn created(dir: &Dir) -> Vec<Option<SystemTime>> {
+    let seen = Inspection::of(dir.log()).unwrap();
+    seen.segments.iter().map(|segment| segment.created).collect()
+}
+
+/// A log whose one backup is `bytes`; what is read of it, and the size that is shown.
+fn backup(name: &str, bytes: &[u8], memory: Option<u64>) -> (Items, Option<u64>) {
+    let dir = Dir::new();
+    std::fs::write(dir.log(), "active\n").unwrap();
+    std::fs::write(dir.file(name), bytes).unwrap();
+    let builder = LogReader::builder(dir.log());
+    let builder = memory.into_iter().fold(builder, logrotor::reader::ReaderBuilder::memory_limit);
+    let mut items = items(builder.open().unwrap(), usize::MAX);
+    let last = items.pop().map(Result::unwrap);
+    assert_eq!(last.as_deref(), Some("active"));
+    (items, Inspection::of(dir.log()).unwrap().segments[0].uncompressed_bytes)
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn lines_of(items: Items) -> Vec<String> {
+    items.into_iter().map(Result::unwrap).collect()
+}
+
+fn only_damage(items: Items) -> Damage {
+    let [Err(damage)] = <[_; 1]>::try_from(items).unwrap() else { panic!("no damage") };
+    damage
+}
+
+#[test]
+fn gzip_of_many_members_is_one_backup() {
+    // As bgzip makes them, with a subfield of its own, and an empty member at the end.
+    let block = |content: &[u8]| {
+        let builder = flate2::GzBuilder::new().extra(b"BC\x02\0\x1b\0".to_vec());
+        let mut encoder = builder.write(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    };
+    let file = [block(b"one\ntw"), gzip(b"o\n"), block(b"three\n"), block(b"")].concat();
+    let (items, size) = backup("app.log.1.gz", &file, None);
+    assert_eq!(
+        (lines_of(items), size),
+        (["one", "two", "three"].map(String::from).to_vec(), Some(14))
+    );
+}
+
+#[test]
+fn zero_bytes_after_gzip_are_padding() {
+    for padding in [1, 511, 200_000] {
+        let file = [gzip(b"one\n"), vec![0; padding]].concat();
+        let (items, size) = backup("app.log.1.gz", &file, None);
+        assert_eq!((lines_of(items), size), (vec!["one".to_owned()], Some(4)), "{padding}");
+    }
+    for rest in [&b"\0\0garbage"[..], b"garbage", b"\x1f\x8b"] {
+        let (items, size) = backup("app.log.1.gz", &[gzip(b"one\n"), rest.to_vec()].concat(), None);
+        assert_eq!(items[1].as_ref().unwrap_err().kind(), DamageKind::Corrupt);
+        assert_eq!(size, None);
+    }
+}
+
+#[test]
+fn other_format_is_named_and_no_damage() {
+    for (name, start, format) in [
+        ("app.log.1.gz", &b"\xFD7zXZ\0\0\x04"[..], "it is xz, not gzip"),
+        ("app.log.1.zst", b"BZh91AY&SY", "it is bzip2, not Zstandard"),
+        ("app.log.1.gz", b"\x28\xb5\x2f\xfd\0\0", "it is Zstandard, not gzip"),
+        ("app.log.1.zst", b"\x1f\x8b\x08\0", "it is gzip, not Zstandard"),
+    ] {
+        let (items, size) = backup(name, start, None);
+        let damage = only_damage(items);
+        assert_eq!((damage.kind(), size), (DamageKind::Unreadable, None));
+        assert!(damage.to_string().ends_with(format), "{damage}");
+    }
+}
+
+/// A frame with a window of 2 to the power of `log`, and perhaps a dictionary.
+#[cfg(feature = "zstd")]
+fn frame(log: u8, dictionary: &[u8], content: &[u8]) -> Vec<u8> {
+    let magic = 0xFD2F_B528_u32.to_le_bytes();
+    let block = (u32::try_from(content.len()).unwrap() << 3 | 1).to_le_bytes();
+    let header = [u8::try_from(dictionary.len()).unwrap(), (log - 10) << 3];
+    [&magic, &header[..], dictionary, &block[..3], content].concat()
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn zstd_window_is_bounded_by_the_memory_limit() {
+    const MIB: u64 = 1 << 20;
+    let (items, _) = backup("app.log.1.zst", &frame(27, b"", b"one\n"), None);
+    assert_eq!(lines_of(items), ["one"]);
+    let large = frame(31, b"", b"one\n");
+    let (items, size) = backup("app.log.1.zst", &large, None);
+    let damage = only_damage(items);
+    assert_eq!((damage.kind(), size), (DamageKind::Unreadable, None));
+    let text = "it needs a window of 2 GiB, and the memory limit is 128 MiB";
+    assert!(damage.to_string().ends_with(text), "{damage}");
+    let (items, _) = backup("app.log.1.zst", &large, Some(2048 * MIB));
+    assert_eq!(lines_of(items), ["one"]);
+    // In a later frame, where only the decoder sees it.
+    let (items, _) = backup("app.log.1.zst", &[frame(10, b"", b"one\n"), large].concat(), None);
+    assert_eq!(items[1].as_ref().unwrap_err().kind(), DamageKind::Unreadable);
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn zstd_dictionary_is_named_and_no_damage() {
+    let (items, size) = backup("app.log.1.zst", &frame(20, &[7], b"one\n"), None);
+    let damage = only_damage(items);
+    assert_eq!((damage.kind(), size), (DamageKind::Unreadable, None));
+    assert!(damage.to_string().ends_with("compressed with a dictionary (number 7)"), "{damage}");
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn zstd_of_many_frames_is_one_backup() {
+    // As pzstd makes them: before each frame, its length in a skippable one.
+    let skippable = |len: u32| {
+        let parts = [0x184D_2A50_u32, 4, len];
+        parts.map(u32::to_le_bytes).concat()
+    };
+    let (one, two) = (frame(17, b"", b"one\ntw"), frame(17, b"", b"o\n"));
+    let file = [&skippable(9)[..], &one, &skippable(9), &two].concat();
+    let (items, size) = backup("app.log.1.zst", &file, None);
+    assert_eq!((lines_of(items), size), (["one", "two"].map(String::from).to_vec(), Some(8)));
+}
+
+#[test]
+fn no_wrong_size_is_shown() {
+    for compression in COMPRESSIONS {
+        let (dir, _) = log(compression, Naming::Number);
+        let path = target(&dir);
+        let whole = std::fs::read(&path).unwrap();
+        let size = || {
+            let seen = Inspection::of(dir.log()).unwrap();
+            let segment = seen
+                .segments
+                .iter()
+                .find(|segment| segment.path.ends_with(path.file_name().unwrap()));
+            segment.unwrap().uncompressed_bytes
+        };
+        let right = size();
+        assert!(right.is_some_and(|size| size > 100), "{right:?}");
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, flipped).unwrap();
+            assert!(size().is_none_or(|size| Some(size) == right), "{compression:?}, bit {bit}");
+        }
+        for len in 0..whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            assert!(size().is_none_or(|size| Some(size) == right), "{compression:?}, {len} bytes");
+        }
+    }
+    // A trailer modulo 4 GiB, of a file that cannot be counted cheaply.
+    let mut noise = 1_u32;
+    let noise = std::iter::repeat_with(|| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        noise.to_be_bytes()[0]
+    });
+    let file = gzip(&noise.take(400_000).collect::<Vec<_>>());
+    assert_eq!(backup("app.log.1.gz", &file, None).1, None);
+}
