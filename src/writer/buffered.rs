@@ -5,7 +5,7 @@
 //! whole records and ends where the segment is full.
 
 use super::delivery::{Buffering, Overflow};
-use super::run;
+use super::line_run;
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -40,6 +40,11 @@ impl Batch {
         self.ends.is_empty()
     }
 
+    /// Where record number `index` starts, or would start.
+    pub(crate) fn start_of(&self, index: usize) -> usize {
+        index.checked_sub(1).map_or(0, |last| self.ends[last])
+    }
+
     /// Empties it, and gives back what a record far beyond the usual size made it take.
     fn clear(&mut self, capacity: usize) {
         self.bytes.clear();
@@ -49,8 +54,7 @@ impl Batch {
 
     /// Forgets the first `count` records.
     pub(crate) fn forget(&mut self, count: usize) {
-        let Some(last) = count.checked_sub(1) else { return };
-        let bytes = self.ends[last];
+        let bytes = self.start_of(count);
         self.bytes.drain(..bytes);
         self.ends.drain(..count);
         self.ends.iter_mut().for_each(|end| *end -= bytes);
@@ -126,14 +130,14 @@ impl RecordBuffer {
     /// Takes as many of these lines as there is room for, each as a record, and the first in any case, or does
     /// with that what [`Overflow`] says. Returns the bytes of those that it has dealt with.
     pub(crate) fn push_lines(&self, lines: &[u8]) -> io::Result<usize> {
-        let first = run::first(lines);
+        let first = line_run::first(lines);
         let mut state = self.state.lock();
         if !self.has_room(&state, first.len()) && !self.make_room(&mut state, first.len())? {
             return Ok(first.len());
         }
         let room = self.capacity.saturating_sub(state.batch.bytes.len());
-        let run = run::fitting(lines, room).unwrap_or(first);
-        self.take(state, run.len(), run::count(run), |batch| batch.push_lines(run))?;
+        let run = line_run::fitting(lines, room).unwrap_or(first);
+        self.take(state, run.len(), line_run::count(run), |batch| batch.push_lines(run))?;
         Ok(run.len())
     }
 

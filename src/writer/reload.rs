@@ -18,13 +18,13 @@ pub(super) use off::PolicyWatcher;
 mod off {
     use crate::config::{Callbacks, Config};
     use crate::stats::Journal;
-    use crate::writer::Log;
+    use crate::writer::log::Log;
 
     /// No policy: nothing to look at.
     pub(in crate::writer) struct PolicyWatcher;
 
     impl PolicyWatcher {
-        pub(in crate::writer) fn new(_: &Callbacks, _: &Config, _: &Journal) -> Self {
+        pub(in crate::writer) fn new(_: &Callbacks, _: &Config, _: u64, _: &Journal) -> Self {
             Self
         }
 
@@ -50,8 +50,10 @@ mod on {
     use crate::policy::{Origin, Policy, PolicyStore};
     use crate::segment::Location;
     use crate::stats::{Event, Journal};
-    use crate::writer::appender::{Appender, Timeouts};
-    use crate::writer::{Durability, Log};
+    use crate::writer::Durability;
+    use crate::writer::appender::Appender;
+    use crate::writer::log::Log;
+    use crate::writer::schedule::Timeouts;
     use parking_lot::Mutex;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -66,7 +68,7 @@ mod on {
     struct Watched {
         store: PolicyStore<Config>,
         /// How long a segment's header is.
-        header: u64,
+        header_len: u64,
         /// When to look again, in microseconds of the coarse clock.
         next: AtomicI64,
         state: Mutex<WatchState>,
@@ -85,16 +87,16 @@ mod on {
         pub(in crate::writer) fn new(
             callbacks: &Callbacks,
             config: &Config,
+            header_len: u64,
             journal: &Journal,
         ) -> Self {
             let Some(bound) = &callbacks.policy else { return Self(None) };
             let counters = &journal.counters;
             counters.policy_version.set(bound.version);
             counters.policy_overrides.add(u64::from(bound.overrides));
-            let header = callbacks.header.as_ref().map_or(0, |header| header().len() as u64);
             Self(Some(Watched {
                 store: bound.store.clone(),
-                header,
+                header_len,
                 next: AtomicI64::new(0),
                 state: Mutex::new(WatchState {
                     version: bound.version,
@@ -171,7 +173,7 @@ mod on {
             let mut appender = self.appender.lock();
             let possible = self.possible(policy);
             let location = Arc::clone(appender.location());
-            let done = validate(&possible, watched.header)
+            let done = validate(&possible, watched.header_len)
                 .and_then(|()| self.apply(&possible, &mut appender, &location));
             drop(appender);
             match done {

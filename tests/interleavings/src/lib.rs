@@ -15,7 +15,7 @@ mod writer {
     pub(crate) mod buffered;
     pub(crate) mod delivery;
     pub(crate) mod group_commit;
-    mod run;
+    mod line_run;
 }
 
 #[allow(dead_code, reason = "not all that the crate needs is needed here")]

@@ -1,0 +1,264 @@
+//! Opening and creating the active segment of a log.
+
+use super::trigger::started;
+use super::{Active, Cause, NewestBackup};
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{self, Access, Temp};
+use crate::lock::{FileLock, LockGuard, Wait};
+use crate::segment::lease::Lease;
+use crate::segment::name::Naming;
+use crate::segment::rotation_lock::{self, DEFAULT_MODE};
+use crate::segment::{Listing, Location};
+use crate::stats::{Counters, Journal};
+use std::io::ErrorKind::AlreadyExists;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Returns the header of a new segment.
+pub(crate) type HeaderFn = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
+
+/// The settings of a log that concern its segments.
+#[derive(Clone)]
+pub(crate) struct SegmentSettings {
+    pub(crate) naming: Naming,
+    /// The mode of new segments and of the lock file. By default a new segment has that of the one before.
+    pub(crate) mode: Option<u32>,
+    pub(crate) header: Option<HeaderFn>,
+    /// The length that is assumed for the header of a segment that another process created.
+    pub(crate) header_len: u64,
+}
+
+/// The place of one log's segments, and the lock to change it.
+pub(super) struct Segments {
+    /// The path that the user gave, made absolute; links in it are not resolved.
+    given: PathBuf,
+    location: Arc<Location>,
+    lock: FileLock,
+    settings: SegmentSettings,
+    clock: Clock,
+    journal: Arc<Journal>,
+}
+
+/// How often other programs may create the log just before this worker does.
+const MAX_COLLISIONS: u32 = 10;
+
+impl Segments {
+    pub(super) fn new(
+        log: &Path,
+        settings: SegmentSettings,
+        clock: Clock,
+        journal: Arc<Journal>,
+    ) -> Result<Self> {
+        let location = Arc::new(Location::resolve(log)?);
+        if !fs::is_writable_dir(location.dir()) {
+            return Err(Error::unwritable_directory(location.path(), location.dir()));
+        }
+        let lock = rotation_lock::open(&location, settings.mode)?;
+        // A link that is put there later is found even if the process has changed its directory by then.
+        let given = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
+        Ok(Self { given, location, lock, settings, clock, journal })
+    }
+
+    pub(super) fn location(&self) -> &Arc<Location> {
+        &self.location
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.location.path()
+    }
+
+    pub(super) fn naming(&self) -> Naming {
+        self.settings.naming
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.journal.counters
+    }
+
+    /// Counts a failure and notes it for the observer.
+    pub(super) fn report(&self, error: Error) {
+        self.journal.failed(error);
+    }
+
+    #[cfg(feature = "policy")]
+    pub(super) fn set_mode(&mut self, mode: Option<u32>) -> Result<()> {
+        self.lock = rotation_lock::open(&self.location, mode)?;
+        self.settings.mode = mode;
+        Ok(())
+    }
+
+    /// Opens the active segment, or creates it with the owner and mode in `like`. Waits at most `timeout` for
+    /// the rotation lock.
+    pub(super) fn open(
+        &mut self,
+        like: Option<Access>,
+        timeout: Duration,
+    ) -> Result<(Active, Cause)> {
+        self.resolve_again()?;
+        let mut collisions = 0;
+        // If another worker creates the log first, the second round finds it.
+        loop {
+            if let Some(mut active) = self.open_existing(timeout)? {
+                self.ensure_header(&mut active, timeout);
+                return Ok((active, Cause::Adopted));
+            }
+            self.location.ensure_dir()?;
+            let guard = self.take_lock(timeout)?;
+            let created = self.create_if_missing(like);
+            self.release(guard);
+            match created {
+                Ok(Some(active)) => return Ok((active, Cause::Created)),
+                Ok(None) => {}
+                // Another program created it without the lock. A file that exists and cannot be found is an
+                // error.
+                Err(error) if error.io_kind() == AlreadyExists && collisions < MAX_COLLISIONS => {
+                    collisions += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Resolves the user's path again. If links in it have changed, the log moves to their new target, where a
+    /// worker that starts now would be.
+    fn resolve_again(&mut self) -> Result<()> {
+        let location = Location::resolve(&self.given)?;
+        if location != *self.location {
+            self.location = Arc::new(location);
+            self.lock = rotation_lock::open(&self.location, self.settings.mode)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the log's path names another file than the active segment, or none.
+    pub(super) fn has_moved(&self, active: &Active) -> Result<bool> {
+        Ok(!fs::is_at(self.path(), active.lease.id())?)
+    }
+
+    /// Opens the active segment if there is one.
+    pub(super) fn open_existing(&self, timeout: Duration) -> Result<Option<Active>> {
+        let Some(lease) = Lease::active(&self.location, timeout)? else {
+            return Ok(None);
+        };
+        let entry = lease.entry;
+        let birth = self.clock.birth(entry.id, entry.born);
+        let newest = match birth {
+            Some(_) => None,
+            None => Listing::read(&self.location, self.naming())?.newest(),
+        };
+        let first = entry.born_at_earliest.unwrap_or(entry.modified);
+        Ok(Some(Active {
+            size: entry.len,
+            header_len: self.settings.header_len,
+            started: started(birth, newest, first.into(), self.now()),
+            newest_backup: NewestBackup::Unknown,
+            lease,
+        }))
+    }
+
+    /// Writes the header to an empty file that another program has created, as `logrotate` does with
+    /// `create`. The file goes without a header if the lock or disk space cannot be had.
+    fn ensure_header(&self, active: &mut Active, timeout: Duration) {
+        if !self.lacks_header(active) {
+            return;
+        }
+        match self.take_lock(timeout) {
+            Ok(guard) => {
+                self.ensure_header_locked(active);
+                self.release(guard);
+            }
+            Err(error) => self.report(error),
+        }
+    }
+
+    fn lacks_header(&self, active: &Active) -> bool {
+        active.size == 0 && self.settings.header.is_some()
+    }
+
+    /// As [`ensure_header`](Self::ensure_header), for the holder of the lock. Of several workers that find the
+    /// file, one writes the header.
+    pub(super) fn ensure_header_locked(&self, active: &mut Active) {
+        if self.lacks_header(active) {
+            self.write_header(active).unwrap_or_else(|error| self.report(error));
+        }
+    }
+
+    fn write_header(&self, active: &mut Active) -> Result<()> {
+        let (file, path) = (&active.lease.file, self.path());
+        active.size = fs::fstat(file, path)?.len;
+        if active.size == 0 {
+            let header = self.header()?;
+            fs::write_all(file, &header, path)?;
+            active.header_len = header.len() as u64;
+            active.size = active.header_len;
+        }
+        Ok(())
+    }
+
+    /// Creates the active segment if there is none. The caller holds the lock.
+    pub(super) fn create_if_missing(&self, like: Option<Access>) -> Result<Option<Active>> {
+        if fs::stat(self.path())?.is_some() {
+            return Ok(None);
+        }
+        self.put_in_place(self.prepare(like)?, NewestBackup::Unknown).map(Some)
+    }
+
+    /// Creates a segment under a temporary name, complete with owner, mode and header. Returns the length of
+    /// the header as well.
+    pub(super) fn prepare(&self, like: Option<Access>) -> Result<(Temp, u64)> {
+        let mode = self.settings.mode.or(like.map(|access| access.mode));
+        let temp = Temp::beside(self.path(), mode.unwrap_or(DEFAULT_MODE))?;
+        temp.set_access(like, self.settings.mode)?;
+        let header = self.header()?;
+        fs::write_all(temp.file(), &header, temp.path())?;
+        Ok((temp, header.len() as u64))
+    }
+
+    /// Gives a prepared segment the log's path, where no file may be.
+    pub(super) fn put_in_place(
+        &self,
+        (temp, header_len): (Temp, u64),
+        newest_backup: NewestBackup,
+    ) -> Result<Active> {
+        let lease = Lease::fresh(temp, &self.location)?;
+        self.clock.made(lease.id());
+        let now = Timestamp::from_micros(self.clock.coarse());
+        // A worker whose clock is ahead of the file system's counts from its own clock. Otherwise the boundary
+        // that called for this segment would at once call for another.
+        let started = self.clock.birth(lease.id(), lease.entry.born).map_or(now, |at| at.max(now));
+        Ok(Active { lease, size: header_len, header_len, started, newest_backup })
+    }
+
+    fn header(&self) -> Result<Vec<u8>> {
+        let Some(header) = &self.settings.header else { return Ok(Vec::new()) };
+        catch_unwind(AssertUnwindSafe(|| header())).map_err(|_| {
+            let (kind, why) = (ErrorKind::InvalidConfig, "the function that makes it has panicked");
+            Error::refused(kind, "make the header of", self.path(), why)
+        })
+    }
+
+    /// Takes the rotation lock. Waits at most `timeout` for it.
+    pub(super) fn take_lock(&self, timeout: Duration) -> Result<LockGuard<'_>> {
+        match self.lock.exclusive(Wait::Never) {
+            Err(error) if error.kind() == ErrorKind::LockTimeout && !timeout.is_zero() => {
+                self.counters().lock_waits.increment();
+                self.lock.exclusive(Wait::AtMost(timeout))
+            }
+            taken => taken,
+        }
+    }
+
+    /// Releases the rotation lock. The work under it stands even if that fails.
+    pub(super) fn release(&self, guard: LockGuard<'_>) {
+        if let Err(error) = guard.unlock() {
+            self.report(error);
+        }
+    }
+}

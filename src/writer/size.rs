@@ -1,0 +1,63 @@
+//! How often the kernel is asked for the size of the active segment.
+
+/// Counts the size, and asks the kernel after every call until the count has been right for a while.
+#[derive(Debug, Default)]
+pub(crate) struct SizeTracker {
+    /// How many times in a row the count was right.
+    agreed: u32,
+    /// The counted size at which to ask again. 0 means with the next record.
+    next_query: u64,
+}
+
+impl SizeTracker {
+    /// After so many right counts, no other worker seems to write.
+    const TRUSTED_AFTER: u32 = 1024;
+    /// How many bytes are then written without a query. A segment may grow beyond its limit by as much when
+    /// another worker begins to write.
+    const MAX_UNQUERIED: u64 = 4096;
+
+    #[inline]
+    pub(crate) fn is_due(&self, size: u64) -> bool {
+        size >= self.next_query
+    }
+
+    /// Has the next record ask.
+    pub(crate) fn reset(&mut self) {
+        self.next_query = 0;
+    }
+
+    /// Records whether the count agreed with the kernel's `size`.
+    pub(crate) fn record(&mut self, agrees: bool, size: u64, max_size: u64) {
+        self.agreed = if agrees { self.agreed.saturating_add(1) } else { 0 };
+        let unqueried = Self::MAX_UNQUERIED.min(max_size / 16);
+        self.next_query = if self.agreed >= Self::TRUSTED_AFTER { size + unqueried } else { 0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_is_queried_less_often_after_1024_right_counts() {
+        let mut tracker = SizeTracker::default();
+        for _ in 1..SizeTracker::TRUSTED_AFTER {
+            tracker.record(true, 100, 1 << 20);
+            assert!(tracker.is_due(100));
+        }
+        tracker.record(true, 100, 1 << 20);
+        assert!(!tracker.is_due(4195) && tracker.is_due(4196));
+        tracker.record(true, 4196, 1600);
+        assert!(!tracker.is_due(4295) && tracker.is_due(4296));
+        tracker.reset();
+        assert!(tracker.is_due(4196));
+    }
+
+    #[test]
+    fn wrong_count_restores_a_query_per_record() {
+        let mut tracker = SizeTracker::default();
+        (0..2000).for_each(|_| tracker.record(true, 100, 1 << 20));
+        tracker.record(false, 5000, 1 << 20);
+        assert!(tracker.is_due(0));
+    }
+}
