@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Lines through a pipe: `logrotor write` beside `cat >> file` and beside other loggers that rotate. README.md has more.
+# Lines through a pipe: `logrotor write` beside `cat >> file` and other loggers that rotate.
+# README.md has more.
 #
 #   benches/pipe.sh [--mib 512] [--rounds 5] [--dir DIR] [--save]
 #
-# Prints a table, and with --save puts it at the end of RESULTS.md. Needs as much memory as three times the lines.
-# Missing loggers are installed by apt-get where root runs this, and are skipped otherwise.
+# Prints a table, and with --save puts it at the end of RESULTS.md. Needs three times the memory of
+# the lines.
+# As root it installs missing loggers with apt-get; otherwise it skips them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export LC_ALL=C
@@ -17,7 +19,7 @@ while (($#)); do
         --rounds) rounds=$2; shift ;;
         --dir) dir=$2; shift ;;
         --save) save=yes ;;
-        *) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+        *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
     esac
     shift
 done
@@ -30,7 +32,7 @@ input=$work/input
 
 say() { printf '%s\n' "$*" >&2; }
 
-# need PROGRAM PACKAGE: whether it is there, now.
+# need PROGRAM PACKAGE: succeeds if the program is there, if need be after installing the package.
 need() {
     if command -v "$1" > /dev/null; then return; fi
     if [[ $EUID -ne 0 ]] || ! command -v apt-get > /dev/null; then
@@ -72,7 +74,7 @@ label() {
     esac
 }
 
-# Reads what arrived: lines that are lost, and pieces that are no whole line.
+# Counts the lines that are lost, and pieces that are no whole line.
 check() {
     if segments "$1" | xargs zcat -f | cmp -s - "$input"; then
         echo 0 0
@@ -125,12 +127,14 @@ table() {
 <!-- From here on written by benches/pipe.sh. -->
 ## (h) Lines through a pipe
 
-$mib MiB of lines of 128 bytes from \`cat\`, through a pipe, to files on $(stat -f -c %T "$dir"); a new segment every 64 MiB.
+$mib MiB of lines of 128 bytes from \`cat\`, through a pipe, to files on $(stat -f -c %T "$dir");
+a new segment every 64 MiB.
 Made by \`$(printf '%s' "benches/pipe.sh${arguments[*]:+ ${arguments[*]}}")\` on $(date -u +'%F %H:%M UTC'), \
 with Linux $(uname -r) on $(nproc) cores.
-Medians over $rounds rounds, in each of which all run once in a shuffled order. *of cat*: the rate as a part of that of \`cat >> file\` in the
-same round. *CPU*: user and system seconds per GB of the logger and what it starts, not of who writes to the pipe.
-*split*: segments that end within a line; *lost* and *torn* lines with all segments joined in order; both over all rounds.
+Medians over $rounds rounds, each with all contestants in a shuffled order. *of cat*: the rate
+relative to \`cat >> file\` in the same round. *CPU*: user and system seconds per GB of the logger
+and its children, without the sender. *split*: segments that end within a line; *lost* and *torn*
+lines with all segments joined in order; both over all rounds.
 
 | | GB/s | of cat | CPU s/GB | segments | lost | torn | split |
 |---|--:|--:|--:|--:|--:|--:|--:|
@@ -138,14 +142,15 @@ EOF
     for contestant in "${contestants[@]}"; do row "$contestant"; done
     cat <<'EOF'
 
-<sup>1</sup> packs backups beside the pipe, and ends when all are packed  
-<sup>2</sup> with `-n`, as names by the second would put what is rotated within a second into one file; ends a segment
-after whatever it has read, which may be within a line  
+<sup>1</sup> compresses backups beside the pipe, and ends when all are compressed  
+<sup>2</sup> with `-n`, because names by the second would put all segments of a second into one file; ends a segment
+after each read, which may be within a line  
 <sup>3</sup> keeps lines whole; one process per log, which is locked against a second  
-<sup>4</sup> a new segment every 16 MiB, the most that it can be set to  
+<sup>4</sup> a new segment every 16 MiB, its maximum  
 
-All but `cat` and `rotatelogs` sync a segment that is finished (`logrotor` with `--durability on-rotate`), which costs nothing on tmpfs.
-`svlogd` runs with `-b 65536` instead of its 1024 bytes, `s6-log` with `-b`, without which what it holds in memory has no bound.
+All but `cat` and `rotatelogs` sync a finished segment (`logrotor` with
+`--durability on-rotate`), which costs nothing on tmpfs. `svlogd` runs with `-b 65536` instead of
+its 1024 bytes, `s6-log` with `-b`, without which its memory has no bound.
 Only `logrotor` lets several processes write one log.
 EOF
 }
@@ -159,7 +164,7 @@ if need svlogd runit; then contestants+=(svlogd_); fi
 if need multilog daemontools; then contestants+=(multilog_); fi
 if need s6-log s6; then contestants+=(s6_log_); fi
 
-# The first line is longer by a byte, so that nobody's reads end where a line does by chance.
+# The first line is longer by a byte, so that reads do not end with a line by chance.
 awk -v lines=$lines 'BEGIN {
     srand(1)
     for (i = 0; i < lines; i++) {

@@ -155,7 +155,7 @@ fn without_links(line: &str) -> String {
 
 fn is_too_wide(line: &str) -> bool {
     let text = line.trim_start_matches([' ', '/', '!', '#']);
-    let is_table = text.starts_with('|');
+    let is_table = text.starts_with('|') || text.starts_with("<sup>");
     let is_link = text.starts_with('[') && text.contains("]: ");
     !is_table && !is_link && without_links(line).chars().count() > COLUMNS
 }

@@ -1,4 +1,4 @@
-//! Reads a log back, `.gz` included, and says what became of every record.
+//! Reads a log back, including `.gz`, and accounts for every record.
 
 use crate::line::{LINE_BYTES, Line};
 use flate2::read::MultiGzDecoder;
@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-/// What one thread had acknowledged: records `0..count` without the refused ones.
+/// The acknowledged records of one thread: `0..count` without the refused ones.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Written {
     /// Records handed to the log.
@@ -16,12 +16,12 @@ pub struct Written {
     pub refused: Vec<u64>,
 }
 
-/// What was found, against what was written.
+/// The records found, compared with those written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Records acknowledged.
     pub written: u64,
-    /// Acknowledged records that are nowhere.
+    /// Acknowledged records that are not found.
     pub lost: u64,
     /// Copies beyond the first.
     pub doubled: u64,
@@ -33,11 +33,11 @@ pub struct Tally {
 
 /// Reads every file in `dir` and compares it with `written[worker][thread]`.
 ///
-/// Lock files (`*.lock`) are passed over: what their owners keep in them is no record.
+/// Lock files (`*.lock`) are skipped: their content is no record.
 ///
 /// # Errors
-/// Any failure to list the directory or to open a file. A compressed file that is broken is no
-/// error: it is counted as torn, and what it lacks as lost.
+/// Any failure to list the directory or to open a file. A damaged compressed file is no error: it
+/// is counted as torn, and its missing records as lost.
 pub fn check(dir: &Path, written: &[Vec<Written>]) -> io::Result<Tally> {
     let mut ledger = Ledger::new(written);
     for entry in fs::read_dir(dir)? {
@@ -105,7 +105,7 @@ impl<'a> Ledger<'a> {
         let cell = column
             .and_then(|worker| worker.get_mut(id.thread as usize))
             .and_then(|thread| thread.get_mut(id.seq as usize));
-        // A whole record that nobody acknowledged is nobody's loss: its writer died in the call.
+        // The writer of a whole record without an acknowledgment died in the call.
         let Some(cell) = cell else { return };
         self.tally.doubled += u64::from(*cell > 0);
         *cell = cell.saturating_add(1);

@@ -1,8 +1,8 @@
-//! What the orchestrator and its workers tell each other: one line of JSON each way.
+//! The messages between the orchestrator and its workers: one line of JSON each way.
 //!
 //! A worker gets its [`Job`] as an argument, opens the log, prints [`READY`], waits for a line on
-//! its input, logs, and prints [`RESULT`] with its [`Report`]. Whatever else a contestant prints is
-//! passed over.
+//! its input, logs, and prints [`RESULT`] with its [`Report`]. Other output of a contestant is
+//! skipped.
 
 use crate::check::Written;
 use crate::contestants::Setup;
@@ -30,7 +30,7 @@ pub struct Job {
     pub limit: Duration,
 }
 
-/// What came of a [`Job`].
+/// The result of a [`Job`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// By thread.
@@ -47,14 +47,14 @@ pub struct Report {
     pub cpu_secs: f64,
     pub calls: Recorded,
     pub faults: Vec<Fault>,
-    /// Whether it was still closing when its time was over, and was left at that.
+    /// Whether it was still closing when its time was over, and was abandoned.
     pub unclosed: bool,
 }
 
-/// What went wrong, in the contestant's own words.
+/// A failure, in the contestant's own words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
-    /// A log call, draining or closing returned an error; logging went on.
+    /// A log call, draining or closing returned an error; logging continued.
     Error(String),
     /// It panicked, and logged no more in that thread.
     Panic(String),

@@ -1,11 +1,12 @@
-//! The record that everyone logs: 128 bytes that say who wrote them and prove that they are whole.
+//! The record that all contestants log: 128 bytes with their origin and a proof that they are
+//! whole.
 
 use std::io::Write;
 
 /// Bytes of a record, its newline included.
 pub const LINE_BYTES: usize = 128;
 
-/// Who wrote a record, and the how-manieth of that thread's it is.
+/// The writer of a record, and its number among the records of that thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Id {
     pub worker: u32,
@@ -41,7 +42,7 @@ impl Line {
         put_hex(&mut self.bytes[HASH], mix(self.id));
     }
 
-    /// Makes this the thread's next record, for less than [`set`](Self::set) would take.
+    /// Makes this the thread's next record, faster than [`set`](Self::set).
     pub fn advance(&mut self) {
         self.id.seq += 1;
         increment(&mut self.bytes[SEQ]);
@@ -58,7 +59,7 @@ impl Line {
         str::from_utf8(&self.bytes[..LINE_BYTES - 1]).expect("BUG: a record is ASCII")
     }
 
-    /// Whose record `bytes` are; `None` unless they are exactly one whole record.
+    /// The origin of the record in `bytes`; `None` unless they are exactly one whole record.
     pub fn parse(bytes: &[u8]) -> Option<Id> {
         if bytes.len() != LINE_BYTES {
             return None;
@@ -106,7 +107,7 @@ fn put_hex(field: &mut [u8], mut value: u64) {
 
 /// A number that two records do not share, so that halves of two are not taken for one.
 ///
-/// Source: the finaliser of splitmix64.
+/// Source: the finalizer of splitmix64.
 fn mix(id: Id) -> u64 {
     let mut z = (u64::from(id.worker) << 52) ^ (u64::from(id.thread) << 44) ^ id.seq;
     z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,4 +1,4 @@
-//! Where and on what the figures were taken.
+//! The machine that the figures are from.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 /// The compiler that built this program.
 pub const RUSTC: &str = env!("PEERS_RUSTC");
 
-/// What to say about the machine, as (name, value) in the order of the report.
+/// Facts about the machine, as (name, value) in the order of the report.
 pub fn facts(memory: &Path, disk: &Path) -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     vec![

@@ -102,7 +102,7 @@ fn publish(out: &Path, preface: &Preface, entries: &[&Entry], tables: &[Table]) 
     Ok(())
 }
 
-/// What another harness has put at the end of the results.
+/// The part of the results that another harness has appended.
 fn appendix(results: &str) -> String {
     const BEGINNING: &str = "<!-- From here on written by ";
     results.find(BEGINNING).map(|at| results[at..].to_owned()).unwrap_or_default()
@@ -182,7 +182,7 @@ impl Venue {
         Some(Ground { dir: dir.path().to_owned(), think: self.think, python })
     }
 
-    /// Why `entry` is not tried in `case`.
+    /// The reason that `entry` is not measured in `case`.
     fn refusal(&self, entry: &Entry, case: &Case) -> Option<String> {
         match (entry.launch, &self.python) {
             (Launch::Python, Err(reason)) => Some(format!("skipped: {reason:#}")),

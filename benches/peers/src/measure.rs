@@ -1,4 +1,4 @@
-//! What a run costs: the time of each call, the time of all, and the processor's.
+//! The cost of a run: the time of each call, the time of all, and the processor's.
 
 use hdrhistogram::Histogram;
 use nix::sys::resource::{UsageWho, getrusage};

@@ -110,7 +110,7 @@ struct Series {
 impl Series {
     fn style(&self, number: usize) -> ShapeStyle {
         match self.standing {
-            // Neighbours in the list, so that one is even and one odd.
+            // Adjacent in the list, so that one is even and one odd.
             Standing::Ours => OURS.mix(1.0 - 0.5 * (number % 2) as f64).stroke_width(4),
             Standing::Rival => Palette99::pick(number).stroke_width(2),
             Standing::Bound => BLACK.mix(0.7 / (number + 1) as f64).stroke_width(2),
@@ -122,7 +122,7 @@ fn series(tables: &[Table]) -> Vec<Series> {
     let mut all: Vec<Series> = Vec::new();
     for table in of(tables, Scenario::Memory) {
         for row in &table.rows {
-            // What does nothing would press all others flat.
+            // The null sink would flatten all other lines.
             let Some(figures) = row.figures.filter(|_| row.name != crate::summary::NULL_SINK)
             else {
                 continue;

@@ -6,9 +6,9 @@ use crate::scenarios::{Case, Scenario};
 use crate::summary::{Figures, Row, Table};
 use std::fmt::Write;
 
-/// What the report tells besides its tables.
+/// The report's head.
 pub struct Preface {
-    /// How the run was asked for, to repeat it.
+    /// The command of the run, to repeat it.
     pub command: String,
     pub date: String,
     pub rounds: u32,
@@ -45,8 +45,8 @@ pub fn markdown(
 }
 
 const INTRODUCTION: &str = "\
-Written by the harness in `benches/peers`; see `benches/README.md` for what is measured and how.
-Every figure is from the run described here; (h) is from another, and says from which.\n\n";
+Written by the harness in `benches/peers`; `benches/README.md` describes the measurements. All
+figures are from the run described here, except (h), which names its own.\n\n";
 
 const COLUMNS: &str = "\
 ## How to read the tables
@@ -54,9 +54,9 @@ const COLUMNS: &str = "\
 *call*: ns per record until the last log call returned, all threads and processes together;
 *in kernel*: the same until every record was in the kernel; *CPU*: processor time per record,
 background work included; *records/s* follows from *in kernel*. *mean* to *max*: single calls.
-*segments*: files that held the
-log in the end. Each is the median over the rounds of each round's figure. *lost*, *doubled* and *torn* count
-over all rounds. Bounds are in italics: they show what the harness or the system costs by itself.\n\n";
+*segments*: files of the log in the end. Each figure is the median over the rounds. *lost*,
+*doubled* and *torn* count over all rounds. Bounds are in italics: they show the cost of the harness
+or of the system itself.\n\n";
 
 fn facts(preface: &Preface) -> String {
     let run = [

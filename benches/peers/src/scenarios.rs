@@ -1,10 +1,10 @@
-//! What is measured: the scenarios, their cases, and how much work each is.
+//! The scenarios, their cases, and the amount of work of each.
 
 use crate::line::LINE_BYTES;
 use clap::ValueEnum;
 use std::time::Duration;
 
-/// A question that is put to all contestants.
+/// A question to all contestants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     /// (a) Tight loops in 1 to 8 threads, in memory.
@@ -37,9 +37,9 @@ pub enum Need {
     Rotation,
     /// Compresses backups.
     Gzip,
-    /// Synchronises each record.
+    /// Syncs each record.
     Sync,
-    /// Can at all be tried with several processes.
+    /// Can be measured with several processes.
     Processes,
 }
 
@@ -65,7 +65,7 @@ impl Scenario {
             Self::Think => "Work between records",
             Self::Gzip => "Compressing, on disk",
             Self::Processes => "Several processes on one log",
-            Self::Sync => "Every record synchronised",
+            Self::Sync => "Every record synced",
             Self::Rotation => "A rotation for every record",
         }
     }
@@ -135,7 +135,7 @@ impl Case {
         }
     }
 
-    /// What sets this case apart from others of its scenario.
+    /// The parameter that distinguishes this case in its scenario.
     pub fn title(&self) -> String {
         match self.scenario {
             Scenario::Processes => format!("{} processes", self.processes),
@@ -150,7 +150,7 @@ impl Case {
     }
 
     /// Backups to keep: as many as are made if each process rotates for all records, so that
-    /// retention takes none away.
+    /// retention removes none.
     pub fn keep(&self) -> usize {
         let bytes = self.records * LINE_BYTES as u64;
         (self.backups + u64::from(self.processes) * bytes / self.segment_bytes + 16) as usize

@@ -12,13 +12,13 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
-/// What one contestant did in all rounds of a case.
+/// The results of one contestant in all rounds of a case.
 pub struct Row {
     pub name: &'static str,
     pub standing: Standing,
     /// None if no round gave any; the remarks say why.
     pub figures: Option<Figures>,
-    /// What a reader of this row must know.
+    /// Remarks for readers of this row.
     pub remarks: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ pub struct Figures {
     pub lost: u64,
     pub doubled: u64,
     pub torn: u64,
-    /// Whether a worker panicked in any round: what it did not log could not be lost.
+    /// Whether a worker panicked in any round: records that it did not log could not be lost.
     pub panicked: bool,
 }
 
@@ -66,11 +66,11 @@ fn percent(part: u64, whole: u64) -> f64 {
     part as f64 * 100.0 / whole.max(1) as f64
 }
 
-/// What is gathered of one contestant while the rounds of a case go on.
+/// The results of one contestant so far, during the rounds of a case.
 #[derive(Default)]
 pub struct Rounds {
     outcomes: Vec<Outcome>,
-    /// Why it is not tried (any more).
+    /// The reason that it is not measured (any more).
     failure: Option<String>,
 }
 
@@ -87,7 +87,7 @@ impl Rounds {
         }
     }
 
-    /// Whether to go on: who failed or did not close is not waited for a second time.
+    /// Whether to continue: a contestant that failed or did not close gets no second round.
     pub fn is_open(&self) -> bool {
         self.failure.is_none() && !self.outcomes.iter().any(|outcome| outcome.unclosed)
     }
@@ -157,7 +157,7 @@ impl Rounds {
     }
 }
 
-/// One process should lose nothing: where it is not a column, it is said.
+/// One process should lose nothing. If the table has no such column, a remark reports losses.
 fn losses(entry: &Entry, case: &Case, figures: &Figures) -> Option<String> {
     let Figures { written, lost, doubled, torn, .. } = figures;
     let wrong = *lost + *doubled + *torn > 0 && entry.name != NULL_SINK;
@@ -165,10 +165,10 @@ fn losses(entry: &Entry, case: &Case, figures: &Figures) -> Option<String> {
         .then(|| format!("of {written} records {lost} lost, {doubled} doubled; {torn} torn lines"))
 }
 
-/// The one contestant of which nothing is expected to be found.
+/// The one contestant that keeps no records.
 pub const NULL_SINK: &str = "null sink";
 
-/// A rotation per record is asked for; who makes fewer has its cost spread over more records.
+/// The case requests a rotation per record. Fewer rotations spread their cost over more records.
 fn rotations(case: &Case, figures: &Figures) -> Option<String> {
     let made = figures.segments - case.backups as f64;
     let fewer = case.scenario == Scenario::Rotation && made < 0.9 * figures.timed;

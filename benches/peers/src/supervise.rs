@@ -1,7 +1,7 @@
-//! Runs one contestant's share of a case in processes of their own, and never waits for ever.
+//! Runs one contestant's share of a case in processes of its own, each with a time limit.
 //!
-//! A process for each measurement keeps processor time and leftovers apart, and lets a contestant
-//! that hangs or aborts be no more than a row without figures.
+//! A process for each measurement separates processor time and leftovers. A contestant that hangs
+//! or aborts becomes a row without figures.
 
 use crate::check::{Tally, check};
 use crate::contestants::{Entry, Launch, Setup};
@@ -42,7 +42,7 @@ pub struct Outcome {
     pub unclosed: bool,
 }
 
-/// What all runs share.
+/// The environment that all runs share.
 pub struct Ground {
     /// A directory on the case's file system.
     pub dir: PathBuf,
@@ -55,8 +55,8 @@ pub struct Ground {
 /// Measures `entry` once.
 ///
 /// # Errors
-/// A worker that cannot be started, does not open the log, dies, or takes longer than it may; in
-/// the contestant's own words where it left some.
+/// A worker that cannot be started, does not open the log, dies, or exceeds its time. The message
+/// is the contestant's own where it left one.
 pub fn run(entry: &Entry, case: &Case, ground: &Ground) -> Result<Outcome> {
     let scratch = TempDir::with_prefix_in("run-", &ground.dir)?;
     let log_dir = scratch.path().join("log");
@@ -70,14 +70,14 @@ pub fn run(entry: &Entry, case: &Case, ground: &Ground) -> Result<Outcome> {
     let reports = crew.work()?;
     let written: Vec<_> = reports.iter().map(|report| report.written.clone()).collect();
     let mut outcome = outcome(&reports, check(&log_dir, &written)?);
-    // Where the log lay this time is nobody's concern, and differs from round to round.
+    // The log's directory differs from round to round and is of no interest.
     let place = format!("{}/", log_dir.display());
     outcome.faults = outcome.faults.iter().map(|fault| fault.without(&place)).collect();
     Ok(outcome)
 }
 
-/// Puts the backups there that the case begins with, and onto the disk, so that writing them back is
-/// not part of what follows. Each holds a record that nobody will ask for.
+/// Creates the backups that the case begins with and syncs them, so that their writeback is not
+/// measured. Each holds a record that is not checked.
 fn plant(entry: &Entry, case: &Case, log_dir: &Path) -> Result<()> {
     let record = Line::new(STRANGER, 0);
     for number in 1..=case.backups {
@@ -140,7 +140,7 @@ struct Member {
     errors: PathBuf,
 }
 
-/// For what a worker does besides logging: starting, draining, compressing, reporting.
+/// The time for a worker's other work: starting, draining, compressing, reporting.
 const GRACE: Duration = Duration::from_secs(10);
 
 impl Crew {
@@ -149,8 +149,8 @@ impl Crew {
         Self { members: Vec::new(), said, sender, limit }
     }
 
-    /// Starts a worker and waits until it has opened the log. One after the other, for rivals that
-    /// do not bear two openings at once.
+    /// Starts a worker and waits until it has opened the log. Workers start one after the other,
+    /// for rivals that cannot open a log twice at once.
     fn hire(&mut self, mut command: Command, errors: &Path) -> Result<()> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(errors)?);
         let mut child = command.spawn().context("no worker could be started")?;
@@ -169,8 +169,8 @@ impl Crew {
         Ok(())
     }
 
-    /// Lets all workers log at once, collects what they report, and sees them end: only then does
-    /// nothing move any more in the log's directory.
+    /// Lets all workers log at once, collects their reports, and waits for their end. Afterwards
+    /// the log's directory no longer changes.
     fn work(&mut self) -> Result<Vec<Report>> {
         for member in &mut self.members {
             member.input.write_all(b"start\n")?;
@@ -191,7 +191,7 @@ impl Crew {
         Instant::now() + 2 * self.limit + GRACE
     }
 
-    /// The next line that a worker says.
+    /// The next line that a worker prints.
     fn hear(&mut self, deadline: Instant) -> Result<(usize, String)> {
         loop {
             let patience = deadline.saturating_duration_since(Instant::now());
@@ -211,7 +211,7 @@ impl Member {
         if status.success() { Ok(()) } else { Err(anyhow!(self.last_words(&status.to_string()))) }
     }
 
-    /// What the worker wrote to its error output last, or `otherwise`.
+    /// The worker's last line on standard error, or `otherwise`.
     fn last_words(&self, otherwise: &str) -> String {
         let text = fs::read(&self.errors).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);

@@ -46,13 +46,13 @@ fn work(job: &Job) -> Result<Report> {
 fn close(contestant: Box<dyn Contestant>, limit: Duration) -> Option<Result<(), Fault>> {
     let (done, closed) = channel();
     thread::spawn(move || {
-        // Nobody listens any more if it took too long.
+        // The receiver is gone if it took too long.
         let _ = done.send(caught(|| contestant.close()));
     });
     closed.recv_timeout(limit).ok()
 }
 
-/// All that the threads know; the processor's time and the closing come later.
+/// The threads' part of the report; the processor's time and the closing come later.
 fn report(threads: Vec<Thread>, drained: Instant) -> Report {
     let start = threads.iter().map(|thread| thread.started).min().unwrap_or(drained);
     let end = threads.iter().map(|thread| thread.ended).max().unwrap_or(drained);
@@ -106,7 +106,7 @@ fn log(job: &Job, contestant: &dyn Contestant) -> Vec<Thread> {
     })
 }
 
-/// What one thread logs, and what came of it.
+/// The work of one thread, and its result.
 struct Thread {
     line: Line,
     records: u64,
@@ -183,8 +183,8 @@ fn panic(payload: &(dyn std::any::Any + Send)) -> Fault {
     Fault::Panic(text.unwrap_or("no message").to_owned())
 }
 
-/// Waits until nothing in `dir` changes any more: some rivals compress on after they are closed,
-/// and ending the process would cut that off.
+/// Waits until `dir` no longer changes: some rivals compress after they are closed, and ending the
+/// process would abort that.
 fn settle(dir: &Path) {
     const STILL: Duration = Duration::from_millis(150);
     const AT_MOST: Duration = Duration::from_secs(5);

@@ -101,7 +101,7 @@ impl Write for Synced {
     }
 }
 
-/// The least that a rotation can be: rename, create, no looking around.
+/// The least that a rotation can be: rename and create, without a check.
 struct Bare {
     file: File,
     setup: Setup,

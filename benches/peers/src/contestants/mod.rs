@@ -1,7 +1,7 @@
-//! Who is measured, and how each is driven.
+//! The contestants, and how each is driven.
 //!
 //! Every contestant gets the same bytes, the same segment size and a retention that never takes
-//! effect, so that every record can be looked for afterwards.
+//! effect, so that every record can be checked afterwards.
 
 mod bounds;
 mod file_rotate;
@@ -57,7 +57,7 @@ pub trait Contestant: Send + Sync {
         Ok(())
     }
 
-    /// Closes it, and finishes the work on backups where the log waits for that at all.
+    /// Closes the log, and finishes the work on backups if the log can wait for that.
     fn close(self: Box<Self>) -> io::Result<()> {
         Ok(())
     }
@@ -83,17 +83,17 @@ pub struct Entry {
     pub package: Option<&'static str>,
     pub standing: Standing,
     pub launch: Launch,
-    /// The name of a backup of `app.log`, as it would have made it itself; 1 is the first.
+    /// The name that it gives to a backup of `app.log`; 1 is the first.
     pub backup_name: fn(u64) -> String,
     /// The scenarios it is part of; the others do not list it.
     pub scenarios: &'static [Scenario],
-    /// What it cannot do, and why: the scenarios that need it show a dash.
+    /// Its missing abilities, with reasons: scenarios that need them show a dash.
     pub cannot: &'static [(Need, &'static str)],
-    /// What a reader of its figures must know.
+    /// Remarks for readers of its figures.
     pub note: Option<&'static str>,
 }
 
-/// What a contestant is in the comparison.
+/// The role of a contestant in the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Shows what the system or the harness itself costs.
@@ -114,7 +114,7 @@ pub enum Launch {
 }
 
 impl Entry {
-    /// Why this contestant cannot do what `needs` names; `None` if it can.
+    /// The reason that this contestant lacks an ability of `needs`; `None` if it has all.
     pub fn refusal(&self, needs: &[Need]) -> Option<&'static str> {
         let refused = self.cannot.iter().find(|(need, _)| needs.contains(need));
         refused.map(|&(_, reason)| reason)
@@ -155,7 +155,7 @@ fn numbered(number: u64) -> String {
 
 type Open = fn(&Setup) -> Result<Box<dyn Contestant>>;
 
-const NO_SYNC: (Need, &str) = (Need::Sync, "does not synchronise each record");
+const NO_SYNC: (Need, &str) = (Need::Sync, "does not sync each record");
 const NO_GZIP: (Need, &str) = (Need::Gzip, "does not compress");
 const NO_SIZE: (Need, &str) = (Need::Rotation, "does not rotate by size");
 

@@ -13,14 +13,14 @@ pub fn entry() -> Entry {
     ours("logrotor direct", |setup| open(builder(setup)))
 }
 
-/// One way to use logrotor. Synchronising each record is a contestant of its own.
+/// One way to use logrotor. Syncing each record is a contestant of its own.
 fn ours(name: &'static str, open: Open) -> Entry {
     Entry {
         name,
         package: Some("logrotor"),
         standing: Standing::Ours,
         launch: Launch::Native(open),
-        // Long ago, a microsecond after the other.
+        // Long ago, one microsecond apart.
         backup_name: |number| format!("app.log.2020-01-01T00-00-00.{number:06}Z"),
         scenarios: &Scenario::ALL,
         cannot: &[(Need::Sync, "does so with `Durability::EveryRecord`")],

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What a worker runs: the protocol of [`crate::job`], once more.
+/// The program of a worker, with the protocol of [`crate::job`].
 pub const SCRIPT: &str = include_str!("python.py");
 
 /// The package and version that is measured.
@@ -31,7 +31,7 @@ pub fn entry() -> Entry {
 /// Installs the package into an environment of its own below `dir`; returns its interpreter.
 ///
 /// # Errors
-/// Why that cannot be done here: no python3, no venv, no network, or no end to it.
+/// The reason that it cannot be installed: no python3, no venv, no network, or a timeout.
 pub fn install(dir: &Path) -> Result<PathBuf> {
     let environment = dir.join("venv");
     run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;

@@ -44,7 +44,7 @@ impl Contestant for Direct {
     }
 }
 
-/// Lossless, as all others are: its default drops what does not fit the queue.
+/// Lossless, as all others are: by default it drops records that do not fit the queue.
 fn non_blocking(file: impl Write + Send + 'static) -> Result<Box<dyn Contestant>> {
     let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(file);
     Ok(Box::new(Front { writer, guard: Some(guard) }))
