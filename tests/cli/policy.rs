@@ -99,7 +99,7 @@ fn edit_publishes_what_is_right_and_keeps_what_is_wrong() {
     let dir = three();
     let edit = |editor: &str| verb(&dir, "edit", &[]).env("VISUAL", editor).output().unwrap();
     let output = edit("true");
-    assert_eq!(text(&output.stderr), "logrotor: nothing was changed\n");
+    assert_eq!(text(&output.stderr), "logrotor: the policy is unchanged\n");
     let output = edit("sed -i s/max_backups.*/max_backups=9/");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(text(&output.stdout), "version 4\nmax_backups: 7 -> 9\n");
@@ -141,7 +141,7 @@ fn damage_is_found_told_and_repaired() {
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stdout);
     assert!(
-        said.starts_with("damage: ") && said.contains("version 3 is in force; --repair"),
+        said.starts_with("damage: ") && said.contains("version 3 stays in use; --repair"),
         "{said}"
     );
     assert_eq!(json(&dir, "verify", &[])["version"], 3);

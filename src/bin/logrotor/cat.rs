@@ -85,7 +85,7 @@ impl Cat {
         if self.reverse {
             builder = builder.reverse();
         }
-        // Nobody watches a bar beside what scrolls by.
+        // Records that scroll by would hide a progress bar.
         let is_watched = io::stderr().is_terminal() && !io::stdout().is_terminal() && !self.reverse;
         let read_progress = is_watched.then(|| Inspection::of(&self.log).ok()).flatten();
         let mut print = Printer::new(&self.select, (self.since, self.until))?;
@@ -107,23 +107,23 @@ impl Tail {
         let mut print = Printer::new(&self.select, (None, None))?;
         print.is_live = self.follow;
         let mut reader = builder.open()?;
-        let is_left_alone = Arc::new(AtomicBool::new(false));
+        let is_pipe_closed = Arc::new(AtomicBool::new(false));
         if self.follow {
-            let (stopper, left) = (reader.stopper(), Arc::clone(&is_left_alone));
-            // It ends with the process.
+            let (stopper, closed) = (reader.stopper(), Arc::clone(&is_pipe_closed));
+            // The thread ends with the process.
             std::thread::spawn(move || {
-                if output::is_left_alone() {
-                    left.store(true, Ordering::Relaxed);
+                if output::is_pipe_closed() {
+                    closed.store(true, Ordering::Relaxed);
                     stopper.stop();
                 }
             });
         }
         let ending = print.all(&mut reader);
-        if is_left_alone.load(Ordering::Relaxed) { Err(CommandError::ClosedPipe) } else { ending }
+        if is_pipe_closed.load(Ordering::Relaxed) { Err(CommandError::ClosedPipe) } else { ending }
     }
 }
 
-/// A record as JSON. What is not UTF-8 is replaced.
+/// A record as JSON. Bytes that are not UTF-8 are replaced.
 #[derive(Serialize)]
 struct RecordJson<'a> {
     segment: Cow<'a, str>,
@@ -131,7 +131,7 @@ struct RecordJson<'a> {
     record: Cow<'a, str>,
 }
 
-/// Prints what a reader reads.
+/// Prints records.
 struct Printer {
     out: Out,
     matcher: Option<RegexMatcher>,
@@ -139,13 +139,13 @@ struct Printer {
     is_colored: bool,
     since: Option<SystemTime>,
     until: Option<SystemTime>,
-    /// Whether the last record with a time was within the range.
+    /// Whether the last record with a time was in the range.
     is_within: bool,
     is_reverse: bool,
-    /// In reverse order, records without a time that wait for the one with a time that they belong to.
+    /// In reverse order, records without a time. They belong to the next record that has one.
     waiting: Vec<Record>,
     waiting_bytes: usize,
-    /// Whether somebody waits for each record.
+    /// Whether to flush after each record.
     is_live: bool,
     progress: Option<(Progress, ReadProgress)>,
     any: bool,
@@ -163,7 +163,7 @@ impl Printer {
         });
         let matcher = matcher.transpose().map_err(|error| {
             CommandError::usage(format!(
-                "--grep: {error}; a `\\` before a sign makes it an ordinary one"
+                "invalid --grep: {error}; escape special characters with `\\`"
             ))
         })?;
         Ok(Self {
@@ -197,7 +197,7 @@ impl Printer {
         Ok(if self.any_damage || nothing { Exit::Found } else { Exit::Success })
     }
 
-    /// The log as it is, byte for byte, but that a line which its segment leaves unfinished is ended before the next.
+    /// Prints the log byte for byte. Adds a line break after an unfinished last line of a segment.
     fn bytes(&mut self, reader: &mut LogReader) -> Result<(), CommandError> {
         let (mut segment, mut end, mut is_mid_line) = (PathBuf::new(), 0, false);
         loop {
@@ -216,7 +216,7 @@ impl Printer {
             if there != segment {
                 there.clone_into(&mut segment);
             }
-            // These are there.
+            // Returns the same bytes as above.
             let bytes = reader.fill_buf().unwrap_or_default();
             self.out.write_all(bytes)?;
             is_mid_line = bytes.last() != Some(&b'\n');
@@ -242,7 +242,7 @@ impl Printer {
         }
     }
 
-    /// Prints a record if it, or the one with a time that it goes on with, is within the range.
+    /// Prints a record if its time, or that of the record it belongs to, is in the range.
     fn in_range(&mut self, record: &mut Record) -> Result<(), CommandError> {
         if let Some(time) = when::of_record(record.bytes()) {
             self.is_within = self.since.is_none_or(|since| since <= time)
@@ -258,7 +258,7 @@ impl Printer {
         const MOST: usize = 16 << 20;
         self.waiting_bytes += record.bytes().len() + size_of::<Record>();
         self.waiting.push(record);
-        // There is hardly a record of such a length; so it is a log without times.
+        // Hardly any record is that long, so this is a log without times.
         if self.waiting_bytes > MOST { self.free_waiting(true) } else { Ok(()) }
     }
 
@@ -310,7 +310,7 @@ impl Printer {
         Ok(())
     }
 
-    /// Tells of damage, after what was read before it.
+    /// Reports damage, after the records that were read before it.
     fn damaged(&mut self, damage: impl Into<io::Error>) -> Result<(), CommandError> {
         self.out.flush()?;
         self.any_damage = true;
@@ -323,7 +323,7 @@ impl Printer {
     }
 }
 
-/// Writes a record with what matches in color.
+/// Writes a record with its matches in color.
 fn highlight(out: &mut Out, matcher: &RegexMatcher, record: &[u8]) -> Result<(), CommandError> {
     let mut spans = Vec::new();
     let found = matcher.find_iter(record, |span| {

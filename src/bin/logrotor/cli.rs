@@ -1,4 +1,4 @@
-//! The command line: the verbs, and which module does each.
+//! The command line: the verbs and their modules.
 
 use crate::cat::{Cat, Tail};
 use crate::docs::{Completions, Man};

@@ -33,12 +33,12 @@ impl Man {
     }
 }
 
-/// The command with nothing in it that has no page.
+/// Removes the commands that have no page.
 fn with_pages(command: clap::Command) -> clap::Command {
     command.disable_help_subcommand(true).mut_subcommands(with_pages)
 }
 
-/// The part of a command that does one verb, under the name that its page has.
+/// Returns the command of one verb, under the name of its page.
 fn verb_of(whole: &clap::Command, verb: &str) -> Result<clap::Command, CommandError> {
     let Some(found) = whole.find_subcommand(verb) else {
         let verbs: Vec<_> = whole.get_subcommands().map(clap::Command::get_name).collect();

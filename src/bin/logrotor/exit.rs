@@ -1,20 +1,20 @@
-//! How the command ends: its exit status, and what it says if that is not 0.
+//! Exit statuses, and the messages of failures.
 
 use crate::report;
 use logrotor::{Error, ErrorKind};
 use std::io;
 use std::process::ExitCode;
 
-/// What a verb comes to.
+/// The result of a verb.
 pub(crate) type VerbResult = Result<Exit, CommandError>;
 
-/// A verb that was done.
+/// The exit status of a verb that did its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Success,
-    /// It was done, and has found what should not be, or not what was looked for: status 1.
+    /// Status 1: the verb found damage, or did not find what it searched for.
     Found,
-    /// The exit status of a program that was run.
+    /// The exit status of the program that `run` started.
     #[cfg(unix)]
     Status(u8),
 }
@@ -30,14 +30,14 @@ impl Exit {
     }
 }
 
-/// A verb that could not be done.
+/// A verb that failed.
 #[derive(Debug)]
 pub(crate) enum CommandError {
-    /// The command line cannot be right: status 2.
+    /// Status 2: the command line is invalid.
     Usage(String),
-    /// Something failed: status 1.
+    /// Status 1.
     Failed(String),
-    /// Whoever read our output has gone: nothing to say, and nobody to say it to.
+    /// The reader of standard output has closed it. No message is printed.
     ClosedPipe,
 }
 
@@ -56,17 +56,17 @@ impl From<Error> for CommandError {
     }
 }
 
-/// Of standard output; other failures come with the file that they are about.
+/// Failures of standard output. Other failures name their file.
 impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ClosedPipe,
-            _ => Self::Failed(format!("standard output: {error}")),
+            _ => Self::Failed(format!("failed to write to standard output: {error}")),
         }
     }
 }
 
-/// Says what there is to say, and returns the exit status.
+/// Prints the message of a failure and returns the exit status.
 pub(crate) fn end(ending: VerbResult) -> ExitCode {
     match ending {
         Ok(exit) => exit.code().into(),
@@ -85,11 +85,11 @@ pub(crate) fn end(ending: VerbResult) -> ExitCode {
     }
 }
 
-/// Ends as a program does that leaves `SIGPIPE` to the system, so that a shell sees 141.
+/// Dies of `SIGPIPE`, as most programs do; a shell sees status 141.
 #[cfg(unix)]
 fn die_of_closed_pipe() {
     use signal_hook::{consts::SIGPIPE, low_level::emulate_default_handler};
-    // If it is refused, the exit status says as much.
+    // If that fails, the exit status reports the failure.
     let _ = emulate_default_handler(SIGPIPE);
 }
 

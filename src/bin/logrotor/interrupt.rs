@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM for verbs that change something: they end between two steps, with nothing half done.
+//! SIGINT and SIGTERM end verbs that change files between two steps, with no file half done.
 
 #[cfg(unix)]
 pub(crate) use unix::{Ignored, Interrupt};
@@ -11,7 +11,7 @@ mod unix {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// The signals that are ignored, as far as the system tells: Linux does.
+    /// The signals that this process ignores. Only Linux reports them.
     pub(crate) struct Ignored(u64);
 
     impl Ignored {
@@ -27,37 +27,41 @@ mod unix {
         }
     }
 
-    /// Whether these signals have come. A second one ends the process at once.
+    /// Whether these signals have arrived. A second one ends the process at once.
     pub(crate) struct Interrupt([(i32, Arc<AtomicBool>); 2]);
 
     impl Interrupt {
         pub(crate) fn listen() -> Result<Self, CommandError> {
             let signals = [SIGINT, SIGTERM].map(|signal| (signal, Arc::default()));
             let ignored = Ignored::read();
-            for (signal, has_come) in signals.iter().filter(|(signal, _)| !ignored.has(*signal)) {
-                flag::register_conditional_default(*signal, Arc::clone(has_come))
-                    .and_then(|_| flag::register(*signal, Arc::clone(has_come)))
-                    .map_err(|error| CommandError::Failed(format!("signals: {error}")))?;
+            for (signal, has_arrived) in signals.iter().filter(|(signal, _)| !ignored.has(*signal))
+            {
+                flag::register_conditional_default(*signal, Arc::clone(has_arrived))
+                    .and_then(|_| flag::register(*signal, Arc::clone(has_arrived)))
+                    .map_err(|error| {
+                        CommandError::Failed(format!("failed to register signal handlers: {error}"))
+                    })?;
             }
             Ok(Self(signals))
         }
 
-        pub(crate) fn has_come(&self) -> bool {
-            self.0.iter().any(|(_, has_come)| has_come.load(Ordering::Relaxed))
+        pub(crate) fn has_arrived(&self) -> bool {
+            self.0.iter().any(|(_, has_arrived)| has_arrived.load(Ordering::Relaxed))
         }
 
-        /// Ends the process as the signal would have, if one has come.
-        pub(crate) fn obey(&self) {
-            let come = self.0.iter().find(|(_, has_come)| has_come.load(Ordering::Relaxed));
+        /// Ends the process as the signal would have, if one has arrived.
+        pub(crate) fn end_process(&self) {
+            let come = self.0.iter().find(|(_, has_arrived)| has_arrived.load(Ordering::Relaxed));
             if let Some((signal, _)) = come {
-                // If it is refused, the verb ends as if it had done all.
+                // If that fails, the verb ends as if it were complete.
                 let _ = low_level::emulate_default_handler(*signal);
             }
         }
     }
 }
 
-/// Elsewhere they end the process at once; whoever maintains the log next removes what it leaves.
+/// On other systems the signals end the process at once. The next maintenance pass removes its
+/// temporary files.
 #[cfg(not(unix))]
 pub(crate) struct Interrupt;
 
@@ -68,9 +72,9 @@ impl Interrupt {
         Ok(Self)
     }
 
-    pub(crate) fn has_come(&self) -> bool {
+    pub(crate) fn has_arrived(&self) -> bool {
         false
     }
 
-    pub(crate) fn obey(&self) {}
+    pub(crate) fn end_process(&self) {}
 }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 /// List a log's segments, oldest first
 ///
-/// Prints a table on a terminal or with --color always. Otherwise each segment is one line, with tabs
-/// between its name, state, size, uncompressed size, compression ratio, times of creation and last
-/// change (RFC 3339), and the processes that have it open. Unknown values are `-`.
+/// Prints a table on a terminal or with --color always. Otherwise each segment is one line, with
+/// tabs between its name, state, size, uncompressed size, compression ratio, times of creation and
+/// last change (RFC 3339), and the processes that have it open. Unknown values are `-`.
 #[derive(Args)]
 pub(crate) struct Ls {
     /// Path of the log
@@ -75,7 +75,7 @@ fn state(segment: &SegmentInfo) -> &'static str {
     }
 }
 
-/// How many times as long the content is as the packed file.
+/// The uncompressed size divided by the compressed size.
 fn ratio(segment: &SegmentInfo) -> Option<f64> {
     let unpacked =
         segment.uncompressed_bytes.filter(|_| segment.compression != Compression::None)?;
@@ -166,7 +166,7 @@ impl Stat {
     }
 }
 
-/// The policy beside a log: its version and settings, or what is wrong with it; null if there is none.
+/// Returns the version and settings of a log's policy, or its problem; null if there is no policy.
 fn policy_json(log: &Path) -> Result<Value, CommandError> {
     let path = policy::path_beside(log);
     if !path.exists() {
@@ -228,7 +228,7 @@ fn compressed(seen: &Inspection) -> usize {
     seen.segments.iter().filter(|segment| segment.compression != Compression::None).count()
 }
 
-/// How long the content is in all; `None` if a segment does not say.
+/// The uncompressed size of the log; `None` if that of a segment is unknown.
 fn uncompressed_bytes(seen: &Inspection) -> Option<u64> {
     seen.segments.iter().map(|segment| segment.uncompressed_bytes).sum()
 }
@@ -272,23 +272,26 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
         ("leftovers", count(seen.leftovers.len())),
         ("strays", count(seen.strays.len())),
     ];
-    if let Value::Object(policy) = policy {
-        facts.push((
-            "policy",
-            policy["version"].as_u64().map_or_else(Cell::none, |version| {
-                Cell::new(format!("version {version}"), &version)
-            }),
-        ));
-        if let Some(problem) = policy["problem"].as_str() {
-            facts.push(("problem", Cell::text(problem).in_color(Color::Red)));
-        }
-        for limit in LIMITS {
-            let value = &policy["settings"][limit];
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            facts.push((limit, if value.is_null() { Cell::none() } else { Cell::text(text) }));
-        }
-    }
+    facts.extend(policy_facts(policy));
     Ok(facts)
+}
+
+/// The version, problem and limits of a policy, if there is one.
+fn policy_facts(policy: &Value) -> Vec<(&'static str, Cell)> {
+    if policy.is_null() {
+        return Vec::new();
+    }
+    let version = policy["version"].as_u64();
+    let version = version
+        .map_or_else(Cell::none, |version| Cell::new(format!("version {version}"), &version));
+    let problem = policy["problem"].as_str();
+    let problem = problem.map(|problem| ("problem", Cell::text(problem).in_color(Color::Red)));
+    let limits = LIMITS.iter().map(|limit| {
+        let value = &policy["settings"][limit];
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        (*limit, if value.is_null() { Cell::none() } else { Cell::text(text) })
+    });
+    std::iter::once(("policy", version)).chain(problem).chain(limits).collect()
 }
 
 const LIMITS: [&str; 8] = [

@@ -1,7 +1,7 @@
-//! `logrotor`, the command: a shell's way to the library.
+//! The command `logrotor`: the library for shells.
 //!
-//! Each verb is a module with its options and a `run`; the library does the work. What they share:
-//! how the command ends (`exit`) and how it speaks (`report`).
+//! Each verb is a module with its options and a `run`. The library does the work. Exit statuses are
+//! in `exit`, messages in `report`, and tables and JSON in `output`.
 
 mod cat;
 mod cli;

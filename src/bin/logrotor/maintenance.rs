@@ -41,8 +41,8 @@ pub(crate) struct Compress {
 /// Remove the oldest backups of a log that exceed limits
 ///
 /// Uses the limits of the log's policy if none are given. Several limits apply together. Skips
-/// backups that a worker or a reader has open. If the log has both timestamped and numbered backups,
-/// only those named like the newest are removed.
+/// backups that a worker or a reader has open. If the log has both timestamped and numbered
+/// backups, only those named like the newest are removed.
 #[derive(Args)]
 #[command(group(ArgGroup::new("limit").multiple(true).args(["keep", "max_total", "max_backup_age", "min_free"])))]
 pub(crate) struct Prune {
@@ -64,9 +64,9 @@ pub(crate) struct Prune {
 
 /// Rotate a log now: its active segment becomes a backup
 ///
-/// Fails if the log does not exist, and does nothing if the active segment is empty. Running workers
-/// switch to the new segment, and no record is lost. The new segment has no header, even if the
-/// workers add one.
+/// Fails if the log does not exist, and does nothing if the active segment is empty. Running
+/// workers switch to the new segment, and no record is lost. The new segment has no header, even if
+/// the workers add one.
 #[derive(Args)]
 pub(crate) struct Rotate {
     /// Path of the log
@@ -95,8 +95,8 @@ enum Names {
     Number,
 }
 
-/// The settings of a log as they are known from outside: those of its policy, if it has one, with the naming
-/// that its backups have.
+/// The settings of a log's policy, or the defaults, with the naming that its backups have. Also
+/// returns whether there is a policy.
 fn settings(log: &Path, seen: &Inspection) -> Result<(Config, bool), CommandError> {
     let path = policy::path_beside(log);
     let has_policy = path.exists();
@@ -108,7 +108,7 @@ fn settings(log: &Path, seen: &Inspection) -> Result<(Config, bool), CommandErro
     Ok((config, has_policy))
 }
 
-/// The same without anything that is done to backups.
+/// The settings without compression and limits.
 fn without_maintenance(mut config: Config) -> Config {
     (config.compression, config.compression_level) = (Compression::None, None);
     (config.max_backups, config.max_total_size) = (None, None);
@@ -151,14 +151,14 @@ impl Prune {
             if config == without_maintenance(settings) {
                 let why = if has_policy { "its policy sets none" } else { "it has no policy" };
                 return Err(CommandError::usage(format!(
-                    "no limit to prune `{}` to: {why}; use --keep N, --max-total SIZE, --max-backup-age SPAN or \
+                    "no limits to prune `{}`: {why}; use --keep N, --max-total SIZE, --max-backup-age SPAN or \
                      --min-free SIZE",
                     self.target.log.display()
                 )));
             }
             return self.target.maintain(&config);
         }
-        // What is there now counts, not what the active segment may grow to.
+        // Counts the active segment as it is, without the room to grow.
         config.max_size = 1;
         for (setting, value) in limits {
             if let Some(value) = value {
@@ -169,7 +169,7 @@ impl Prune {
     }
 }
 
-/// What was done, in order.
+/// The actions so far, in order.
 type Events = Arc<Mutex<Vec<Event>>>;
 
 impl BackupOptions {
@@ -192,13 +192,13 @@ impl BackupOptions {
             };
             let compressed = lock(&events).iter().map(compressed).sum();
             lock(&progress).at(compressed, "compressing");
-            !interrupt.has_come()
+            !interrupt.has_arrived()
         });
         drop(progress);
-        // What was given up counts as put off.
-        let stats = done.as_ref().ok().filter(|_| !interrupt.has_come());
+        // An interrupted action counts as deferred.
+        let stats = done.as_ref().ok().filter(|_| !interrupt.has_arrived());
         self.print_done(&lock(&events), stats)?;
-        interrupt.obey();
+        interrupt.end_process();
         done?;
         Ok(Exit::Success)
     }
@@ -226,30 +226,29 @@ impl BackupOptions {
     }
 
     fn print_done(&self, events: &[Event], done: Option<&Stats>) -> Result<(), CommandError> {
-        let told = events.iter().filter_map(|event| match event {
-            Event::Pruned { path, bytes, .. } => Some(("pruned", path, *bytes, None)),
+        let done_actions = events.iter().filter_map(|event| match event {
+            Event::Pruned { path, bytes, .. } => Some(("prune", path, *bytes, None)),
             Event::Compressed { to, bytes_before, bytes_after, .. } => {
-                Some(("compressed", to, *bytes_before, Some(*bytes_after)))
+                Some(("compress", to, *bytes_before, Some(*bytes_after)))
             }
             _ => None,
         });
         let deferred = done.map_or(0, |stats| stats.deferrals);
         if self.output.json {
             let action = |(action, path, bytes, after): (&str, &PathBuf, u64, Option<u64>)| json!({ "action": action, "path": path.to_string_lossy(), "bytes": bytes, "bytes_after": after });
-            let actions: Vec<_> = told.map(action).collect();
+            let actions: Vec<_> = done_actions.map(action).collect();
             return output::print_json(&json!({ "actions": actions, "deferred": deferred }));
         }
         let row = |(action, path, bytes, after): (&str, &PathBuf, u64, Option<u64>)| {
-            let (path, after) =
-                (Cell::text(name_of(path)), after.map_or_else(Cell::none, Cell::bytes));
+            let action = if action == "prune" { "pruned" } else { "compressed" };
+            let after = after.map_or_else(Cell::none, Cell::bytes);
+            let path = Cell::text(name_of(path));
             vec![Cell::text(action).in_color(Color::Green), path, Cell::bytes(bytes), after]
         };
         let columns = [("ACTION", false), ("BACKUP", false), ("SIZE", true), ("NOW", true)];
-        output::print_rows(self.output, &columns, &told.map(row).collect::<Vec<_>>())?;
+        output::print_rows(self.output, &columns, &done_actions.map(row).collect::<Vec<_>>())?;
         if deferred > 0 {
-            crate::report::say(format!(
-                "{deferred} left alone, as somebody has them open: see `logrotor ls`"
-            ));
+            crate::report::say(format!("skipped backups in use: {deferred}; see `logrotor ls`"));
         }
         Ok(())
     }
@@ -276,16 +275,17 @@ impl Rotate {
         } else {
             let log = self.log.display();
             crate::report::say(format!(
-                "nothing to rotate: `{log}` has no record, or a writer was first"
+                "nothing to rotate: the active segment of `{log}` is empty, or another process was first"
             ));
         }
         Ok(Exit::Success)
     }
 
-    /// The log, and the size of its active segment. While somebody else rotates, there is none for a moment.
+    /// Returns the log and the size of its active segment. During another process's rotation there
+    /// is no active segment for a moment.
     fn inspect(&self) -> Result<(Inspection, u64), CommandError> {
         const LOOKS: usize = 3;
-        const PATIENCE: Duration = Duration::from_secs(5);
+        const TIMEOUT: Duration = Duration::from_secs(5);
         let (start, mut alone) = (Instant::now(), 0);
         loop {
             let seen = Inspection::of(&self.log)?;
@@ -295,9 +295,9 @@ impl Rotate {
             }
             let is_rotating = seen.rotating.is_some_and(|holder| holder != Usage::Free);
             alone = if is_rotating { 0 } else { alone + 1 };
-            if alone == LOOKS || start.elapsed() > PATIENCE {
+            if alone == LOOKS || start.elapsed() > TIMEOUT {
                 return Err(CommandError::Failed(format!(
-                    "failed to rotate `{}`: it has backups, but no active segment; its next writer makes one",
+                    "failed to rotate `{}`: it has backups but no active segment; the next worker creates one",
                     self.log.display()
                 )));
             }
@@ -313,7 +313,7 @@ impl Rotate {
             Some(Names::Number) => Naming::Number,
             None => config.naming,
         };
-        // Nothing but what is asked for.
+        // Nothing but this rotation.
         (config.max_size, config.max_age, config.rotate_every) = (u64::MAX, None, None);
         (config.rotate_on_open, config.delivery) = (false, Delivery::Direct);
         config.maintenance = MaintenanceMode::Inline;

@@ -64,7 +64,7 @@ pub(crate) struct WriteOptions {
     /// Collect lines in memory and write them in large blocks. They are lost if logrotor is killed
     #[arg(long)]
     buffered: bool,
-    /// What is synced to the disk, to survive a power cut [default: none]
+    /// Sync lines to the disk, to survive a power cut [default: none]
     #[arg(long, value_enum, value_name = "WHAT")]
     durability: Option<Survives>,
 }
@@ -79,7 +79,7 @@ enum Survives {
     EveryRecord,
 }
 
-/// What happens to each line.
+/// The handling of each line.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct LineOptions {
     /// Prefix each line with the time, in UTC
@@ -88,7 +88,7 @@ pub(crate) struct LineOptions {
     /// Copy the lines to standard output
     #[arg(long)]
     pub(crate) tee: bool,
-    /// What to do if the log cannot be written, e.g. on a full disk
+    /// Behavior if the log cannot be written, e.g. on a full disk
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnFull::Block)]
     pub(crate) on_full: OnFull,
 }
@@ -101,36 +101,38 @@ pub(crate) enum OnFull {
     Drop,
 }
 
-/// What to say of a log on a network file system.
+/// The warning for a log on a network file system.
 fn network_warning(log: &RotatingFileWriter) -> Option<String> {
     let kind = log.network_file_system()?;
     let path = log.path();
     Some(format!(
-        "warning: `{}` is on a network file system ({kind}): if other machines write to it too, records are lost",
+        "warning: `{}` is on a network file system ({kind}); records are lost if several machines write to it",
         path.display()
     ))
 }
 
-/// Says what fails in rotation and maintenance: once, until something has succeeded again.
-fn teller() -> impl Fn(&Event) + Send + Sync {
-    let told = Mutex::new(Vec::new());
+/// Reports failures of rotation and maintenance. Each is reported once until something succeeds.
+fn failure_reporter() -> impl Fn(&Event) + Send + Sync {
+    let reported = Mutex::new(Vec::new());
     move |event| {
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Failed { error, .. } => {
                 let what = (error.kind(), error.io_error().map(io::Error::kind));
-                if !told.contains(&what) {
-                    told.push(what);
+                if !reported.contains(&what) {
+                    reported.push(what);
                     say(error);
                 }
             }
-            Event::Rotated { .. } | Event::Compressed { .. } | Event::Pruned { .. } => told.clear(),
+            Event::Rotated { .. } | Event::Compressed { .. } | Event::Pruned { .. } => {
+                reported.clear()
+            }
             _ => {}
         }
     }
 }
 
-/// A log, and whether it takes lines before it writes them.
+/// A log, and whether it buffers lines.
 pub(crate) struct OpenLog {
     pub(crate) log: RotatingFileWriter,
     pub(crate) is_buffered: bool,
@@ -138,7 +140,7 @@ pub(crate) struct OpenLog {
 
 impl WriteOptions {
     pub(crate) fn open(&self, log: &Path) -> Result<OpenLog, CommandError> {
-        let builder = RotatingFileWriter::builder(log).observer(teller());
+        let builder = RotatingFileWriter::builder(log).observer(failure_reporter());
         let (builder, delivery) = match &self.policy {
             Some(path) => {
                 let policy = Config::policy().open(path)?;

@@ -59,9 +59,9 @@ pub(crate) fn out() -> Out {
     BufWriter::with_capacity(64 * 1024, io::stdout().lock())
 }
 
-/// Waits until whoever reads standard output has gone. `false` if that cannot be told.
+/// Waits until the reader of standard output closes it. Returns `false` if that cannot be detected.
 #[cfg(unix)]
-pub(crate) fn is_left_alone() -> bool {
+pub(crate) fn is_pipe_closed() -> bool {
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::io::Errno;
     let stdout = io::stdout();
@@ -76,7 +76,7 @@ pub(crate) fn is_left_alone() -> bool {
 }
 
 #[cfg(not(unix))]
-pub(crate) fn is_left_alone() -> bool {
+pub(crate) fn is_pipe_closed() -> bool {
     false
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn print_json(value: &Value) -> Result<(), CommandError> {
     Ok(out.flush()?)
 }
 
-/// As the escape sequences of terminals have them (ECMA-48, section 8.3.117).
+/// A style of text. Source: ECMA-48, section 8.3.117.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Color {
     None,
@@ -122,13 +122,13 @@ impl Color {
         }
     }
 
-    /// What goes before and after a text in this color.
+    /// The escape sequences before and after a text in this color.
     pub(crate) fn around(self) -> [String; 2] {
         [format!("\x1b[{}m", self.code()), "\x1b[0m".to_owned()]
     }
 }
 
-/// One value: as people read it, and as scripts do.
+/// One value, for tables and for scripts.
 pub(crate) struct Cell {
     shown: String,
     plain: String,
@@ -145,7 +145,7 @@ impl Cell {
         Self { shown: shown.into(), plain: plain.to_string(), color: Color::None }
     }
 
-    /// What is not known.
+    /// An unknown value.
     pub(crate) fn none() -> Self {
         Self::text("-").in_color(Color::Dim)
     }
@@ -164,10 +164,10 @@ impl Cell {
     }
 }
 
-/// A column: its title, and whether it is flush right.
+/// A column: its title, and whether it is aligned to the right.
 pub(crate) type Column = (&'static str, bool);
 
-/// Prints rows: aligned and under titles for people, else separated by tabs and without.
+/// Prints rows as a table with titles, or as lines with tabs between the columns.
 pub(crate) fn print_rows(
     options: OutputOptions,
     columns: &[Column],
@@ -202,8 +202,8 @@ fn aligned(options: OutputOptions, cell: &Cell, is_right: bool, width: usize) ->
     if is_right { space + &text } else { text + &space }
 }
 
-/// A text without what a terminal would take for a command, or a script for the end of a column: names of
-/// files and programs may hold anything.
+/// Replaces control characters, which terminals and scripts would interpret. Names of files and
+/// programs may contain any.
 pub(crate) fn printable(text: &str) -> String {
     let replace = |c: char| match c {
         '\n' => ' ',
@@ -213,7 +213,7 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(replace).collect()
 }
 
-/// A size as people read it.
+/// Formats a size for people.
 pub(crate) fn size(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()
 }

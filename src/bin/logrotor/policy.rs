@@ -153,7 +153,7 @@ impl PolicyTarget {
             if error.kind() == ErrorKind::Io && !path.exists() {
                 let (path, log) = (path.display(), self.log.display());
                 return CommandError::Failed(format!(
-                    "there is no policy `{path}`; make one with `logrotor policy set {log} SETTING=VALUE --create`"
+                    "policy `{path}` does not exist; create it with `logrotor policy set {log} SETTING=VALUE --create`"
                 ));
             }
             error.into()
@@ -161,13 +161,13 @@ impl PolicyTarget {
     }
 }
 
-/// Opens it for a look, and says what is wrong with the file.
+/// Opens the policy to show it, and reports problems of the file.
 fn open_to_show(target: &PolicyTarget) -> Result<(Store, Exit), CommandError> {
     let store = target.open()?;
     let exit = match store.problem() {
         None => Exit::Success,
         Some(problem) => {
-            report::say(format!("{problem}; version {} is in force", store.version()));
+            report::say(format!("{problem}; version {} stays in use", store.version()));
             Exit::Found
         }
     };
@@ -278,15 +278,15 @@ impl SetPolicy {
         }
         let before = store.version();
         let policy = change.try_apply(set)??;
-        tell(&store, before.min(policy.version() - 1), &policy)
+        print_change(&store, before.min(policy.version() - 1), &policy)
     }
 }
 
-/// Says what a change came to.
-fn tell(store: &Store, before: u64, policy: &Policy<Config>) -> VerbResult {
+/// Prints the result of a change.
+fn print_change(store: &Store, before: u64, policy: &Policy<Config>) -> VerbResult {
     let mut out = output::out();
     writeln!(out, "version {}", policy.version())?;
-    // An older one may not be kept any more.
+    // The older version may have been removed.
     for difference in store.diff(before, policy.version()).unwrap_or_default() {
         writeln!(out, "{difference}")?;
     }
@@ -307,7 +307,7 @@ impl EditPolicy {
         let text = std::fs::read_to_string(copy.path())
             .map_err(|error| failed("read", copy.path(), &error))?;
         if text == before.text() {
-            report::say("nothing was changed");
+            report::say("the policy is unchanged");
             return Ok(Exit::Success);
         }
         let mut change = store.begin_update().if_version(before.version());
@@ -315,26 +315,26 @@ impl EditPolicy {
             change = change.comment(comment);
         }
         match change.import(&text) {
-            Ok(policy) => tell(&store, before.version(), &policy),
+            Ok(policy) => print_change(&store, before.version(), &policy),
             Err(error) => Err(keep(copy, &error)),
         }
     }
 }
 
-/// Keeps what was typed and refused.
+/// Keeps a text that was rejected.
 fn keep(copy: tempfile::NamedTempFile, error: &Error) -> CommandError {
     let kept = match copy.keep() {
         Ok((_, path)) => format!("your text is kept in `{}`", path.display()),
         Err(error) => format!("your text could not be kept: {error}"),
     };
-    CommandError::Failed(format!("{error}; {kept}; the policy is as it was"))
+    CommandError::Failed(format!("{error}; {kept}; the policy is unchanged"))
 }
 
 fn edit(path: &Path) -> Result<(), CommandError> {
     let chosen = |name| std::env::var_os(name).filter(|editor| !editor.is_empty());
     let editor =
         chosen("VISUAL").or_else(|| chosen("EDITOR")).unwrap_or_else(|| OsString::from("vi"));
-    // It may have options, as in `code --wait`.
+    // The variable may contain options, as in `code --wait`.
     let status = if cfg!(windows) {
         Command::new(&editor).arg(path).status()
     } else {
@@ -348,7 +348,7 @@ fn edit(path: &Path) -> Result<(), CommandError> {
     }
     let editor = editor.to_string_lossy();
     Err(CommandError::Failed(format!(
-        "the editor `{editor}` ended with {status}; the policy is as it was; set VISUAL or EDITOR to choose another"
+        "the editor `{editor}` failed with {status}; the policy is unchanged; set VISUAL or EDITOR to use another one"
     )))
 }
 
@@ -400,7 +400,7 @@ impl RollbackPolicy {
             change = change.comment(comment);
         }
         let policy = change.rollback(self.version)?;
-        tell(&store, before, &policy)
+        print_change(&store, before, &policy)
     }
 }
 
@@ -417,7 +417,7 @@ impl VerifyPolicy {
         }
     }
 
-    /// Says what was found; `good` is the version in force.
+    /// Prints the result; `good` is the current version.
     fn say(&self, good: u64, problem: Option<&Error>, repaired: Option<bool>) -> VerbResult {
         let exit = if problem.is_some() { Exit::Found } else { Exit::Success };
         if self.output.json {
@@ -436,7 +436,7 @@ impl VerifyPolicy {
                 writeln!(out, "{} {error}", paint(Color::Red, "damage:"))?;
                 writeln!(
                     out,
-                    "version {good} is in force; --repair puts it back, and what was found in `<policy>.damaged`"
+                    "version {good} stays in use; --repair restores it and keeps the damaged file as `<policy>.damaged`"
                 )?;
             }
             (None, Some(true)) => {

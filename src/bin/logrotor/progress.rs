@@ -1,4 +1,4 @@
-//! A progress bar on standard error, for what takes longer than half a second, if that is a terminal.
+//! A progress bar on standard error, if it is a terminal and the work takes longer than 0.5 s.
 
 use crate::output::{Color, wants_color};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,13 +14,13 @@ pub(crate) struct Progress {
     shows: bool,
 }
 
-const PATIENCE: Duration = Duration::from_millis(500);
+const DELAY: Duration = Duration::from_millis(500);
 
 impl Progress {
-    /// For work of so many bytes.
+    /// Starts a bar for this many bytes.
     pub(crate) fn new(total: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
-        // The bar's own colors would go by standard output.
+        // The bar's own colors would depend on standard output.
         let bar_shown = "{bar:30}";
         let bar_shown =
             if wants_color() { Color::Cyan.paint(bar_shown) } else { bar_shown.to_owned() };
@@ -32,12 +32,12 @@ impl Progress {
         Self { bar, started: Instant::now(), is_shown: false, shows: stderr().is_terminal() }
     }
 
-    /// Says how many bytes are done, and of what.
+    /// Shows the number of bytes that are done, and the name of the work.
     pub(crate) fn at(&mut self, done: u64, what: &str) {
         if !self.shows {
             return;
         }
-        if !self.is_shown && self.started.elapsed() >= PATIENCE {
+        if !self.is_shown && self.started.elapsed() >= DELAY {
             self.is_shown = true;
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
@@ -54,10 +54,9 @@ impl Drop for Progress {
     }
 }
 
-/// How far through a log's files a reader is, from the place it has reached.
+/// Maps the position of a reader to the bytes of a log's files before it.
 pub(crate) struct ReadProgress {
-    /// Of each segment, oldest first: its path, its size, how long its content is, and how many bytes the
-    /// files before it have.
+    /// The path, size, uncompressed size and bytes in earlier files of each segment, oldest first.
     segments: Vec<(PathBuf, u64, u64, u64)>,
     pub(crate) total: u64,
     at: usize,
@@ -75,9 +74,9 @@ impl ReadProgress {
         Self { segments, total, at: 0 }
     }
 
-    /// The bytes done, and the name of the segment, at a place in it.
+    /// Returns the bytes that are done at a position, and the name of its segment.
     pub(crate) fn done(&mut self, segment: &Path, offset: u64) -> (u64, String) {
-        // It may have been renamed or packed since; then it is the one that was reached before.
+        // A segment that was renamed or compressed meanwhile counts as the previous one.
         if let Some(at) = self.segments.iter().position(|(path, ..)| path == segment) {
             self.at = at;
         }

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 /// Decode every segment and report damage, strays and leftovers
 ///
 /// A stray is a file that resembles a backup but is not one; it is neither read nor removed. A
-/// leftover is a file of a killed process; the next worker removes it. The exit status is 1 if there
-/// is any of these, or damage. Nothing is changed. A backup that a running worker removes before it
-/// is read counts as damage.
+/// leftover is a file of a killed process; the next worker removes it. The exit status is 1 if
+/// there is any of these, or damage. Nothing is changed. A backup that a running worker removes
+/// before it is read counts as damage.
 #[derive(Args)]
 pub(crate) struct Verify {
     /// Path of the log
@@ -38,7 +38,7 @@ impl Verify {
         Ok(if is_sound { Exit::Success } else { Exit::Found })
     }
 
-    /// Reads the whole log: how many bytes of records there are, and what cannot be read.
+    /// Reads the whole log. Returns the bytes of its records, and its damage.
     fn read(&self, seen: &Inspection) -> Result<(u64, Vec<Damage>), CommandError> {
         let mut reader = LogReader::open(&self.log)?;
         let mut read_progress = ReadProgress::of(seen);

@@ -1,15 +1,16 @@
-//! Times as they are given on the command line, and as they stand at the beginning of records.
+//! Times on the command line and at the beginning of records.
 
 use chrono::{DateTime, Local, MappedLocalTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
+use logrotor::units;
 use std::time::SystemTime;
 
-/// The beginning of a range of time: RFC 3339, a date or a date and a time of the local calendar, or a span ago.
-/// Of two times of which the local clock shows the same in autumn, the earlier one.
+/// Parses the beginning of a range of time: RFC 3339, a local date with or without a time, or a
+/// span ago. If the local clock shows a time twice, in autumn, it is the earlier one.
 pub(crate) fn since(text: &str) -> Result<SystemTime, String> {
     parse(text, Iterator::min)
 }
 
-/// The end of a range of time. Of two times of which the local clock shows the same, the later one.
+/// Parses the end of a range of time. If the local clock shows a time twice, it is the later one.
 pub(crate) fn until(text: &str) -> Result<SystemTime, String> {
     parse(text, Iterator::max)
 }
@@ -25,11 +26,11 @@ fn parse(text: &str, choice: Choice) -> Result<SystemTime, String> {
     if let Some(time) = local(text, choice) {
         return Ok(time);
     }
-    let span = humantime::parse_duration(text.trim_end_matches("ago").trim_end()).map_err(|_| {
+    let span = units::parse_duration(text.trim_end_matches("ago").trim_end()).map_err(|_| {
         "use a time such as 2026-11-20T23:57:01Z, a date such as 2026-11-20 or \"2026-11-20 23:57\", or how \
          long ago, such as \"2h 30min\""
     })?;
-    SystemTime::now().checked_sub(span).ok_or_else(|| "that is too long ago".to_owned())
+    SystemTime::now().checked_sub(span).ok_or_else(|| "the time is too long ago".to_owned())
 }
 
 fn local(text: &str, choice: Choice) -> Option<SystemTime> {
@@ -40,27 +41,27 @@ fn local(text: &str, choice: Choice) -> Option<SystemTime> {
         .or_else(|| with_time("%Y-%m-%d %H:%M"))
         .or_else(|| with_time("%Y-%m-%d %H:%M:%S%.f"))
         .or_else(|| with_time("%Y-%m-%dT%H:%M:%S%.f"))?;
-    // A time that the clock skips in spring is taken for the one an hour later; some zones have skipped a day.
+    // A time that the clock skips in spring stands for an hour later. Some zones skipped a day.
     let shown = (0..LONGEST_GAP_HOURS)
         .find_map(|hours| choice(that_show(reading.checked_add_signed(TimeDelta::hours(hours))?)));
     Some(shown?.into())
 }
 
-/// The times at which the local clock shows this.
+/// Returns the times at which the local clock shows this.
 fn that_show(reading: NaiveDateTime) -> Times {
     let found = match Local.from_local_datetime(&reading) {
         MappedLocalTime::None => vec![],
         MappedLocalTime::Single(time) => vec![time],
         MappedLocalTime::Ambiguous(one, other) => vec![one, other],
     };
-    // The end of a repeated hour is given as if it were a part of it.
+    // chrono counts the end of a repeated hour as a part of it.
     let shows = |time: &DateTime<Local>| {
         Local.from_utc_datetime(&time.naive_utc()).naive_local() == reading
     };
     found.into_iter().filter(shows).collect::<Vec<_>>().into_iter()
 }
 
-/// The time at the beginning of a record, if it has one there in the form of RFC 3339.
+/// Returns the RFC 3339 time at the beginning of a record, if there is one.
 pub(crate) fn of_record(record: &[u8]) -> Option<SystemTime> {
     const LONGEST: usize = 40;
     let start = &record[..record.len().min(LONGEST)];

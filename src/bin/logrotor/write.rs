@@ -4,6 +4,7 @@ use crate::exit::{CommandError, VerbResult};
 use crate::options::{LineOptions, WriteOptions};
 use crate::relay::{Action, Relay, Signals};
 use clap::Args;
+use logrotor::units;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ pub(crate) struct Write {
     /// How long to keep reading after SIGTERM or SIGINT, e.g. 1h
     ///
     /// If the input is a terminal, the first signal ends it.
-    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = units::parse_duration)]
     grace: Duration,
 }
 

@@ -15,7 +15,7 @@ use crate::report::say;
 use append::LineCounts;
 use buffer::{LineBuffer, MAX_LINE};
 use copy::stamped;
-use logrotor::RotatingFileWriter;
+use logrotor::{RotatingFileWriter, units};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use shutdown::Shutdown;
@@ -139,7 +139,7 @@ impl<'a> Relay<'a> {
     fn end_grace(&mut self) {
         if self.shutdown.is_grace_over() {
             if !self.is_read {
-                let grace = humantime::format_duration(self.grace);
+                let grace = units::format_duration(self.grace);
                 say(format!("standard input has not ended within {grace}; the rest is not read"));
             }
             self.stop_waiting();

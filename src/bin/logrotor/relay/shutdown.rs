@@ -7,7 +7,7 @@ const LINE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest single wait. Some systems reject longer timeouts.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// What is still read. The process that writes the input need not stop first.
+/// The input that is still read. The process that writes it need not stop first.
 ///
 /// | state | reads | next |
 /// |---|---|---|
