@@ -1,10 +1,15 @@
 //! Settings: what they mean, their defaults, and which are refused.
 
+mod delivery;
+mod durability;
 #[cfg(feature = "serde")]
 mod file;
 mod maintenance;
 #[cfg(feature = "serde")]
 pub(crate) mod text;
+
+pub use delivery::{Buffering, Delivery, Overflow};
+pub use durability::Durability;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -15,7 +20,6 @@ use crate::rotation::trigger::Trigger;
 use crate::rotation::{HeaderFn, Period, Zone};
 use crate::segment::name::{Compression, Naming};
 use crate::stats::{Event, Observer};
-use crate::writer::{Delivery, Durability, RotatingFileWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -234,12 +238,12 @@ impl Config {
     }
 }
 
-/// Sets up a [`RotatingFileWriter`]; see [`Config`] for what each setting means and its default.
+/// Sets up a [`RotatingFileWriter`](crate::RotatingFileWriter); see [`Config`] for what each setting means and its default.
 #[derive(Clone)]
 #[must_use = "nothing is opened before `build`"]
 pub struct LogBuilder {
-    path: PathBuf,
-    config: Config,
+    pub(crate) path: PathBuf,
+    pub(crate) config: Config,
     pub(crate) callbacks: Callbacks,
 }
 
@@ -341,23 +345,43 @@ impl LogBuilder {
         durability: Durability => durability = durability;
     }
 
-    /// Gives every new segment these first bytes, such as the column names of a CSV file. They count
-    /// as part of its size; a segment that holds nothing else counts as empty. An empty file that another program
-    /// has put in the log's place gets them too, unless another worker keeps the rotation lock. Called once per new
-    /// segment, and at opening, to know how long headers are. It must not write to this log, which
-    /// is about to change segments then; if it panics, that rotation fails.
+    /// Writes `bytes` at the start of every new segment, such as the column names of a CSV file.
+    ///
+    /// The header counts toward the size of a segment, and a segment with nothing else counts as empty. An empty
+    /// file that another program has put at the log's path gets it too, unless another worker holds the rotation
+    /// lock. Default: no header.
     ///
     /// # Examples
     /// ```
     /// # use logrotor::RotatingFileWriter;
     /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
     /// let path = dir.path().join("app.csv");
-    /// let log = RotatingFileWriter::builder(&path).header(|| b"time,level\n".to_vec()).build()?;
+    /// let log = RotatingFileWriter::builder(&path).header("time,level\n").build()?;
     /// assert_eq!(std::fs::read(&path).unwrap(), b"time,level\n");
     /// # Ok(()) }
     /// ```
-    pub fn header(mut self, header: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Self {
-        self.callbacks.header = Some(Arc::new(header));
+    pub fn header(self, bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        self.header_with(move || bytes.clone())
+    }
+
+    /// Writes the bytes that `function` returns at the start of every new segment.
+    ///
+    /// As [`header`](Self::header), for content that changes. The function is called once per new segment, and
+    /// once by [`build`](Self::build), to learn the length of headers. It must not write to this log. If it
+    /// panics, the rotation fails and is tried again later.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logrotor::RotatingFileWriter;
+    /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("app.log");
+    /// let header = || format!("# pid {}\n", std::process::id()).into_bytes();
+    /// let log = RotatingFileWriter::builder(&path).header_with(header).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn header_with(mut self, function: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.callbacks.header = Some(Arc::new(function));
         self
     }
 
@@ -410,9 +434,14 @@ impl LogBuilder {
         self
     }
 
-    /// Takes the settings of the policy, as it is now.
+    #[cfg(not(feature = "policy"))]
+    pub(crate) fn with_policy_settings(self) -> Self {
+        self
+    }
+
+    /// Takes over the settings of the policy, as it is now.
     #[cfg(feature = "policy")]
-    fn obeying(mut self) -> Self {
+    pub(crate) fn with_policy_settings(mut self) -> Self {
         if let Some(bound) = &mut self.callbacks.policy {
             // What is wrong with the file is told once the log is open, and is no reason not to open it:
             // the last good version is in force.
@@ -423,39 +452,6 @@ impl LogBuilder {
             bound.version = policy.version();
         }
         self
-    }
-
-    /// Opens the log, creating it and its directory if need be.
-    ///
-    /// # Network file systems
-    /// A log on one (NFS, SMB and their like) opens, and is warned of: by [`Event::NetworkFileSystem`], by
-    /// [`RotatingFileWriter::network_file_system`], by [`inspect`](crate::inspect), and by the command. Its
-    /// workers must all be on one machine: two machines that append at a time overwrite each other's
-    /// records. What else to expect there, and what was tried, is in the repository's `PLATFORMS.md`.
-    ///
-    /// # Errors
-    /// - [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig): see [`Config::validate`]; also
-    ///   a header that leaves a segment no room, and an unwritable directory.
-    /// - [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile): the path is no file name, or names a
-    ///   directory, a device or a pipe.
-    /// - [`ErrorKind::LockUnsupported`](crate::ErrorKind::LockUnsupported): the file system has no
-    ///   file locks.
-    /// - [`ErrorKind::LockTimeout`](crate::ErrorKind::LockTimeout): another worker kept the rotation
-    ///   lock for longer than `lock_timeout` while the log was to be created.
-    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): whatever else the file system refuses.
-    pub fn build(self) -> Result<RotatingFileWriter> {
-        #[cfg(feature = "policy")]
-        let this = self.obeying();
-        #[cfg(not(feature = "policy"))]
-        let this = self;
-        this.build_as_set()
-    }
-
-    fn build_as_set(self) -> Result<RotatingFileWriter> {
-        self.config.validate()?;
-        let header = self.callbacks.header.as_ref().map_or(0, |header| header().len() as u64);
-        self.config.check_header(header)?;
-        RotatingFileWriter::open(&self.path, &self.config, self.callbacks)
     }
 
     /// The path as it was given.

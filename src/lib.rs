@@ -102,7 +102,7 @@ mod tracing;
 pub mod units;
 mod writer;
 
-pub use config::{Config, LogBuilder};
+pub use config::{Buffering, Config, Delivery, Durability, LogBuilder, Overflow};
 pub use error::{Error, ErrorKind, Result};
 pub use lock::{FileLock, LockGuard, LockMode, Wait};
 pub use maintenance::{Maintenance, MaintenanceMode, MaintenancePlan};
@@ -112,9 +112,7 @@ pub use segment::name::{Compression, Naming};
 pub use stats::{Event, Stats};
 #[cfg(feature = "tracing")]
 pub use tracing::EventWriter;
-pub use writer::{
-    Buffering, Delivery, Durability, LineWriter, Overflow, RecordWriter, RotatingFileWriter,
-};
+pub use writer::{LineWriter, RecordWriter, RotatingFileWriter};
 
 /// For the crate's own tests; no part of its interface.
 #[cfg(feature = "__test")]

@@ -135,7 +135,7 @@ fn child_forked_while_a_thread_is_in_a_log_call_opens_the_log_anew() {
     // A header is asked for within a log call that rotates.
     let log = builder(dir.path())
         .max_size(9)
-        .header(move || {
+        .header_with(move || {
             if is_armed.swap(false, Ordering::SeqCst) {
                 inside.lock().unwrap().send(()).unwrap();
                 may_go_on.lock().unwrap().recv().unwrap();

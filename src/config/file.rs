@@ -221,10 +221,10 @@ fn value_of(text: &str) -> toml::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Buffering, Delivery, Durability, Overflow};
     use crate::maintenance::MaintenanceMode;
     use crate::rotation::{Period, Zone};
     use crate::segment::name::{Compression, Naming};
-    use crate::writer::{Buffering, Delivery, Durability, Overflow};
     use proptest::prelude::*;
     use std::time::Duration;
 

@@ -4,9 +4,9 @@
 //! thread swaps it for the other, empty one, and writes it out in few large calls, each of which takes
 //! whole records and ends where the segment is full.
 
-use super::delivery::{Buffering, Overflow};
 use super::line_run;
 use crate::clock::Deadline;
+use crate::config::{Buffering, Overflow};
 use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::io;

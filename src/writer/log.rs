@@ -2,11 +2,10 @@
 
 use super::appender::{Appender, Shared};
 use super::buffered::RecordBuffer;
-use super::delivery::Delivery;
 use super::reload::PolicyWatcher;
 use super::schedule::Timeouts;
-use super::sync_queue::{Durability, SyncQueue};
-use crate::config::{Callbacks, Config};
+use super::sync_queue::SyncQueue;
+use crate::config::{Callbacks, Config, Delivery, Durability};
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::maintenance::{Maintainer, MaintenanceMode, Wakeup};
@@ -45,9 +44,13 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        config: &Config,
+        callbacks: Callbacks,
+        header_len: u64,
+    ) -> Result<Self> {
         let journal = Arc::new(Journal::new(callbacks.observer.clone()));
-        let header_len = callbacks.header.as_ref().map_or(0, |header| header().len() as u64);
         let policy_watcher = PolicyWatcher::new(&callbacks, config, header_len, &journal);
         let shared = Shared {
             clock: callbacks.clock.clone(),

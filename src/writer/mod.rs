@@ -2,7 +2,7 @@
 
 mod appender;
 mod buffered;
-mod delivery;
+mod build;
 mod group_commit;
 mod io;
 mod line_run;
@@ -16,19 +16,17 @@ mod sync_queue;
 mod threads;
 mod torn;
 
-pub use delivery::{Buffering, Delivery, Overflow};
 pub use lines::LineWriter;
 pub use record::RecordWriter;
-pub use sync_queue::Durability;
 
-use crate::config::{Callbacks, Config, LogBuilder};
+use crate::config::{Config, LogBuilder};
 use crate::error::Result;
 use crate::segment::Segment;
 use crate::stats::Stats;
 use appender::Appender;
 use log::Log;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use threads::LogThreads;
@@ -93,11 +91,6 @@ impl RotatingFileWriter {
     /// As [`LogBuilder::build`].
     pub fn from_config(path: impl Into<PathBuf>, config: Config) -> Result<Self> {
         LogBuilder::with_config(path, config).build()
-    }
-
-    pub(crate) fn open(path: &Path, config: &Config, callbacks: Callbacks) -> Result<Self> {
-        let log = Log::open(path, config, callbacks)?;
-        Ok(Self { threads: Arc::new(LogThreads::start(log, config)?) })
     }
 
     fn log(&self) -> &Log {

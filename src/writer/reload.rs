@@ -44,13 +44,12 @@ mod off {
 #[cfg(feature = "policy")]
 mod on {
     use crate::clock::{Clock, micros};
-    use crate::config::{Callbacks, Config};
+    use crate::config::{Callbacks, Config, Durability};
     use crate::error::{Error, Result};
     use crate::fs;
     use crate::policy::{Origin, Policy, PolicyStore};
     use crate::segment::Location;
     use crate::stats::{Event, Journal};
-    use crate::writer::Durability;
     use crate::writer::appender::Appender;
     use crate::writer::log::Log;
     use crate::writer::schedule::Timeouts;

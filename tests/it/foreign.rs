@@ -85,7 +85,7 @@ fn deleted_log_is_made_again_within_the_check_interval() {
 
 #[test]
 fn log_made_again_has_its_header() {
-    let watched = Watched::with(|builder| builder.header(|| b"time,level\n".to_vec()));
+    let watched = Watched::with(|builder| builder.header(b"time,level\n"));
     std::fs::remove_file(watched.path()).unwrap();
     watched.write_before_and_after_check();
     assert_eq!(watched.lines(), ["time,level", "noticed"]);
@@ -120,7 +120,7 @@ fn log_moved_and_not_made_anew_is_made_by_the_worker_and_nothing_is_lost() {
 #[test]
 fn regression_truncation_that_a_rotation_finds_is_counted_and_the_header_is_known_to_be_gone() {
     let header = b"0123456789\n".to_vec();
-    let watched = Watched::with(|builder| builder.max_size(40).header(move || header.clone()));
+    let watched = Watched::with(|builder| builder.max_size(40).header(header.clone()));
     watched.write("twenty bytes of text");
     std::fs::write(watched.path(), "").unwrap();
     watched.write("seems to lack room");
@@ -147,7 +147,7 @@ fn log_truncated_by_copytruncate_goes_on_at_its_start_and_by_its_new_size() {
 
 #[test]
 fn truncated_log_without_its_header_is_rotated_like_any_other() {
-    let watched = Watched::with(|builder| builder.max_size(30).header(|| b"0123456789\n".to_vec()));
+    let watched = Watched::with(|builder| builder.max_size(30).header(b"0123456789\n"));
     watched.write("before");
     std::fs::write(watched.path(), "").unwrap();
     watched.write("short");

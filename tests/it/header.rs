@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 const HEADER: &str = "time,level\n";
 
 fn csv(dir: &Dir) -> logrotor::LogBuilder {
-    dir.writer().maintenance(MaintenanceMode::Inline).header(|| HEADER.into())
+    dir.writer().maintenance(MaintenanceMode::Inline).header(HEADER)
 }
 
 fn write(mut log: &RotatingFileWriter, text: &str) {
@@ -40,7 +40,7 @@ fn every_segment_begins_with_the_header() {
 fn header_is_made_anew_for_each_segment() {
     let (dir, calls) = (Dir::new(), AtomicUsize::new(0));
     let header = move || format!("# {}\n", calls.fetch_add(1, Ordering::SeqCst)).into_bytes();
-    let log = dir.writer().header(header).build().unwrap();
+    let log = dir.writer().header_with(header).build().unwrap();
     for _ in 0..2 {
         write(&log, "x\n");
         log.rotate().unwrap();
@@ -150,7 +150,7 @@ fn header_that_leaves_no_room_is_refused() {
 fn regression_empty_file_that_another_program_has_made_gets_the_header_once() {
     let dir = Dir::new();
     let open = || {
-        let builder = dir.writer().header(|| b"#\n".to_vec()).check_interval(Duration::ZERO);
+        let builder = dir.writer().header(b"#\n").check_interval(Duration::ZERO);
         builder.maintenance(MaintenanceMode::Inline).build().unwrap()
     };
     let workers = [open(), open(), open()];
@@ -163,7 +163,7 @@ fn regression_empty_file_that_another_program_has_made_gets_the_header_once() {
     // And one that is there when the log is opened.
     let dir = Dir::new();
     std::fs::write(dir.log(), "").unwrap();
-    let log = dir.writer().header(|| b"#\n".to_vec()).build().unwrap();
+    let log = dir.writer().header(b"#\n").build().unwrap();
     assert_eq!((log.stats().records, dir.active_lines()), (0, vec!["#".to_owned()]));
     assert_eq!(log.rotate().unwrap(), None);
 }
@@ -171,7 +171,7 @@ fn regression_empty_file_that_another_program_has_made_gets_the_header_once() {
 #[test]
 fn file_made_by_another_program_while_the_lock_is_held_goes_without_a_header_and_costs_no_record() {
     let dir = Dir::new();
-    let builder = dir.writer().header(|| b"#\n".to_vec()).check_interval(Duration::ZERO);
+    let builder = dir.writer().header(b"#\n").check_interval(Duration::ZERO);
     let builder = builder.maintenance(MaintenanceMode::Inline);
     let log = builder.lock_timeout(Duration::from_millis(10)).build().unwrap();
     let lock = FileLock::open(dir.file("app.log.lock")).unwrap();

@@ -41,7 +41,7 @@ fn rotate(log: &RotatingFileWriter, text: &str) -> PathBuf {
 #[test]
 fn records_and_their_bytes_are_counted_without_the_header() {
     let dir = Dir::new();
-    let log = quiet(&dir).header(|| b"# header\n".to_vec()).build().unwrap();
+    let log = quiet(&dir).header(b"# header\n").build().unwrap();
     write(&log, "one\n");
     write(&log, "three\n");
     write(&log, "");
@@ -223,7 +223,7 @@ fn gated(builder: LogBuilder, started: Sender<()>, may_finish: Receiver<()>) -> 
             Vec::new()
         }
     };
-    let log = builder.header(header).build().unwrap();
+    let log = builder.header_with(header).build().unwrap();
     armed.store(true, Ordering::SeqCst);
     log
 }

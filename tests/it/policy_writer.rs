@@ -293,7 +293,7 @@ fn version_that_cannot_work_with_what_is_fixed_is_refused_whole() {
 
     let header = || vec![b'-'; 50];
     let log = RotatingFileWriter::builder(dir.file("other.log")).policy(store.clone());
-    let log = log.header(header).build().unwrap();
+    let log = log.header_with(header).build().unwrap();
     store.update(|config| config.max_size = 50).unwrap();
     eventually("a header that fills a segment", || {
         log.stats().failures(ErrorKind::PolicyInvalid) == 1

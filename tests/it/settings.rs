@@ -160,7 +160,7 @@ fn header_of_one_worker_alone_heads_its_own_segments_and_costs_no_record() {
         let builder = builder.max_size(100).check_interval(Duration::ZERO);
         builder.maintenance(MaintenanceMode::Inline).build().unwrap()
     };
-    let with = open(dir.writer().header(|| b"time,level\n".to_vec()));
+    let with = open(dir.writer().header(b"time,level\n"));
     let without = open(dir.writer());
     for seq in 0..50 {
         let log = if seq % 3 == 0 { &without } else { &with };

@@ -2,9 +2,10 @@
 //!
 //! The modules `writer` and `maintenance` are the crate's own files. What they take from the rest of the crate
 //! has a stand-in here: `sync`, so that each wait and each access is a point where another thread may go on,
-//! `clock` and `error`.
+//! `clock`, `config` and `error`.
 
 mod clock;
+mod config;
 mod error;
 pub mod scenarios;
 mod sync;
@@ -13,7 +14,6 @@ mod sync;
 #[path = "../../../src/writer"]
 mod writer {
     pub(crate) mod buffered;
-    pub(crate) mod delivery;
     pub(crate) mod group_commit;
     mod line_run;
 }

@@ -5,7 +5,7 @@ mod group_commit;
 mod wakeup;
 
 pub use crate::clock::FAR;
-pub use crate::writer::delivery::Overflow;
+pub use crate::config::Overflow;
 pub use buffered::{Buffered, RECORD, buffers_take_turns, written_unasked};
 pub use group_commit::Committing;
 pub use wakeup::wakeup_wakes_the_waiting_thread;

@@ -1,9 +1,9 @@
 //! Buffered delivery: log calls, those who wait for them to be written, and the thread that writes.
 
 use crate::clock::FAR;
+use crate::config::{Buffering, Overflow};
 use crate::error::{Error, Result};
 use crate::writer::buffered::{Batch, RecordBuffer};
-use crate::writer::delivery::{Buffering, Overflow};
 use shuttle::sync::mpsc::channel;
 use shuttle::thread;
 use std::collections::BTreeSet;
@@ -52,8 +52,8 @@ impl Default for Buffered {
     }
 }
 
-fn buffering(capacity: usize, flush_interval: Duration) -> Buffering {
-    Buffering::new().capacity(capacity).flush_interval(flush_interval)
+fn buffer(capacity: usize, flush_interval: Duration, overflow: Overflow) -> RecordBuffer {
+    RecordBuffer::new(Buffering { capacity, flush_interval, overflow })
 }
 
 struct World {
@@ -82,9 +82,7 @@ impl Buffered {
     pub fn run(&self) {
         let world = Arc::new(World {
             scenario: self.clone(),
-            buffer: RecordBuffer::new(
-                buffering(self.capacity, self.flush_interval).overflow(self.overflow),
-            ),
+            buffer: buffer(self.capacity, self.flush_interval, self.overflow),
             notes: Mutex::default(),
         });
         let spawn = |work: fn(&World, usize), number| {
@@ -261,7 +259,7 @@ fn is_notice(line: &str) -> bool {
 
 /// Records of `bytes` bytes in all are written in time though nobody asks for it and no more come.
 pub fn written_unasked(bytes: usize, capacity: usize, flush_interval: Duration) {
-    let buffer = Arc::new(RecordBuffer::new(buffering(capacity, flush_interval)));
+    let buffer = Arc::new(buffer(capacity, flush_interval, Overflow::Block));
     let (tell, told) = channel();
     let inner = Arc::clone(&buffer);
     let flusher = thread::spawn(move || {
@@ -285,7 +283,7 @@ pub fn written_unasked(bytes: usize, capacity: usize, flush_interval: Duration) 
 /// While a batch is being written, as much again is taken and no log call waits for the kernel: it goes on only
 /// when they have returned.
 pub fn buffers_take_turns(producers: usize, capacity: usize) {
-    let buffer = Arc::new(RecordBuffer::new(buffering(capacity, FAR)));
+    let buffer = Arc::new(buffer(capacity, FAR, Overflow::Block));
     let (tell, told) = channel();
     let inner = Arc::clone(&buffer);
     let flusher = thread::spawn(move || {
