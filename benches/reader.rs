@@ -25,7 +25,7 @@ fn log(dir: &TempDir, compression: Compression) -> (PathBuf, Vec<PathBuf>) {
         log.write_record(line.as_bytes()).unwrap();
     }
     let segments = || log.segments().unwrap().into_iter().map(|segment| segment.path);
-    log.clone().close().unwrap();
+    log.finish().unwrap();
     let segments = segments().collect();
     (path, segments)
 }

@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     writeln!(log, "today's first line")?;
 
-    log.clone().close()?;
+    log.finish()?;
     for segment in log.segments()? {
         let text = std::fs::read_to_string(&segment.path)?;
         println!("{}: {}", segment.path.display(), text.trim_end());

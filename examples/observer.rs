@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         println!("meanwhile: {} records", log.stats().records);
     });
-    log.clone().close()?;
+    log.finish()?;
     println!("{:#?}", log.stats());
     Ok(())
 }

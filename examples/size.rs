@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // Finishes the work on backups that is due; a program that just ends leaves it to the next.
-    log.clone().close()?;
+    log.finish()?;
     for segment in log.segments()? {
         println!("{:5} bytes  {}", segment.bytes, segment.path.display());
     }

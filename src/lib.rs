@@ -112,7 +112,7 @@ pub use segment::name::{Compression, Naming};
 pub use stats::{Event, Stats};
 #[cfg(feature = "tracing")]
 pub use tracing::EventWriter;
-pub use writer::{LineWriter, RecordWriter, RotatingFileWriter};
+pub use writer::{FlushGuard, LineWriter, RecordWriter, RotatingFileWriter};
 
 /// For the crate's own tests; no part of its interface.
 #[cfg(feature = "__test")]

@@ -50,7 +50,7 @@ fn lead(options: &Options) -> Result<bool> {
 
     // Opened once more, to finish what workers left because others still had it open.
     let log = job.writer().build()?;
-    log.clone().close()?;
+    log.finish()?;
     let segments = log.segments()?;
     tallies.push(log.stats().into());
 

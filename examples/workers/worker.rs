@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options, worker: usize) -> Result<()> {
     })?;
     let micros = u64::try_from(start.elapsed().as_micros())?;
 
-    log.clone().close()?;
+    log.finish()?;
     let tally = Tally { micros, ..log.stats().into() };
     tell(&tally)?;
     if tally.records != logged {

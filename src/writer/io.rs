@@ -34,7 +34,7 @@ impl Write for &RotatingFileWriter {
 
     /// As [`RotatingFileWriter::flush`].
     fn flush(&mut self) -> io::Result<()> {
-        Ok(self.log().drain(None)?)
+        RotatingFileWriter::flush(self)
     }
 }
 
@@ -58,6 +58,6 @@ impl Write for RotatingFileWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(self.log().drain(None)?)
+        RotatingFileWriter::flush(self)
     }
 }

@@ -3,6 +3,7 @@
 mod appender;
 mod buffered;
 mod build;
+mod flush;
 mod group_commit;
 mod io;
 mod line_run;
@@ -16,6 +17,7 @@ mod sync_queue;
 mod threads;
 mod torn;
 
+pub use flush::FlushGuard;
 pub use lines::LineWriter;
 pub use record::RecordWriter;
 
@@ -26,39 +28,41 @@ use crate::stats::Stats;
 use appender::Appender;
 use log::Log;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use threads::LogThreads;
 
 /// A rotating log file that many threads and many processes append to.
 ///
-/// One call of `write`, `write_all`, `write_vectored` or `write_fmt` (so one `write!` or `writeln!`)
-/// is one *record*: it goes to one segment, whole, and no other record gets between its bytes. When
-/// the call returns `Ok`, the record is in the kernel and survives the process.
+/// One call of `write`, `write_all`, `write_vectored` or `write_fmt` is one *record*, and so is one `write!` or
+/// `writeln!`. A record is whole: it is in one segment, and no other record comes between its bytes. When
+/// the call returns `Ok`, the record is in the kernel and survives the process, unless
+/// [`Delivery::Buffered`](crate::Delivery::Buffered) is set.
 ///
-/// It is a handle: clones are cheap, share one open file, and can be used from any thread. Records of
-/// one thread stay in order. Another writer *built* on the same path, in this process or another, is
-/// another worker on the log, which is allowed and safe.
+/// This is a handle. Clones are cheap, share one open file, and work from any thread. The records of a thread
+/// stay in order. A second writer *built* on the same path, in this process or another one, is another worker
+/// on the log; any number of them is safe.
 ///
-/// When the last handle is dropped, the thread that looks after the backups ends at once, and leaves
-/// what is not finished to the next worker; [`close`](Self::close) finishes it.
+/// Dropping the last handle writes the buffer, and leaves unfinished maintenance to the next worker.
+/// [`finish`](Self::finish) and [`close`](Self::close) complete it.
 ///
 /// # Fork
-/// Best is to open the log anew after `fork`: the child is then a worker as any other, whatever the threads of
-/// its parent were doing. Of a handle that is carried through `fork` instead, this is promised:
+/// Open the log again in the child process. The child is then a worker like any other, whatever the
+/// threads of its parent did at the time. A handle that is carried through `fork` has these properties:
 ///
-/// - With [`Delivery::Direct`] the child can write to the log and rotate it, and nothing is lost, as
-///   long as no thread was in a log call at the moment of the fork; if one was, the child's first call
-///   may wait for ever. The log's own thread is in one for some microseconds a second; with
-///   [`MaintenanceMode::Inline`] there is none.
-/// - With [`Delivery::Buffered`] the child's calls fail with [`std::io::ErrorKind::Unsupported`]: at once, or
-///   if records were in the buffer at the fork, when half of it is full. Those are the parent's to write.
-/// - The child has no thread that looks after backups. Other workers and the child's
-///   [`close`](Self::close) do.
-/// - Dropping it waits for nothing. The segment that was active at the fork counts as in use while the
-///   child has a copy of its file open, and is not compressed or removed before: if the log has threads, until
-///   the child writes to a later segment, ends, or calls `exec`.
+/// - With [`Delivery::Direct`](crate::Delivery::Direct) the child can write to the log and rotate it, and no
+///   record is lost, if no thread of the parent was in a log call during the fork. Otherwise the child's first
+///   call may block. The log's own thread is in such a call for some microseconds per second, and with
+///   [`MaintenanceMode::Inline`](crate::MaintenanceMode::Inline) there is no such thread.
+/// - With [`Delivery::Buffered`](crate::Delivery::Buffered) the child's calls fail with
+///   [`std::io::ErrorKind::Unsupported`]. If the buffer contained records during the fork, they fail from the
+///   time when half of it is full. The parent writes these records.
+/// - The child has no thread for maintenance. Other workers do the work, and so does the child's
+///   [`finish`](Self::finish).
+/// - Dropping the handle in the child waits for no thread. If the log has threads, the child keeps a copy of the
+///   file that was active during the fork until it writes to a later segment, exits or calls `exec`. Until
+///   then that segment counts as in use, and is neither compressed nor removed.
 ///
 /// # Examples
 /// ```
@@ -80,7 +84,7 @@ pub struct RotatingFileWriter {
 }
 
 impl RotatingFileWriter {
-    /// Sets up a log at `path`; nothing is opened before [`LogBuilder::build`].
+    /// Returns a builder for the log at `path`. The log is opened by [`LogBuilder::build`].
     pub fn builder(path: impl Into<PathBuf>) -> LogBuilder {
         LogBuilder::new(path)
     }
@@ -88,7 +92,7 @@ impl RotatingFileWriter {
     /// Opens the log at `path` with settings that are plain data.
     ///
     /// # Errors
-    /// As [`LogBuilder::build`].
+    /// Those of [`LogBuilder::build`].
     pub fn from_config(path: impl Into<PathBuf>, config: Config) -> Result<Self> {
         LogBuilder::with_config(path, config).build()
     }
@@ -97,122 +101,136 @@ impl RotatingFileWriter {
         &self.threads.log
     }
 
-    /// Appends one record, as the `io::Write` methods do, which need `&mut`.
+    /// Appends one record. Does the same as `write_all`, which needs `&mut`.
     ///
-    /// An empty record is nothing, and succeeds.
+    /// An empty record is not written, and the call succeeds.
     ///
     /// # Errors
-    /// What `write(2)` says: the record was not written, or (disk full) a part of it only. A rotation
-    /// that fails is no error: the record goes to the segment there is, and the failure is counted.
+    /// The error of `write(2)`: the record was not written, or (if the disk is full) only a part of it. A
+    /// rotation that fails is not an error here: the record goes to the present segment, and
+    /// [`Stats::failures`] counts the failure.
     #[inline]
     pub fn write_record(&self, record: &[u8]) -> std::io::Result<()> {
         self.log().write_record(record)
     }
 
-    /// Rotates now, unless there is no record in the active segment, or another worker rotates at the
-    /// same moment. Returns the backup if this call made one.
+    /// Rotates now. Returns the backup if this call created one.
+    ///
+    /// Does nothing if the active segment contains no record, or if another worker rotates at the same time.
     ///
     /// # Errors
-    /// [`ErrorKind::LockTimeout`](crate::ErrorKind::LockTimeout) if another worker is rotating for
-    /// longer than `lock_timeout`; [`ErrorKind::Io`](crate::ErrorKind::Io) if the file system refuses.
-    /// The log goes on with the segment it has.
+    /// [`ErrorKind::LockTimeout`](crate::ErrorKind::LockTimeout) if another worker holds the rotation lock for
+    /// longer than `lock_timeout`, and [`ErrorKind::Io`](crate::ErrorKind::Io) if the file system fails. The
+    /// active segment is then still the same.
     pub fn rotate(&self) -> Result<Option<PathBuf>> {
         self.log().call(Appender::rotate)
     }
 
-    /// Closes the active segment and opens the log's path again, for when another program has moved
-    /// the file (the `SIGHUP` of `logrotate`). Without it that is noticed within `check_interval`.
+    /// Closes the active segment and opens the log's path again.
+    ///
+    /// Call it after another program has moved the file, as on the `SIGHUP` of `logrotate`. Without this call,
+    /// the change is detected within [`check_interval`](crate::Config::check_interval).
     ///
     /// # Errors
-    /// If the path cannot be opened; the log goes on with the file it has.
+    /// The path cannot be opened. The present file then stays in use.
     pub fn reopen(&self) -> Result<()> {
         self.log().call(Appender::reopen)
     }
 
-    /// Waits until all records so far are on the disk itself, and survive a power cut: those in the
-    /// active segment, and in all backups that are not compressed (packing one syncs it).
+    /// Waits until all records so far are on the disk, where they survive a power loss.
+    ///
+    /// Syncs the active segment and all uncompressed backups. A compressed backup was synced before it got its
+    /// name.
     ///
     /// # Errors
-    /// What `fdatasync(2)` says first; then some of them may be lost at a power cut. With
-    /// [`Naming::Number`](crate::Naming) also if rotations do not let it find all backups, which takes eight of them while
-    /// it is at it.
+    /// The first error of `fdatasync(2)`; some of the records may then be lost in a power loss. With
+    /// [`Naming::Number`](crate::Naming::Number) the call also fails if eight rotations happen meanwhile and it
+    /// cannot find all backups.
     pub fn sync(&self) -> Result<()> {
         self.log().sync()
     }
 
-    /// Waits until the records taken so far are in the kernel. With direct delivery they are already.
+    /// Waits until the records accepted so far are in the kernel.
+    ///
+    /// Returns at once with [`Delivery::Direct`](crate::Delivery::Direct): the records are there already.
     ///
     /// # Errors
-    /// What the kernel refuses them with; they stay in the buffer, and are tried again.
-    pub fn flush(&self) -> Result<()> {
-        self.log().drain(None)
+    /// The kernel's error for a record. The records stay in the buffer, and are tried again.
+    pub fn flush(&self) -> std::io::Result<()> {
+        Ok(self.log().drain(None)?)
     }
 
-    /// What this process did to the log since it was opened. Cheap, and waits for nobody.
+    /// Returns the counters of this process since it opened the log. Cheap, and waits for no I/O.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.log().stats()
     }
 
-    /// The log's files as they are now, oldest first, the active segment last.
+    /// Returns the log's segments as they are now: the oldest first, the active one last.
     ///
     /// # Errors
-    /// If the directory cannot be read.
+    /// The directory cannot be read.
     pub fn segments(&self) -> Result<Vec<Segment>> {
         self.log().segments()
     }
 
-    /// What the system calls the network file system that the log was opened on, such as `nfs` or `cifs`; `None`
-    /// if it is a local one, or that cannot be told. [`LogBuilder::build`] says what such a file system means.
+    /// Returns the name of the network file system that the log was opened on, such as `nfs` or `cifs`.
+    ///
+    /// Returns `None` for a local file system, and if the system does not distinguish it.
+    /// [`LogBuilder::build`] describes the limits of such a log.
     ///
     /// # Platform
-    /// Linux, macOS and FreeBSD tell it, but not of what runs on FUSE (sshfs, s3fs), which is never told of on
-    /// Linux; on Windows it is `unc` for all shares of other machines, mapped to a drive letter or not.
+    /// Linux, macOS and FreeBSD report network file systems. Linux does not distinguish FUSE mounts (sshfs,
+    /// s3fs) from local ones. On Windows the name is `unc` for every share of another machine, with or without
+    /// a drive letter.
     #[must_use]
     pub fn network_file_system(&self) -> Option<&str> {
         self.log().network()
     }
 
-    /// Where the log is: the path it was opened with, absolute and with links resolved.
+    /// Returns the path of the log, absolute and with links resolved.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.log().location().path().to_owned()
     }
 
-    /// Writes what is in the buffer, finishes the work on backups that can be done now, and gives up this
-    /// handle. The log itself ends with its last handle; others can go on writing.
+    /// Writes the buffer, syncs the segments that [`Durability::OnRotate`](crate::Durability::OnRotate) covers,
+    /// and completes the maintenance that is due.
     ///
-    /// Backups that other workers still have open are left to them.
+    /// The log stays open. Backups that other workers still have open are left to them.
     ///
     /// # Errors
-    /// The first failure of that work.
-    pub fn close(self) -> Result<()> {
+    /// The first failure of that work. The rest is done nevertheless.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::{Compression, RotatingFileWriter};
+    /// # fn main() -> std::io::Result<()> { let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("app.log");
+    /// let log = RotatingFileWriter::builder(path).compression(Compression::Gzip).build()?;
+    /// log.write_record(b"started\n")?;
+    /// let backup = log.rotate()?.expect("there was a record");
+    /// log.finish()?;
+    /// assert!(!backup.exists() && log.segments()?.len() == 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn finish(&self) -> Result<()> {
         self.log().finish()
     }
 
-    /// Has a panic anywhere in the process wait until the records in the buffer are written, after the
-    /// hook that is installed now has run; at most for 5 s. For [`Delivery::Buffered`] in programs that
-    /// abort on panic; others drain when the log is dropped.
+    /// Does the work of [`finish`](Self::finish) and gives up this handle. The log closes with its last handle.
     ///
-    /// It does not keep the log open.
-    pub fn flush_on_panic(&self) {
-        const TIMEOUT: Duration = Duration::from_secs(5);
-        let log = Arc::downgrade(&self.threads);
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            before(panic);
-            if let Some(threads) = log.upgrade() {
-                // A panic has nobody to tell; what could not be written is counted.
-                let _ = threads.log.drain(Some(TIMEOUT));
-            }
-        }));
+    /// # Errors
+    /// Those of [`finish`](Self::finish).
+    pub fn close(self) -> Result<()> {
+        self.finish()
     }
 }
 
-// A panic in the middle of a call leaves no state behind that a later call could misread: what a record
-// changes, it changes after the kernel has taken it. Panics in functions of the user are caught.
-impl std::panic::UnwindSafe for RotatingFileWriter {}
-impl std::panic::RefUnwindSafe for RotatingFileWriter {}
+// A panic in a log call comes from a value's formatting, before any lock is taken. The panics of observers and
+// header functions are caught. So the state of a log is consistent after a panic.
+impl UnwindSafe for RotatingFileWriter {}
+impl RefUnwindSafe for RotatingFileWriter {}
 
 impl fmt::Debug for RotatingFileWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

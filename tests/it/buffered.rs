@@ -69,6 +69,19 @@ fn dropping_the_last_handle_drains() {
 }
 
 #[test]
+fn flush_guard_writes_the_buffer_when_it_is_dropped() {
+    let dir = Dir::new();
+    let delivery = Delivery::Buffered(Buffering::new().flush_interval(NEVER));
+    let log = dir.writer().delivery(delivery).build().unwrap();
+    let guard = log.flush_guard();
+    log.write_record(b"held back\n").unwrap();
+    assert_eq!(dir.active_lines(), [""; 0]);
+    drop(guard);
+    assert_eq!(dir.active_lines(), ["held back"]);
+    drop(log);
+}
+
+#[test]
 fn flush_interval_passes_and_the_record_is_there() {
     let dir = Dir::new();
     let mut log = dir.writer().delivery(delivery(1 << 20, Overflow::Block)).build().unwrap();

@@ -319,3 +319,19 @@ fn two_handles_on_one_path_in_one_process_are_two_workers() {
     let verdict = check(&dir.all_lines(), &expected);
     assert!(verdict.is_clean(), "{verdict}");
 }
+
+#[test]
+fn log_works_after_a_panic_of_a_value_is_caught() {
+    struct Panics;
+    impl std::fmt::Display for Panics {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            std::panic::resume_unwind(Box::new("on purpose"))
+        }
+    }
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    // Compiles because the handle is unwind-safe.
+    assert!(std::panic::catch_unwind(|| writeln!(&log, "never {Panics}")).is_err());
+    writeln!(&log, "afterwards").unwrap();
+    assert_eq!(dir.active_lines(), ["afterwards"]);
+}

@@ -190,13 +190,13 @@ fn disk_that_fills_up_inside_gzip_costs_nothing_and_leaves_no_temporary() {
     // 153 KiB are there, and need about 75; the disk has less.
     assert_eq!(disk.backups(), [name], "{:?}", disk.0.names());
     disk.fill();
-    log.clone().close().ok();
+    log.finish().ok();
     assert_eq!(disk.0.names(), ["app.log", name, "stuffing"]);
     assert_eq!(disk.0.read(name), text.as_bytes());
     disk.free();
     disk.remount("size=1m");
     eventually("there is space, and it is packed", || {
-        log.clone().close().unwrap();
+        log.finish().unwrap();
         disk.backups() == [format!("{name}.gz")]
     });
     assert_eq!(disk.0.read(&format!("{name}.gz")), text.as_bytes());

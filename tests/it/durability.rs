@@ -143,7 +143,7 @@ pub mod traced {
         assert_eq!((other.stats().deferrals, other.stats().compressions), (1, 0));
         std::fs::write(gates.file("gate"), "").unwrap();
         worker.expect("ok");
-        other.clone().close().unwrap();
+        other.finish().unwrap();
         assert_eq!(other.stats().compressions, 1);
         worker.finish();
     }

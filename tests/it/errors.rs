@@ -316,7 +316,7 @@ pub fn suffer(job: &Job) {
             std::fs::write(&dir, "in the way").is_ok()
         });
         all(&log);
-        let _ = log.clone().close();
+        let _ = log.finish();
     }
     say("end");
 }

@@ -113,7 +113,7 @@ fn backups_that_are_packed_already_stay_as_they_are() {
     let name = packed(&dir, Compression::Gzip, None);
     let before = std::fs::read(dir.file(&name)).unwrap();
     let log = inline(&dir).compression(Compression::Gzip).build().unwrap();
-    log.clone().close().unwrap();
+    log.finish().unwrap();
     assert_eq!((std::fs::read(dir.file(&name)).unwrap(), log.stats().compressions), (before, 0));
 }
 
@@ -544,7 +544,7 @@ fn closing_returns_what_the_work_fails_with_and_the_backup_stays() {
     let packed = format!("{name}.gz");
     std::fs::create_dir(dir.file(&packed)).unwrap();
     let log = inline(&dir).compression(Compression::Gzip).build().unwrap();
-    let error = log.clone().close().unwrap_err();
+    let error = log.finish().unwrap_err();
     assert_eq!(
         (error.kind(), error.path().unwrap()),
         (ErrorKind::NotAFile, &*log.path().with_file_name(&packed))

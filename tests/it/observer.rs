@@ -174,7 +174,7 @@ fn compressed_deferred_and_pruned_backups_are_counted() {
     rotate(&log, "held open by the other worker\n");
     assert_eq!(figures(), [0, 1, 0]);
     holder.reopen().unwrap();
-    log.clone().close().unwrap();
+    log.finish().unwrap();
     assert_eq!(figures(), [1, 1, 0]);
     holder.reopen().unwrap();
     drop(holder);
@@ -512,7 +512,7 @@ fn panicking_observer_harms_neither_log_calls_nor_maintenance() {
         }
         write(&log, "last\n");
         eventually("the backups are looked after", || log.stats().pruned == 2);
-        log.clone().close().unwrap();
+        log.finish().unwrap();
         // By the thread, shortly after it is counted.
         eventually("every event was told", || {
             let stats = log.stats();

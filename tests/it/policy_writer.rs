@@ -366,7 +366,7 @@ fn durability_changes_in_both_directions_under_load() {
         drop(ends);
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     });
-    opened.log.clone().close().unwrap();
+    opened.log.finish().unwrap();
     let verdict = check(&dir.all_lines(), &written);
     assert!(verdict.is_clean(), "{verdict}");
     assert_eq!(opened.log.stats().all_failures(), 0, "{:?}", opened.failures());

@@ -360,7 +360,7 @@ fn rotation_and_packing_in_mid_read_lose_and_double_nothing() {
                 if read.len() < 30 && read.len() % step == 0 {
                     write(&mut log, 3);
                     // Packs all that nobody has open.
-                    log.clone().close().unwrap();
+                    log.finish().unwrap();
                 }
             }
             let count = u32::try_from(read.len()).unwrap();
@@ -381,7 +381,7 @@ fn reading_backwards_loses_and_doubles_nothing_either() {
         while let Some(record) = reader.records().next() {
             read.push(record.unwrap().into_string_lossy());
             writeln!(log, "line later").unwrap();
-            log.clone().close().unwrap();
+            log.finish().unwrap();
         }
         assert_eq!(read, numbered((0..20).rev()), "{naming:?}");
     }
@@ -395,7 +395,7 @@ fn segment_being_read_is_packed_later_and_writers_do_not_wait() {
     let mut reader = LogReader::builder(dir.log()).follow().open().unwrap();
     assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"line 0000");
     (1..5).for_each(|n| writeln!(log, "line {n:04}").unwrap());
-    log.clone().close().unwrap();
+    log.finish().unwrap();
     let is_packed = |at: usize| dir.backups()[at].ends_with(".gz");
     assert!(!is_packed(0) && (1..4).all(is_packed), "{:?}", dir.backups());
     let stats = log.stats();
@@ -404,7 +404,7 @@ fn segment_being_read_is_packed_later_and_writers_do_not_wait() {
         let record = reader.records().next().unwrap().unwrap();
         assert_eq!(record.into_string_lossy(), format!("line {n:04}"));
     }
-    log.clone().close().unwrap();
+    log.finish().unwrap();
     assert!(is_packed(0), "{:?}", dir.backups());
 }
 
@@ -547,7 +547,7 @@ fn followers_hold_up_neither_maintenance_nor_each_other() {
     let threads = readers.map(|mut reader| std::thread::spawn(move || all(&mut reader)));
     (0..20).for_each(|n| writeln!(&log, "line {n:04}").unwrap());
     eventually("all backups are packed while followers run", || {
-        log.clone().close().unwrap();
+        log.finish().unwrap();
         dir.backups().iter().all(|name| name.ends_with(".gz"))
     });
     stoppers.iter().for_each(logrotor::reader::Stopper::stop);
@@ -626,7 +626,7 @@ fn pruned_before_its_name_was_seen_is_reported() {
         assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"line 0000");
         (1..9).for_each(line);
         eventually("surplus backups are pruned", || {
-            log.clone().close().unwrap();
+            log.finish().unwrap();
             dir.backups().len() <= 3
         });
         reader.stopper().stop();

@@ -164,7 +164,7 @@ pub fn play(job: &Job) {
     }
     log.flush().unwrap();
     acknowledge(seq);
-    let closed = log.clone().close();
+    let closed = log.finish();
     // Of those of one pass over the backups, the first.
     eventually("failures are told", || {
         (told.load(Ordering::SeqCst) > 0) == (log.stats().all_failures() > 0)

@@ -617,7 +617,7 @@ fn obey(job: &Job) {
             "count" => say(counter(&log.stats(), rest)),
             "last" => say(log.stats().last_error.map(|e| e.to_string()).unwrap_or_default()),
             "cd" => say(answer(std::env::set_current_dir(rest))),
-            "close" => say(answer(log.clone().close())),
+            "close" => say(answer(log.finish())),
             "threads" => say(threads()),
             other => panic!("no such verb: {other}"),
         }

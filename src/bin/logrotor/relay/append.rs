@@ -86,13 +86,13 @@ impl Relay<'_> {
             if !self.may_wait() {
                 return;
             }
-            self.wait_for_room(&error.into());
+            self.wait_for_room(&error);
         }
     }
 
     /// Closes the log and reports the lines that were split, dropped or not synced.
     pub(super) fn end(mut self) -> Result<Exit, CommandError> {
-        let closed = self.log.clone().close();
+        let closed = self.log.finish();
         let LineCounts { buffered, dropped, unsynced } = &mut self.counts;
         if self.is_buffered {
             *dropped += buffered.saturating_sub(self.log.stats().records);
