@@ -2,7 +2,6 @@
 
 use crate::clock::{self, Deadline};
 use crate::error::Result;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_micros(20);
@@ -17,24 +16,18 @@ const CAP: Duration = Duration::from_millis(50);
 /// Source: exponential backoff with jitter, as in git's `lockfile.c`.
 pub(crate) struct Backoff {
     next: Duration,
-    random: u64,
+    random: fastrand::Rng,
 }
 
 impl Backoff {
     /// Equal seeds give equal delays.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { next: FIRST, random: seed }
+        Self { next: FIRST, random: fastrand::Rng::with_seed(seed) }
     }
 
-    /// A factor from 0.75 to 1.25. Source: splitmix64, by Sebastiano Vigna (public domain).
+    /// A factor from 0.75 to 1.25.
     fn jitter(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        let unit = f64::from((mixed >> 32) as u32) / f64::from(u32::MAX);
-        0.75 + unit / 2.0
+        0.75 + self.random.f64() / 2.0
     }
 }
 
@@ -53,7 +46,7 @@ pub(crate) fn poll<T>(
     until: Deadline,
     mut ask: impl FnMut() -> Result<Option<T>>,
 ) -> Result<Option<T>> {
-    let mut delays = Backoff::new(RandomState::new().hash_one(()));
+    let mut delays = Backoff::new(fastrand::u64(..));
     loop {
         let left = until.left();
         match (ask()?, left, delays.next()) {

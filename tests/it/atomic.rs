@@ -1,6 +1,6 @@
 //! Whole-file replacement, with real processes.
 
-use crate::support_lock::{Args, Child, Random, listen, names, rounds, tell};
+use crate::support_lock::{Args, Child, listen, names, rounds, tell};
 use logrotor::atomic::{self, AtomicFile, SyncLevel};
 use logrotor::{ErrorKind, Wait};
 use std::fs;
@@ -67,9 +67,9 @@ fn entries_that_ten_processes_add_in_a_hundred_rounds_are_all_there() {
 // ---------------------------------------------------------------- readers and death
 
 /// Content that shows whether it is whole: its length, then as many bytes of one kind.
-fn content(random: &mut Random) -> String {
-    let len = random.below(100_000) as usize;
-    let letter = char::from(b'a' + random.below(26) as u8);
+fn content(random: &mut fastrand::Rng) -> String {
+    let len = random.u64(..100_000) as usize;
+    let letter = char::from(b'a' + random.u64(..26) as u8);
     format!("{len}\n{}", letter.to_string().repeat(len))
 }
 
@@ -81,7 +81,7 @@ fn check(text: &str) {
 }
 
 fn replace(args: &mut Args) {
-    let (path, mut random) = (args.path(), Random::seeded(args.number()));
+    let (path, mut random) = (args.path(), fastrand::Rng::with_seed(args.number()));
     let sync = if args.text() == "sync" { SyncLevel::FileAndDirectory } else { SyncLevel::None };
     let mut started = false;
     loop {
@@ -102,7 +102,7 @@ fn replace(args: &mut Args) {
 fn reader_never_sees_a_torn_file_while_writers_are_killed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    let mut random = Random::new("killed writers");
+    let mut random = fastrand::Rng::with_seed(crate::support::seed());
     atomic::write(&path, content(&mut random)).unwrap();
     let done = AtomicBool::new(false);
     let reads = std::thread::scope(|scope| {
@@ -116,11 +116,11 @@ fn reader_never_sees_a_torn_file_while_writers_are_killed() {
         });
         for kill in 0..rounds(40, 2000) {
             let sync = if kill % 4 == 0 { "sync" } else { "no sync" };
-            let seed = random.next().to_string();
+            let seed = random.u64(..).to_string();
             let mut writer = Child::start("replace", &[&path, &seed, &sync]);
             writer.expect("started");
             // Any instant will do; a little later each is another one.
-            std::thread::sleep(std::time::Duration::from_micros(random.below(5000)));
+            std::thread::sleep(std::time::Duration::from_micros(random.u64(..5000)));
             writer.kill();
         }
         done.store(true, Ordering::Relaxed);

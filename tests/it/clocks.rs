@@ -126,20 +126,20 @@ fn clock_that_goes_back_a_little_again_and_again_does_not_rotate_each_time() {
 #[test]
 fn regression_workers_whose_clocks_differ_by_minutes_rotate_once_per_period() {
     const HOURS: usize = 24;
-    let mut random = crate::support::Random(crate::support::seed());
+    let mut random = fastrand::Rng::with_seed(crate::support::seed());
     let mut crew = Crew::new(Naming::Timestamp, Period::Hourly, 0);
     let clocks = [0, 5, -7].map(|minutes| crew.clock.ahead(minutes * 60));
     crew.workers = clocks.iter().map(|clock| crew.open(clock)).collect();
     for minute in 0..HOURS * 60 {
         crew.clock.set(friday_noon() + MINUTE * u32::try_from(minute).unwrap());
-        if random.below(4) == 0 {
-            let at = random.below(clocks.len());
+        if random.usize(..4) == 0 {
+            let at = random.usize(..clocks.len());
             crew.restart(at, &clocks[at]);
             // So that it looks at the path again before it writes.
             crew.clock.set(friday_noon() + MINUTE * u32::try_from(minute).unwrap() + CHECK);
         }
         let rotations = crew.rotations();
-        crew.write(random.below(clocks.len()));
+        crew.write(random.usize(..clocks.len()));
         assert!(crew.rotations() <= rotations + 1, "minute {minute}");
     }
     // The first to see the last hour end is ahead of it.

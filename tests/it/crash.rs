@@ -1,7 +1,7 @@
 //! Workers that die: at every file operation in turn, at random, inside gzip.
 
 use crate::scenario::{COUNT, Variant, acknowledged, take_over};
-use crate::support::{Dir, Job, Random, check, eventually, is_long, record, seed};
+use crate::support::{Dir, Job, check, eventually, is_long, record, seed};
 use logrotor::{Compression, Naming};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -72,7 +72,7 @@ fn without_beginnings(lines: &[String]) -> (Vec<String>, usize) {
 /// Kills one of `workers` processes after the other, each as soon as it has written some, and starts another
 /// in its place.
 fn random_kills(
-    random: &mut Random,
+    random: &mut fastrand::Rng,
     workers: usize,
     max_size: usize,
     numbered: bool,
@@ -92,9 +92,9 @@ fn random_kills(
     };
     let mut running: Vec<_> = (0..workers).map(|worker| (worker, start(worker))).collect();
     for next in workers..workers + kills {
-        let victim = random.below(workers);
+        let victim = random.usize(..workers);
         let (worker, process) = &mut running[victim];
-        let enough = 1 + random.below(400);
+        let enough = 1 + random.usize(..400);
         let path = file(*worker);
         eventually("the victim has written some", || acknowledged(&path) >= enough);
         process.kill();
@@ -132,11 +132,11 @@ fn random_kills(
 
 #[test]
 fn random_kills_of_many_workers_cost_nothing_acknowledged() {
-    let mut random = Random(seed());
+    let mut random = fastrand::Rng::with_seed(seed());
     let deadline = Instant::now() + Duration::from_secs(600);
     let mut round = 0;
     loop {
-        let (workers, kills) = if is_long() { (4 + random.below(13), 300) } else { (4, 30) };
+        let (workers, kills) = if is_long() { (4 + random.usize(..13), 300) } else { (4, 30) };
         let max_size = [10 * 1024, 100 * 1024, 1024 * 1024][round % 3];
         random_kills(&mut random, workers, max_size, round % 2 == 1, kills);
         round += 1;
@@ -147,17 +147,17 @@ fn random_kills_of_many_workers_cost_nothing_acknowledged() {
 }
 
 /// Text that gzip makes about half as long.
-fn text(random: &mut Random, len: usize) -> Vec<u8> {
+fn text(random: &mut fastrand::Rng, len: usize) -> Vec<u8> {
     let mut text = Vec::with_capacity(len + 17);
     while text.len() < len {
-        text.extend_from_slice(format!("{:016x}\n", random.next()).as_bytes());
+        text.extend_from_slice(format!("{:016x}\n", random.u64(..)).as_bytes());
     }
     text
 }
 
 #[test]
 fn gzip_killed_at_random_offsets_is_done_again_by_the_next() {
-    let mut random = Random(seed());
+    let mut random = fastrand::Rng::with_seed(seed());
     let text = text(&mut random, 512 * 1024);
     let dir = Dir::new();
     let mut deaths = 0;
@@ -169,7 +169,7 @@ fn gzip_killed_at_random_offsets_is_done_again_by_the_next() {
             job = job.with("numbered", 1);
         }
         // The encoder writes about every 32 KiB; of the write at which it dies, half is done.
-        let at = 1 + random.below(10);
+        let at = 1 + random.usize(..10);
         let struck = job.clone().env("LOGROTOR_FAULT", format!("{at}/write:torn")).spawn();
         deaths += u32::from(!struck.end());
         assert!(!dir.file(&format!("{name}.gz")).exists() || !dir.file(name).exists());

@@ -1,6 +1,6 @@
 //! Disks that are really full, files that may not grow, directories that may not be changed.
 
-use crate::support::{Dir, Job, Random, Worker, eventually, is_long, record, seed, unpack};
+use crate::support::{Dir, Job, Worker, eventually, is_long, record, seed, unpack};
 use logrotor::{Compression, LogBuilder, MaintenanceMode, Naming, RotatingFileWriter};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::collections::BTreeSet;
@@ -182,8 +182,8 @@ fn worker_that_is_refused_breaks_no_line_that_is_whole() {
 #[test]
 fn disk_that_fills_up_inside_gzip_costs_nothing_and_leaves_no_temporary() {
     let Some(disk) = Disk::new(256) else { return };
-    let mut random = Random(seed());
-    let text: String = (0..9000).map(|_| format!("{:016x}\n", random.next())).collect();
+    let mut random = fastrand::Rng::with_seed(seed());
+    let text: String = (0..9000).map(|_| format!("{:016x}\n", random.u64(..))).collect();
     let name = "app.log.2026-11-20T23-57-01.123456Z";
     std::fs::write(disk.0.file(name), &text).unwrap();
     let log = quick(&disk).compression(Compression::Gzip).build().unwrap();
@@ -246,7 +246,7 @@ fn check_torn(disk: &Disk, acknowledged: &[(usize, usize)], torn: u64) {
 #[test]
 fn disk_that_is_full_again_and_again_costs_only_what_was_refused() {
     let Some(disk) = Disk::new(512) else { return };
-    let mut random = Random(seed());
+    let mut random = fastrand::Rng::with_seed(seed());
     let rounds = if is_long() { 400 } else { 40 };
     let builder = quick(&disk).max_size(9000).compression(Compression::Gzip);
     let logs: Vec<_> = (0..3).map(|_| builder.clone().build().unwrap()).collect();
@@ -256,8 +256,8 @@ fn disk_that_is_full_again_and_again_costs_only_what_was_refused() {
             if is_full {
                 disk.fill();
             }
-            for _ in 0..random.below(150) {
-                let worker = random.below(3);
+            for _ in 0..random.usize(..150) {
+                let worker = random.usize(..3);
                 let seq = next[worker];
                 next[worker] += 1;
                 if (&logs[worker]).write_all(record(worker, seq).as_bytes()).is_ok() {

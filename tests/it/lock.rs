@@ -1,8 +1,6 @@
 //! Locks between processes, with real ones.
 
-use crate::support_lock::{
-    Args, Child, PATIENCE, Random, listen, names, rounds, tell, until, until_told,
-};
+use crate::support_lock::{Args, Child, PATIENCE, listen, names, rounds, tell, until, until_told};
 use logrotor::{ErrorKind, FileLock, LockGuard, LockMode, Wait};
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -107,10 +105,10 @@ fn eight_processes_count(keep: &str, times: u64, cleaner_seed: Option<u64>) {
 }
 
 fn clean(args: &mut Args) {
-    let (dir, mut random) = (args.path(), Random::seeded(args.number()));
+    let (dir, mut random) = (args.path(), fastrand::Rng::with_seed(args.number()));
     until_told(|| {
         FileLock::clean_stale(&dir).unwrap();
-        std::thread::sleep(Duration::from_micros(random.below(300)));
+        std::thread::sleep(Duration::from_micros(random.u64(..300)));
     });
 }
 
@@ -127,16 +125,16 @@ fn eight_processes_never_overlap_when_the_file_is_kept() {
 #[test]
 fn eight_processes_never_overlap_while_another_cleans_stale_locks() {
     // Kept files are stale between two holders, so the cleaner removes them under the acquirers.
-    let mut random = Random::new("clean");
-    eight_processes_count("keep", rounds(500, 5000), Some(random.next()));
-    eight_processes_count("remove", rounds(200, 5000), Some(random.next()));
+    let mut random = fastrand::Rng::with_seed(crate::support::seed());
+    eight_processes_count("keep", rounds(500, 5000), Some(random.u64(..)));
+    eight_processes_count("remove", rounds(200, 5000), Some(random.u64(..)));
 }
 
 /// Deletes the lock file now and then, without asking anybody.
 fn delete(args: &mut Args) {
-    let (path, mut random) = (args.path(), Random::seeded(args.number()));
+    let (path, mut random) = (args.path(), fastrand::Rng::with_seed(args.number()));
     until_told(|| {
-        for _ in 0..random.below(2000) {
+        for _ in 0..random.u64(..2000) {
             std::hint::spin_loop();
         }
         let _ = fs::remove_file(&path);
@@ -179,7 +177,7 @@ fn monotonic_nanos() -> i64 {
 #[test]
 fn of_two_that_overlap_because_the_file_was_deleted_by_hand_one_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let seed = Random::new("deleted by hand").next().to_string();
+    let seed = fastrand::Rng::with_seed(crate::support::seed()).u64(..).to_string();
     let (lock, times) = (dir.path().join("it.lock"), rounds(500, 5000).to_string());
     let out = |n: usize| dir.path().join(format!("intervals.{n}"));
     let deleter = Child::start("delete", &[&lock, &seed]);
@@ -213,12 +211,13 @@ fn of_two_that_overlap_because_the_file_was_deleted_by_hand_one_is_told() {
 
 /// Readers and writers at random: nobody may see a writer, and writers may see nobody.
 fn mix(args: &mut Args) {
-    let (dir, times, mut random) = (args.path(), args.number(), Random::seeded(args.number()));
-    let lock = open(&dir.join("it.lock")).keep_file(random.below(2) == 0);
+    let (dir, times, mut random) =
+        (args.path(), args.number(), fastrand::Rng::with_seed(args.number()));
+    let lock = open(&dir.join("it.lock")).keep_file(random.u64(..2) == 0);
     let mine = dir.join(format!("inside.{}", std::process::id()));
     for _ in 0..times {
-        let mode = if random.below(4) == 0 { LockMode::Exclusive } else { LockMode::Shared };
-        let wait = if random.below(2) == 0 { LONG } else { Wait::Forever };
+        let mode = if random.u64(..4) == 0 { LockMode::Exclusive } else { LockMode::Shared };
+        let wait = if random.u64(..2) == 0 { LONG } else { Wait::Forever };
         let guard = lock.lock(mode, wait).unwrap();
         let writers = fs::exists(dir.join("writer")).unwrap();
         assert!(!writers, "{mode:?} beside a writer");
@@ -240,8 +239,9 @@ fn mix(args: &mut Args) {
 #[test]
 fn readers_and_writers_of_eight_processes_exclude_each_other_as_they_should() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut random, times) = (Random::new("mix"), rounds(300, 5000).to_string());
-    let mut start = |_| Child::start("mix", &[&dir.path(), &times, &random.next().to_string()]);
+    let (mut random, times) =
+        (fastrand::Rng::with_seed(crate::support::seed()), rounds(300, 5000).to_string());
+    let mut start = |_| Child::start("mix", &[&dir.path(), &times, &random.u64(..).to_string()]);
     let children: Vec<_> = (0..8).map(&mut start).collect();
     children.into_iter().for_each(Child::finish);
     FileLock::clean_stale(dir.path()).unwrap();

@@ -1,6 +1,6 @@
 //! What becomes of backups: packed, kept within limits, and whatever a crash left is cleared up.
 
-use crate::support::{Dir, Job, Random, Worker, eventually, lines, record, seed};
+use crate::support::{Dir, Job, Worker, eventually, lines, record, seed};
 use logrotor::__test::Clock;
 use logrotor::atomic::AtomicFile;
 use logrotor::{
@@ -41,8 +41,8 @@ fn midnight_of_day(day: u32) -> SystemTime {
 
 /// Bytes that take long to compress and do not become much fewer.
 fn noise(len: usize) -> Vec<u8> {
-    let mut random = Random(seed());
-    (0..len / 8).flat_map(|_| (random.next() & 0x7f7f_3f3f_7f3f_7f7f).to_le_bytes()).collect()
+    let mut random = fastrand::Rng::with_seed(seed());
+    (0..len / 8).flat_map(|_| (random.u64(..) & 0x7f7f_3f3f_7f3f_7f7f).to_le_bytes()).collect()
 }
 
 fn size(path: &Path) -> u64 {

@@ -2,7 +2,7 @@
 //! its holder, or of the workers.
 
 use crate::support::{
-    Dir, Job, Random, Verdict, Worker, check, eventually, is_long, next_worker, record, seed,
+    Dir, Job, Verdict, Worker, check, eventually, is_long, next_worker, record, seed,
 };
 use logrotor::MaintenanceMode;
 use std::collections::BTreeMap;
@@ -258,7 +258,7 @@ impl Victim {
 /// Kills workers at random moments, in rounds, and checks what is found afterwards.
 fn every_acknowledged_record_survives(rounds: usize, job: impl Fn(Job) -> Job) {
     const WORKERS: usize = 3;
-    let mut random = Random(seed());
+    let mut random = fastrand::Rng::with_seed(seed());
     let (dir, notes) = (Dir::new(), Dir::new());
     let job = job(Job::new("acknowledge", &dir.log()).with("max_size", 2048).with("gzip", 1));
     let mut expected = BTreeMap::new();
@@ -266,8 +266,8 @@ fn every_acknowledged_record_survives(rounds: usize, job: impl Fn(Job) -> Job) {
         let start = |worker| Victim::start(&job, &notes, round * WORKERS + worker);
         let mut victims: Vec<_> = (0..WORKERS).map(start).collect();
         while !victims.is_empty() {
-            let mut victim = victims.swap_remove(random.below(victims.len()));
-            let enough = victim.acknowledged() + 1 + random.below(200);
+            let mut victim = victims.swap_remove(random.usize(..victims.len()));
+            let enough = victim.acknowledged() + 1 + random.usize(..200);
             eventually("it has written some more", || victim.acknowledged() >= enough);
             victim.process.kill();
             expected.insert(victim.id, victim.acknowledged());

@@ -105,27 +105,9 @@ pub fn is_long() -> bool {
 /// A random number that is printed, so that a failure can be repeated with `LOGROTOR_SEED`.
 pub fn seed() -> u64 {
     let given = std::env::var("LOGROTOR_SEED").ok().map(|seed| seed.parse().unwrap());
-    let random = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
-    let seed = given.unwrap_or_else(random);
+    let seed = given.unwrap_or_else(|| fastrand::u64(..));
     println!("LOGROTOR_SEED={seed}");
     seed
-}
-
-/// A sequence of random numbers (splitmix64, by Sebastiano Vigna, public domain).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
 }
 
 pub fn lines(bytes: &[u8]) -> Vec<String> {

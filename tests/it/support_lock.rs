@@ -162,36 +162,6 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Random numbers. Source: splitmix64, by Sebastiano Vigna (public domain).
-pub(crate) struct Random(u64);
-
-impl Random {
-    /// From `LOGROTOR_SEED`, or else from the clock; says which, so that a failure can be repeated.
-    pub(crate) fn new(test: &str) -> Self {
-        let given = std::env::var("LOGROTOR_SEED").ok().map(|seed| seed.parse().unwrap());
-        let clock = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
-        let seed = given.unwrap_or(u64::from(clock));
-        eprintln!("{test}: LOGROTOR_SEED={seed}");
-        Self(seed)
-    }
-
-    pub(crate) fn seeded(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
-
 /// `short`, or `long` when `LOGROTOR_LONG` is set.
 pub(crate) fn rounds(short: u64, long: u64) -> u64 {
     if std::env::var_os("LOGROTOR_LONG").is_some() { long } else { short }

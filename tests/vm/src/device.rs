@@ -6,7 +6,7 @@
 //!
 //! Source: `drivers/md/dm-log-writes.c` and `Documentation/admin-guide/device-mapper/log-writes.rst` of Linux.
 
-use crate::rng::Rng;
+use fastrand::Rng;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -173,10 +173,10 @@ pub enum Cache {
 impl Cache {
     /// One of the three.
     pub fn any(rng: &mut Rng) -> Self {
-        match rng.below(4) {
+        match rng.u64(..4) {
             0 => Self::Idle,
             1 => Self::Through,
-            _ => Self::Chance(Rng::new(rng.draw())),
+            _ => Self::Chance(Rng::with_seed(rng.u64(..))),
         }
     }
 
@@ -187,9 +187,9 @@ impl Cache {
             _ if matches!(entry, Entry::Write { is_direct: true, .. }) => len,
             Self::Idle => 0,
             Self::Through => len,
-            Self::Chance(rng) => match rng.below(5) {
+            Self::Chance(rng) => match rng.u64(..5) {
                 0 | 1 => len,
-                2 => rng.below(len / sector + 1) * sector,
+                2 => rng.u64(..len / sector + 1) * sector,
                 _ => 0,
             },
         }
@@ -297,7 +297,7 @@ mod tests {
     fn all_may_be_there_and_the_first_of_a_write_s_sectors_alone_as_well() {
         let log = made();
         assert_eq!(disk(&log, 6, &mut Cache::Through), [3, 1, 2, 4]);
-        let some = |seed| disk(&log, 1, &mut Cache::Chance(Rng::new(seed)));
+        let some = |seed| disk(&log, 1, &mut Cache::Chance(Rng::with_seed(seed)));
         let seen: std::collections::BTreeSet<_> = (0..100).map(some).collect();
         let all = [[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0]].map(Vec::from);
         assert_eq!(seen, all.into());

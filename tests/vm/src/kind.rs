@@ -2,7 +2,7 @@
 
 use crate::promise::{Found, Notes, Promises};
 use crate::record::line;
-use crate::rng::Rng;
+use fastrand::Rng;
 use flate2::read::GzDecoder;
 use logrotor::atomic::{self, update};
 use logrotor::inspect::Inspection;
@@ -117,12 +117,12 @@ impl Kind {
     }
 
     fn write_and_sync(self, dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
-        let mut rng = Rng::new(first);
+        let mut rng = Rng::with_seed(first);
         let mut log = self.log(dir).build()?;
         let mut upto = first;
         loop {
             let from = upto;
-            for _ in 0..=rng.below(40) {
+            for _ in 0..=rng.u64(..40) {
                 log.write_all(line(process, upto).as_bytes())?;
                 upto += 1;
             }
@@ -133,12 +133,12 @@ impl Kind {
     }
 
     fn write_and_close(self, dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
-        let mut rng = Rng::new(first);
+        let mut rng = Rng::with_seed(first);
         let mut upto = first;
         loop {
             let mut log = self.log(dir).build()?;
             let from = upto;
-            for _ in 0..=rng.below(60) {
+            for _ in 0..=rng.u64(..60) {
                 log.write_all(line(process, upto).as_bytes())?;
                 upto += 1;
             }
@@ -201,8 +201,7 @@ impl Kind {
         log.sync()?;
         log.close().map_err(|error| said("closing", &error))?;
         let seen = Inspection::of(dir.join("app.log"))?;
-        if !seen.leftovers.is_empty() || !seen.temporaries.is_empty() || !seen.strays.is_empty()
-        {
+        if !seen.leftovers.is_empty() || !seen.temporaries.is_empty() || !seen.strays.is_empty() {
             let Inspection { leftovers, temporaries, strays, .. } = seen;
             return Err(format!("left: {leftovers:?} {temporaries:?} {strays:?}").into());
         }
@@ -242,8 +241,8 @@ fn said(what: &str, error: &dyn Display) -> Box<dyn Error + Send + Sync> {
 /// brought along by the next sync before the power can be cut.
 fn rest(rng: &mut Rng, one_in: u64) {
     const AT_MOST: u64 = 40;
-    if rng.below(one_in) == 0 {
-        std::thread::sleep(Duration::from_millis(rng.below(AT_MOST)));
+    if rng.u64(..one_in) == 0 {
+        std::thread::sleep(Duration::from_millis(rng.u64(..AT_MOST)));
     }
 }
 
@@ -253,7 +252,7 @@ fn write_promised(
     worker: u32,
     first: u64,
 ) -> Result<()> {
-    let mut rng = Rng::new(first);
+    let mut rng = Rng::with_seed(first);
     for seq in first.. {
         log.write_all(line(worker, seq).as_bytes())?;
         notes.promised(worker, seq, seq + 1)?;
@@ -335,7 +334,7 @@ fn own_file(dir: &Path, worker: u32) -> PathBuf {
 
 /// Content that tells its version, and whether it is whole.
 fn content(worker: u32, version: u64) -> String {
-    let lines = Rng::new(version).below(300);
+    let lines = Rng::with_seed(version).u64(..300);
     (0..=lines).map(|_| line(worker, version)).collect()
 }
 
@@ -358,10 +357,10 @@ fn counted(text: &str, worker: u32) -> Option<u64> {
 
 /// Replaces a file of its own, and counts in one that all share: workers 0, 1, .. and 100, 101, ..
 fn replace(dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
-    let mut rng = Rng::new(first);
+    let mut rng = Rng::with_seed(first);
     let (own, shared) = (own_file(dir, process), dir.join("shared"));
     for version in first + 1.. {
-        if rng.below(2) == 0 {
+        if rng.u64(..2) == 0 {
             atomic::write(&own, content(process, version))?;
             notes.promised(process, version, version + 1)?;
         } else {
@@ -399,7 +398,7 @@ fn check_replaced(dir: &Path, promises: &Promises) -> Result<Kept> {
 
 /// Changes a setting of its own: the first process one, the second another.
 fn change_policy(dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
-    let mut rng = Rng::new(first);
+    let mut rng = Rng::with_seed(first);
     let policy = Config::policy().open_or_create(dir.join("policy.toml"), Config::default)?;
     for version in first + 1.. {
         policy.update(|config| match process {

@@ -12,4 +12,3 @@ pub mod nfs;
 pub mod power;
 pub mod promise;
 pub mod record;
-pub mod rng;

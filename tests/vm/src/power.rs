@@ -3,7 +3,7 @@
 use crate::device::{Cache, Entry, WriteLog};
 use crate::kind::{Kept, Kind, PROCESSES, Result};
 use crate::promise::Promises;
-use crate::rng::Rng;
+use fastrand::Rng;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -193,7 +193,7 @@ pub fn test(plan: &Plan, on: FileSystem, kind: Kind) -> Result<String> {
     run(&["modprobe", "--all", "loop", "dm-log-writes"])?;
     let base = plan.dir.join("base");
     make(on, &base)?;
-    let mut rng = Rng::new(plan.seed ^ (kind as u64) << 32);
+    let mut rng = Rng::with_seed(plan.seed ^ (kind as u64) << 32);
     let recording = record(plan, on, kind, &base)?;
     let mut all = Kept::default();
     let disk = File::options().write(true).open(&base)?;
@@ -276,7 +276,7 @@ impl Recording {
     /// Moments after the first mark, in order. One of them is right after the last, when most was promised.
     fn cuts(&self, count: usize, rng: &mut Rng) -> Vec<usize> {
         let (first, last) = (self.marks[0].0, self.marks[self.marks.len() - 1].0);
-        let any = |_| first + 1 + rng.below((last - first) as u64) as usize;
+        let any = |_| first + 1 + rng.u64(..(last - first) as u64) as usize;
         let mut cuts: Vec<_> = (1..count).map(any).chain([last + 1]).collect();
         cuts.sort_unstable();
         cuts

@@ -1,12 +1,12 @@
 //! Records that say who has written them and whether they are whole.
 
-use crate::rng::Rng;
+use fastrand::Rng;
 
 /// Record `seq` of a worker: one line. Its filler follows from the two, so that a byte that is wrong shows.
 pub fn line(worker: u32, seq: u64) -> String {
-    let mut rng = Rng::new(u64::from(worker) << 40 ^ seq);
-    let letters = rng.below(160);
-    let filler = (0..letters).map(|_| char::from(b'a' + rng.below(26) as u8));
+    let mut rng = Rng::with_seed(u64::from(worker) << 40 ^ seq);
+    let letters = rng.u64(..160);
+    let filler = (0..letters).map(|_| char::from(b'a' + rng.u64(..26) as u8));
     format!("{worker} {seq} {}.\n", filler.collect::<String>())
 }
 
