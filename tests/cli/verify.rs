@@ -59,6 +59,68 @@ fn flipped_bit_is_found() {
     assert_eq!(damage(&dir).0, "corrupt");
 }
 
+/// A sample; `tests/it/formats.rs` has every bit.
+#[test]
+fn flipped_bit_is_reported_by_every_verb_that_reads() {
+    const VERBS: [(&str, &[&str]); 4] =
+        [("verify", &[]), ("cat", &[]), ("cat", &["--reverse"]), ("tail", &["-n", "1000"])];
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let dir = log_of_numbers(compression);
+        let backup = dir.file(&dir.backups()[2]);
+        let whole = fs::read(&backup).unwrap();
+        for part in 0..8 {
+            let mut flipped = whole.clone();
+            flipped[part * whole.len() / 8 + 3] ^= 1 << part;
+            fs::write(&backup, flipped).unwrap();
+            for (verb, args) in VERBS {
+                let mut command = dir.command(verb, []);
+                let output = command.args(args).output().unwrap();
+                let status = output.status.code();
+                assert_eq!(status, Some(1), "{compression:?} {verb} {part}: {output:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn exchanged_backups_are_found() {
+    let dir = log_of_numbers(Compression::Gzip);
+    let names = dir.backups();
+    let aside = dir.file("aside");
+    fs::rename(dir.file(&names[0]), &aside).unwrap();
+    fs::rename(dir.file(&names[1]), dir.file(&names[0])).unwrap();
+    fs::rename(&aside, dir.file(&names[1])).unwrap();
+    let found = findings(&dir);
+    assert_eq!(found["damage"][0]["kind"], "misplaced", "{found}");
+}
+
+#[test]
+fn backup_of_another_format_is_unreadable_and_no_damage() {
+    let dir = log_of_numbers(Compression::Gzip);
+    fs::write(dir.file(&dir.backups()[2]), b"\xFD7zXZ\0\0\x04").unwrap();
+    assert_eq!(damage(&dir).0, "unreadable");
+    let shown = text(&dir.run("verify", []).stdout);
+    assert!(shown.starts_with("unreadable: ") && shown.contains("it is xz, not gzip"), "{shown}");
+    assert!(shown.ends_with("; unreadable: 1\n"), "{shown}");
+}
+
+#[test]
+fn memory_option_reads_a_large_window() {
+    let dir = Dir::new();
+    fs::write(dir.log(), "active\n").unwrap();
+    // One raw block in a frame with a window of 256 MiB.
+    let frame = b"\x28\xb5\x2f\xfd\x00\x90\x21\0\0one\n";
+    fs::write(dir.file("app.log.1.zst"), frame).unwrap();
+    for verb in ["cat", "tail", "verify"] {
+        let output = dir.run(verb, []);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(said.contains("it needs a window of 256 MiB"), "{verb}: {said}");
+        assert_eq!(output.status.code(), Some(1));
+        dir.ok(verb, ["--memory=256MiB"]);
+    }
+    assert_eq!(dir.ok("cat", ["--memory=256MiB"]), "one\nactive\n");
+}
+
 #[test]
 fn hole_of_nul_bytes_is_found() {
     let dir = log_of_numbers(Compression::None);

@@ -1,6 +1,7 @@
 //! `cat` and `tail`: the records of a log on standard output.
 
 use crate::exit::{CommandError, Exit, VerbResult};
+use crate::memory::MemoryOptions;
 use crate::output::{self, Color, ColorChoice, Out};
 use crate::progress::{Progress, ReadProgress};
 use crate::{report, when};
@@ -72,6 +73,8 @@ struct RecordOptions {
     /// When to highlight matches of --grep; auto is on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
     color: ColorChoice,
+    #[command(flatten)]
+    memory: MemoryOptions,
 }
 
 impl Cat {
@@ -79,7 +82,7 @@ impl Cat {
         if self.since.zip(self.until).is_some_and(|(since, until)| since > until) {
             return Err(CommandError::usage("--since is after --until; use an earlier --since"));
         }
-        let mut builder = LogReader::builder(&self.log);
+        let mut builder = self.select.memory.apply(LogReader::builder(&self.log));
         builder = self.since.into_iter().fold(builder, ReaderBuilder::since);
         builder = self.until.into_iter().fold(builder, ReaderBuilder::until);
         if self.reverse {
@@ -100,7 +103,7 @@ impl Cat {
 
 impl Tail {
     pub(crate) fn run(self) -> VerbResult {
-        let mut builder = LogReader::builder(&self.log).last(self.lines);
+        let mut builder = self.select.memory.apply(LogReader::builder(&self.log).last(self.lines));
         if self.follow {
             builder = builder.follow();
         }

@@ -10,6 +10,7 @@ mod exit;
 mod interrupt;
 mod ls;
 mod maintenance;
+mod memory;
 #[cfg(unix)]
 mod options;
 mod output;

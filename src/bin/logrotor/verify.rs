@@ -2,6 +2,7 @@
 
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::ls::{kind, leftovers_json, paths};
+use crate::memory::MemoryOptions;
 use crate::output::{self, Color, OutputOptions, printable};
 use crate::progress::{Progress, ReadProgress};
 use clap::Args;
@@ -13,6 +14,9 @@ use std::path::PathBuf;
 
 /// Decode every segment and report damage, strays and leftovers
 ///
+/// A compressed backup is checked against its digest; uncompressed records carry no checksum. A
+/// segment is unreadable if it has another format or is not accessible.
+///
 /// A stray is a file that resembles a backup but is not one; it is neither read nor removed. A
 /// leftover is a file of a killed process; the next worker removes it. The exit status is 1 if
 /// there is any of these, or damage. Nothing is changed. A backup that a running worker removes
@@ -21,6 +25,8 @@ use std::path::PathBuf;
 pub(crate) struct Verify {
     /// Path of the log
     log: PathBuf,
+    #[command(flatten)]
+    memory: MemoryOptions,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -40,7 +46,7 @@ impl Verify {
 
     /// Reads the whole log. Returns the bytes of its records, and its damage.
     fn read(&self, seen: &Inspection) -> Result<(u64, Vec<Damage>), CommandError> {
-        let mut reader = LogReader::open(&self.log)?;
+        let mut reader = self.memory.apply(LogReader::builder(&self.log)).open()?;
         let mut read_progress = ReadProgress::of(seen);
         let mut progress = Progress::new(read_progress.total);
         let (mut bytes, mut damages) = (0, Vec::new());
@@ -73,8 +79,9 @@ impl Verify {
             if self.output.is_colored() { color.paint(text) } else { text.to_owned() }
         };
         for damage in damages {
+            let label = if is_unreadable(damage) { "unreadable:" } else { "damage:" };
             let damage = printable(&damage.to_string());
-            writeln!(out, "{} {damage}", paint(Color::Red, "damage:"))?;
+            writeln!(out, "{} {damage}", paint(Color::Red, label))?;
         }
         for left in &seen.leftovers {
             let (path, what) = (printable(&left.path.to_string_lossy()), kind(left.kind));
@@ -84,8 +91,10 @@ impl Verify {
             let path = printable(&path.to_string_lossy());
             writeln!(out, "{} `{path}`", paint(Color::Yellow, "stray:"))?;
         }
+        let unreadable = damages.iter().filter(|damage| is_unreadable(damage)).count();
         let counts = [
-            (damages.len(), "damage"),
+            (damages.len() - unreadable, "damage"),
+            (unreadable, "unreadable"),
             (seen.leftovers.len(), "leftovers"),
             (seen.strays.len(), "strays"),
         ];
@@ -124,10 +133,16 @@ fn report_json(seen: &Inspection, bytes: u64, damages: &[Damage]) -> Value {
     })
 }
 
+/// Whether a segment may be sound, but not for us: another format, or missing permissions.
+fn is_unreadable(damage: &Damage) -> bool {
+    damage.kind() == DamageKind::Unreadable
+}
+
 fn damage_kind(kind: DamageKind) -> &'static str {
     match kind {
         DamageKind::Corrupt => "corrupt",
         DamageKind::Hole => "hole",
+        DamageKind::Misplaced => "misplaced",
         DamageKind::Missing => "missing",
         DamageKind::CutShort => "cut short",
         DamageKind::Unreadable => "unreadable",
