@@ -165,6 +165,15 @@ impl Error {
         Self::with(ErrorKind::InvalidConfig, action, None, Cause::Setting { name, value, why })
     }
 
+    /// A word that is none of those known.
+    pub(crate) fn unknown_word(what: &str, word: &str, known: &[&str]) -> Self {
+        let why = match known {
+            [first @ .., last] => format!("use {} or {last}", first.join(", ")),
+            [] => String::new(),
+        };
+        Self::unreadable(what, word, why)
+    }
+
     /// A lock that somebody else kept; `waited` is `None` if there was to be no wait.
     pub(crate) fn lock_timeout(
         mode: LockMode,

@@ -85,6 +85,7 @@ mod diagnostic;
 mod error;
 mod fs;
 pub mod inspect;
+mod keywords;
 pub mod lock;
 mod maintenance;
 #[cfg(feature = "policy")]

@@ -1,5 +1,10 @@
 //! The settings of delivery: when a record reaches the kernel, and what happens if it cannot.
 
+use crate::error::{Error, Result};
+use crate::keywords::keywords;
+use crate::units;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// When a record reaches the kernel.
@@ -47,11 +52,7 @@ mod read {
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Delivery, E> {
-            match text {
-                "direct" => Ok(Delivery::Direct),
-                "buffered" => Ok(Delivery::buffered()),
-                other => Err(E::unknown_variant(other, &["direct", "buffered"])),
-            }
+            text.parse().map_err(|_| E::unknown_variant(text, &["direct", "buffered"]))
         }
 
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Delivery, A::Error> {
@@ -66,6 +67,59 @@ impl Delivery {
     #[must_use]
     pub fn buffered() -> Self {
         Self::Buffered(Buffering::new())
+    }
+}
+
+/// `direct` or `buffered`. Settings of the buffer that are not the default follow it:
+/// `buffered,capacity=8 MiB,flush_interval=20ms,overflow=drop_newest`.
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Buffered(buffering) = self else { return f.pad("direct") };
+        let Buffering { capacity, flush_interval, overflow } = *buffering;
+        let default = Buffering::default();
+        let mut text = "buffered".to_owned();
+        if capacity != default.capacity {
+            text += &format!(",capacity={}", units::format_size(capacity as u64));
+        }
+        if flush_interval != default.flush_interval {
+            text += &format!(",flush_interval={}", units::format_duration(flush_interval));
+        }
+        if overflow != default.overflow {
+            text += &format!(",overflow={overflow}");
+        }
+        f.pad(&text)
+    }
+}
+
+/// Reads the text that `Display` writes.
+impl FromStr for Delivery {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut parts = text.split(',').map(str::trim);
+        let mode = parts.next().unwrap_or_default();
+        let mut buffering = Buffering::default();
+        for part in parts.clone() {
+            let (setting, value) = part.split_once('=').unwrap_or((part, ""));
+            match setting.trim() {
+                "capacity" => {
+                    let bytes = units::parse_size(value)?;
+                    buffering.capacity = usize::try_from(bytes)
+                        .map_err(|_| Error::unreadable("capacity", value, "it is too large"))?;
+                }
+                "flush_interval" => buffering.flush_interval = units::parse_duration(value)?,
+                "overflow" => buffering.overflow = value.trim().parse()?,
+                other => {
+                    let known = ["capacity", "flush_interval", "overflow"];
+                    return Err(Error::unknown_word("setting of the buffer", other, &known));
+                }
+            }
+        }
+        match mode {
+            "direct" if parts.next().is_none() => Ok(Self::Direct),
+            "buffered" => Ok(Self::Buffered(buffering)),
+            _ => Err(Error::unknown_word("delivery", text, &["direct", "buffered"])),
+        }
     }
 }
 
@@ -158,4 +212,45 @@ pub enum Overflow {
     DropNewest,
     /// As `DropNewest`, without that line.
     DropNewestSilently,
+}
+
+keywords!(Overflow, "overflow":
+    Block => "block", DropNewest => "drop_newest", DropNewestSilently => "drop_newest_silently",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn delivery_is_read_from_text() {
+        let read = |text: &str| text.parse::<Delivery>().map_err(|error| error.to_string());
+        assert_eq!(read("direct"), Ok(Delivery::Direct));
+        assert_eq!(read("buffered"), Ok(Delivery::buffered()));
+        let small = Buffering::new().capacity(4096).overflow(Overflow::DropNewest);
+        let text = "buffered,capacity=4 KiB,overflow=drop_newest";
+        assert_eq!(read(text), Ok(Delivery::Buffered(small)));
+        assert_eq!(Delivery::Buffered(small).to_string(), text);
+        for wrong in ["", "direct,capacity=1", "buffered,", "buffered,capacity=x", "bufered"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn formatted_delivery_parses_to_the_same_value(
+            capacity in any::<usize>(), millis in any::<u32>(), overflow in 0..3_usize,
+        ) {
+            let overflow = [Overflow::Block, Overflow::DropNewest, Overflow::DropNewestSilently][overflow];
+            let flush_interval = Duration::from_millis(millis.into());
+            let delivery = Delivery::Buffered(Buffering { capacity, flush_interval, overflow });
+            prop_assert_eq!(delivery.to_string().parse::<Delivery>().ok(), Some(delivery));
+        }
+
+        #[test]
+        fn no_delivery_text_panics(text in "(buffered)?[a-z,=0-9 _]{0,30}") {
+            let _ = text.parse::<Delivery>();
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The setting of durability: what survives a power cut.
 
+use crate::keywords::keywords;
+
 /// What of a log survives a power cut or a crash of the system. (The end of a process alone, also by
 /// `kill -9`, never costs a record that was delivered.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,3 +25,7 @@ pub enum Durability {
     /// not be on the disk, and the log call of each fails. Only with [`Delivery::Direct`](crate::Delivery::Direct).
     EveryRecord,
 }
+
+keywords!(Durability, "durability":
+    None => "none", OnRotate => "on_rotate", EveryRecord => "every_record",
+);

@@ -21,6 +21,7 @@ pub(crate) use wakeup::Wakeup;
 
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::keywords::keywords;
 use crate::segment::name::{Compression, Naming};
 use crate::segment::{Backup, Location, Segment};
 use crate::stats::{Event, Journal, Stats};
@@ -35,6 +36,7 @@ use std::time::Duration;
     derive(serde::Serialize, serde::Deserialize),
     serde(rename_all = "snake_case")
 )]
+#[non_exhaustive]
 pub enum MaintenanceMode {
     /// On a thread of the log's own, so that no log call waits for it. The default.
     #[default]
@@ -44,6 +46,8 @@ pub enum MaintenanceMode {
     /// again at later calls, once per `check_interval`.
     Inline,
 }
+
+keywords!(MaintenanceMode, "maintenance": Thread => "thread", Inline => "inline");
 
 /// What of a log's settings concerns its backups.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,7 @@
 //! a time zone does to its clocks.
 
 use crate::clock::Timestamp;
+use crate::keywords::keywords;
 use chrono::{
     DateTime, Datelike, Days, Local, MappedLocalTime, Months, NaiveDate, NaiveDateTime, NaiveTime,
     Offset, TimeDelta, TimeZone, Utc,
@@ -37,6 +38,11 @@ pub enum Period {
     Monthly,
 }
 
+keywords!(Period, "period":
+    Minutely => "minutely", Hourly => "hourly", Daily => "daily", Weekly => "weekly",
+    Monthly => "monthly",
+);
+
 impl Period {
     /// The usual length, and that of the longest month. A local day may have an hour more or less.
     pub(crate) fn length(self) -> Duration {
@@ -66,6 +72,8 @@ pub enum Zone {
     /// The time zone of the process (`TZ`, or the system's setting). All workers should have the same.
     Local,
 }
+
+keywords!(Zone, "time zone": Utc => "utc", Local => "local");
 
 impl Zone {
     /// The first boundary after `time`.

@@ -10,6 +10,7 @@
 //! What does not parse is not ours, and is never touched.
 
 use crate::clock::Timestamp;
+use crate::keywords::keywords;
 use chrono::{DateTime, NaiveDate, Timelike};
 use std::cmp::Ordering;
 use std::fmt;
@@ -21,6 +22,7 @@ use std::fmt;
     derive(serde::Serialize, serde::Deserialize),
     serde(rename_all = "snake_case")
 )]
+#[non_exhaustive]
 pub enum Naming {
     /// By the time of their rotation, in UTC and microseconds: `app.log.2026-11-20T23-57-01.123456Z`.
     /// The names sort by age, and a backup keeps its name for good. The default.
@@ -32,6 +34,8 @@ pub enum Naming {
     /// By their place: `app.log.1` is the newest, and every rotation renames all the others.
     Number,
 }
+
+keywords!(Naming, "naming": Timestamp => "timestamp", Number => "number");
 
 /// The compression of a segment's content, or of finished segments by a log's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -53,6 +57,8 @@ pub enum Compression {
     /// reports such a backup as unreadable.
     Zstd,
 }
+
+keywords!(Compression, "compression": None => "none", Gzip => "gzip", Zstd => "zstd");
 
 impl Compression {
     pub(crate) const ALL: [Self; 3] = [Self::None, Self::Gzip, Self::Zstd];

@@ -632,7 +632,7 @@ fn regression_backups_are_looked_after_when_the_log_is_opened() {
         let is_done = |stats: Stats| (stats.pruned, stats.compressions) == (1, 2);
         match maintenance {
             MaintenanceMode::Inline => assert!(is_done(log.stats())),
-            MaintenanceMode::Thread => eventually("the work is done", || is_done(log.stats())),
+            _ => eventually("the work is done", || is_done(log.stats())),
         }
     }
 }
