@@ -150,6 +150,7 @@ pub fn try_update<B: AsRef<[u8]>, E>(
 
 /// What is made certain before a replacement is reported as done. Atomicity does not depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum SyncLevel {
     /// Nothing: the system writes when it likes. For content that can be made again.
     None,
