@@ -13,6 +13,7 @@ mod apache;
 mod disk;
 mod docs;
 mod durability;
+mod guide;
 mod help;
 mod ls;
 mod maintenance;
