@@ -1,4 +1,5 @@
-//! `logrotor write` as a piped logger of Apache httpd: a request served is a line in the log, once, across restarts.
+//! `logrotor write` as a piped logger of Apache httpd: each served request is one line in the log,
+//! across restarts.
 #![cfg(target_os = "linux")]
 
 use crate::support::{Dir, eventually, text};
@@ -28,7 +29,8 @@ struct Httpd {
 }
 
 impl Httpd {
-    /// `None`, and a word about it, where there is no Apache. `pipe` is what stands before the logger's command line.
+    /// Returns `None` and prints a note if Apache is not installed. `pipe` precedes the logger's
+    /// command line.
     fn start(mpm: &str, pipe: &str, options: &str) -> Option<Self> {
         if ![APACHE, AB].iter().all(|program| Path::new(program).exists()) {
             println!(
@@ -42,7 +44,9 @@ impl Httpd {
         std::fs::File::create(dir.file("htdocs/large")).unwrap().set_len(LARGE).unwrap();
         // Started by root, it serves as another user.
         let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(dir.file(""), open).unwrap();
+        for name in ["", "htdocs", "htdocs/small", "htdocs/large"] {
+            std::fs::set_permissions(dir.file(name), open.clone()).unwrap();
+        }
         (0..5).find_map(|_| Self::try_start(&dir, mpm, pipe, options)).map(|(child, port)| {
             let httpd = Self { dir, child, port };
             assert_eq!(httpd.get("small?first"), SMALL);
@@ -51,7 +55,7 @@ impl Httpd {
         })
     }
 
-    /// `None` if somebody else has taken the port.
+    /// Returns `None` if another process has taken the port.
     fn try_start(dir: &Dir, mpm: &str, pipe: &str, options: &str) -> Option<(Child, u16)> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         std::fs::write(dir.file("httpd.conf"), config(dir, port, mpm, pipe, options)).unwrap();
@@ -89,8 +93,8 @@ impl Httpd {
         self.restart(Signal::USR1);
     }
 
-    /// Returns when the former logger has been told to end, and the next one is at work: told to end before that,
-    /// it would be killed.
+    /// Returns when the former logger was signaled and the next one has the log open. A logger that
+    /// is signaled earlier is killed.
     fn restart(&self, signal: Signal) {
         let before = self.loggers();
         self.signal(signal);
@@ -205,7 +209,7 @@ fn restart_under_load(httpd: &Httpd, mut ab: Child) -> usize {
     answers
 }
 
-fn served_requests_are_lines_across_graceful_restarts(mpm: &str, pipe: &str) {
+fn graceful_restarts_lose_no_request(mpm: &str, pipe: &str) {
     let Some(httpd) = Httpd::start(mpm, pipe, "") else { return };
     let answers = restart_under_load(&httpd, httpd.load(&[]));
     httpd.signal(Signal::WINCH);
@@ -215,22 +219,22 @@ fn served_requests_are_lines_across_graceful_restarts(mpm: &str, pipe: &str) {
 }
 
 #[test]
-fn served_requests_are_lines_across_graceful_restarts_of_event() {
-    served_requests_are_lines_across_graceful_restarts("event", "|");
+fn graceful_restarts_of_event_lose_no_request() {
+    graceful_restarts_lose_no_request("event", "|");
 }
 
 #[test]
-fn served_requests_are_lines_across_graceful_restarts_of_worker_and_a_logger_in_a_shell() {
-    served_requests_are_lines_across_graceful_restarts("worker", "|$");
+fn graceful_restarts_of_worker_lose_no_request() {
+    graceful_restarts_lose_no_request("worker", "|$");
 }
 
 #[test]
-fn served_requests_are_lines_across_graceful_restarts_of_prefork() {
-    served_requests_are_lines_across_graceful_restarts("prefork", "||");
+fn graceful_restarts_of_prefork_lose_no_request() {
+    graceful_restarts_lose_no_request("prefork", "||");
 }
 
 #[test]
-fn served_requests_of_lasting_connections_are_lines_across_graceful_restarts() {
+fn graceful_restarts_lose_no_request_of_lasting_connections() {
     let Some(httpd) = Httpd::start("event", "|", "") else { return };
     // A connection that is closed between two requests may cost the client an answer.
     let answers = restart_under_load(&httpd, httpd.load(&["-k", "-r"]));
@@ -241,7 +245,7 @@ fn served_requests_of_lasting_connections_are_lines_across_graceful_restarts() {
 }
 
 #[test]
-fn served_requests_are_lines_across_a_restart_at_once_and_a_stop_at_once() {
+fn immediate_restart_and_stop_lose_no_request() {
     for mpm in ["event", "prefork"] {
         let Some(httpd) = Httpd::start(mpm, "|", "") else { return };
         let before = answers(httpd.load(&[]));
@@ -254,7 +258,7 @@ fn served_requests_are_lines_across_a_restart_at_once_and_a_stop_at_once() {
 }
 
 #[test]
-fn request_that_outlasts_two_generations_is_a_line_when_it_ends() {
+fn request_that_outlasts_two_restarts_is_logged_at_its_end() {
     for mpm in ["event", "prefork"] {
         let Some(httpd) = Httpd::start(mpm, "|", "--grace 1day") else { return };
         let mut slow = httpd.ask("large?slow");

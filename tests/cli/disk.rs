@@ -70,8 +70,8 @@ fn said(writer: &mut Writer) -> String {
     String::from_utf8(said).unwrap()
 }
 
-/// Reads what the writer says on standard error, until it says that it waits for room. With a buffer, the log's thread tells
-/// the failure itself, before that or after.
+/// Reads the writer's standard error until the message that it waits for room. With a buffer, the
+/// log's thread reports the failure too, before that or after.
 fn said_to_wait(writer: &mut Writer) {
     let first = said(writer);
     assert!(first.contains("No space left on device"), "{first}");
@@ -86,7 +86,7 @@ fn takes_more(pipe: &impl AsFd) -> bool {
 }
 
 #[test]
-fn full_disk_holds_up_whoever_writes_and_costs_no_line() {
+fn full_disk_delays_the_input_and_loses_no_line() {
     let Some(disk) = Disk::new() else { return };
     let mut writer = Writer::start(&disk.0, ["--max-size", "100kB"]);
     // More than the disk, the pipe and the writer's buffer take.
@@ -109,7 +109,7 @@ fn full_disk_holds_up_whoever_writes_and_costs_no_line() {
 }
 
 #[test]
-fn told_to_end_it_waits_for_room_as_long_as_the_grace() {
+fn signal_to_end_waits_for_room_during_the_grace() {
     let Some(disk) = Disk::new() else { return };
     let mut writer = Writer::start(&disk.0, ["--grace", "1day"]);
     let lines = lines(0..5000);
@@ -125,7 +125,7 @@ fn told_to_end_it_waits_for_room_as_long_as_the_grace() {
 }
 
 #[test]
-fn told_to_end_without_grace_it_drops_what_the_disk_does_not_take_and_counts_it() {
+fn signal_to_end_without_grace_drops_and_counts_lines() {
     let Some(disk) = Disk::new() else { return };
     let mut writer = Writer::start(&disk.0, ["--grace", "0s"]);
     writer.send(&text_of(&lines(0..5000)));
@@ -142,7 +142,7 @@ fn told_to_end_without_grace_it_drops_what_the_disk_does_not_take_and_counts_it(
 }
 
 #[test]
-fn dropping_it_reads_on_and_counts_what_a_full_disk_did_not_take() {
+fn on_full_drop_keeps_reading_and_counts_dropped_lines() {
     let Some(disk) = Disk::new() else { return };
     let mut writer = Writer::start(&disk.0, ["--on-full", "drop", "--max-size", "100kB"]);
     // All are taken from it, though the disk has room for 2600.
@@ -178,7 +178,7 @@ fn buffered_lines_wait_for_room_after_the_input_has_ended() {
 }
 
 #[test]
-fn buffered_lines_that_a_full_disk_does_not_take_are_counted() {
+fn buffered_lines_dropped_on_a_full_disk_are_counted() {
     for args in [
         ["--buffered", "--on-full=drop"],
         ["--buffered", "--grace=0s"],

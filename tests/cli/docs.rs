@@ -1,4 +1,4 @@
-//! Manual pages and shell completions, and how the command behaves when nobody reads them.
+//! Manual pages and shell completions, also into a closed pipe.
 
 use crate::support::{logrotor, text};
 
@@ -15,7 +15,7 @@ fn listed(page: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_page_that_a_page_names_is_there_down_to_the_policys() {
+fn every_manual_page_that_a_page_names_exists() {
     let mut pages = vec![vec![]];
     let mut names = Vec::new();
     while let Some(verbs) = pages.pop() {
@@ -38,7 +38,7 @@ fn every_page_that_a_page_names_is_there_down_to_the_policys() {
 }
 
 #[test]
-fn manual_page_of_no_verb_is_refused_with_those_there_are() {
+fn manual_page_of_an_unknown_verb_is_an_error() {
     for (verbs, right) in [
         (&["rotato"][..], "`logrotor` has no command `rotato`; use one of "),
         (&["policy", "sat"], "`logrotor policy` has no command `sat`; use one of show, set, "),
@@ -52,7 +52,7 @@ fn manual_page_of_no_verb_is_refused_with_those_there_are() {
 }
 
 #[test]
-fn completions_are_there_for_each_shell() {
+fn completions_exist_for_each_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = logrotor(["completions", shell]).output().unwrap();
         assert!(output.status.success() && text(&output.stdout).contains("completions"), "{shell}");
@@ -61,7 +61,7 @@ fn completions_are_there_for_each_shell() {
 
 #[cfg(unix)]
 #[test]
-fn closed_pipe_ends_it_by_the_signal_and_without_a_word() {
+fn closed_pipe_ends_man_by_the_signal() {
     use std::os::fd::OwnedFd;
     use std::os::unix::{net::UnixStream, process::ExitStatusExt};
     let (ours, theirs) = UnixStream::pair().unwrap();

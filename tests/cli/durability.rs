@@ -1,5 +1,4 @@
-//! `logrotor write --durability`: what is synced when, as the trace of file operations shows, and what a disk that
-//! refuses to sync leads to.
+//! `logrotor write --durability`: syncs in the trace of file operations, and syncs that fail.
 #![cfg(all(unix, feature = "__test"))]
 
 use crate::support::{Dir, eventually, text};
@@ -52,7 +51,7 @@ fn lines_are_synced_as_the_option_says() {
 }
 
 #[test]
-fn sync_that_fails_costs_no_line_doubles_none_and_is_told() {
+fn failed_sync_is_reported_and_loses_and_doubles_no_line() {
     for args in [["--durability", "every-record"], ["--durability=every-record", "--on-full=drop"]]
     {
         let dir = Dir::new();
@@ -79,7 +78,7 @@ fn run_takes_the_option_too() {
 }
 
 #[test]
-fn durability_of_every_line_is_refused_with_a_buffer() {
+fn durability_of_every_line_is_rejected_with_a_buffer() {
     let dir = Dir::new();
     let refused = dir.run("write", ["--durability", "every-record", "--buffered"]);
     assert_eq!(refused.status.code(), Some(2));

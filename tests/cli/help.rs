@@ -1,6 +1,6 @@
 //! `--help` of the command and of each verb, compared with the files in `tests/cli/help`.
 //!
-//! With `LOGROTOR_BLESS=1` these are written anew; look at the difference before you commit it.
+//! `LOGROTOR_BLESS=1` rewrites these files. Check the difference before you commit it.
 
 use crate::support::{logrotor, text};
 use std::path::Path;
@@ -31,7 +31,7 @@ fn verbs(help: &str) -> Vec<String> {
 // Elsewhere the command has fewer verbs.
 #[cfg(unix)]
 #[test]
-fn help_says_what_it_said() {
+fn help_equals_its_snapshots() {
     let whole = help(&[]);
     compare("logrotor.txt", &whole);
     let verbs = verbs(&whole);
@@ -45,14 +45,14 @@ fn help_says_what_it_said() {
 }
 
 #[test]
-fn help_is_within_a_hundred_columns_and_without_colour_off_a_terminal() {
+fn help_has_100_columns_and_no_color_off_a_terminal() {
     let whole = help(&[]);
     assert!(!whole.contains('\x1b'));
     assert!(whole.lines().all(|line| line.chars().count() <= 100), "{whole}");
 }
 
 #[test]
-fn unknown_option_is_status_2_and_says_what_is_right() {
+fn unknown_option_exits_with_2_and_shows_the_usage() {
     let output = logrotor(["man", "--verbos"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(output.stdout.is_empty());

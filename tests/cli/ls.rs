@@ -13,11 +13,11 @@ fn fixed() -> Dir {
     let dir = Dir::new();
     let text = b"a line\n".repeat(1000);
     let stored = flate2::Compression::none();
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), stored);
-    packed.write_all(&text).unwrap();
-    let packed = packed.finish().unwrap();
+    let mut compressed = flate2::write::GzEncoder::new(Vec::new(), stored);
+    compressed.write_all(&text).unwrap();
+    let compressed = compressed.finish().unwrap();
     for (hour, name, content) in [
-        (1, "app.log.2025-11-20T11-00-00.000000Z.gz", &packed),
+        (1, "app.log.2025-11-20T11-00-00.000000Z.gz", &compressed),
         (2, "app.log.2025-11-20T12-00-00.000000Z", &text),
         (3, "app.log", &b"a line\n".to_vec()),
     ] {
@@ -30,21 +30,21 @@ fn fixed() -> Dir {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn table_for_people_is_what_it_was() {
+fn table_for_people_equals_its_snapshot() {
     let dir = fixed();
     compare("ls-table.txt", &dir.ok("ls", ["--color", "always"]));
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn lines_for_scripts_are_what_they_were() {
+fn lines_for_scripts_equal_their_snapshot() {
     let dir = fixed();
     compare("ls-lines.txt", &dir.ok("ls", []));
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn segments_for_programs_are_what_they_were() {
+fn json_for_programs_has_all_of_a_segment() {
     let dir = fixed();
     let found = dir.json("ls", []);
     let path = std::fs::canonicalize(dir.log()).unwrap();
@@ -79,7 +79,7 @@ fn on_terminal(dir: &Dir, line: &str, no_color: bool) -> String {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn terminal_gets_a_table_and_colours_unless_they_are_not_wanted() {
+fn terminal_gets_a_table_and_colors_unless_declined() {
     let dir = fixed();
     let coloured = dir.ok("ls", ["--color", "always"]);
     assert!(coloured.contains('\x1b'));
@@ -92,7 +92,7 @@ fn terminal_gets_a_table_and_colours_unless_they_are_not_wanted() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn who_has_the_log_open_is_told() {
+fn processes_that_have_the_log_open_are_listed() {
     let dir = Dir::new();
     let log = dir.writer();
     let me = std::process::id();
@@ -108,7 +108,7 @@ fn who_has_the_log_open_is_told() {
 }
 
 #[test]
-fn stat_tells_of_the_log_and_its_policy() {
+fn stat_shows_the_log_and_its_policy() {
     use logrotor::{Config, policy};
     let dir = log_of_numbers(Compression::Gzip);
     std::fs::write(dir.file("app.log.old"), "").unwrap();

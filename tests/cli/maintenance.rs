@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[test]
-fn compress_packs_plain_backups_and_a_dry_run_only_says_so() {
+fn compress_compresses_backups_and_dry_run_only_lists_them() {
     let dir = log_of_numbers(Compression::None);
     let (plain, before) = (dir.backups(), dir.ok("cat", []));
     let said = dir.ok("compress", ["--dry-run"]);
@@ -18,8 +18,8 @@ fn compress_packs_plain_backups_and_a_dry_run_only_says_so() {
 
     let said = dir.ok("compress", ["--zstd", "--level", "19"]);
     assert!(said.starts_with(&format!("compressed\t{}.zst\t3890\t", plain[0])), "{said}");
-    let packed: Vec<_> = plain.iter().map(|name| format!("{name}.zst")).collect();
-    assert_eq!((dir.backups(), dir.ok("cat", [])), (packed, before));
+    let compressed: Vec<_> = plain.iter().map(|name| format!("{name}.zst")).collect();
+    assert_eq!((dir.backups(), dir.ok("cat", [])), (compressed, before));
     assert_eq!(dir.ok("compress", []), "");
     let output = dir.run("compress", ["--gzip", "--level", "22"]);
     assert_eq!(output.status.code(), Some(2));
@@ -27,7 +27,7 @@ fn compress_packs_plain_backups_and_a_dry_run_only_says_so() {
 }
 
 #[test]
-fn prune_keeps_to_the_limits_and_a_dry_run_only_says_so() {
+fn prune_applies_limits_and_dry_run_only_lists_backups() {
     let dir = log_of_numbers(Compression::None);
     let all = dir.backups();
     let plan = dir.json("prune", ["--keep", "1", "-n"]);
@@ -45,7 +45,7 @@ fn prune_keeps_to_the_limits_and_a_dry_run_only_says_so() {
 }
 
 #[test]
-fn prune_takes_its_limits_from_the_policy_and_refuses_to_go_without() {
+fn prune_takes_limits_from_the_policy_and_fails_without() {
     let dir = log_of_numbers(Compression::None);
     let output = dir.run("prune", []);
     assert_eq!(output.status.code(), Some(2));
@@ -64,7 +64,7 @@ fn prune_takes_its_limits_from_the_policy_and_refuses_to_go_without() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_in_use_is_left_alone_and_told() {
+fn backups_in_use_are_skipped_and_reported() {
     let dir = log_of_numbers(Compression::None);
     let mut reader = logrotor::reader::LogReader::open(dir.log()).unwrap();
     reader.records().next().unwrap().unwrap();
@@ -76,7 +76,7 @@ fn what_is_in_use_is_left_alone_and_told() {
 }
 
 #[test]
-fn rotate_ends_a_segment_by_the_naming_that_the_log_has() {
+fn rotate_names_the_backup_like_the_others() {
     for (naming, name) in [(Naming::Number, "app.log.1"), (Naming::Timestamp, "app.log.2")] {
         let dir = Dir::new();
         let mut log = RotatingFileWriter::builder(dir.log()).naming(naming).build().unwrap();
@@ -97,7 +97,7 @@ fn rotate_ends_a_segment_by_the_naming_that_the_log_has() {
 }
 
 #[test]
-fn rotate_makes_no_log_where_only_backups_are() {
+fn rotate_creates_no_log_where_only_backups_exist() {
     let dir = log_of_numbers(Compression::None);
     std::fs::remove_file(dir.log()).unwrap();
     let before = dir.names();
@@ -108,7 +108,7 @@ fn rotate_makes_no_log_where_only_backups_are() {
 }
 
 #[test]
-fn nothing_is_lost_while_all_is_done_by_hand_beside_workers() {
+fn maintenance_by_hand_beside_workers_loses_no_record() {
     const WORKERS: u32 = 3;
     const RECORDS: u32 = 2000;
     let dir = Dir::new();
@@ -132,10 +132,10 @@ fn nothing_is_lost_while_all_is_done_by_hand_beside_workers() {
     assert!(dir.ok("verify", []).ends_with("sound\n"));
 }
 
-/// Paused in the second of three backups, it is told to end.
+/// The signal arrives during the second of three backups.
 #[cfg(all(unix, feature = "__test"))]
 #[test]
-fn compress_that_is_interrupted_ends_by_the_signal_and_leaves_nothing_half_done() {
+fn interrupted_compress_leaves_no_partial_file() {
     use rustix::process::{Pid, Signal, kill_process};
     use std::os::unix::process::ExitStatusExt;
     for signal in [Signal::INT, Signal::TERM] {
@@ -166,7 +166,7 @@ fn compress_that_is_interrupted_ends_by_the_signal_and_leaves_nothing_half_done(
 }
 
 #[test]
-fn two_that_rotate_at_once_end_one_segment() {
+fn two_rotations_at_once_end_one_segment() {
     let dir = Dir::new();
     for round in 0..20 {
         writeln!(dir.writer(), "{round}").unwrap();
@@ -184,7 +184,7 @@ fn two_that_rotate_at_once_end_one_segment() {
 }
 
 #[test]
-fn two_that_rotate_at_once_beside_a_writer_lose_nothing_and_end_no_empty_segment() {
+fn two_rotations_at_once_beside_a_writer_lose_no_record() {
     let dir = Dir::new();
     let is_over = AtomicBool::new(false);
     let written = std::thread::scope(|scope| {

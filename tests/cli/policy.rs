@@ -68,7 +68,7 @@ fn settings_are_set_shown_compared_and_rolled_back() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_what_would_be_right() {
+fn invalid_settings_are_rejected_with_a_suggestion() {
     let dir = Dir::new();
     let output = run(&dir, "show", &[]);
     assert_eq!(output.status.code(), Some(1));
@@ -95,7 +95,7 @@ fn what_cannot_be_is_refused_with_what_would_be_right() {
 
 #[cfg(unix)]
 #[test]
-fn edit_publishes_what_is_right_and_keeps_what_is_wrong() {
+fn edit_publishes_valid_text_and_keeps_invalid_text() {
     let dir = three();
     let edit = |editor: &str| verb(&dir, "edit", &[]).env("VISUAL", editor).output().unwrap();
     let output = edit("true");
@@ -113,7 +113,7 @@ fn edit_publishes_what_is_right_and_keeps_what_is_wrong() {
     assert!(fs::read_to_string(kept).unwrap().contains("max_backups=few"));
     fs::remove_file(kept).unwrap();
 
-    // Somebody else was faster.
+    // Another process changes the policy first.
     let other = format!(
         "{} policy set app.log max_backups=10; sed -i s/max_size.*/max_size=5/",
         env!("CARGO_BIN_EXE_logrotor")
@@ -131,7 +131,7 @@ fn edit_publishes_what_is_right_and_keeps_what_is_wrong() {
 }
 
 #[test]
-fn damage_is_found_told_and_repaired() {
+fn damage_is_found_reported_and_repaired() {
     let dir = three();
     assert_eq!(ok(&dir, "verify", &[]), "version 3: sound\n");
     let path = policy::path_beside(dir.log());
@@ -154,7 +154,7 @@ fn damage_is_found_told_and_repaired() {
 }
 
 #[test]
-fn live_worker_obeys_what_is_set() {
+fn running_worker_reloads_the_policy() {
     let dir = Dir::new();
     ok(&dir, "set", &["max_size=1 GiB", "--create"]);
     let store = Config::policy().open(policy::path_beside(dir.log())).unwrap();
@@ -170,7 +170,7 @@ fn live_worker_obeys_what_is_set() {
     log.close().unwrap();
     assert_eq!(fs::read_to_string(dir.log()).unwrap(), "in the next segment\n");
     // The child that another test starts holds what this one has open, until it is another program.
-    eventually("the backup is packed", || {
+    eventually("the backup is compressed", || {
         let store = Config::policy().open(policy::path_beside(dir.log())).unwrap();
         RotatingFileWriter::builder(dir.log()).policy(store).build().unwrap().close().unwrap();
         dir.backups()[0].ends_with(".gz")

@@ -42,7 +42,7 @@ fn standard_error_goes_to_a_log_of_its_own_on_request() {
 }
 
 #[test]
-fn exit_status_is_the_programs() {
+fn exit_status_is_that_of_the_program() {
     let dir = Dir::new();
     assert_eq!(run(&dir, &[], "exit 7").status.code(), Some(7));
     assert_eq!(run(&dir, &[], "kill -9 $$").status.code(), Some(128 + 9));
@@ -54,7 +54,7 @@ fn exit_status_is_the_programs() {
 }
 
 #[test]
-fn signals_are_passed_on() {
+fn signals_are_forwarded() {
     for (signal_sent, name) in
         [(Signal::TERM, "TERM"), (Signal::INT, "INT"), (Signal::HUP, "HUP"), (Signal::USR1, "USR1")]
     {
@@ -71,7 +71,7 @@ fn signals_are_passed_on() {
 }
 
 #[test]
-fn program_that_leaves_another_with_the_pipe_is_not_waited_for() {
+fn other_processes_with_the_pipe_are_not_waited_for() {
     let dir = Dir::new();
     let script = "sleep 600 & echo $!; echo last";
     let output = run(&dir, &[], script);
@@ -97,7 +97,7 @@ fn copies_of_two_outputs_do_not_mix_their_lines() {
 }
 
 #[test]
-fn signals_are_passed_on_though_nobody_reads_the_copy() {
+fn signals_are_forwarded_while_the_copy_is_not_read() {
     for options in [&["--tee"][..], &["--tee", "--stderr", "err.log"]] {
         let dir = Dir::new();
         let script = "trap 'echo > told; exit 5' TERM; seq 1 20000; seq 1 20000 >&2; echo > ready
@@ -106,8 +106,8 @@ fn signals_are_passed_on_though_nobody_reads_the_copy() {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         eventually("it is ready", || dir.file("ready").exists());
         signal(&child, Signal::TERM);
-        eventually("it is told", || dir.file("told").exists());
-        // Whoever waits for the copy to be read can be told not to.
+        eventually("the program has the signal", || dir.file("told").exists());
+        // A second signal ends the wait for the reader of the copy.
         eventually("it ends", || {
             signal(&child, Signal::TERM);
             child.try_wait().unwrap().is_some()
@@ -120,7 +120,7 @@ fn signals_are_passed_on_though_nobody_reads_the_copy() {
 }
 
 #[test]
-fn all_that_a_fast_program_says_is_there() {
+fn output_of_a_fast_program_is_complete() {
     let dir = Dir::new();
     let output = run(&dir, &["--max-size", "100kB", "--number"], "seq 1 200000");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
@@ -130,7 +130,7 @@ fn all_that_a_fast_program_says_is_there() {
 }
 
 #[test]
-fn signals_are_passed_on_to_a_program_that_has_closed_its_output() {
+fn signals_are_forwarded_after_the_output_is_closed() {
     for options in [&[][..], &["--stderr", "err.log"]] {
         let dir = Dir::new();
         let script =
@@ -149,7 +149,7 @@ fn signals_are_passed_on_to_a_program_that_has_closed_its_output() {
 }
 
 #[test]
-fn second_log_that_has_ended_before_the_program_is_no_trouble() {
+fn standard_error_may_be_closed_before_the_program_exits() {
     let dir = Dir::new();
     let output =
         run(&dir, &["--stderr", "err.log"], "echo one >&2; exec 2>&-; sleep 0.2; echo two");
@@ -159,7 +159,7 @@ fn second_log_that_has_ended_before_the_program_is_no_trouble() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_ignored_from_the_start_stays_so_for_it_and_for_the_program() {
+fn signals_ignored_at_the_start_stay_ignored() {
     let dir = Dir::new();
     let script =
         "echo ready; until test -e over; do sleep 0.01; done; grep SigIgn /proc/self/status";

@@ -19,7 +19,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Looks again and again until something is so.
+/// Polls until a condition holds.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -94,7 +94,7 @@ impl Dir {
     }
 }
 
-/// A log with three backups of 1000 lines each and an active segment of five; the lines are numbers from 0.
+/// A log with three backups of 1000 lines and an active segment of five. The lines count from 0.
 pub(crate) fn log_of_numbers(compression: Compression) -> Dir {
     let dir = Dir::new();
     let mut log = RotatingFileWriter::builder(dir.log()).compression(compression).build().unwrap();
@@ -107,9 +107,9 @@ pub(crate) fn log_of_numbers(compression: Compression) -> Dir {
     log.close().unwrap();
     assert_eq!(dir.backups().len(), 3);
     // The child that another test starts holds what this one has open, until it is another program.
-    eventually("the backups are packed", || {
-        let is_packed = dir.backups().iter().all(|name| !name.ends_with('Z'));
-        if compression == Compression::None || is_packed {
+    eventually("the backups are compressed", || {
+        let is_compressed = dir.backups().iter().all(|name| !name.ends_with('Z'));
+        if compression == Compression::None || is_compressed {
             return true;
         }
         let log = RotatingFileWriter::builder(dir.log()).compression(compression).build().unwrap();
@@ -119,7 +119,7 @@ pub(crate) fn log_of_numbers(compression: Compression) -> Dir {
     dir
 }
 
-/// A process that appends `count` lines `<name> <number>` to a log in small packed segments.
+/// A process that appends `count` lines `<name> <number>` to a log in small compressed segments.
 pub(crate) struct Worker(Child);
 
 impl Worker {
@@ -136,7 +136,7 @@ impl Worker {
     }
 }
 
-/// What a worker's lines are, in no order.
+/// The lines of workers, sorted.
 pub(crate) fn work(names: std::ops::Range<u32>, count: u32) -> Vec<String> {
     let lines = names.flat_map(|name| (0..count).map(move |number| format!("{name} {number}")));
     let mut lines: Vec<_> = lines.collect();

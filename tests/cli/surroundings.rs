@@ -60,10 +60,10 @@ fn tests_of_signals_pass_where_signals_are_ignored() {
     pass_after(
         "trap '' HUP INT QUIT TERM CHLD USR1 USR2 XFSZ",
         &[
-            "run::signals_are_passed_on",
-            "run::what_is_ignored_from_the_start_stays_so_for_it_and_for_the_program",
-            "write::terminated_in_mid_line_it_writes_what_has_come",
-            "write::hangup_in_mid_line_opens_the_log_anew",
+            "run::signals_are_forwarded",
+            "run::signals_ignored_at_the_start_stay_ignored",
+            "write::signal_to_end_in_mid_line_writes_the_beginning",
+            "write::hangup_in_mid_line_reopens_the_log",
         ],
     );
 }
@@ -76,9 +76,9 @@ fn tests_pass_with_few_files_closed_input_and_no_home() {
         &[
             "run::both_outputs_go_to_one_log_in_order",
             "write::two_share_a_log",
-            "ls::terminal_gets_a_table_and_colours_unless_they_are_not_wanted",
-            "maintenance::compress_packs_plain_backups_and_a_dry_run_only_says_so",
-            "policy::edit_publishes_what_is_right_and_keeps_what_is_wrong",
+            "ls::terminal_gets_a_table_and_colors_unless_declined",
+            "maintenance::compress_compresses_backups_and_dry_run_only_lists_them",
+            "policy::edit_publishes_valid_text_and_keeps_invalid_text",
         ],
     );
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 
-/// What is wrong with the log, as JSON; its status must say so as well.
+/// The findings as JSON. The exit status must be 1.
 #[track_caller]
 fn findings(dir: &Dir) -> Value {
     let output = dir.run("verify", []);
@@ -24,7 +24,7 @@ fn damage(dir: &Dir) -> (String, Value) {
 }
 
 #[test]
-fn sound_log_is_called_sound() {
+fn intact_log_is_reported_as_sound() {
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
         let dir = log_of_numbers(compression);
         assert_eq!(dir.ok("verify", []), "4 segments, 13.6 KiB of records; sound\n");
@@ -34,7 +34,7 @@ fn sound_log_is_called_sound() {
 }
 
 #[test]
-fn truncated_backup_is_found_with_its_place() {
+fn truncated_backup_is_found_with_its_position() {
     for compression in [Compression::Gzip, Compression::Zstd] {
         let dir = log_of_numbers(compression);
         let backup = dir.file(&dir.backups()[1]);
@@ -145,7 +145,7 @@ fn missing_number_is_found() {
 }
 
 #[test]
-fn stray_and_leftover_are_found_and_left_alone() {
+fn stray_and_leftover_are_found_and_kept() {
     let dir = log_of_numbers(Compression::Gzip);
     fs::write(dir.file("app.log.old"), "").unwrap();
     let found = findings(&dir);
@@ -168,7 +168,7 @@ fn stray_and_leftover_are_found_and_left_alone() {
 
 #[cfg(unix)]
 #[test]
-fn names_cannot_command_a_terminal() {
+fn control_characters_in_names_are_replaced() {
     let dir = log_of_numbers(Compression::None);
     fs::write(dir.file("app.log.\x1b]0;x\x07\n"), "").unwrap();
     let shown = text(&dir.run("verify", []).stdout);
@@ -177,7 +177,7 @@ fn names_cannot_command_a_terminal() {
 
 #[cfg(unix)]
 #[test]
-fn backup_that_may_not_be_read_is_found() {
+fn backup_without_permission_to_read_is_found() {
     use std::os::unix::fs::PermissionsExt;
     let dir = log_of_numbers(Compression::Gzip);
     let backup = dir.file(&dir.backups()[0]);
@@ -188,10 +188,10 @@ fn backup_that_may_not_be_read_is_found() {
     assert_eq!(damage(&dir).0, "unreadable");
 }
 
-/// Whoever runs the tests: the disk refuses one read after another.
+/// The disk fails one read after another, also for root.
 #[cfg(feature = "__test")]
 #[test]
-fn backup_that_cannot_be_read_is_found_and_the_rest_is_read() {
+fn unreadable_backup_is_found_and_the_rest_is_read() {
     let dir = log_of_numbers(Compression::None);
     let mut unreadable = 0;
     // A verify has fewer reads than this; the first is of `/proc/locks`.

@@ -60,7 +60,7 @@ impl Drop for Writer {
     }
 }
 
-/// What the log's path holds, or nothing.
+/// The content of the active segment; empty if there is none.
 fn active(dir: &Dir) -> String {
     std::fs::read_to_string(dir.log()).unwrap_or_default()
 }
@@ -70,7 +70,7 @@ fn all(dir: &Dir) -> Vec<String> {
 }
 
 #[test]
-fn lines_are_written_and_a_last_one_without_a_line_break_is_given_one() {
+fn last_line_without_a_line_break_gets_one() {
     let dir = Dir::new();
     let mut writer = Writer::start(&dir, []);
     writer.send("one\n\ntwo\nthr");
@@ -81,7 +81,7 @@ fn lines_are_written_and_a_last_one_without_a_line_break_is_given_one() {
 }
 
 #[test]
-fn log_is_rotated_between_lines_and_packed_as_the_options_say() {
+fn log_is_rotated_between_lines_and_compressed() {
     let dir = Dir::new();
     let mut writer = Writer::start(&dir, ["--max-size", "10kB", "--gzip", "--number"]);
     let lines: Vec<_> = (0..20_000).map(|number| format!("line {number:06} of many")).collect();
@@ -116,7 +116,7 @@ fn two_share_a_log() {
 }
 
 #[test]
-fn line_of_more_than_a_mebibyte_is_split_and_that_is_said() {
+fn line_longer_than_1_mib_is_split_and_reported() {
     let dir = Dir::new();
     let mut writer = Writer::start(&dir, []);
     let long = "x".repeat((1 << 20) + 5);
@@ -130,7 +130,7 @@ fn line_of_more_than_a_mebibyte_is_split_and_that_is_said() {
 }
 
 #[test]
-fn line_of_whole_mebibytes_gets_no_empty_line_after_it_and_counts_once() {
+fn line_of_whole_mebibytes_is_split_without_an_empty_line() {
     const MIB: usize = 1 << 20;
     for (len, expected, split) in [
         (MIB - 1, &[MIB - 1][..], 0),
@@ -152,7 +152,7 @@ fn line_of_whole_mebibytes_gets_no_empty_line_after_it_and_counts_once() {
 }
 
 #[test]
-fn terminated_in_mid_line_it_writes_what_has_come() {
+fn signal_to_end_in_mid_line_writes_the_beginning() {
     for signal in [Signal::TERM, Signal::INT] {
         let dir = Dir::new();
         let mut writer = Writer::start(&dir, ["--grace", "0s"]);
@@ -169,7 +169,7 @@ fn terminated_in_mid_line_it_writes_what_has_come() {
 }
 
 #[test]
-fn rest_of_a_line_that_comes_soon_after_the_signal_is_written() {
+fn rest_of_a_line_soon_after_the_signal_is_written() {
     let dir = Dir::new();
     let mut writer = Writer::start(&dir, ["--grace", "0s"]);
     writer.send("first\nsec");
@@ -183,7 +183,7 @@ fn rest_of_a_line_that_comes_soon_after_the_signal_is_written() {
 }
 
 #[test]
-fn terminated_it_ends_though_more_and_more_comes() {
+fn signal_to_end_works_while_input_keeps_arriving() {
     for grace in ["0s", "100ms"] {
         let dir = Dir::new();
         let args = ["--max-size", "1MB", "--keep", "1", "--grace", grace];
@@ -191,7 +191,7 @@ fn terminated_it_ends_though_more_and_more_comes() {
         writer.send("first\n");
         eventually("it reads", || active(&dir) == "first\n");
         let mut input = writer.input.take().unwrap();
-        // Until nobody reads any more.
+        // Until the writer has closed the pipe.
         let flood =
             std::thread::spawn(move || while input.write_all(b"more and more\n").is_ok() {});
         writer.signal(Signal::TERM);
@@ -203,7 +203,7 @@ fn terminated_it_ends_though_more_and_more_comes() {
 }
 
 #[test]
-fn terminated_it_reads_on_until_the_input_ends() {
+fn signal_to_end_reads_on_until_end_of_input() {
     for signal in [Signal::TERM, Signal::INT] {
         let dir = Dir::new();
         let mut writer = Writer::start(&dir, ["--grace", "1day"]);
@@ -224,7 +224,7 @@ fn terminated_it_reads_on_until_the_input_ends() {
 }
 
 #[test]
-fn terminated_again_it_ends_though_its_input_has_not() {
+fn second_signal_ends_before_end_of_input() {
     let dir = Dir::new();
     let mut writer = Writer::start(&dir, ["--grace", "1day"]);
     writer.send("first\nsecond");
@@ -241,7 +241,7 @@ fn terminated_again_it_ends_though_its_input_has_not() {
 }
 
 #[test]
-fn hangup_in_mid_line_opens_the_log_anew() {
+fn hangup_in_mid_line_reopens_the_log() {
     let dir = Dir::new();
     let mut writer = Writer::start(&dir, []);
     writer.send("first\nsec");
@@ -269,7 +269,7 @@ fn usr1_in_mid_line_rotates() {
 }
 
 #[test]
-fn lines_are_copied_and_begin_with_the_time_on_request() {
+fn lines_are_copied_and_stamped_on_request() {
     let dir = Dir::new();
     let mut writer = Writer::start(&dir, ["--tee", "--timestamp"]);
     writer.send("one\ntwo\n");
@@ -285,7 +285,7 @@ fn lines_are_copied_and_begin_with_the_time_on_request() {
 }
 
 #[test]
-fn terminated_it_ends_though_nobody_reads_its_copy_and_the_log_has_all() {
+fn signal_to_end_works_while_the_copy_is_not_read() {
     for grace in ["0s", "100ms"] {
         let dir = Dir::new();
         let mut writer = Writer::start(&dir, ["--tee", "--grace", grace]);
@@ -308,7 +308,7 @@ fn terminated_it_ends_though_nobody_reads_its_copy_and_the_log_has_all() {
 }
 
 #[test]
-fn policy_is_obeyed_and_stands_alone() {
+fn policy_is_applied_and_excludes_other_options() {
     let dir = Dir::new();
     let mut config = logrotor::Config::default();
     config.max_size = 1000;
@@ -324,7 +324,7 @@ fn policy_is_obeyed_and_stands_alone() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_and_nothing_is_made() {
+fn invalid_option_is_an_error_and_creates_no_file() {
     let dir = Dir::new();
     let refused = dir.run("write", ["--max-size", "ten"]);
     assert_eq!(refused.status.code(), Some(2));
@@ -335,7 +335,7 @@ fn what_cannot_be_is_refused_and_nothing_is_made() {
 /// A limit on the size of files refuses what is written beyond it.
 #[cfg(target_os = "linux")]
 #[test]
-fn lines_that_the_log_does_not_take_are_dropped_and_counted() {
+fn lines_that_cannot_be_written_are_dropped_and_counted() {
     let dir = Dir::new();
     let log = dir.log();
     let script = format!(
@@ -361,7 +361,7 @@ fn lines_that_the_log_does_not_take_are_dropped_and_counted() {
 
 #[cfg(feature = "__test")]
 #[test]
-fn rotation_that_fails_costs_no_line_and_is_told_once_while_it_writes_on() {
+fn failed_rotation_loses_no_line_and_is_reported_once() {
     let dir = Dir::new();
     let mut command = dir.command("write", ["--max-size", "100"]);
     // Until there is a log, and when there is no fault any more, it may.

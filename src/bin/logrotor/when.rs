@@ -81,7 +81,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
-    fn each_form_is_read() {
+    fn each_format_is_parsed() {
         let at = UNIX_EPOCH + Duration::from_secs(1_763_683_021);
         assert_eq!(since("2025-11-20T23:57:01Z"), Ok(at));
         assert_eq!(since("2025-11-21T00:57:01+01:00"), Ok(at));
