@@ -234,7 +234,7 @@ impl Error {
 
     /// Links that lead in a circle.
     pub(crate) fn too_many_links(action: &'static str, path: &Path) -> Self {
-        Self::refused(ErrorKind::NotAFile, action, path, "its symbolic links do not end")
+        Self::refused(ErrorKind::NotAFile, action, path, "too many levels of symbolic links")
     }
 
     /// The same failure, told as that of a larger step.

@@ -6,9 +6,6 @@ use crate::fs::{self, Entry, EntryKind};
 use crate::lock::FileLock;
 use std::path::{Path, PathBuf};
 
-/// How many links are followed before they are taken for a circle, as the kernel does.
-const MAX_LINKS: usize = 40;
-
 /// What a new file's permissions are before the umask.
 pub(super) const NEW_FILE: u32 = 0o666;
 
@@ -25,19 +22,15 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn of(path: &Path, links: Links) -> Result<Self> {
-        let mut path = path.to_owned();
-        for _ in 0..MAX_LINKS {
-            let Some(there) = fs::stat(&path)? else { return Ok(Self { path, entry: None }) };
-            match there.kind {
-                EntryKind::File => return Ok(Self { path, entry: Some(there) }),
-                EntryKind::Link if links == Links::Replace => {
-                    return Ok(Self { path, entry: None });
-                }
-                EntryKind::Link => path = fs::parent(&path).join(fs::read_link(&path)?),
-                kind => return Err(Error::not_a_file("replace", &path, kind)),
-            }
+        let (path, there) = match links {
+            Links::Follow => fs::resolve_links("replace", path)?,
+            Links::Replace => (path.to_owned(), fs::stat(path)?),
+        };
+        match there.map(|there| there.kind) {
+            Some(EntryKind::File) => Ok(Self { path, entry: there }),
+            Some(EntryKind::Link) | None => Ok(Self { path, entry: None }),
+            Some(kind) => Err(Error::not_a_file("replace", &path, kind)),
         }
-        Err(Error::too_many_links("replace", &path))
     }
 
     /// The lock for changing it, open to those who may open the file.

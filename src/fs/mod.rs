@@ -364,6 +364,26 @@ pub(crate) fn read_link(link: &Path) -> Result<PathBuf> {
     })
 }
 
+/// The number of links that Linux follows in one path.
+const MAX_LINKS: usize = 40;
+
+/// Follows the links at `path`. Returns where they end, and what is there, if anything is.
+///
+/// # Errors
+/// [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile) for more than 40 links, or a circle of them.
+pub(crate) fn resolve_links(action: &'static str, path: &Path) -> Result<(PathBuf, Option<Entry>)> {
+    let mut target = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match stat(&target)? {
+            Some(entry) if entry.kind == EntryKind::Link => {
+                target = parent(&target).join(read_link(&target)?);
+            }
+            found => return Ok((target, found)),
+        }
+    }
+    Err(Error::too_many_links(action, path))
+}
+
 /// Whether this process may make and rename files in a directory.
 pub(crate) fn is_writable_dir(dir: &Path) -> bool {
     sys::is_writable_dir(dir)
