@@ -108,7 +108,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use lock::{FileLock, LockGuard, LockMode, Wait};
 pub use maintenance::{Maintenance, MaintenanceMode, MaintenancePlan};
 pub use rotation::{Period, Zone};
-pub use segment::Segment;
 pub use segment::name::{Compression, Naming};
 pub use stats::{Event, Stats};
 #[cfg(feature = "tracing")]

@@ -2,7 +2,8 @@
 
 use crate::verify::{Account, Findings};
 use crate::worker::Tally;
-use logrotor::{Compression, Segment};
+use logrotor::Compression;
+use logrotor::inspect::Segment;
 
 /// Prints what became of the records, then what was done to the log. `tallies` are those of the
 /// workers and, last, of the parent.

@@ -4,7 +4,8 @@ use crate::Result;
 use crate::worker::checksum;
 use chrono::DateTime;
 use flate2::read::GzDecoder;
-use logrotor::{Compression, Segment};
+use logrotor::Compression;
+use logrotor::inspect::Segment;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 

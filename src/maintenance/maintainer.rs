@@ -8,7 +8,7 @@ use crate::fs::{self, Unleased};
 use crate::lock::Wait;
 use crate::retry::Retry;
 use crate::segment::name::Naming;
-use crate::segment::{Backup, Listing, Location, rotation_lock};
+use crate::segment::{Backup, Location, Snapshot, rotation_lock};
 use crate::stats::Journal;
 use parking_lot::Mutex;
 use std::path::Path;
@@ -34,7 +34,7 @@ struct PassState {
 
 /// What a pass found out.
 pub(crate) struct PassOutcome {
-    /// The newest backup's time, at the moment of the listing.
+    /// The newest backup's time, at the moment of the snapshot.
     pub(crate) newest: Option<Timestamp>,
 }
 
@@ -81,14 +81,14 @@ impl Maintainer {
     ) -> Result<PassOutcome> {
         let mut state = self.state.lock();
         let mut pass = Pass { maintainer: self, location, go_on, deferred: false, failure: None };
-        let listing = pass.run();
+        let snapshot = pass.run();
         let failure = pass.failure.take();
         state.deferred = pass.deferred;
-        state.next_expiry = self.next_expiry(listing.as_ref());
+        state.next_expiry = self.next_expiry(snapshot.as_ref());
         match failure {
             None => {
                 state.retry.succeeded();
-                Ok(PassOutcome { newest: listing.and_then(|listing| listing.newest()) })
+                Ok(PassOutcome { newest: snapshot.and_then(|snapshot| snapshot.newest()) })
             }
             Some(error) => {
                 state.retry.failed();
@@ -104,22 +104,22 @@ impl Maintainer {
 
     /// The backups, oldest first, and how many of the oldest have to go.
     pub(crate) fn plan(&self, location: &Location) -> Result<(Vec<Backup>, usize)> {
-        let mut listing = Listing::read(location, self.settings().naming)?;
+        let mut snapshot = Snapshot::read(location, self.settings().naming)?;
         // A pass begins by removing what no process is writing.
         let is_dead = |path: &Path| matches!(fs::open_unleased(path), Ok(Unleased::Ours(_)));
-        listing.temporaries.retain(|(path, _)| !is_dead(path));
+        snapshot.temporaries.retain(|(path, _)| !is_dead(path));
         let pass =
             Pass { maintainer: self, location, go_on: &|| true, deferred: false, failure: None };
-        let excess = pass.excess(&listing)?;
-        Ok((listing.backups, excess))
+        let excess = pass.excess(&snapshot)?;
+        Ok((snapshot.backups, excess))
     }
 
-    fn next_expiry(&self, listing: Option<&Listing>) -> Option<Timestamp> {
+    fn next_expiry(&self, snapshot: Option<&Snapshot>) -> Option<Timestamp> {
         let age = self.settings().retention.max_backup_age?;
         let now = self.clock.now();
-        let expiry = |backup: &Backup| backup.finished_by(now).plus(age);
+        let expiry = |backup: &Backup| backup.rotated_at_by(now).plus(age);
         // What is too old already and still there is deferred; it needs no alarm.
-        listing?.backups.iter().map(expiry).filter(|expiry| *expiry > now).min()
+        snapshot?.backups.iter().map(expiry).filter(|expiry| *expiry > now).min()
     }
 
     /// Runs `work` while no backup changes its name: with [`Naming::Number`] under the rotation lock.

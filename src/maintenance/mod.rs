@@ -23,9 +23,9 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::keywords::keywords;
 use crate::segment::name::{Compression, Naming};
-use crate::segment::{Backup, Location, Segment};
+use crate::segment::{Backup, Location};
 use crate::stats::{Event, Journal, Stats};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,9 +94,9 @@ pub struct Maintenance {
 #[non_exhaustive]
 pub struct MaintenancePlan {
     /// The backups that the limits leave no room for, oldest first. Those that somebody has open stay.
-    pub prune: Vec<Segment>,
+    pub prune: Vec<PathBuf>,
     /// The plain backups among the others, oldest first, if there is a compression.
-    pub compress: Vec<Segment>,
+    pub compress: Vec<PathBuf>,
 }
 
 impl Maintenance {
@@ -121,11 +121,11 @@ impl Maintenance {
         let is_plain = |backup: &Backup| backup.name.compression == Compression::None;
         let compresses = self.maintainer.compresses();
         Ok(MaintenancePlan {
-            prune: backups.into_iter().map(Segment::from).collect(),
+            prune: backups.into_iter().map(|backup| backup.path).collect(),
             compress: kept
                 .into_iter()
                 .filter(|backup| compresses && is_plain(backup))
-                .map(Segment::from)
+                .map(|backup| backup.path)
                 .collect(),
         })
     }

@@ -7,7 +7,7 @@ use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
 use crate::fs::{self, EntryKind, Unleased};
 use crate::segment::name::{Compression, Key, Name, Naming};
-use crate::segment::{Backup, Listing, Location, backup_names, superseded};
+use crate::segment::{Backup, Location, Snapshot, backup_names, superseded};
 use crate::stats::Event;
 use std::fs::File;
 use std::io::ErrorKind::StorageFull;
@@ -32,17 +32,17 @@ enum StepOutcome {
 }
 
 impl Pass<'_> {
-    /// Returns the last listing made, if one could be.
-    pub(super) fn run(&mut self) -> Option<Listing> {
-        let mut listing = self.prune()?;
-        if self.compress(&listing) {
-            listing = self.prune()?;
+    /// Returns the last snapshot made, if one could be.
+    pub(super) fn run(&mut self) -> Option<Snapshot> {
+        let mut snapshot = self.prune()?;
+        if self.compress(&snapshot) {
+            snapshot = self.prune()?;
         }
-        Some(listing)
+        Some(snapshot)
     }
 
-    fn list(&self) -> Result<Listing> {
-        Listing::read(self.location, self.naming())
+    fn list(&self) -> Result<Snapshot> {
+        Snapshot::read(self.location, self.naming())
     }
 
     fn naming(&self) -> Naming {
@@ -70,45 +70,48 @@ impl Pass<'_> {
     }
 
     /// Lists the log's files, clears up what a crash left, and removes what the limits leave no room for.
-    fn prune(&mut self) -> Option<Listing> {
+    fn prune(&mut self) -> Option<Snapshot> {
         let listed = self.list();
-        let mut listing = self.check(listed)?;
-        self.clear_temporaries(&mut listing);
-        let excess = self.excess(&listing);
-        if self.check(excess)? == 0 && !listing.has_superseded() {
-            return Some(listing);
+        let mut snapshot = self.check(listed)?;
+        self.clear_temporaries(&mut snapshot);
+        let excess = self.excess(&snapshot);
+        if self.check(excess)? == 0 && snapshot.superseded.is_empty() {
+            return Some(snapshot);
         }
         let (maintainer, location) = (self.maintainer, self.location);
-        let pruned = maintainer.with_stable_names(location, || self.prune_stable(listing));
+        let pruned = maintainer.with_stable_names(location, || self.prune_stable(snapshot));
         self.check(pruned)
     }
 
-    fn prune_stable(&mut self, mut listing: Listing) -> Result<Listing> {
-        let names = backup_names(self.location, self.naming())?;
+    fn prune_stable(&mut self, mut snapshot: Snapshot) -> Result<Snapshot> {
+        let names = backup_names(self.location, Some(self.naming()))?;
         let names = superseded::remove(self.location, &names, |error| {
             self.check(Err::<(), _>(error));
         });
         self.check(names);
-        listing.backups = self.list()?.backups;
-        let kept = listing.backups.split_off(self.excess(&listing)?);
-        listing.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
-        listing.backups.extend(kept);
-        Ok(listing)
+        let listed = self.list()?;
+        (snapshot.backups, snapshot.superseded) = (listed.backups, listed.superseded);
+        let kept = snapshot.backups.split_off(self.excess(&snapshot)?);
+        snapshot.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
+        snapshot.backups.extend(kept);
+        Ok(snapshot)
     }
 
     /// Removes what no live process is writing any more.
-    fn clear_temporaries(&mut self, listing: &mut Listing) {
-        listing.temporaries.retain(|(path, _)| {
+    fn clear_temporaries(&mut self, snapshot: &mut Snapshot) {
+        snapshot.temporaries.retain(|(path, _)| {
             let removed = fs::remove_dead_temp(path);
             self.check(removed) != Some(true)
         });
     }
 
     /// How many of the oldest files have to go.
-    pub(super) fn excess(&self, listing: &Listing) -> Result<usize> {
+    pub(super) fn excess(&self, snapshot: &Snapshot) -> Result<usize> {
         let settings = self.maintainer.settings();
         let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
-        let temporaries: u64 = listing.temporaries.iter().map(|(_, bytes)| bytes).sum();
+        let temporaries: u64 = snapshot.temporaries.iter().map(|(_, bytes)| bytes).sum();
+        let superseded: u64 = snapshot.superseded.iter().map(|backup| backup.entry.len).sum();
+        let others = temporaries.saturating_add(superseded);
         let free = match settings.retention.min_free_space {
             Some(_) => fs::free_space(self.location.dir())?,
             None => u64::MAX,
@@ -116,14 +119,14 @@ impl Pass<'_> {
         let now = self.maintainer.clock.now();
         let disk = DiskState {
             now,
-            other_bytes: temporaries.saturating_add(active.max(settings.max_size)),
+            other_bytes: others.saturating_add(active.max(settings.max_size)),
             free,
         };
         // One that another worker is packing right now may be there in both forms; it is one backup.
-        let backups: Vec<_> = listing.backups.chunk_by(|a, b| a.name.key == b.name.key).collect();
+        let backups: Vec<_> = snapshot.backups.chunk_by(|a, b| a.name.key == b.name.key).collect();
         let stats = |forms: &&[Backup]| BackupStat {
-            bytes: forms.iter().map(|form| form.len).sum(),
-            finished: forms[0].finished_by(now),
+            bytes: forms.iter().map(|form| form.entry.len).sum(),
+            finished: forms[0].rotated_at_by(now),
         };
         let stats: Vec<_> = backups.iter().map(stats).collect();
         let excess = settings.retention.excess(&stats, disk);
@@ -135,7 +138,7 @@ impl Pass<'_> {
         let removed = remove(&backup.path);
         match self.check(removed) {
             Some(StepOutcome::Done) => {
-                let (path, bytes) = (backup.path.clone(), backup.len);
+                let (path, bytes) = (backup.path.clone(), backup.entry.len);
                 self.maintainer.journal.counters.pruned.increment();
                 self.maintainer.journal.note(Event::Pruned { path, bytes });
                 true
@@ -150,11 +153,11 @@ impl Pass<'_> {
     }
 
     /// Packs every plain backup that nobody has open; `true` if there was one.
-    fn compress(&mut self, listing: &Listing) -> bool {
+    fn compress(&mut self, snapshot: &Snapshot) -> bool {
         let Some(encoding) = self.maintainer.settings().encoding else { return false };
         let mut any = false;
         for backup in
-            listing.backups.iter().filter(|backup| backup.name.compression == Compression::None)
+            snapshot.backups.iter().filter(|backup| backup.name.compression == Compression::None)
         {
             if !(self.go_on)() {
                 break;
@@ -179,13 +182,13 @@ impl Pass<'_> {
             Unleased::Leased => return Ok(StepOutcome::Deferred),
             Unleased::Gone => return Ok(StepOutcome::Moved),
         };
-        if fs::fstat(&plain, &backup.path)?.id != backup.id {
+        if fs::fstat(&plain, &backup.path)?.id != backup.entry.id {
             return Ok(StepOutcome::Moved);
         }
         let target = self.location.backup_path(packed(backup.name, encoding));
         // Somebody else is packing it; or the disk is so full that log calls would find it full meanwhile.
         let is_being_packed = fs::stat(&target)?.is_some_and(|there| there.kind == EntryKind::File);
-        if is_being_packed || fs::free_space(self.location.dir())? < backup.len {
+        if is_being_packed || fs::free_space(self.location.dir())? < backup.entry.len {
             return Ok(StepOutcome::Deferred);
         }
         let rotated_at = match backup.name.key {
@@ -229,7 +232,7 @@ impl Pass<'_> {
         self.maintainer.journal.note(Event::Compressed {
             from,
             to,
-            bytes_before: backup.len,
+            bytes_before: backup.entry.len,
             bytes_after: after,
         });
         Ok(StepOutcome::Done)
@@ -238,12 +241,12 @@ impl Pass<'_> {
     /// What the file listed as `backup` is named now; `None` if it is gone. The caller has made sure
     /// that the answer stays true.
     fn present_name(&self, backup: &Backup) -> Result<Option<(Name, PathBuf)>> {
-        let is_it = |path: &Path| fs::is_at(path, backup.id);
+        let is_it = |path: &Path| fs::is_at(path, backup.entry.id);
         if is_it(&backup.path)? {
             return Ok(Some((backup.name, backup.path.clone())));
         }
         let Key::Number(listed) = backup.name.key else { return Ok(None) };
-        for name in backup_names(self.location, Naming::Number)? {
+        for name in backup_names(self.location, Some(Naming::Number))? {
             let path = self.location.backup_path(name);
             // Rotations only ever move a backup to higher numbers.
             let is_candidate =

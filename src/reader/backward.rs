@@ -7,6 +7,7 @@ use super::walk::{OpenSegment, Reached, SegmentRef, Walk};
 use super::{At, ByteSource, Pulled, Range};
 use crate::error::Result;
 use crate::fs;
+use crate::segment::Location;
 use crate::segment::name::Compression;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -200,7 +201,7 @@ impl Backward {
     pub(super) fn new(mut walk: Walk, range: Range, lines: u64, given: &Path) -> Result<Self> {
         let reached = newest(&mut walk, &range)?;
         if matches!(reached, Reached::End) && super::has_no_segment(&walk)? {
-            return Err(super::no_log(given));
+            return Err(Location::no_log(given));
         }
         let name = walk.location().path().into();
         let mut backward = Self {

@@ -332,7 +332,7 @@ impl ReaderBuilder {
         };
         let is_none = matches!(reached, Reached::End) && unreadable.is_empty();
         if is_none && !self.follow && has_no_segment(&walk)? {
-            return Err(no_log(&self.path));
+            return Err(Location::no_log(&self.path));
         }
         let begins_late = self.follow && self.last.is_some();
         let behind =
@@ -365,11 +365,6 @@ fn first(walk: &mut Walk, range: &Range, unreadable: &mut Vec<Damage>) -> Result
 /// Whether there is no log at all; else none of it may be wanted.
 fn has_no_segment(walk: &Walk) -> Result<bool> {
     Ok(matches!(walk.clone().newest()?, Reached::End))
-}
-
-pub(crate) fn no_log(path: &Path) -> Error {
-    let why = "there is neither such a file nor a backup of it";
-    Error::io("read", path, io::Error::new(io::ErrorKind::NotFound, why))
 }
 
 /// What time is wanted.

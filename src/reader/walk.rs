@@ -23,7 +23,7 @@ use crate::clock::{Deadline, Timestamp, sleep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId};
 use crate::segment::name::{Compression, Key, Name};
-use crate::segment::{Location, all_backup_names, birth_tag, superseded};
+use crate::segment::{Location, backup_names, birth_tag, superseded};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::ops::{Bound, RangeInclusive};
@@ -223,7 +223,7 @@ impl Walk {
         const LISTINGS: usize = 2;
         let mut groups = Groups::default();
         for _ in 0..LISTINGS {
-            for name in all_backup_names(&self.location)? {
+            for name in backup_names(&self.location, None)? {
                 if self.strays.contains(&name) {
                     continue;
                 }

@@ -45,7 +45,7 @@ impl Segments {
         match active.newest_backup {
             NewestBackup::Known(newest) => Ok(newest),
             NewestBackup::Unknown => {
-                Ok(newest_time(&backup_names(self.location(), Naming::Timestamp)?))
+                Ok(newest_time(&backup_names(self.location(), Some(Naming::Timestamp))?))
             }
         }
     }
@@ -53,7 +53,7 @@ impl Segments {
     /// Frees number 1 by renaming 1 to 2, 2 to 3 and so on, up to the first gap. A crash on the way leaves a
     /// gap, and the next rotation renames only up to that.
     fn free_number_1(&self) -> Result<()> {
-        let names = backup_names(self.location(), Naming::Number)?;
+        let names = backup_names(self.location(), Some(Naming::Number))?;
         let names = superseded::remove(self.location(), &names, |error| self.report(error))?;
         for (from, to) in shifts(&names) {
             let [from, to] = [from, to].map(|name| self.location().backup_path(name));

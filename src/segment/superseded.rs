@@ -117,7 +117,7 @@ mod tests {
         }
         // One that another program is still packing.
         std::fs::write(dir.path().join("a.3.gz"), "partial").unwrap();
-        let names = backup_names(&location, Naming::Number).unwrap();
+        let names = backup_names(&location, Some(Naming::Number)).unwrap();
         let left = remove(&location, &names, |_| unreachable!("none fails"));
         let left: Vec<_> = left.unwrap().into_iter().map(|name| name.format("a")).collect();
         assert_eq!(left, ["a.3", "a.3.gz", "a.2.gz", "a.1"]);

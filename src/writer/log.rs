@@ -8,9 +8,10 @@ use super::sync_queue::SyncQueue;
 use crate::config::{Callbacks, Config, Delivery, Durability};
 use crate::error::{Error, Result};
 use crate::fs;
+use crate::inspect::{self, Segment};
 use crate::maintenance::{Maintainer, MaintenanceMode, Wakeup};
 use crate::rotation::{NewestBackup, Rotator, SegmentSettings};
-use crate::segment::{self, Location, Segment};
+use crate::segment::{self, Location};
 use crate::stats::{Event, Journal, Stats};
 use parking_lot::Mutex;
 use std::io;
@@ -109,7 +110,7 @@ impl Log {
     }
 
     pub(super) fn segments(&self) -> Result<Vec<Segment>> {
-        Segment::list(&self.location(), self.config.naming)
+        inspect::segments(&self.location())
     }
 }
 

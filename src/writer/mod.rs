@@ -23,7 +23,7 @@ pub use record::RecordWriter;
 
 use crate::config::{Config, LogBuilder};
 use crate::error::Result;
-use crate::segment::Segment;
+use crate::inspect::Segment;
 use crate::stats::Stats;
 use appender::Appender;
 use log::Log;

@@ -29,10 +29,10 @@ fn plan_touches_nothing_and_is_what_is_done() {
         let (before, backups) = (dir.names(), dir.backups());
         let maintenance = maintenance(&dir, &config);
         let plan = maintenance.plan().unwrap();
-        let names = |segments: &[logrotor::Segment]| {
+        let names = |backups: &[std::path::PathBuf]| {
             let name =
-                |s: &logrotor::Segment| s.path.file_name().unwrap().to_str().unwrap().to_owned();
-            segments.iter().map(name).collect::<Vec<_>>()
+                |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+            backups.iter().map(name).collect::<Vec<_>>()
         };
         assert_eq!(names(&plan.prune), backups[..1]);
         assert_eq!(names(&plan.compress), backups[1..]);

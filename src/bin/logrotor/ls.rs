@@ -4,7 +4,7 @@ use crate::exit::{CommandError, Exit, VerbResult};
 use crate::output::{self, Cell, Color, Column, OutputOptions, rfc3339};
 use crate::progress::name_of;
 use clap::Args;
-use logrotor::inspect::{Holder, Inspection, LeftoverKind, Role, SegmentInfo, Usage};
+use logrotor::inspect::{Holder, Inspection, LeftoverKind, Role, Segment, Usage};
 use logrotor::{Compression, Config, policy};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl Ls {
     }
 }
 
-fn row(segment: &SegmentInfo) -> Vec<Cell> {
+fn row(segment: &Segment) -> Vec<Cell> {
     let state = state(segment);
     let color = match state {
         "active" => Color::Green,
@@ -65,7 +65,7 @@ fn row(segment: &SegmentInfo) -> Vec<Cell> {
     ]
 }
 
-fn state(segment: &SegmentInfo) -> &'static str {
+fn state(segment: &Segment) -> &'static str {
     match segment.compression {
         _ if segment.is_active() => "active",
         Compression::None => "uncompressed",
@@ -76,7 +76,7 @@ fn state(segment: &SegmentInfo) -> &'static str {
 }
 
 /// The uncompressed size divided by the compressed size.
-fn ratio(segment: &SegmentInfo) -> Option<f64> {
+fn ratio(segment: &Segment) -> Option<f64> {
     let unpacked =
         segment.uncompressed_bytes.filter(|_| segment.compression != Compression::None)?;
     #[allow(clippy::cast_precision_loss, reason = "one digit is shown")]
@@ -126,7 +126,7 @@ fn lease_json(lease: &Usage) -> Value {
     }
 }
 
-fn segment_json(segment: &SegmentInfo) -> Value {
+fn segment_json(segment: &Segment) -> Value {
     json!({
         "path": segment.path.to_string_lossy(),
         "state": state(segment),

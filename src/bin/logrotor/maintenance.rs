@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use logrotor::inspect::{Inspection, Usage};
 use logrotor::{
     Compression, Config, Delivery, Event, Maintenance, MaintenanceMode, Naming, RotatingFileWriter,
-    Segment, Stats, policy,
+    Stats, policy,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -183,7 +183,7 @@ impl BackupOptions {
             return self.print_plan(&plan.prune, &plan.compress);
         }
         let interrupt = Interrupt::listen()?;
-        let total = plan.compress.iter().map(|segment| segment.bytes).sum();
+        let total = plan.compress.iter().filter_map(|path| size_of(path)).sum();
         let progress = Mutex::new(Progress::new(total));
         let done = maintenance.run(&|| {
             let compressed = |event: &Event| match event {
@@ -203,21 +203,21 @@ impl BackupOptions {
         Ok(Exit::Success)
     }
 
-    fn print_plan(&self, prune: &[Segment], compress: &[Segment]) -> VerbResult {
+    fn print_plan(&self, prune: &[PathBuf], compress: &[PathBuf]) -> VerbResult {
         let all = || {
-            let prune = prune.iter().map(|segment| ("prune", segment));
-            prune.chain(compress.iter().map(|segment| ("compress", segment)))
+            let prune = prune.iter().map(|path| ("prune", path));
+            prune.chain(compress.iter().map(|path| ("compress", path)))
         };
         if self.output.json {
-            let action = |(action, segment): (&str, &Segment)| json!({ "action": action, "path": segment.path.to_string_lossy(), "bytes": segment.bytes });
+            let action = |(action, path): (&str, &PathBuf)| json!({ "action": action, "path": path.to_string_lossy(), "bytes": size_of(path) });
             output::print_json(&all().map(action).collect())?;
             return Ok(Exit::Success);
         }
-        let row = |(action, segment): (&str, &Segment)| {
+        let row = |(action, path): (&str, &PathBuf)| {
             vec![
                 Cell::text(format!("would {action}")).in_color(Color::Yellow),
-                Cell::text(name_of(&segment.path)),
-                Cell::bytes(segment.bytes),
+                Cell::text(name_of(path)),
+                size_of(path).map_or_else(Cell::none, Cell::bytes),
             ]
         };
         let columns = [("ACTION", false), ("BACKUP", false), ("SIZE", true)];
@@ -322,4 +322,9 @@ impl Rotate {
         log.close()?;
         Ok(backup)
     }
+}
+
+/// The size in bytes of a file, unless it is gone.
+fn size_of(path: &Path) -> Option<u64> {
+    path.metadata().ok().map(|metadata| metadata.len())
 }

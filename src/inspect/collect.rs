@@ -1,0 +1,134 @@
+//! Puts together what a snapshot of a log's directory shows, and who has its files open.
+
+use super::holders::{Holders, Usage, probe};
+use super::{Inspection, Leftover, LeftoverKind, Segment};
+use crate::error::Result;
+use crate::fs::{self, Entry};
+use crate::segment::name::{Compression, Key, Name};
+use crate::segment::{Backup, Location, Snapshot, birth_tag, uncompress};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The suffix of the files of a log's policy, which are no strays.
+pub(crate) const POLICY_SUFFIX: &str = "policy.toml";
+
+/// Lists the segments of a log as they are now, oldest first, the active one last.
+pub(crate) fn segments(location: &Location) -> Result<Vec<Segment>> {
+    let mut snapshot = Snapshot::take(location)?;
+    Collector::new(location).segments(&mut snapshot)
+}
+
+/// Looks at all files of a log.
+pub(super) fn inspection(location: &Location) -> Result<Inspection> {
+    let mut snapshot = Snapshot::take(location)?;
+    let collector = Collector::new(location);
+    let segments = collector.segments(&mut snapshot)?;
+    let mut leftovers = collector.superseded(&snapshot.superseded)?;
+    let mut temporaries = Vec::new();
+    for (path, bytes) in snapshot.temporaries {
+        match probe(&path)? {
+            Usage::Free => leftovers.push(Leftover { path, bytes, kind: LeftoverKind::Temporary }),
+            _ => temporaries.push(path),
+        }
+    }
+    let rotating = collector.holders.of_lock_file(&location.lock_path())?;
+    if let Some((Usage::Free, bytes)) = &rotating {
+        let (path, bytes) = (location.lock_path(), *bytes);
+        leftovers.push(Leftover { path, bytes, kind: LeftoverKind::LockFile });
+    }
+    Ok(Inspection {
+        path: location.path().to_owned(),
+        segments,
+        rotating: rotating.map(|(usage, _)| usage),
+        temporaries,
+        leftovers,
+        strays: collector.strays(snapshot.strays),
+        free_bytes: fs::free_space(location.dir())?,
+        network_file_system: fs::network_file_system(location.dir())?,
+    })
+}
+
+struct Collector<'a> {
+    location: &'a Location,
+    holders: Holders,
+}
+
+impl<'a> Collector<'a> {
+    fn new(location: &'a Location) -> Self {
+        Self { location, holders: Holders::now() }
+    }
+
+    fn segments(&self, snapshot: &mut Snapshot) -> Result<Vec<Segment>> {
+        let mut segments = Vec::new();
+        let mut last = None;
+        for Backup { name, path, entry } in std::mem::take(&mut snapshot.backups) {
+            if last.replace(name.key) == Some(name.key) {
+                // A foreign program is compressing the backup there.
+                snapshot.strays.insert(path);
+                continue;
+            }
+            segments.push(self.segment(path, Some(name), entry)?);
+        }
+        if let Some(entry) = snapshot.active {
+            segments.push(self.segment(self.location.path().to_owned(), None, entry)?);
+        }
+        Ok(segments)
+    }
+
+    fn segment(&self, path: PathBuf, name: Option<Name>, entry: Entry) -> Result<Segment> {
+        let compression = name.map_or(Compression::None, |name| name.compression);
+        let (created, uncompressed_bytes) = match compression {
+            Compression::None => (entry.born, Some(entry.len)),
+            _ => said(&path, compression, entry),
+        };
+        Ok(Segment {
+            bytes: entry.len,
+            uncompressed_bytes,
+            compression,
+            naming: name.map(|name| name.key.naming()),
+            created: created.map(|created| created.min(entry.modified)),
+            modified: entry.modified,
+            rotated_at: match name.map(|name| name.key) {
+                Some(Key::Time(time)) => Some(time.into()),
+                _ => None,
+            },
+            usage: self.holders.of(&path, entry.id, name.is_some())?,
+            path,
+        })
+    }
+
+    /// The superseded copies that no process has open: the next worker removes them.
+    fn superseded(&self, backups: &[Backup]) -> Result<Vec<Leftover>> {
+        let mut leftovers = Vec::new();
+        for Backup { path, entry, .. } in backups {
+            let is_free = self.holders.of(path, entry.id, true)? == Usage::Free;
+            if is_free && fs::stat(path)?.is_some() {
+                let (path, bytes) = (path.clone(), entry.len);
+                leftovers.push(Leftover { path, bytes, kind: LeftoverKind::Superseded });
+            }
+        }
+        Ok(leftovers)
+    }
+
+    fn strays(&self, strays: BTreeSet<PathBuf>) -> Vec<PathBuf> {
+        let is_of_policy = |path: &PathBuf| {
+            let suffix = path.file_name().and_then(|name| self.location.suffix(name.to_str()?));
+            suffix.is_some_and(|suffix| suffix.starts_with(POLICY_SUFFIX))
+        };
+        strays.into_iter().filter(|path| !is_of_policy(path)).collect()
+    }
+}
+
+/// When a compressed segment was created, and the length of its records.
+fn said(path: &Path, compression: Compression, entry: Entry) -> (Option<SystemTime>, Option<u64>) {
+    // A file that cannot be read says nothing.
+    let Ok(Some(file)) = fs::open_segment(path) else { return (None, None) };
+    let Ok(tag) = birth_tag::read(&file, entry.len, compression, path) else {
+        return (None, None);
+    };
+    let noted = tag.uncompressed_bytes(entry.len, compression);
+    let bytes = noted.or_else(|| uncompress::count(&Arc::new(file), path, compression, entry.len));
+    (tag.created().map(SystemTime::from), bytes)
+}

@@ -1,0 +1,277 @@
+//! What a log's directory holds: its segments, temporaries, superseded copies and strays.
+
+use super::Location;
+use super::name::{Compression, Key, Name, Naming};
+use super::superseded::supersedes;
+use crate::clock::{Deadline, Timestamp, sleep};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{self, Entry, EntryKind, FileId};
+use crate::sys;
+use std::collections::BTreeSet;
+use std::io::ErrorKind::PermissionDenied;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A backup as it was found in the directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Backup {
+    pub(crate) name: Name,
+    pub(crate) path: PathBuf,
+    pub(crate) entry: Entry,
+}
+
+impl Backup {
+    /// Returns the time of its rotation or, with [`Naming::Number`], of its last change.
+    pub(crate) fn rotated_at(&self) -> Timestamp {
+        match self.name.key {
+            Key::Time(time) => time,
+            Key::Number(_) => self.entry.modified.into(),
+        }
+    }
+
+    /// Returns [`rotated_at`](Self::rotated_at), or the last change if that is later than `now`.
+    ///
+    /// A name in the future was given while the clock was wrong, and says nothing of the age.
+    pub(crate) fn rotated_at_by(&self, now: Timestamp) -> Timestamp {
+        let rotated_at = self.rotated_at();
+        if rotated_at > now { self.entry.modified.into() } else { rotated_at }
+    }
+}
+
+/// The files of a log, as a directory listing and a look at each of them found them.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// The active segment. A file that has a backup's name too is listed as a backup only.
+    pub(crate) active: Option<Entry>,
+    /// Oldest first, in the order in which they are [read](crate::reader).
+    ///
+    /// A backup has two entries here, the uncompressed one first, only while a foreign program
+    /// compresses it.
+    pub(crate) backups: Vec<Backup>,
+    /// Uncompressed copies of backups that are also there compressed.
+    pub(crate) superseded: Vec<Backup>,
+    /// Temporaries of this log's files, with their sizes.
+    pub(crate) temporaries: Vec<(PathBuf, u64)>,
+    /// Files that resemble the log's and are not, such as `app.log.old`; directories and links too.
+    pub(crate) strays: BTreeSet<PathBuf>,
+}
+
+/// For how long a snapshot is retried because the log was rotated meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Snapshot {
+    /// Reads the whole directory, with backups of either naming, until no rotation came between.
+    ///
+    /// A rotation in between would leave a segment out: no backup yet, and not active any more. After
+    /// 5 s of one rotation after the other the last listing is returned.
+    pub(crate) fn take(location: &Location) -> Result<Self> {
+        let deadline = Deadline::after(PATIENCE);
+        let mut before = Progress::of(location)?;
+        loop {
+            // A backup that is compressed while the directory is read may be missed, but not twice.
+            let names = [fs::names(location.dir())?, fs::names(location.dir())?].concat();
+            let mut snapshot = Self::of_names(location, None, &names)?;
+            let after = Progress::of(location)?;
+            if before == after || deadline.left().is_none() {
+                snapshot.active = after.active.filter(|active| !snapshot.has_backup(active));
+                return Ok(snapshot);
+            }
+            before = after;
+        }
+    }
+
+    /// Reads the backups with names of one kind, and the temporaries, once.
+    ///
+    /// The caller looks again later: a backup that is compressed or renamed just then may be missed.
+    /// [`active`](Self::active) is not looked at.
+    pub(crate) fn read(location: &Location, naming: Naming) -> Result<Self> {
+        Self::of_names(location, Some(naming), &fs::names(location.dir())?)
+    }
+
+    fn of_names(location: &Location, naming: Option<Naming>, names: &[String]) -> Result<Self> {
+        let mut snapshot = Self::default();
+        for file_name in names {
+            snapshot.note(location, naming, file_name)?;
+        }
+        snapshot.backups.sort_by_key(|backup| backup.name);
+        snapshot.backups.dedup_by_key(|backup| backup.name);
+        snapshot.temporaries.sort_unstable();
+        snapshot.temporaries.dedup_by(|a, b| a.0 == b.0);
+        snapshot.take_out_superseded();
+        snapshot.order_namings();
+        Ok(snapshot)
+    }
+
+    fn note(&mut self, location: &Location, naming: Option<Naming>, name: &str) -> Result<()> {
+        if let Some(name) = location.parse(name, naming) {
+            return self.note_backup(location, name);
+        }
+        let path = location.dir().join(name);
+        if location.is_temporary(name, naming) {
+            self.temporaries.extend(file_at(&path)?.map(|entry| (path, entry.len)));
+        } else if location.is_stray(name) {
+            self.strays.insert(path);
+        }
+        Ok(())
+    }
+
+    fn note_backup(&mut self, location: &Location, name: Name) -> Result<()> {
+        // One that was listed uncompressed and is gone may have been compressed since.
+        let forms = match name.compression {
+            Compression::None => &Compression::ALL[..],
+            _ => &[name.compression],
+        };
+        for compression in forms {
+            let name = Name { compression: *compression, ..name };
+            let path = location.backup_path(name);
+            match fs::stat(&path)? {
+                Some(entry) if entry.kind == EntryKind::File => {
+                    self.backups.push(Backup { name, path, entry });
+                    break;
+                }
+                Some(_) => drop(self.strays.insert(path)),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_out_superseded(&mut self) {
+        let all = std::mem::take(&mut self.backups);
+        for forms in all.chunk_by(|a, b| a.name.key == b.name.key) {
+            let (first, others) = (&forms[0], &forms[1..]);
+            let is_newer = |other: &Backup| {
+                first.name.compression == Compression::None
+                    && supersedes(&other.path, other.name.compression, other.entry, first.entry)
+            };
+            match others.iter().position(is_newer) {
+                None => self.backups.extend_from_slice(forms),
+                Some(at) => {
+                    self.superseded.push(first.clone());
+                    self.backups.push(others[at].clone());
+                    self.backups.extend_from_slice(&others[..at]);
+                    self.backups.extend_from_slice(&others[at + 1..]);
+                }
+            }
+        }
+    }
+
+    /// Puts the naming that has the newest backup last, if there are backups of both.
+    fn order_namings(&mut self) {
+        let is_time = |backup: &Backup| matches!(backup.name.key, Key::Time(_));
+        let at = self.backups.partition_point(is_time);
+        let (times, numbers) = self.backups.split_at(at);
+        if let (Some(time), Some(number)) = (times.last(), numbers.last()) {
+            if Timestamp::from(number.entry.modified) <= time.rotated_at() {
+                self.backups.rotate_left(at);
+            }
+        }
+    }
+
+    fn has_backup(&self, active: &Entry) -> bool {
+        let is_it = |entry: &Entry| (entry.id, entry.born) == (active.id, active.born);
+        self.backups.iter().any(|backup| is_it(&backup.entry))
+    }
+
+    /// The newest backup's time.
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
+        self.backups.last().map(Backup::rotated_at)
+    }
+}
+
+/// How far a log has come, to notice a rotation between two looks.
+struct Progress {
+    active: Option<Entry>,
+    /// Only if there is no active segment: it may be created for the second time since.
+    backups: BTreeSet<Key>,
+}
+
+impl Progress {
+    fn of(location: &Location) -> Result<Self> {
+        let active = location.active()?;
+        let mut backups = BTreeSet::new();
+        if active.is_none() {
+            backups.extend(backup_names(location, None)?.into_iter().map(|name| name.key));
+        }
+        Ok(Self { active, backups })
+    }
+
+    /// Distinguishes segments even if a later one has an earlier one's inode number.
+    fn identity(&self) -> Option<(FileId, Option<SystemTime>)> {
+        self.active.map(|entry| (entry.id, entry.born))
+    }
+}
+
+impl PartialEq for Progress {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity() && self.backups == other.backups
+    }
+}
+
+/// Lists the names of the backups, oldest first, without a look at the files.
+///
+/// With names of both kinds, each kind is in order by itself.
+pub(crate) fn backup_names(location: &Location, naming: Option<Naming>) -> Result<Vec<Name>> {
+    let names = fs::names(location.dir())?;
+    let mut names: Vec<_> = names.iter().filter_map(|name| location.parse(name, naming)).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Makes the uncompressed backups durable, and the names of all.
+pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
+    let mut backups = Snapshot::read(location, naming)?.backups;
+    for _ in 0..SYNC_ROUNDS {
+        let is_plain = |backup: &&Backup| backup.name.compression == Compression::None;
+        for backup in backups.iter().filter(is_plain) {
+            sync_backup(&backup.path)?;
+        }
+        fs::sync_dir(location.dir())?;
+        // A rotation renames numbered backups, so one may have been passed over. Others keep their names.
+        if naming == Naming::Timestamp {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut backups, Snapshot::read(location, naming)?.backups);
+        // Numbers only go up, so a backup that is where it was has been there all the time.
+        let files = |backups: &[Backup]| -> Vec<_> {
+            backups.iter().map(|backup| (backup.name, backup.entry.id)).collect()
+        };
+        if files(&before) == files(&backups) {
+            return Ok(());
+        }
+    }
+    let why = "rotations renamed its backups meanwhile, again and again";
+    Err(Error::refused(ErrorKind::Io, "sync", location.path(), why))
+}
+
+/// How often backups are synced again because the log was rotated meanwhile.
+const SYNC_ROUNDS: usize = 8;
+
+/// How long to wait for a backup that is being compressed before syncing it counts as failed.
+const SYNC_PATIENCE: Duration = Duration::from_secs(10);
+
+fn sync_backup(path: &Path) -> Result<()> {
+    if file_at(path)?.is_none() {
+        return Ok(());
+    }
+    // On Windows it cannot be opened while it is compressed.
+    let deadline = Deadline::after(SYNC_PATIENCE);
+    let is_refused = |error: &Error| error.io_error().is_some_and(sys::is_lease_refused);
+    let mut opened = fs::open_append(path);
+    while opened.as_ref().is_err_and(is_refused) && deadline.left().is_some() {
+        sleep(Duration::from_millis(1));
+        opened = fs::open_append(path);
+    }
+    let opened = match opened {
+        // On Unix a file need not be writable to be synced.
+        Err(error) if error.io_kind() == PermissionDenied => fs::open_segment(path)?,
+        opened => opened?,
+    };
+    // Gone if it was compressed meanwhile, which has synced it.
+    opened.map_or(Ok(()), |file| fs::sync_data(&file, path))
+}
+
+/// Returns the regular file at `path`; `None` if it is gone, or if it is a link or a directory.
+fn file_at(path: &Path) -> Result<Option<Entry>> {
+    Ok(fs::stat(path)?.filter(|entry| entry.kind == EntryKind::File))
+}

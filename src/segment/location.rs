@@ -1,0 +1,129 @@
+//! Where a log is: its directory, its name and the paths of its files.
+
+use super::name::{self, Name, Naming};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{self, Entry, EntryKind};
+use crate::sys;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where a log is, all links resolved and absolute, so that no later change of the working directory
+/// matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Location {
+    dir: PathBuf,
+    name: String,
+    path: PathBuf,
+}
+
+impl Location {
+    /// Finds where the log named by the user is, and creates its directory if need be.
+    ///
+    /// A link at `given` is followed, so that the backups live beside its target.
+    pub(crate) fn resolve(given: &Path) -> Result<Self> {
+        Self::at(given, |dir| fs::create_dirs(dir).and_then(|()| fs::canonical(dir)))
+    }
+
+    /// As [`resolve`](Self::resolve), but makes nothing.
+    pub(crate) fn find(given: &Path) -> Result<Self> {
+        Self::at(given, fs::canonical)
+    }
+
+    fn at(given: &Path, resolve_dir: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Self> {
+        let (target, _) = fs::resolve_links("use as a log", given)?;
+        let refuse =
+            |why: &str| Err(Error::refused(ErrorKind::NotAFile, "use as a log", given, why));
+        let ends_in_separator = target.as_os_str().as_encoded_bytes().last();
+        if ends_in_separator.is_some_and(|&b| std::path::is_separator(char::from(b))) {
+            return refuse("it names a directory; add a file name");
+        }
+        let Some(name) = target.file_name() else {
+            return refuse("it has no file name; use one such as `app.log`");
+        };
+        let Some(name) = name.to_str() else {
+            return refuse("its file name is not Unicode; use one that is");
+        };
+        if !sys::is_file_name(name) {
+            return refuse("Windows gives no file such a name");
+        }
+        if name.len() > name::MAX_LOG_NAME {
+            let why = format!(
+                "its file name has {} bytes; use at most {}, so that the names of its backups fit",
+                name.len(),
+                name::MAX_LOG_NAME
+            );
+            return refuse(&why);
+        }
+        let parent = match target.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let dir = resolve_dir(parent)?;
+        Ok(Self { path: dir.join(name), name: name.to_owned(), dir })
+    }
+
+    /// The log's own path, that of the active segment.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.dir.join(name::lock_file(&self.name))
+    }
+
+    pub(crate) fn backup_path(&self, name: Name) -> PathBuf {
+        self.dir.join(name.format(&self.name))
+    }
+
+    /// What is at the log's path.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAFile`] if that is no regular file.
+    pub(crate) fn active(&self) -> Result<Option<Entry>> {
+        match fs::stat(&self.path)? {
+            Some(entry) if entry.kind != EntryKind::File => {
+                Err(Error::not_a_file("use as a log", &self.path, entry.kind))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Whether a file of this name is a temporary of the log, or of a backup with this naming (`None`: any).
+    pub(crate) fn is_temporary(&self, file_name: &str, naming: Option<Naming>) -> bool {
+        fs::temp_target(file_name)
+            .is_some_and(|of| of == self.name || self.parse(of, naming).is_some())
+    }
+
+    /// Whether a file of this name resembles one of the log's and is none.
+    pub(crate) fn is_stray(&self, file_name: &str) -> bool {
+        self.suffix(file_name).is_some()
+            && file_name != name::lock_file(&self.name)
+            && Name::parse(&self.name, file_name).is_none()
+    }
+
+    /// Returns what follows the log's name and a dot in a file name, if it begins so.
+    pub(crate) fn suffix<'a>(&self, file_name: &'a str) -> Option<&'a str> {
+        file_name.strip_prefix(&self.name)?.strip_prefix('.')
+    }
+
+    /// Makes the log's directory again, if someone has removed it.
+    pub(crate) fn ensure_dir(&self) -> Result<()> {
+        fs::create_dirs(&self.dir)
+    }
+
+    /// Returns which backup with this naming (`None`: any) a file is, if it is one.
+    pub(super) fn parse(&self, file_name: &str, naming: Option<Naming>) -> Option<Name> {
+        let is_wanted = |name: &Name| naming.is_none_or(|naming| name.key.naming() == naming);
+        Name::parse(&self.name, file_name).filter(is_wanted)
+    }
+
+    /// The error for a log of which there is neither the active segment nor a backup.
+    pub(crate) fn no_log(given: &Path) -> Error {
+        let why = "there is neither such a file nor a backup of it";
+        Error::io("read", given, io::Error::new(io::ErrorKind::NotFound, why))
+    }
+}
