@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::source::{SourceFile, at_root, files, is_comment, read, test_names};
+use crate::source::{SourceFile, at_root, files, is_comment, read, rust_files_in, test_names};
 
 /// The rows of the table below a heading, without its head.
 fn rows(page: &str, heading: &str) -> Vec<String> {
@@ -43,6 +43,25 @@ fn each_promise_names_tests_that_exist() {
         assert!(!tests.is_empty(), "no test is named: {row}");
         for test in tests {
             assert!(exists(test), "there is no test {}::{}", test.0, test.1);
+        }
+    }
+}
+
+/// The places of a row: each path with the names that are quoted after it, up to a semicolon.
+fn places(row: &str) -> Vec<(&str, Vec<&str>)> {
+    let cell = row.trim_matches(['|', ' ']).split(" | ").nth(2).expect("a row has four cells");
+    let parts = cell.split(';').filter_map(|part| part.split_once("`: "));
+    parts.map(|(path, names)| (path.rsplit('`').next().unwrap(), quoted(names).collect())).collect()
+}
+
+#[test]
+fn each_promise_names_functions_where_they_are() {
+    for row in &rows("ARCHITECTURE.md", "Promises") {
+        for (path, names) in places(row).into_iter().filter(|(path, _)| *path != "Cargo.toml") {
+            let files = rust_files_in(&format!("src/{path}"));
+            let has = |name: &&str| files.iter().any(|file| file.text.contains(*name));
+            let missing: Vec<_> = names.into_iter().filter(|name| !has(name)).collect();
+            assert!(missing.is_empty(), "{path} does not have {missing:?}: {row}");
         }
     }
 }
