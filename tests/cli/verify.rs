@@ -166,6 +166,28 @@ fn stray_and_leftover_are_found_and_kept() {
     assert!(dir.ok("verify", []).ends_with("sound\n"));
 }
 
+#[test]
+fn backup_that_ends_without_line_break_is_found() {
+    let dir = log_of_numbers(Compression::Gzip);
+    let first = dir.file(&dir.backups()[0]);
+    let unfinished = dir.file("app.log.2020-01-01T00-00-00.000000Z");
+    fs::write(&unfinished, "one\nhalf a rec").unwrap();
+    let found = findings(&dir);
+    let path = fs::canonicalize(&unfinished).unwrap();
+    assert_eq!(found["unfinished"], json!([{ "segment": path, "offset": 14 }]), "{found}");
+    let shown = text(&dir.run("verify", []).stdout);
+    assert!(shown.contains("ends without a line break at byte 14\n"), "{shown}");
+    assert!(shown.ends_with("; unfinished lines: 1\n"), "{shown}");
+    // The active segment may be in the middle of a record, and damage is reported once.
+    fs::remove_file(&unfinished).unwrap();
+    let mut active = fs::File::options().append(true).open(dir.log()).unwrap();
+    active.write_all(b"half a rec").unwrap();
+    assert!(dir.ok("verify", []).ends_with("sound\n"));
+    let packed = fs::read(&first).unwrap();
+    fs::write(&first, &packed[..packed.len() / 2]).unwrap();
+    assert_eq!(findings(&dir)["unfinished"], json!([]));
+}
+
 #[cfg(unix)]
 #[test]
 fn control_characters_in_names_are_replaced() {

@@ -9,13 +9,17 @@ use clap::Args;
 use logrotor::inspect::Inspection;
 use logrotor::reader::{Damage, DamageKind, LogReader};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
-/// Decode every segment and report damage, strays and leftovers
+/// Decode every segment and report damage, unfinished lines, strays and leftovers
 ///
 /// A compressed backup is checked against its digest; uncompressed records carry no checksum. A
 /// segment is unreadable if it has another format or is not accessible.
+///
+/// A backup that does not end with a line break has an unfinished line: its last record is torn, or
+/// was written in pieces between which the log was rotated.
 ///
 /// A stray is a file that resembles a backup but is not one; it is neither read nor removed. A
 /// leftover is a file of a killed process; the next worker removes it. The exit status is 1 if
@@ -31,30 +35,50 @@ pub(crate) struct Verify {
     output: OutputOptions,
 }
 
+/// What was read.
+#[derive(Default)]
+struct Content {
+    bytes: u64,
+    damages: Vec<Damage>,
+    /// Finished segments that do not end with a line break, and where they end.
+    unfinished: Vec<(PathBuf, u64)>,
+}
+
+/// How a segment ends, as far as it was read.
+struct End {
+    offset: u64,
+    is_line: bool,
+}
+
 impl Verify {
     pub(crate) fn run(self) -> VerbResult {
         let seen = Inspection::of(&self.log)?;
-        let (bytes, damages) = self.read(&seen)?;
+        let content = self.read(&seen)?;
         if self.output.json {
-            output::print_json(&report_json(&seen, bytes, &damages))?;
+            output::print_json(&report_json(&seen, &content))?;
         } else {
-            self.print(&seen, bytes, &damages)?;
+            self.print(&seen, &content)?;
         }
-        let is_sound = damages.is_empty() && seen.leftovers.is_empty() && seen.strays.is_empty();
+        let Content { damages, unfinished, .. } = &content;
+        let is_sound = [damages.len(), unfinished.len(), seen.leftovers.len(), seen.strays.len()]
+            .iter()
+            .all(|&count| count == 0);
         Ok(if is_sound { Exit::Success } else { Exit::Found })
     }
 
-    /// Reads the whole log. Returns the bytes of its records, and its damage.
-    fn read(&self, seen: &Inspection) -> Result<(u64, Vec<Damage>), CommandError> {
+    /// Reads the whole log.
+    fn read(&self, seen: &Inspection) -> Result<Content, CommandError> {
         let mut reader = self.memory.apply(LogReader::builder(&self.log)).open()?;
         let mut read_progress = ReadProgress::of(seen);
         let mut progress = Progress::new(read_progress.total);
-        let (mut bytes, mut damages) = (0, Vec::new());
+        let mut content = Content::default();
+        let mut ends = BTreeMap::new();
         loop {
-            let len = match reader.fill_buf() {
-                Ok(ready) => ready.len(),
+            let (len, last) = match reader.fill_buf() {
+                Ok([]) => break,
+                Ok(ready) => (ready.len(), ready.last().copied()),
                 Err(error) => {
-                    damages.push(
+                    content.damages.push(
                         error
                             .downcast::<Damage>()
                             .map_err(|error| CommandError::Failed(error.to_string()))?,
@@ -62,18 +86,31 @@ impl Verify {
                     continue;
                 }
             };
-            if len == 0 {
-                return Ok((bytes, damages));
+            let (segment, offset) = reader.position();
+            let end = End { offset: offset + len as u64, is_line: last == Some(b'\n') };
+            match ends.get_mut(segment) {
+                Some(known) => *known = end,
+                None => drop(ends.insert(segment.to_owned(), end)),
             }
             reader.consume(len);
-            bytes += len as u64;
+            content.bytes += len as u64;
             let (segment, offset) = reader.position();
             let (done, name) = read_progress.done(segment, offset);
             progress.at(done, &name);
         }
+        // The active segment may be in the middle of a record.
+        ends.remove(&seen.path);
+        content.damages.iter().for_each(|damage| drop(ends.remove(damage.segment())));
+        content.unfinished = ends
+            .into_iter()
+            .filter(|(_, end)| !end.is_line)
+            .map(|(segment, end)| (segment, end.offset))
+            .collect();
+        Ok(content)
     }
 
-    fn print(&self, seen: &Inspection, bytes: u64, damages: &[Damage]) -> Result<(), CommandError> {
+    fn print(&self, seen: &Inspection, content: &Content) -> Result<(), CommandError> {
+        let Content { bytes, damages, unfinished } = content;
         let mut out = output::out();
         let paint = |color: Color, text: &str| {
             if self.output.is_colored() { color.paint(text) } else { text.to_owned() }
@@ -82,6 +119,11 @@ impl Verify {
             let label = if is_unreadable(damage) { "unreadable:" } else { "damage:" };
             let damage = printable(&damage.to_string());
             writeln!(out, "{} {damage}", paint(Color::Red, label))?;
+        }
+        for (segment, end) in unfinished {
+            let segment = printable(&segment.to_string_lossy());
+            let unfinished = paint(Color::Red, "unfinished line:");
+            writeln!(out, "{unfinished} `{segment}` ends without a line break at byte {end}")?;
         }
         for left in &seen.leftovers {
             let (path, what) = (printable(&left.path.to_string_lossy()), kind(left.kind));
@@ -95,6 +137,7 @@ impl Verify {
         let counts = [
             (damages.len() - unreadable, "damage"),
             (unreadable, "unreadable"),
+            (unfinished.len(), "unfinished lines"),
             (seen.leftovers.len(), "leftovers"),
             (seen.strays.len(), "strays"),
         ];
@@ -108,12 +151,12 @@ impl Verify {
             false => paint(Color::Red, &found.join(", ")),
         };
         let segments = seen.segments.len();
-        writeln!(out, "{segments} segments, {} of records; {verdict}", output::size(bytes))?;
+        writeln!(out, "{segments} segments, {} of records; {verdict}", output::size(*bytes))?;
         Ok(out.flush()?)
     }
 }
 
-fn report_json(seen: &Inspection, bytes: u64, damages: &[Damage]) -> Value {
+fn report_json(seen: &Inspection, content: &Content) -> Value {
     let damage = |damage: &Damage| {
         json!({
             "kind": damage_kind(damage.kind()),
@@ -123,11 +166,13 @@ fn report_json(seen: &Inspection, bytes: u64, damages: &[Damage]) -> Value {
             "message": damage.to_string(),
         })
     };
+    let unfinished = |(segment, end): &(PathBuf, u64)| json!({ "segment": segment.to_string_lossy(), "offset": end });
     json!({
         "path": seen.path.to_string_lossy(),
         "segments": seen.segments.len(),
-        "bytes": bytes,
-        "damage": damages.iter().map(damage).collect::<Value>(),
+        "bytes": content.bytes,
+        "damage": content.damages.iter().map(damage).collect::<Value>(),
+        "unfinished": content.unfinished.iter().map(unfinished).collect::<Value>(),
         "leftovers": leftovers_json(seen),
         "strays": paths(&seen.strays),
     })
