@@ -43,21 +43,131 @@ fn cat_selects_by_the_times_of_records() {
 }
 
 #[test]
-fn lines_without_a_time_belong_to_the_record_before_them() {
+fn lines_without_time_belong_to_record_before_them() {
     let dir = Dir::new();
-    let lines: String = (18..22)
-        .map(|minute| {
-            format!("2025-11-20T10:{minute}:00Z at\n  more of {minute}\n  last of {minute}\n")
-        })
-        .collect();
+    let event = |minute: u32| {
+        format!("2025-11-20T10:{minute}:00Z at\n  more of {minute}\nlast of {minute}\n")
+    };
+    let lines: String = (18..22).map(event).collect();
     std::fs::write(dir.log(), format!("of a record before\n{lines}")).unwrap();
     let between = ["--since=2025-11-20T10:19:00Z", "--until=2025-11-20T10:20:00Z"];
     let forward = dir.ok("cat", between);
-    let expected: Vec<_> = lines.lines().skip(3).take(6).collect();
-    assert_eq!(forward.lines().skip(1).collect::<Vec<_>>(), expected);
+    assert_eq!(forward, format!("of a record before\n{}{}", event(19), event(20)));
     let reverse = dir.ok("cat", [between[0], between[1], "--reverse"]);
-    let reversed: Vec<_> = reverse.lines().rev().collect();
-    assert_eq!(reversed, forward.lines().collect::<Vec<_>>());
+    assert_eq!(reverse, format!("{}{}of a record before\n", event(20), event(19)));
+    let by_line = dir.ok("cat", [between[0], between[1], "--reverse", "--lines"]);
+    assert_eq!(by_line.lines().rev().collect::<Vec<_>>(), forward.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn record_of_several_lines_is_printed_whole() {
+    let dir = Dir::new();
+    let event = |n: u32| format!("2025-11-20T10:{n}:00Z ERROR failed\nmore of {n}\n\n  at {n}\n");
+    let all: String = (10..40).map(event).collect();
+    std::fs::write(dir.file("app.log.1"), &all[..event(10).len() * 25]).unwrap();
+    std::fs::write(dir.log(), &all[event(10).len() * 25..]).unwrap();
+    assert_eq!(dir.ok("cat", ["--grep", "more of 12"]), event(12));
+    assert_eq!(dir.ok("cat", ["--grep", "more of 12", "--lines"]), "more of 12\n");
+    let reversed: String = (10..40).rev().map(event).collect();
+    assert_eq!(dir.ok("cat", ["--reverse"]), reversed);
+    let last: String = (33..40).map(event).collect();
+    assert_eq!(dir.ok("tail", ["-n", "7"]), last);
+    assert_eq!(dir.ok("tail", ["-n", "7", "--lines"]).lines().count(), 7);
+    assert_eq!(dir.ok("tail", ["--lines=3"]), "more of 39\n\n  at 39\n");
+    assert_eq!(dir.ok("tail", ["-n", "100"]), all);
+    assert_eq!(dir.ok("tail", ["-n", "7", "--grep", "at 35"]), event(35));
+    let json = dir.ok("tail", ["-n", "1", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["record"], event(39).trim_end());
+}
+
+#[test]
+fn records_without_times_are_grouped_by_indentation() {
+    let dir = Dir::new();
+    let event = |n: u32| format!("{{\n  \"n\": {n},\n  \"list\": [\n    1\n  ]\n}}\n");
+    std::fs::write(dir.log(), (0..5).map(event).collect::<String>()).unwrap();
+    assert_eq!(dir.ok("tail", ["-n", "2"]), event(3) + &event(4));
+    assert_eq!(dir.ok("cat", ["--grep", "n.: 2"]), event(2));
+    assert_eq!(dir.ok("cat", ["--reverse"]), (0..5).rev().map(event).collect::<String>());
+}
+
+#[test]
+fn followed_record_of_several_lines_is_printed_from_its_start() {
+    let dir = Dir::new();
+    let mut log = dir.writer();
+    writeln!(log, "2025-11-20T10:10:00Z first").unwrap();
+    let mut tail = dir.command("tail", ["-F", "--grep", "wanted"]);
+    let mut tail = Follower(tail.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut printed = BufReader::new(tail.0.stdout.take().unwrap()).lines();
+    writeln!(log, "2025-11-20T10:10:01Z second\n  wanted").unwrap();
+    for expected in ["2025-11-20T10:10:01Z second", "  wanted"] {
+        assert_eq!(printed.next().unwrap().unwrap(), expected);
+    }
+    // The rest is printed as it comes, and not before the next record.
+    writeln!(log, "rest").unwrap();
+    assert_eq!(printed.next().unwrap().unwrap(), "rest");
+    writeln!(log, "2025-11-20T10:10:02Z third\n2025-11-20T10:10:03Z wanted").unwrap();
+    assert_eq!(printed.next().unwrap().unwrap(), "2025-11-20T10:10:03Z wanted");
+}
+
+/// Records of one minute each, as a logger writes them, in an active segment of now.
+#[track_caller]
+fn assert_range_is_cut(record: impl Fn(u32) -> String, options: &[&str]) {
+    let dir = Dir::new();
+    let all: Vec<_> = (10..20).map(|minute| record(minute)).collect();
+    std::fs::write(dir.log(), all.concat()).unwrap();
+    let range = ["--since=2025-11-20T10:12:00Z", "--until=2025-11-20T10:15:30Z"];
+    let output = dir.command("cat", range).args(options).env("TZ", "UTC").output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert_eq!(text(&output.stdout), all[2..6].concat());
+}
+
+#[test]
+fn times_are_found_as_loggers_write_them() {
+    let ansi = "\x1b[2m2025-11-20T10:{}:00.5Z\x1b[0m \x1b[32m INFO\x1b[0m app: a {\n";
+    let pretty = "  2025-11-20T10:{}:00.5Z  INFO app: text\n    at src/main.rs:1\n\n";
+    let nested = "{\"meta\":{\"@timestamp\":\"2025-11-20T10:{}:00.5Z\"},\"n\":1}\n";
+    for form in [
+        "{\"timestamp\":\"2025-11-20T10:{}:00.5Z\",\"level\":\"INFO\"}\n",
+        ansi,
+        pretty,
+        nested,
+        "{\n  \"ts\": \"2025-11-20T10:{}:00.5Z\",\n  \"n\": 1\n}\n",
+        "level=info msg=text ts=2025-11-20T10:{}:00.5Z\n",
+        "2025-11-20 10:{}:00.500+00 0ms INFO main [src/main.rs:1] text\n",
+        "[2025-11-20 10:{}:00.500000 +00:00] INFO [src/main.rs:1] text\n  more\n",
+        "127.0.0.1 - - [20/Nov/2025:10:{}:00 +0000] \"GET / HTTP/1.1\" 200 1\n",
+        "2025/11/20 10:{}:00 [error] 1#1: text\n",
+    ] {
+        assert_range_is_cut(|minute| form.replacen("{}", &minute.to_string(), 1), &[]);
+    }
+    let unix = |minute: u32| 1_763_632_800 + u64::from(minute) * 60;
+    assert_range_is_cut(|minute| format!("{}.250 text\n", unix(minute)), &[]);
+    assert_range_is_cut(|minute| format!("{{\"ts\":{}250}}\n", unix(minute)), &[]);
+}
+
+#[test]
+fn times_are_found_in_format_and_field_of_the_user() {
+    let form = |minute| format!("INFO 20.11.2025 10:{minute}:00 text\n");
+    assert_range_is_cut(form, &["--time-format=%d.%m.%Y %H:%M:%S"]);
+    let form = |minute| format!("{{\"at\":{{\"utc\":\"2025-11-20T10:{minute}:00Z\"}},\"ts\":1}}\n");
+    assert_range_is_cut(form, &["--time-field=at.utc"]);
+    let dir = log_of_numbers(Compression::None);
+    let output = dir.run("cat", ["--since", "1h", "--time-format", "%Q"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn log_without_times_is_reported_once() {
+    let dir = log_of_numbers(Compression::None);
+    for direction in [&[][..], &["--reverse"]] {
+        let output = dir.command("cat", ["--since=1h"]).args(direction).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = text(&output.stderr);
+        assert!(said.starts_with("logrotor: no time was found in 3005 records"), "{said}");
+        assert!(said.contains("RFC 3339") && said.contains("--time-field"), "{said}");
+        assert_eq!((said.lines().count(), text(&output.stdout).lines().count()), (1, 3005));
+    }
 }
 
 #[test]

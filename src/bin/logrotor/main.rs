@@ -6,6 +6,7 @@
 mod cat;
 mod cli;
 mod docs;
+mod event;
 mod exit;
 mod interrupt;
 mod ls;
@@ -15,6 +16,7 @@ mod memory;
 mod options;
 mod output;
 mod policy;
+mod printer;
 #[cfg(unix)]
 mod program;
 mod progress;
@@ -23,6 +25,7 @@ mod relay;
 mod report;
 #[cfg(unix)]
 mod run;
+mod stamp;
 mod verify;
 mod when;
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Times on the command line and at the beginning of records.
+//! Times on the command line.
 
 use chrono::{DateTime, Local, MappedLocalTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
 use logrotor::units;
@@ -15,8 +15,8 @@ pub(crate) fn until(text: &str) -> Result<SystemTime, String> {
     parse(text, Iterator::max)
 }
 
-type Times = std::vec::IntoIter<DateTime<Local>>;
-type Choice = fn(Times) -> Option<DateTime<Local>>;
+pub(crate) type Times = std::vec::IntoIter<DateTime<Local>>;
+pub(crate) type Choice = fn(Times) -> Option<DateTime<Local>>;
 
 fn parse(text: &str, choice: Choice) -> Result<SystemTime, String> {
     let text = text.trim();
@@ -34,14 +34,19 @@ fn parse(text: &str, choice: Choice) -> Result<SystemTime, String> {
 }
 
 fn local(text: &str, choice: Choice) -> Option<SystemTime> {
-    const LONGEST_GAP_HOURS: i64 = 25;
     let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
     let with_time = |form| NaiveDateTime::parse_from_str(text, form).ok();
     let reading = day()
         .or_else(|| with_time("%Y-%m-%d %H:%M"))
         .or_else(|| with_time("%Y-%m-%d %H:%M:%S%.f"))
         .or_else(|| with_time("%Y-%m-%dT%H:%M:%S%.f"))?;
-    // A time that the clock skips in spring stands for an hour later. Some zones skipped a day.
+    of_reading(reading, choice)
+}
+
+/// Returns the time at which the local clock shows this. A time that the clock skips in spring stands
+/// for an hour later. Some zones skipped a day.
+pub(crate) fn of_reading(reading: NaiveDateTime, choice: Choice) -> Option<SystemTime> {
+    const LONGEST_GAP_HOURS: i64 = 25;
     let shown = (0..LONGEST_GAP_HOURS)
         .find_map(|hours| choice(that_show(reading.checked_add_signed(TimeDelta::hours(hours))?)));
     Some(shown?.into())
@@ -59,20 +64,6 @@ fn that_show(reading: NaiveDateTime) -> Times {
         Local.from_utc_datetime(&time.naive_utc()).naive_local() == reading
     };
     found.into_iter().filter(shows).collect::<Vec<_>>().into_iter()
-}
-
-/// Returns the RFC 3339 time at the beginning of a record, if there is one.
-pub(crate) fn of_record(record: &[u8]) -> Option<SystemTime> {
-    const LONGEST: usize = 40;
-    let start = &record[..record.len().min(LONGEST)];
-    let start = start.strip_prefix(b"[").unwrap_or(start);
-    if !start.first()?.is_ascii_digit() {
-        return None;
-    }
-    let is_end = |byte: &u8| matches!(byte, b' ' | b'\t' | b']' | b',');
-    let end = start.iter().position(is_end).unwrap_or(start.len());
-    let text = std::str::from_utf8(&start[..end]).ok()?;
-    Some(DateTime::parse_from_rfc3339(text).ok()?.into())
 }
 
 #[cfg(test)]
@@ -96,19 +87,6 @@ mod tests {
         }
         for wrong in ["", "yesterday", "2025-13-01", "12:00"] {
             assert!(since(wrong).unwrap_err().contains("2026-11-20T23:57:01Z"), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn time_of_a_record_is_at_its_beginning() {
-        let at = UNIX_EPOCH + Duration::from_secs(1_763_683_021);
-        for record in
-            ["2025-11-20T23:57:01Z INFO x", "[2025-11-20T23:57:01.000Z] x", "2025-11-20T23:57:01Z"]
-        {
-            assert_eq!(of_record(record.as_bytes()), Some(at), "{record}");
-        }
-        for record in ["", "INFO 2025-11-20T23:57:01Z", "2025 was a year", "\u{ff}\u{ff}"] {
-            assert_eq!(of_record(record.as_bytes()), None, "{record}");
         }
     }
 }

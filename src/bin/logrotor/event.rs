@@ -1,0 +1,159 @@
+//! Events: records of one or more lines.
+
+use crate::stamp::{Stamp, StampFinder, TimeOptions};
+use logrotor::reader::{ReaderBuilder, Record};
+use std::borrow::Cow;
+
+/// Which lines belong together.
+///
+/// In a log whose lines begin with times, a line without one belongs to the line with one before it. In others,
+/// such as JSON, these do: blank lines, indented lines, lines that begin with a closing bracket, and the causes
+/// of an error.
+#[derive(Debug)]
+pub(crate) struct Grouping {
+    finder: StampFinder,
+    is_timed: bool,
+}
+
+impl Grouping {
+    /// Looks at the last lines of a log to learn whether they begin with times.
+    pub(crate) fn of(log: ReaderBuilder, options: &TimeOptions) -> Self {
+        const LINES: u64 = 200;
+        let mut grouping = Self { finder: StampFinder::new(options), is_timed: false };
+        // A log that cannot be read is reported when it is read for its records.
+        if let Ok(mut reader) = log.last(LINES).open() {
+            let lines = reader.records().filter_map(Result::ok);
+            let is_timed = |line: Record| grouping.is_timed_text(line.bytes());
+            grouping.is_timed = lines.take(LINES as usize).any(is_timed);
+        }
+        grouping
+    }
+
+    /// Learns from a line of a log that may have had none before.
+    pub(crate) fn learn(&mut self, line: &[u8]) {
+        self.is_timed = self.is_timed || self.is_timed_text(line);
+    }
+
+    fn is_timed_text(&self, line: &[u8]) -> bool {
+        !line.trim_ascii_start().starts_with(b"{") && self.finder.begins(line)
+    }
+
+    /// Whether a line begins an event.
+    pub(crate) fn begins(&self, line: &[u8]) -> bool {
+        if self.is_timed { self.finder.begins(line) } else { !continues(line) }
+    }
+
+    /// The time of an event.
+    pub(crate) fn stamp(&self, event: &Event) -> Option<Stamp> {
+        self.finder.find(&event.bytes())
+    }
+
+    /// How many lines the last `events` events of a log have.
+    pub(crate) fn lines_of_last(&self, log: ReaderBuilder, events: u64) -> logrotor::Result<u64> {
+        let mut reader = log.reverse().open()?;
+        let (mut lines, mut found, mut line) = (0, 0, Record::new());
+        while found < events {
+            match reader.read_record(&mut line) {
+                Ok(true) => {
+                    lines += 1;
+                    found += u64::from(self.begins(line.bytes()));
+                }
+                Ok(false) => break,
+                // Reported when it is read for its records.
+                Err(_) => {}
+            }
+        }
+        Ok(lines)
+    }
+}
+
+/// Whether a line goes on with the one before it, in a log without times.
+fn continues(line: &[u8]) -> bool {
+    const CAUSES: [&[u8]; 3] = [b"Caused by:", b"Stack backtrace:", b"stack backtrace:"];
+    match line.first() {
+        None => true,
+        Some(first) => {
+            b" \t\r}])".contains(first) || CAUSES.iter().any(|cause| line.starts_with(cause))
+        }
+    }
+}
+
+/// The lines of one event, in the order in which they were written.
+#[derive(Debug, Default)]
+pub(crate) struct Event {
+    lines: Vec<Record>,
+    len: usize,
+    /// Records whose memory is used again.
+    spare: Vec<Record>,
+}
+
+impl Event {
+    pub(crate) fn lines(&self) -> &[Record] {
+        &self.lines
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Whether it has become so large that it is not one event. Memory stays bounded.
+    pub(crate) fn is_full(&self) -> bool {
+        const MAX_LEN: usize = 16 << 20;
+        self.len > MAX_LEN
+    }
+
+    /// Takes a line, and leaves an empty record in its place.
+    pub(crate) fn push(&mut self, line: &mut Record) {
+        self.len += line.bytes().len() + size_of::<Record>();
+        self.lines.push(std::mem::replace(line, self.spare.pop().unwrap_or_default()));
+    }
+
+    /// Turns around the lines of an event that was read backwards.
+    pub(crate) fn reverse(&mut self) {
+        self.lines.reverse();
+    }
+
+    pub(crate) fn clear(&mut self) {
+        const MAX_SPARE: usize = 16;
+        self.len = 0;
+        self.spare.append(&mut self.lines);
+        self.spare.truncate(MAX_SPARE);
+    }
+
+    /// The lines with line breaks between them.
+    pub(crate) fn bytes(&self) -> Cow<'_, [u8]> {
+        match &self.lines[..] {
+            [line] => line.bytes().into(),
+            lines => {
+                let lines: Vec<_> = lines.iter().map(Record::bytes).collect();
+                lines.join(&b"\n"[..]).into()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn starts(grouping: &Grouping, lines: &[&str]) -> Vec<bool> {
+        lines.iter().map(|line| grouping.begins(line.as_bytes())).collect()
+    }
+
+    #[test]
+    fn line_without_time_belongs_to_line_with_time() {
+        let mut grouping = Grouping { finder: StampFinder::default(), is_timed: false };
+        grouping.learn(b"2026-11-20T23:57:01Z ERROR failed:");
+        let lines = ["2026-11-20T23:57:01Z ERROR failed:", "not indented", "  indented", "", "}"];
+        assert_eq!(starts(&grouping, &lines), [true, false, false, false, false]);
+    }
+
+    #[test]
+    fn without_times_indentation_and_brackets_decide() {
+        let mut grouping = Grouping { finder: StampFinder::default(), is_timed: false };
+        grouping.learn(br#"{"time":"2026-11-20T23:57:01Z"}"#);
+        let lines = ["{", r#"  "a": 1"#, "}", "ERROR failed", "", "Caused by:", "\t0: x", "next"];
+        let expected = [true, false, false, true, false, false, false, true];
+        assert_eq!(starts(&grouping, &lines), expected);
+    }
+}

@@ -1,0 +1,587 @@
+//! Times in records, in the formats that loggers write.
+
+use crate::when;
+use chrono::format::{Item, Parsed, StrftimeItems, parse_and_remainder};
+use chrono::{
+    DateTime, Datelike, FixedOffset, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc,
+};
+use clap::Args;
+use serde_json::Value;
+use std::time::{Duration, SystemTime};
+
+/// How the times of records are found.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct TimeOptions {
+    /// Format of the times in records, in the notation of strftime, e.g. "%d.%m.%Y %H:%M:%S"
+    ///
+    /// By default these are recognized: RFC 3339, "2026-11-20 23:57:01.123" (also with slashes or a comma), Unix
+    /// time in seconds to nanoseconds, syslog, Apache, nginx and glog, in the first 64 bytes after colors; and the
+    /// fields of `--time-field` in JSON and logfmt. Times without a zone are local.
+    #[arg(long, value_name = "FORMAT", value_parser = checked_format)]
+    time_format: Option<String>,
+    /// Field of JSON or logfmt records that has the time, e.g. "event.at" [default: timestamp, ts, time, @timestamp]
+    ///
+    /// A dot leads into an object. The default fields are also found one level deep.
+    #[arg(long, value_name = "FIELD")]
+    time_field: Option<String>,
+}
+
+const FIELDS: [&str; 4] = ["timestamp", "ts", "time", "@timestamp"];
+
+/// What is looked for, for the message that nothing was found.
+pub(crate) const KNOWN_FORMATS: &str = "RFC 3339, `2026-11-20 23:57:01.123`, Unix time, syslog, Apache, nginx and \
+                                        glog in the first 64 bytes, and the fields `timestamp`, `ts`, `time` and \
+                                        `@timestamp` of JSON and logfmt";
+
+fn checked_format(format: &str) -> Result<String, String> {
+    match StrftimeItems::new(format).parse() {
+        Ok(_) => Ok(format.to_owned()),
+        Err(_) => Err("use strftime's notation, such as \"%Y-%m-%d %H:%M:%S\"".to_owned()),
+    }
+}
+
+/// The time of a record: the span that its digits stand for. A time in whole seconds is that second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    first: SystemTime,
+    last: SystemTime,
+}
+
+impl Stamp {
+    /// Whether any of it is within the range, whose ends belong to it.
+    pub(crate) fn is_within(self, since: Option<SystemTime>, until: Option<SystemTime>) -> bool {
+        since.is_none_or(|since| since <= self.last)
+            && until.is_none_or(|until| self.first <= until)
+    }
+
+    /// `unit` is what the last digit counts, in nanoseconds.
+    fn new(first: SystemTime, last: SystemTime, unit: u64) -> Option<Self> {
+        let last = last.checked_add(Duration::from_nanos(unit.saturating_sub(1)))?;
+        Some(Self { first, last })
+    }
+
+    fn at(time: impl Into<SystemTime>, unit: u64) -> Option<Self> {
+        let time = time.into();
+        Self::new(time, time, unit)
+    }
+
+    /// A time of the local calendar. Where the clock shows it twice, it is both.
+    fn local(reading: NaiveDateTime, unit: u64) -> Option<Self> {
+        let first = when::of_reading(reading, Iterator::min)?;
+        Self::new(first, when::of_reading(reading, Iterator::max)?, unit)
+    }
+}
+
+/// Finds the times of records.
+#[derive(Debug, Default)]
+pub(crate) struct StampFinder {
+    format: Option<Vec<Item<'static>>>,
+    field: Option<String>,
+}
+
+/// Where in a line a time must begin.
+const HEAD: usize = 64;
+/// How much of a line is looked at for it.
+const LOOK: usize = 512;
+
+impl StampFinder {
+    pub(crate) fn new(options: &TimeOptions) -> Self {
+        let items = |format: &String| StrftimeItems::new(format).parse_to_owned().ok();
+        Self {
+            format: options.time_format.as_ref().and_then(items),
+            field: options.time_field.clone(),
+        }
+    }
+
+    /// The time of a record, which may have several lines.
+    pub(crate) fn find(&self, record: &[u8]) -> Option<Stamp> {
+        if let Some(value) = json(record) {
+            return self.in_json(&value);
+        }
+        let line = record.split(|&byte| byte == b'\n').next()?;
+        self.in_line(&without_colors(line))
+    }
+
+    /// Whether a line begins with a time: in its head, or at once if the line is indented.
+    pub(crate) fn begins(&self, line: &[u8]) -> bool {
+        if let Some(value) = json(line) {
+            return self.in_json(&value).is_some();
+        }
+        let text = without_colors(line);
+        let trimmed = text.trim_start();
+        if trimmed.len() == text.len() {
+            return self.in_line(&text).is_some();
+        }
+        self.at(trimmed.trim_start_matches('[')).is_some()
+    }
+
+    fn in_json(&self, record: &Value) -> Option<Stamp> {
+        if let Some(field) = &self.field {
+            let at = |value: &'_ Value| self.value(value);
+            let path = field.split('.').try_fold(record, |value, name| value.get(name));
+            return record.get(field).or(path).and_then(at);
+        }
+        let fields = |object: &Value| FIELDS.iter().find_map(|name| self.value(object.get(name)?));
+        fields(record).or_else(|| record.as_object()?.values().find_map(fields))
+    }
+
+    /// The time that the value of a field is.
+    fn value(&self, value: &Value) -> Option<Stamp> {
+        match value {
+            Value::String(text) => self.at(text.trim()),
+            Value::Number(number) => self.at(&number.to_string()),
+            _ => None,
+        }
+    }
+
+    fn in_line(&self, line: &str) -> Option<Stamp> {
+        if let Some(field) = &self.field {
+            return self.at(logfmt(line, field)?);
+        }
+        let starts = line.char_indices().scan(' ', |before, (at, char)| {
+            let before = std::mem::replace(before, char);
+            Some((at, char, before))
+        });
+        let in_head = starts
+            .take_while(|(at, ..)| *at < HEAD)
+            .filter(|(_, char, before)| char.is_alphanumeric() && !before.is_alphanumeric())
+            .find_map(|(at, _, before)| match &self.format {
+                Some(_) => self.at(&line[at..]),
+                // Numbers are times only where a line begins.
+                None => known(&line[at..], at == 0 || (at == 1 && before == '[')),
+            });
+        in_head.or_else(|| FIELDS.iter().find_map(|field| self.at(logfmt(line, field)?)))
+    }
+
+    /// The time that a text begins with.
+    fn at(&self, text: &str) -> Option<Stamp> {
+        match &self.format {
+            Some(items) => by_format(text, items),
+            None => known(text, true),
+        }
+    }
+}
+
+/// A record that is an object of JSON.
+fn json(record: &[u8]) -> Option<Value> {
+    if !record.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    serde_json::from_slice(record).ok()
+}
+
+/// The beginning of a line as text, without the sequences that color it on a terminal.
+fn without_colors(line: &[u8]) -> String {
+    let mut text = String::new();
+    let line = String::from_utf8_lossy(&line[..line.len().min(2 * LOOK)]);
+    let mut chars = line.chars();
+    while let Some(char) = chars.next() {
+        if char == '\x1b' {
+            // `ESC [ 1 ; 31 m`: the last byte is a letter.
+            chars.by_ref().skip(1).find(|char| ('@'..='~').contains(char));
+        } else {
+            text.push(char);
+        }
+    }
+    text
+}
+
+/// The value of a field in `key=value key="value"`.
+fn logfmt<'a>(line: &'a str, field: &str) -> Option<&'a str> {
+    let is_start = |at: usize| at == 0 || line[..at].ends_with([' ', '\t', '[', '{']);
+    let mut found = line.match_indices(field).filter(|(at, _)| is_start(*at));
+    let value = found.find_map(|(at, _)| line[at + field.len()..].strip_prefix('='))?;
+    match value.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => value.split([' ', '\t']).next(),
+    }
+}
+
+/// The time at the beginning of a text in one of the known formats. `may_be_number`: whether Unix time is one.
+fn known(text: &str, may_be_number: bool) -> Option<Stamp> {
+    let scan = || Scan(text.as_bytes());
+    scan()
+        .year_first()
+        .or_else(|| scan().apache())
+        .or_else(|| scan().month_first())
+        .or_else(|| if may_be_number { scan().glog().or_else(|| scan().unix()) } else { None })
+}
+
+/// Reads from the beginning of a text; each step gives nothing if something else is there.
+#[derive(Clone, Copy)]
+struct Scan<'a>(&'a [u8]);
+
+impl Scan<'_> {
+    fn byte(&mut self, one_of: &[u8]) -> Option<u8> {
+        let (&byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        one_of.contains(&byte).then_some(byte)
+    }
+
+    /// A number of exactly so many digits.
+    fn digits(&mut self, count: usize) -> Option<u32> {
+        let digits = self.0.get(..count).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+        self.0 = &self.0[count..];
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
+    fn skip(&mut self, byte: u8) -> bool {
+        let is_there = self.0.first() == Some(&byte);
+        if is_there {
+            self.0 = &self.0[1..];
+        }
+        is_there
+    }
+
+    fn month(&mut self) -> Option<u32> {
+        const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+        let name = self.0.get(..3)?;
+        let at = MONTHS.chunks(3).position(|month| month == name)?;
+        self.0 = &self.0[3..];
+        u32::try_from(at + 1).ok()
+    }
+
+    /// `23:57:01` and a fraction; also what its last digit counts, in nanoseconds.
+    fn clock(&mut self) -> Option<(NaiveTime, u64)> {
+        let hour = self.digits(2)?;
+        self.byte(b":")?;
+        let minute = self.digits(2)?;
+        self.byte(b":")?;
+        // A leap second is the last one.
+        let second = self.digits(2).filter(|second| *second <= 60)?.min(59);
+        let (nanos, unit) = self.fraction();
+        Some((NaiveTime::from_hms_nano_opt(hour, minute, second, nanos)?, unit))
+    }
+
+    fn fraction(&mut self) -> (u32, u64) {
+        const NANOS: u64 = 1_000_000_000;
+        let is_fraction = matches!(self.0, [b'.' | b',', digit, ..] if digit.is_ascii_digit());
+        if !is_fraction {
+            return (0, NANOS);
+        }
+        self.0 = &self.0[1..];
+        let len = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, rest) = self.0.split_at(len);
+        self.0 = rest;
+        let (mut nanos, mut unit) = (0, NANOS);
+        for digit in digits.iter().take(9) {
+            unit /= 10;
+            nanos += u64::from(digit - b'0') * unit;
+        }
+        (u32::try_from(nanos).unwrap_or(0), unit)
+    }
+
+    /// `Z`, `UTC`, `+01:00` or `+0100`, after a space or none; `+01` after none.
+    fn offset(&self) -> Option<FixedOffset> {
+        let mut scan = *self;
+        let has_space = scan.skip(b' ');
+        let is_end = |rest: &[u8]| !rest.first().is_some_and(u8::is_ascii_alphanumeric);
+        for name in [b"Z".as_slice(), b"z", b"UTC"] {
+            if scan.0.strip_prefix(name).is_some_and(is_end) {
+                return FixedOffset::east_opt(0);
+            }
+        }
+        let sign = if scan.byte(b"+-")? == b'+' { 1 } else { -1 };
+        let hours = scan.digits(2)?;
+        scan.skip(b':');
+        let minutes = match scan.digits(2) {
+            None if !has_space => 0,
+            minutes => minutes.filter(|minutes| *minutes < 60)?,
+        };
+        let seconds = i32::try_from(hours * 3600 + minutes * 60).ok()?;
+        is_end(scan.0).then(|| FixedOffset::east_opt(sign * seconds))?
+    }
+
+    /// What a date and the time of a clock stand for, in the zone that comes next or the local one.
+    fn stamp(&self, date: NaiveDate, (time, unit): (NaiveTime, u64)) -> Option<Stamp> {
+        let reading = date.and_time(time);
+        match self.offset() {
+            Some(offset) => Stamp::at(offset.from_local_datetime(&reading).single()?, unit),
+            None => Stamp::local(reading, unit),
+        }
+    }
+
+    /// `2026-11-20T23:57:01.123Z`, `2026-11-20 23:57:01,123 +01:00`, `2026/11/20 23:57:01`.
+    fn year_first(mut self) -> Option<Stamp> {
+        let year = self.digits(4)?;
+        let separator = self.byte(b"-/")?;
+        let month = self.digits(2)?;
+        self.byte(&[separator])?;
+        let day = self.digits(2)?;
+        self.byte(b"Tt ")?;
+        let clock = self.clock()?;
+        self.stamp(NaiveDate::from_ymd_opt(year.try_into().ok()?, month, day)?, clock)
+    }
+
+    /// `20/Nov/2026:23:57:01 +0100`.
+    fn apache(mut self) -> Option<Stamp> {
+        let day = self.digits(2)?;
+        self.byte(b"/")?;
+        let month = self.month()?;
+        self.byte(b"/")?;
+        let year = self.digits(4)?;
+        self.byte(b":")?;
+        let clock = self.clock()?;
+        self.stamp(NaiveDate::from_ymd_opt(year.try_into().ok()?, month, day)?, clock)
+    }
+
+    /// `Nov 20 23:57:01` of syslog, and `Fri Nov 20 23:57:01.123456 2026` of Apache's error log.
+    fn month_first(mut self) -> Option<Stamp> {
+        const DAYS: [&[u8]; 7] = [b"Mon ", b"Tue ", b"Wed ", b"Thu ", b"Fri ", b"Sat ", b"Sun "];
+        let weekday = DAYS.iter().find_map(|day| self.0.strip_prefix(*day));
+        self.0 = weekday.unwrap_or(self.0);
+        let month = self.month()?;
+        self.byte(b" ")?;
+        let day = if self.skip(b' ') { self.digits(1)? } else { self.digits(2)? };
+        self.byte(b" ")?;
+        let clock = self.clock()?;
+        let mut year = self;
+        if weekday.is_some() && year.skip(b' ') {
+            let year = year.digits(4)?.try_into().ok()?;
+            return Stamp::local(
+                NaiveDate::from_ymd_opt(year, month, day)?.and_time(clock.0),
+                clock.1,
+            );
+        }
+        self.stamp(date_without_year(month, day)?, clock)
+    }
+
+    /// `I1120 23:57:01.123456`.
+    fn glog(mut self) -> Option<Stamp> {
+        self.byte(b"TDIWEF")?;
+        let month = self.digits(2)?;
+        let day = self.digits(2)?;
+        self.byte(b" ")?;
+        let clock = self.clock()?;
+        self.stamp(date_without_year(month, day)?, clock)
+    }
+
+    /// Unix time in seconds, with or without a fraction, or in milli-, micro- or nanoseconds.
+    fn unix(mut self) -> Option<Stamp> {
+        let len = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let unit: u64 = match len {
+            9 | 10 => 1_000_000_000,
+            12 | 13 => 1_000_000,
+            15 | 16 => 1_000,
+            18 | 19 => 1,
+            _ => return None,
+        };
+        let number: u64 = std::str::from_utf8(&self.0[..len]).ok()?.parse().ok()?;
+        self.0 = &self.0[len..];
+        let (nanos, unit) = if len <= 10 { self.fraction() } else { (0, unit) };
+        if self.0.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'-') {
+            return None;
+        }
+        let scale = if len <= 10 { 1_000_000_000 } else { unit };
+        let after =
+            Duration::from_nanos(number.checked_mul(scale)?) + Duration::from_nanos(nanos.into());
+        Stamp::at(SystemTime::UNIX_EPOCH.checked_add(after)?, unit)
+    }
+}
+
+/// The latest such day that is not after tomorrow.
+fn date_without_year(month: u32, day: u32) -> Option<NaiveDate> {
+    const LEAP_YEARS: i32 = 8;
+    let tomorrow = Local::now().date_naive().succ_opt()?;
+    let year = tomorrow.year();
+    (year - LEAP_YEARS..=year)
+        .rev()
+        .filter_map(|year| NaiveDate::from_ymd_opt(year, month, day))
+        .find(|date| *date <= tomorrow)
+}
+
+/// The time at the beginning of a text in the format that the user gives.
+fn by_format(text: &str, items: &[Item<'_>]) -> Option<Stamp> {
+    let mut parsed = Parsed::new();
+    parse_and_remainder(&mut parsed, text, items.iter()).ok()?;
+    let unit = match (parsed.nanosecond(), parsed.second(), parsed.hour_mod_12()) {
+        (Some(_), ..) => 1,
+        (None, Some(_), _) => 1_000_000_000,
+        (None, None, Some(_)) => 60 * 1_000_000_000,
+        (None, None, None) => 24 * 3600 * 1_000_000_000,
+    };
+    if let Some(seconds) = parsed.timestamp() {
+        let time = DateTime::<Utc>::from_timestamp(seconds, parsed.nanosecond().unwrap_or(0))?;
+        return Stamp::at(time, unit.min(1_000_000_000));
+    }
+    if parsed.year().is_none() && parsed.year_mod_100().is_none() {
+        let date = date_without_year(parsed.month()?, parsed.day()?)?;
+        parsed.set_year(date.year().into()).ok()?;
+    }
+    if parsed.offset().is_some() {
+        return Stamp::at(parsed.to_datetime().ok()?, unit);
+    }
+    let reading = parsed.to_naive_datetime_with_offset(0).ok();
+    let midnight = || parsed.to_naive_date().ok()?.and_hms_opt(0, 0, 0);
+    Stamp::local(reading.or_else(midnight)?, unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+
+    /// 2025-11-20T23:57:01Z.
+    const SECOND: u64 = 1_763_683_021;
+
+    fn nanos(finder: &StampFinder, record: &str) -> Option<u128> {
+        let stamp = finder.find(record.as_bytes())?;
+        Some(stamp.first.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos())
+    }
+
+    #[track_caller]
+    fn assert_found(record: &str, millis: u64) {
+        let expected = u128::from(SECOND) * 1_000_000_000 + u128::from(millis) * 1_000_000;
+        assert_eq!(nanos(&StampFinder::default(), record), Some(expected), "{record}");
+    }
+
+    /// The same, written in the local zone by the same calendar that reads it.
+    fn local(format: &str) -> String {
+        let time = DateTime::<Utc>::from_timestamp(SECOND.cast_signed(), 123_000_000).unwrap();
+        time.with_timezone(&Local).format(format).to_string()
+    }
+
+    #[test]
+    fn times_of_loggers_are_found() {
+        for record in [
+            // tracing-subscriber: full, with colors, pretty, JSON; logfmt; bunyan, stackdriver
+            "2025-11-20T23:57:01.123000Z  INFO app: listening",
+            "\x1b[2m2025-11-20T23:57:01.123000Z\x1b[0m \x1b[32m INFO\x1b[0m \x1b[2mapp\x1b[0m: listening",
+            "  \x1b[2m2025-11-20T23:57:01.123000Z\x1b[0m \x1b[32m INFO\x1b[0m app: listening\n    at src/main.rs:1\n",
+            r#"{"timestamp":"2025-11-20T23:57:01.123000Z","level":"INFO","fields":{"message":"listening"}}"#,
+            "ts=2025-11-20T23:57:01.123Z level=info target=app msg=listening",
+            r#"level=info target=app message="a text of which the length is more than a line" ts="2025-11-20T23:57:01.123Z""#,
+            r#"{"v":0,"name":"app","msg":"[INFO]","level":30,"time":"2025-11-20T23:57:01.123Z","pid":1}"#,
+            // env_logger, pretty_env_logger, fern, fast_log, flexi_logger, log4rs
+            "[2025-11-20T23:57:01.123Z INFO  app] listening",
+            " 2025-11-20T23:57:01.123Z INFO  app > listening",
+            "[2025-11-21 00:57:01.123000 +01:00] INFO [src/main.rs:1] listening",
+            "2025-11-21 00:57:01.123+01 0ms INFO main [src/main.rs:1] listening",
+            "[INFO app] 2025-11-20T23:57:01.123Z listening",
+            r#"{"time":"2025-11-20T23:57:01.123+00:00","message":"listening","level":"INFO"}"#,
+            // slog-json, structured-logger
+            r#"{"msg":"listening","level":"INFO","ts":"2025-11-20T23:57:01.123Z"}"#,
+            r#"{"level":"INFO","message":"listening","timestamp":1763683021123}"#,
+            // nested one level, as of Elastic; pretty-printed
+            r#"{"log":{"level":"info"},"meta":{"@timestamp":"2025-11-20T23:57:01.123Z"}}"#,
+            "{\n  \"time\": \"2025-11-20T23:57:01.123Z\",\n  \"n\": [\n    1\n  ]\n}",
+            // Unix time
+            "1763683021.123 listening",
+            "1763683021123 listening",
+            "[1763683021123000] listening",
+            "level=info ts=1763683021.123 msg=listening",
+            r#"{"ts":1763683021.123,"msg":"listening"}"#,
+            // syslog of RFC 5424
+            "<34>1 2025-11-20T23:57:01.123Z host app - - listening",
+        ] {
+            assert_found(record, 123);
+        }
+        assert_found(
+            r#"127.0.0.1 - frank [21/Nov/2025:00:57:01 +0100] "GET / HTTP/1.0" 200 2326"#,
+            0,
+        );
+    }
+
+    #[test]
+    fn times_without_zone_are_local() {
+        for format in [
+            "%Y-%m-%d %H:%M:%S%.3f listening",
+            "%Y-%m-%d %H:%M:%S,123 - app - INFO - listening",
+            "%Y/%m/%d %H:%M:%S%.3f [error] 1#1: *2 listening",
+            "[%a %b %d %H:%M:%S%.3f %Y] [core:error] listening",
+            "INFO %Y-%m-%d %H:%M:%S%.3f listening",
+        ] {
+            assert_found(&local(format), 123);
+        }
+    }
+
+    #[test]
+    fn times_without_year_are_the_latest_possible() {
+        let now = Local::now();
+        let earlier = now - TimeDelta::days(40);
+        for (format, time) in [
+            ("%b %e %H:%M:%S host app[1]: listening", earlier),
+            ("<13>%b %e %H:%M:%S host app[1]: listening", now),
+            ("%b %d %H:%M:%S.000 INFO listening", earlier),
+            ("I%m%d %H:%M:%S.000000 1 main app.rs:1] listening", now),
+        ] {
+            let record = time.format(format).to_string();
+            let seconds = u128::try_from(time.timestamp()).unwrap();
+            let found = nanos(&StampFinder::default(), &record).map(|nanos| nanos / 1_000_000_000);
+            assert_eq!(found, Some(seconds), "{record}");
+        }
+    }
+
+    #[test]
+    fn other_numbers_are_no_times() {
+        for record in [
+            "",
+            "listening",
+            "2025 was a year",
+            "12345 listening",
+            "17636830211 listening",
+            "1763683021-2 listening",
+            "order 1763683021 is done",
+            "2025-13-01T00:00:00Z",
+            "23:57:01 [INFO] listening",
+            r#"{"n":1763683021}"#,
+            "{",
+            "\u{ff}\u{ff}",
+            "a line with a time that is far from its start, after more than sixty-four bytes 2025-11-20T23:57:01Z",
+        ] {
+            assert_eq!(StampFinder::default().find(record.as_bytes()), None, "{record}");
+        }
+    }
+
+    #[test]
+    fn stamp_in_whole_seconds_includes_that_second() {
+        let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(SECOND * 1000 + millis);
+        let finder = StampFinder::default();
+        let whole = finder.find(b"2025-11-20T23:57:01Z x").unwrap();
+        assert!(whole.is_within(Some(at(999)), None) && !whole.is_within(Some(at(1000)), None));
+        assert!(whole.is_within(None, Some(at(0))));
+        let millis = finder.find(b"2025-11-20T23:57:01.500Z x").unwrap();
+        assert!(millis.is_within(Some(at(500)), Some(at(500))));
+        assert!(!millis.is_within(Some(at(501)), None) && !millis.is_within(None, Some(at(499))));
+    }
+
+    #[test]
+    fn format_and_field_of_the_user_come_first() {
+        let finder = |format: Option<&str>, field: Option<&str>| {
+            StampFinder::new(&TimeOptions {
+                time_format: format.map(str::to_owned),
+                time_field: field.map(str::to_owned),
+            })
+        };
+        let second = Some(u128::from(SECOND) * 1_000_000_000);
+        let german = finder(Some("%d.%m.%Y %H:%M:%S"), None);
+        assert_eq!(nanos(&german, &local("INFO %d.%m.%Y %H:%M:%S x")), second);
+        assert_eq!(nanos(&german, "2025-11-20T23:57:01Z x"), None);
+        let zoned = finder(Some("%d %b %Y %H:%M:%S %z"), Some("at"));
+        assert_eq!(nanos(&zoned, r#"level=info at="21 Nov 2025 00:57:01 +0100""#), second);
+        assert_eq!(nanos(&zoned, r#"{"at":"21 Nov 2025 00:57:01 +0100"}"#), second);
+        assert_eq!(
+            nanos(&finder(None, Some("event.at")), r#"{"event":{"at":1763683021}}"#),
+            second
+        );
+        assert_eq!(nanos(&finder(None, Some("event.at")), r#"{"event.at":1763683021}"#), second);
+        assert_eq!(nanos(&finder(None, Some("at")), r#"{"timestamp":1763683021}"#), None);
+        assert_eq!(nanos(&finder(Some("%s"), None), "1763683021 x"), second);
+        assert!(checked_format("%Q").is_err() && checked_format("%F %T").is_ok());
+    }
+
+    #[test]
+    fn line_begins_a_record_by_its_time() {
+        let finder = StampFinder::default();
+        for line in [
+            "2025-11-20T23:57:01Z x",
+            "INFO 2025-11-20T23:57:01Z x",
+            "  \x1b[2m2025-11-20T23:57:01Z\x1b[0m x",
+        ] {
+            assert!(finder.begins(line.as_bytes()), "{line}");
+        }
+        for line in ["x", "", "  at src/main.rs:10", "  started 2025-11-20T23:57:01Z", "}"] {
+            assert!(!finder.begins(line.as_bytes()), "{line}");
+        }
+    }
+}
