@@ -3,20 +3,21 @@
 
     cargo build --release --features cli && docs/shell.py
 
-Makes a log of 2 GiB, packed to a quarter, in a temporary directory, with two processes that hold it as writers do.
+Creates a log of 2 GiB, mostly compressed, in a temporary directory, with two processes that hold its
+lease as workers do.
 """
 import fcntl, html, os, pty, re, signal, subprocess, sys, tempfile
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(TOP, "target"))
 LOGROTOR = os.path.join(TARGET, "release", "logrotor")
-COLUMNS, ROWS = 126, 30
-COLOURS = {"1": "#ffffff", "2": "#7d8590", "31": "#ff7b72", "1;31": "#ff7b72", "32": "#7ee787", "33": "#e3b341", "36": "#79c0ff"}
+COLUMNS, ROWS = 140, 30
+COLORS = {"1": "#ffffff", "2": "#7d8590", "31": "#ff7b72", "1;31": "#ff7b72", "32": "#7ee787", "33": "#e3b341", "36": "#79c0ff"}
 PLAIN, GROUND = "#d1d7e0", "#151b23"
 
 
 def on_terminal(*args):
-    """Runs the command on a terminal of its own, and returns all that it writes there."""
+    """Runs the command on its own terminal and returns its output."""
     pid, master = pty.fork()
     if pid == 0:
         os.environ.update(TERM="xterm", TZ="UTC")
@@ -28,14 +29,14 @@ def on_terminal(*args):
     try:
         while block := os.read(master, 65536):
             shown += block
-    except OSError:  # how Linux tells that the other side has gone
+    except OSError:  # Linux reports EIO once the other side is closed
         pass
     os.waitpid(pid, 0)
     return shown.decode()
 
 
 def writer(log, name):
-    """A process that has the log open as a writer has, under this name."""
+    """Starts a process of this name that holds the log's lease as a worker does."""
     ready, go = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -50,7 +51,7 @@ def writer(log, name):
 
 
 def make_log(log):
-    """Six backups, of which five are packed, and an active segment."""
+    """Creates five compressed backups, an uncompressed one and an active segment."""
     line = "2026-11-20T23:57:01.123456Z INFO request{id=%s path=/api/items/%d}: done status=200 bytes=%d\n"
     block = "".join(line % (os.urandom(6).hex(), i * 7919 % 9973, i * 31 % 4096) for i in range(100000))
     for part, blocks in enumerate([36, 40, 38, 34, 41, 12, 5]):
@@ -64,13 +65,13 @@ def make_log(log):
 
 
 def spans(line):
-    """The pieces of a line, each with its colour."""
-    colour = PLAIN
+    """Yields the pieces of a line, each with its color."""
+    color = PLAIN
     for piece in re.split(r"(\x1b\[[0-9;]*[A-Za-z])", line):
         if match := re.fullmatch(r"\x1b\[([0-9;]*)m", piece):
-            colour = COLOURS.get(match[1], PLAIN)
+            color = COLORS.get(match[1], PLAIN)
         elif piece and not piece.startswith("\x1b"):
-            yield colour, piece
+            yield color, piece
 
 
 def svg(lines):
@@ -82,7 +83,7 @@ def svg(lines):
         f'<title>logrotor ls, and a progress bar</title><rect width="100%" height="100%" rx="8" fill="{GROUND}"/>',
     ]
     for row, line in enumerate(lines):
-        pieces = "".join(f'<tspan fill="{colour}">{html.escape(text)}</tspan>' for colour, text in spans(line))
+        pieces = "".join(f'<tspan fill="{color}">{html.escape(text)}</tspan>' for color, text in spans(line))
         out.append(f'<text x="20" y="{33 + row * step}" xml:space="preserve">{pieces}</text>')
     return "\n".join([*out, "</svg>", ""])
 
@@ -100,7 +101,7 @@ def main():
                 os.kill(pid, signal.SIGTERM)
                 os.waitpid(pid, 0)
     frames = [frame for frame in re.split(r"[\r\n]", verify) if "%" in frame]
-    assert frames, "it was done within half a second: make the log larger"
+    assert frames, "verify took less than half a second: make the log larger"
     prompt = "\x1b[2m$\x1b[0m "
     lines = [prompt + "logrotor ls app.log", *ls, "", prompt + "logrotor verify app.log", frames[len(frames) // 2].rstrip()]
     with open(os.path.join(TOP, "docs", "shell.svg"), "w") as file:
