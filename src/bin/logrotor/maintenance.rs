@@ -4,7 +4,8 @@ use crate::exit::{CommandError, Exit, VerbResult};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Cell, Color, OutputOptions};
 use crate::progress::{Progress, name_of};
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgGroup, Args};
 use logrotor::inspect::{Inspection, Usage};
 use logrotor::{
     Compression, Config, Delivery, Event, Maintenance, MaintenanceMode, Naming, RotatingFileWriter,
@@ -72,8 +73,8 @@ pub(crate) struct Rotate {
     /// Path of the log
     log: PathBuf,
     /// Name of the backup [default: like the newest backup, then as in the policy, then timestamp]
-    #[arg(long, value_enum)]
-    naming: Option<Names>,
+    #[arg(long, value_name = "NAMES", value_parser = naming())]
+    naming: Option<Naming>,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -89,10 +90,8 @@ struct BackupOptions {
     output: OutputOptions,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Names {
-    Timestamp,
-    Number,
+fn naming() -> impl TypedValueParser<Value = Naming> {
+    PossibleValuesParser::new(["timestamp", "number"]).try_map(|word| word.parse())
 }
 
 /// The settings of a log's policy, or the defaults, with the naming that its backups have. Also
@@ -308,11 +307,7 @@ impl Rotate {
     fn rotate(&self, seen: &Inspection) -> Result<Option<PathBuf>, CommandError> {
         let (settings, _) = settings(&self.log, seen)?;
         let mut config = without_maintenance(settings);
-        config.naming = match self.naming {
-            Some(Names::Timestamp) => Naming::Timestamp,
-            Some(Names::Number) => Naming::Number,
-            None => config.naming,
-        };
+        config.naming = self.naming.unwrap_or(config.naming);
         // Nothing but this rotation.
         (config.max_size, config.max_age, config.rotate_every) = (u64::MAX, None, None);
         (config.rotate_on_open, config.delivery) = (false, Delivery::Direct);

@@ -4,10 +4,10 @@ use clap::Args;
 use logrotor::reader::ReaderBuilder;
 use logrotor::units::parse_size;
 
-/// How much memory reading may take.
+/// The memory that reading may take.
 #[derive(Args)]
 pub(crate) struct MemoryOptions {
-    /// Memory limit for decompression, e.g. 2GiB for backups made by `zstd --long=31` [default: 128MiB]
+    /// Memory limit for decompression, e.g. 2GiB for `zstd --long=31` [default: 128MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<u64>,
 }

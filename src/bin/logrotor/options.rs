@@ -2,6 +2,7 @@
 
 use crate::exit::CommandError;
 use crate::report::say;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, ValueEnum};
 use logrotor::{Compression, Config, Delivery, Durability, Event, Naming, RotatingFileWriter};
 use std::io;
@@ -65,18 +66,22 @@ pub(crate) struct WriteOptions {
     #[arg(long)]
     buffered: bool,
     /// Sync lines to the disk, to survive a power cut [default: none]
-    #[arg(long, value_enum, value_name = "WHAT")]
-    durability: Option<Survives>,
+    #[arg(long, value_name = "WHAT", value_parser = durability())]
+    durability: Option<Durability>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Survives {
-    /// Nothing; a power cut loses about the last 30 s
-    None,
-    /// Each segment when it is rotated
-    OnRotate,
-    /// Every line; lines that arrive together share a sync. Not possible with --buffered
-    EveryRecord,
+/// Parses a durability, with the words of settings files and dashes.
+fn durability() -> impl TypedValueParser<Value = Durability> {
+    let value = |name, help| PossibleValue::new(name).help(help);
+    let values = PossibleValuesParser::new([
+        value("none", "Nothing; a power cut loses about the last 30 s"),
+        value("on-rotate", "Each segment when it is rotated"),
+        value(
+            "every-record",
+            "Every line; lines that arrive together share a sync. Not possible with --buffered",
+        ),
+    ]);
+    values.try_map(|word| word.replace('-', "_").parse())
 }
 
 /// The handling of each line.
@@ -193,13 +198,7 @@ impl WriteOptions {
         if self.number {
             config.naming = Naming::Number;
         }
-        if let Some(survives) = self.durability {
-            config.durability = match survives {
-                Survives::None => Durability::None,
-                Survives::OnRotate => Durability::OnRotate,
-                Survives::EveryRecord => Durability::EveryRecord,
-            };
-        }
+        config.durability = self.durability.unwrap_or(config.durability);
         if self.buffered {
             config.delivery = Delivery::buffered();
         }
