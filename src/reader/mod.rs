@@ -53,6 +53,7 @@ mod buffer;
 mod content;
 mod damage;
 mod records;
+mod segment_reader;
 mod stream;
 mod walk;
 mod watch;

@@ -17,6 +17,7 @@
 use super::buffer::{ReadBuffer, Sorted};
 use super::content::{self, CHUNK, Content};
 use super::damage::{Damage, DamageKind};
+use super::segment_reader::SegmentReader;
 use super::walk::{Missing, OpenSegment, Position, Reached, SegmentRef, Walk};
 use super::watch::DirWatcher;
 use super::{At, ByteSource, Pulled};
@@ -27,33 +28,6 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-
-/// The longest unfinished line that waits for its end.
-const MAX_UNFINISHED: u64 = 16 * 1024 * 1024;
-
-/// A segment that is being read.
-struct SegmentReader {
-    content: Content,
-    /// Tells one lane from another in the eyes of those who put records together.
-    number: u64,
-    /// How far it may be read in this round.
-    limit: u64,
-    /// Up to where it was searched for the end of a line in vain.
-    searched: u64,
-    /// Nothing is appended to it any more, or nothing more is wanted.
-    is_final: bool,
-}
-
-impl SegmentReader {
-    fn is_at_limit(&self) -> bool {
-        self.content.position >= self.limit
-    }
-
-    fn end_here(&mut self) {
-        self.limit = self.content.position;
-        self.is_final = true;
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -248,7 +222,7 @@ impl Stream {
     fn measure(&mut self) -> bool {
         let mut grew = false;
         for reader in self.readers.iter_mut().rev().filter(|reader| !reader.is_final) {
-            if let Err(damage) = measure(reader, &mut self.damage) {
+            if let Err(damage) = reader.measure(&mut self.damage) {
                 self.damage.push_back(damage);
                 reader.end_here();
             }
@@ -261,7 +235,7 @@ impl Stream {
     fn settle(&mut self) {
         let newest = self.readers.len().saturating_sub(1);
         for reader in self.readers[..newest].iter_mut().filter(|reader| !reader.is_final) {
-            settle(reader);
+            reader.settle();
         }
     }
 
@@ -330,7 +304,7 @@ impl Stream {
             if reader.content.is_packed() {
                 let _ = reader.content.open.let_go();
             } else {
-                settle(reader);
+                reader.settle();
             }
         }
         if is_last {
@@ -431,33 +405,6 @@ fn time_of(segment: &SegmentRef) -> Option<SystemTime> {
     match segment.position {
         Position::Backup(Key::Time(time)) if !segment.is_lost => Some(time.into()),
         _ => None,
-    }
-}
-
-fn measure(reader: &mut SegmentReader, reports: &mut VecDeque<Damage>) -> Result<(), Damage> {
-    let content = &mut reader.content;
-    let len = content.len()?;
-    if len < content.position {
-        reports.push_back(Damage::new(DamageKind::CutShort, &*content.name, len));
-        (content.position, reader.limit, reader.searched) = (0, 0, 0);
-    }
-    let from = content.position.max(reader.searched);
-    reader.limit = match content.last_line_end(from, len)? {
-        Some(end) => end,
-        None if len - content.position > MAX_UNFINISHED => len,
-        None => content.position,
-    };
-    reader.searched = len;
-    Ok(())
-}
-
-/// Notes a segment's true end, if it has one by now.
-fn settle(reader: &mut SegmentReader) {
-    // If that cannot be told, it stays open; nothing is lost by it.
-    if !reader.content.open.may_grow().unwrap_or(true) {
-        if let Ok(len) = reader.content.len() {
-            (reader.limit, reader.is_final) = (len, true);
-        }
     }
 }
 

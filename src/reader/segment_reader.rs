@@ -1,0 +1,59 @@
+//! One segment that a forward reader has open.
+
+use super::content::Content;
+use super::damage::{Damage, DamageKind};
+use std::collections::VecDeque;
+
+/// The longest unfinished line that waits for its end.
+const MAX_UNFINISHED: u64 = 16 * 1024 * 1024;
+
+/// A segment that is being read.
+pub(super) struct SegmentReader {
+    pub(super) content: Content,
+    /// Tells one lane from another in the eyes of those who put records together.
+    pub(super) number: u64,
+    /// How far it may be read in this round.
+    pub(super) limit: u64,
+    /// Up to where it was searched for the end of a line in vain.
+    pub(super) searched: u64,
+    /// Nothing is appended to it any more, or nothing more is wanted.
+    pub(super) is_final: bool,
+}
+
+impl SegmentReader {
+    pub(super) fn is_at_limit(&self) -> bool {
+        self.content.position >= self.limit
+    }
+
+    pub(super) fn end_here(&mut self) {
+        self.limit = self.content.position;
+        self.is_final = true;
+    }
+
+    pub(super) fn measure(&mut self, reports: &mut VecDeque<Damage>) -> Result<(), Damage> {
+        let content = &mut self.content;
+        let len = content.len()?;
+        if len < content.position {
+            reports.push_back(Damage::new(DamageKind::CutShort, &*content.name, len));
+            (content.position, self.limit, self.searched) = (0, 0, 0);
+        }
+        let from = content.position.max(self.searched);
+        self.limit = match content.last_line_end(from, len)? {
+            Some(end) => end,
+            None if len - content.position > MAX_UNFINISHED => len,
+            None => content.position,
+        };
+        self.searched = len;
+        Ok(())
+    }
+
+    /// Notes a segment's true end, if it has one by now.
+    pub(super) fn settle(&mut self) {
+        // If that cannot be told, it stays open; nothing is lost by it.
+        if !self.content.open.may_grow().unwrap_or(true) {
+            if let Ok(len) = self.content.len() {
+                (self.limit, self.is_final) = (len, true);
+            }
+        }
+    }
+}

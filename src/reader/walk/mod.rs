@@ -1,0 +1,367 @@
+//! The order of a log's segments, walked one step at a time while workers go on rotating.
+//!
+//! No lock is taken, and a listing of a directory is not made at one instant; so a step counts only if
+//! looks at single files prove it:
+//!
+//! - A segment is leased first, and its name is checked afterwards. What is leased is neither packed nor
+//!   removed, so it can be found again by its identity, wherever rotations have moved it.
+//! - A listing can miss a backup that is being packed just then: the plain name goes and the packed one
+//!   comes. That happens to a backup once, so of two listings in a row one has it, if it was there before.
+//! - [`Naming::Timestamp`]: a backup keeps its name, and later ones have later names. So the successor
+//!   is the next later name among those that were there before a listing; the active segment is, if
+//!   after it was leased there is no later name.
+//! - [`Naming::Number`]: numbers only ever grow. A backup that has its number before and after a look had
+//!   it all the time; so if the next lower number, or the active segment, was leased in between, then
+//!   it is the successor.
+//!
+//! A file that has two of these names is one segment, and the backup's name counts: NFS may go on giving it the
+//! log's path after the worker was killed that renamed it.
+//!
+//! If a log has backups with names of both kinds, those of the kind that has the newest backup come last.
+
+mod by_number;
+mod by_time;
+mod open;
+
+pub(crate) use open::OpenSegment;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::fs::{self, FileId};
+use crate::segment::name::{Compression, Key, Name};
+use crate::segment::{Location, backup_names};
+use by_time::after;
+use open::OpenedBackup;
+use std::collections::{BTreeSet, HashSet};
+use std::ops::{Bound, RangeInclusive};
+use std::path::PathBuf;
+
+#[cfg(doc)]
+use crate::segment::name::Naming;
+
+/// Where a segment stands in its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Position {
+    Backup(Key),
+    Active,
+}
+
+/// A segment that was found, whether it could be opened or not.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentRef {
+    pub(crate) position: Position,
+    /// Its name when it was last seen.
+    pub(crate) path: PathBuf,
+    pub(crate) compression: Compression,
+    /// Whether another program took it away, so that its place is not known any more.
+    pub(crate) is_lost: bool,
+    id: FileId,
+}
+
+/// Where a step leads.
+#[derive(Debug)]
+pub(crate) enum Reached {
+    Segment(OpenSegment),
+    /// There is a segment, but it cannot be opened.
+    Unreadable(SegmentRef, Error),
+    /// There is none, or none yet.
+    End,
+}
+
+/// What should have been between two segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// This backup was listed, and was removed before it was opened.
+    Removed(PathBuf),
+    /// There are no backups with these numbers.
+    Numbers(RangeInclusive<u32>),
+}
+
+/// A walk along a log's segments. A clone goes on from the same place.
+#[derive(Debug, Clone)]
+pub(crate) struct Walk {
+    location: Location,
+    /// How much memory the decompression of a segment may take.
+    memory: u64,
+    /// Whether numbered backups are older than those named by time.
+    numbers_first: bool,
+    /// Whether numbered backups are still to come.
+    numbers_ahead: bool,
+    /// The newest time name that is at or before the place reached.
+    passed: Timestamp,
+    /// Time names after that, as far as they were listed.
+    known: BTreeSet<Timestamp>,
+    /// The newest time name listed.
+    seen: Timestamp,
+    /// Up to here no time name is unknown: this one was seen before the last listing.
+    complete: Timestamp,
+    /// What has a backup's name but is a directory or a link: not ours.
+    strays: HashSet<Name>,
+    missing: Vec<Missing>,
+}
+
+/// The backups there are, of either naming.
+#[derive(Debug, Default)]
+struct Backups {
+    times: BTreeSet<Timestamp>,
+    numbers: BTreeSet<u32>,
+}
+
+impl Backups {
+    fn is_empty(&self) -> bool {
+        self.times.is_empty() && self.numbers.is_empty()
+    }
+}
+
+impl Walk {
+    pub(crate) fn new(location: Location, memory: u64) -> Result<Self> {
+        let mut walk = Self {
+            location,
+            memory,
+            numbers_first: true,
+            numbers_ahead: false,
+            passed: Timestamp::MIN,
+            known: BTreeSet::new(),
+            seen: Timestamp::MIN,
+            complete: Timestamp::MIN,
+            strays: HashSet::new(),
+            missing: Vec::new(),
+        };
+        let backups = walk.list()?;
+        walk.numbers_first = walk.are_numbers_first(&backups)?;
+        walk.numbers_ahead = !walk.numbers_first;
+        Ok(walk)
+    }
+
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// What was found missing since this was last asked.
+    pub(crate) fn take_missing(&mut self) -> Vec<Missing> {
+        std::mem::take(&mut self.missing)
+    }
+
+    /// Takes note of the backups there are now, so that it is known when one is removed unread.
+    pub(crate) fn look(&mut self) -> Result<()> {
+        self.list().map(drop)
+    }
+
+    /// Lists the backups. None that was there before is left out.
+    fn list(&mut self) -> Result<Backups> {
+        const LISTINGS: usize = 2;
+        let mut backups = Backups::default();
+        for _ in 0..LISTINGS {
+            for name in backup_names(&self.location, None)? {
+                if self.strays.contains(&name) {
+                    continue;
+                }
+                match name.key {
+                    Key::Time(time) => backups.times.insert(time),
+                    Key::Number(number) => backups.numbers.insert(number),
+                };
+            }
+        }
+        self.known.extend(after(&backups.times, self.passed));
+        self.complete = self.seen;
+        self.seen = backups.times.last().copied().unwrap_or_default().max(self.seen);
+        Ok(backups)
+    }
+
+    /// The oldest segment.
+    pub(crate) fn oldest(&mut self) -> Result<Reached> {
+        loop {
+            let backups = self.list()?;
+            let time = backups.times.first().map(|time| Key::Time(*time));
+            let number = backups.numbers.last().map(|number| Key::Number(*number));
+            let first = if self.numbers_first { number.or(time) } else { time.or(number) };
+            let Some(key) = first else {
+                let active = self.next_active()?;
+                match active.filter(|_| self.list().is_ok_and(|backups| backups.is_empty())) {
+                    Some(reached) => return Ok(reached),
+                    None => continue,
+                }
+            };
+            let OpenedBackup::Found(reached) = self.open(key)? else { continue };
+            if let Key::Number(number) = key {
+                // Still the highest after it was leased.
+                let last = self.list()?.numbers.last().copied();
+                if last != Some(number) || !self.is_in_place(&reached)? {
+                    continue;
+                }
+            }
+            self.advance_to(Position::Backup(key));
+            return Ok(reached);
+        }
+    }
+
+    /// The newest segment: the active one, if there is one.
+    pub(crate) fn newest(&mut self) -> Result<Reached> {
+        loop {
+            let backups = self.list()?;
+            if let Some(active) = self.open_active()? {
+                self.advance_to(Position::Active);
+                self.passed = backups.times.last().copied().unwrap_or(Timestamp::MIN);
+                return Ok(active);
+            }
+            let Some(key) = self.newest_backup(&backups) else { return Ok(Reached::End) };
+            if let OpenedBackup::Found(reached) = self.open(key)? {
+                self.retreat_to(key, &backups);
+                return Ok(reached);
+            }
+        }
+    }
+
+    fn newest_backup(&self, backups: &Backups) -> Option<Key> {
+        let time = backups.times.last().map(|time| Key::Time(*time));
+        let number = backups.numbers.first().map(|number| Key::Number(*number));
+        if self.numbers_first { time.or(number) } else { number.or(time) }
+    }
+
+    /// The segment after one that is held, which is found again wherever it has been moved.
+    pub(crate) fn after(&mut self, segment: &mut SegmentRef) -> Result<Reached> {
+        let mut looks = 0;
+        loop {
+            let is_sure = self.locate(segment)?;
+            let reached = match segment.position {
+                Position::Active => Some(Reached::End),
+                Position::Backup(Key::Time(time)) => self.after_time(time)?,
+                Position::Backup(Key::Number(number)) => {
+                    self.after_number(is_sure.then_some(&*segment), number, &mut looks)?
+                }
+            };
+            let Some(reached) = reached else { continue };
+            match &reached {
+                Reached::Segment(found) if found.segment.id == segment.id => {
+                    if found.is_active() && segment.is_in_place()? {
+                        return Ok(Reached::End);
+                    }
+                    // It may have been put back, by a rotation that failed half-way.
+                    *segment = found.segment.clone();
+                    self.advance_to(segment.position);
+                    continue;
+                }
+                Reached::Segment(OpenSegment { segment, .. }) | Reached::Unreadable(segment, _) => {
+                    self.advance_to(segment.position)
+                }
+                Reached::End => {}
+            }
+            return Ok(reached);
+        }
+    }
+
+    /// The segment before one that is held.
+    pub(crate) fn before(&mut self, segment: &mut SegmentRef) -> Result<Reached> {
+        loop {
+            let is_sure = self.locate(segment)?;
+            let can_move = is_sure && !matches!(segment.position, Position::Backup(Key::Time(_)));
+            let backups = self.list()?;
+            let newest_time = || backups.times.last().map(|time| Key::Time(*time));
+            let newest_number = || backups.numbers.first().map(|number| Key::Number(*number));
+            let key = match segment.position {
+                Position::Active => self.newest_backup(&backups),
+                Position::Backup(Key::Time(time)) => {
+                    let earlier = backups.times.range(..time).next_back();
+                    let earlier = earlier.map(|time| Key::Time(*time));
+                    earlier.or_else(|| newest_number().filter(|_| self.numbers_first))
+                }
+                Position::Backup(Key::Number(number)) => {
+                    let higher = (Bound::Excluded(number), Bound::Unbounded);
+                    let higher = backups.numbers.range(higher).next();
+                    let higher = higher.map(|number| Key::Number(*number));
+                    higher.or_else(|| newest_time().filter(|_| !self.numbers_first))
+                }
+            };
+            let opened = match key {
+                Some(key) => self.open(key)?,
+                None => OpenedBackup::Found(Reached::End),
+            };
+            let OpenedBackup::Found(reached) = opened else { continue };
+            if can_move && !segment.is_in_place()? {
+                continue;
+            }
+            let Some(key) = key else { return Ok(reached) };
+            self.retreat_to(key, &backups);
+            match reached {
+                Reached::Segment(found) if found.segment.id == segment.id => {
+                    *segment = found.segment
+                }
+                reached => return Ok(reached),
+            }
+        }
+    }
+
+    fn advance_to(&mut self, position: Position) {
+        match position {
+            Position::Backup(Key::Time(time)) => {
+                self.passed = time;
+                self.known = self.known.split_off(&time);
+                self.known.remove(&time);
+            }
+            Position::Backup(Key::Number(_)) | Position::Active => self.numbers_ahead = false,
+        }
+    }
+
+    fn retreat_to(&mut self, key: Key, backups: &Backups) {
+        self.passed = match key {
+            Key::Time(time) => time,
+            Key::Number(_) if self.numbers_first => Timestamp::MIN,
+            Key::Number(_) => backups.times.last().copied().unwrap_or(Timestamp::MIN),
+        };
+        self.numbers_ahead = !self.numbers_first && matches!(key, Key::Time(_));
+        self.known = after(&backups.times, self.passed).collect();
+    }
+
+    /// Finds out where a held segment is now. `false` if it cannot be told.
+    fn locate(&mut self, segment: &mut SegmentRef) -> Result<bool> {
+        const LOOKS: usize = 3;
+        match segment.position {
+            Position::Backup(Key::Time(_)) => return Ok(true),
+            _ if segment.is_in_place()? => return Ok(true),
+            _ => {}
+        }
+        // A rotation that fails half-way puts the active segment back.
+        for _ in 0..LOOKS {
+            let backups = self.list()?;
+            let (times, numbers) = match segment.position {
+                Position::Active => (after(&backups.times, self.passed).collect(), 1..),
+                Position::Backup(Key::Number(number)) => (Vec::new(), number..),
+                Position::Backup(Key::Time(_)) => return Ok(true),
+            };
+            let times = times.into_iter().map(Key::Time);
+            let numbers = backups.numbers.range(numbers).map(|number| Key::Number(*number));
+            for key in times.chain(numbers) {
+                let path =
+                    self.location.backup_path(Name { key, compression: segment.compression });
+                if fs::is_at(&path, segment.id)? {
+                    (segment.position, segment.path) = (Position::Backup(key), path);
+                    self.advance_to(segment.position);
+                    return Ok(true);
+                }
+            }
+            if segment.is_in_place()? {
+                return Ok(true);
+            }
+        }
+        if segment.position == Position::Active {
+            // Removed or taken elsewhere by another program. What came since is after it.
+            segment.is_lost = true;
+            segment.position = Position::Backup(Key::Time(self.passed));
+        }
+        Ok(false)
+    }
+
+    fn is_in_place(&self, reached: &Reached) -> Result<bool> {
+        match reached {
+            Reached::Segment(open) => open.segment.is_in_place(),
+            Reached::Unreadable(segment, _) => segment.is_in_place(),
+            Reached::End => Ok(true),
+        }
+    }
+}
+
+impl SegmentRef {
+    fn is_in_place(&self) -> Result<bool> {
+        fs::is_at(&self.path, self.id)
+    }
+}
