@@ -1,7 +1,7 @@
-//! What threads meet in, for the parts that are checked in all orders in which threads may run.
+//! Locks and atomics for the parts that are checked in every order of threads.
 //!
-//! `tests/interleavings` compiles those very files with a module of its own in the place of this one, in which
-//! every wait and every access is a point where another thread may go on.
+//! `tests/interleavings` compiles those files with a module of its own in place of this one. There,
+//! every wait and every access is a point at which another thread may run.
 
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::sync::atomic;

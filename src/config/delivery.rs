@@ -12,17 +12,19 @@ use std::time::Duration;
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Delivery {
-    /// Before its log call returns, so that it survives the process. The default.
+    /// Before its log call returns, so that it survives the process. This is the default.
     #[default]
     Direct,
-    /// Some time after its log call has returned, by a thread of the log's own. Log calls are several
-    /// times faster; what is still in the buffer when the process is killed is lost.
-    /// [`flush`](std::io::Write::flush), dropping the last handle, and
+    /// Some time after its log call has returned, on a thread of the log.
+    ///
+    /// Log calls are several times faster. Records in the buffer are lost if the process is killed.
+    /// [`flush`](crate::RotatingFileWriter::flush), dropping the last handle, and
     /// [`close`](crate::RotatingFileWriter::close) wait until the buffer is written.
     Buffered(Buffering),
 }
 
-/// Reading it: `"direct"`, `"buffered"`, or a table of the latter's settings, which have defaults.
+/// Reads `"direct"`, `"buffered"`, or a table `buffered` with the settings of the buffer, which
+/// have defaults.
 #[cfg(feature = "serde")]
 mod read {
     use super::{Buffering, Delivery};
@@ -172,8 +174,8 @@ impl Buffering {
 
     /// Sets the maximum size of the records in the buffer, in bytes. Default: 1 MiB.
     ///
-    /// The log allocates twice that, and eight bytes per buffered record. A larger record is accepted
-    /// while the buffer is empty. 0 is rejected when the log is opened.
+    /// The log allocates twice that, and eight bytes per buffered record. A larger record is
+    /// accepted while the buffer is empty. 0 is rejected when the log is opened.
     pub fn capacity(mut self, bytes: usize) -> Self {
         self.capacity = bytes;
         self
@@ -194,7 +196,7 @@ impl Buffering {
     }
 }
 
-/// What happens to a record for which the buffer has no room.
+/// The treatment of a record for which the buffer has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[cfg_attr(
@@ -203,14 +205,18 @@ impl Buffering {
     serde(rename_all = "snake_case")
 )]
 pub enum Overflow {
-    /// Its log call waits for room, so that none is lost. While the kernel refuses to take records
-    /// (a full disk), it fails with the kernel's error instead. The default.
+    /// The log call waits for room, so that no record is lost. This is the default.
+    ///
+    /// While the kernel refuses records, as on a full disk, the call fails with the kernel's error
+    /// instead.
     #[default]
     Block,
-    /// It is dropped, its log call succeeds at once, and `stats().dropped` counts it. When there is room
-    /// again, a line in the log tells how many are missing there.
+    /// The record is dropped and its log call succeeds.
+    ///
+    /// [`Stats::dropped`](crate::Stats::dropped) counts it. When there is room again, a line in the
+    /// log states how many records are missing there.
     DropNewest,
-    /// As `DropNewest`, without that line.
+    /// As `DropNewest`, without the line in the log.
     DropNewestSilently,
 }
 

@@ -1,9 +1,10 @@
-//! The setting of durability: what survives a power cut.
+//! The setting of durability: the records that survive a power loss.
 
 use crate::keywords::keywords;
 
-/// What of a log survives a power cut or a crash of the system. (The end of a process alone, also by
-/// `kill -9`, never costs a record that was delivered.)
+/// The records that survive a power loss or a crash of the system.
+///
+/// The end of a process alone, even by `kill -9`, never loses a record that is in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[cfg_attr(
@@ -12,17 +13,22 @@ use crate::keywords::keywords;
     serde(rename_all = "snake_case")
 )]
 pub enum Durability {
-    /// What the system has written back by then, usually all but the last half minute; and all that was
-    /// written before the last [`sync`](crate::RotatingFileWriter::sync). The default.
+    /// Those that the system has written back, usually all but the last 30 s, and all those before
+    /// the last [`sync`](crate::RotatingFileWriter::sync). This is the default.
     #[default]
     None,
-    /// Backups as well: a segment is synced soon after it was rotated away, before it is compressed, and
-    /// off the log calls' way. What [`close`](crate::RotatingFileWriter::close) returns `Ok` for is
-    /// synced; a failure is counted.
+    /// Those in backups as well.
+    ///
+    /// A thread syncs each finished segment soon after the rotation and before it is compressed.
+    /// When [`finish`](crate::RotatingFileWriter::finish) or
+    /// [`close`](crate::RotatingFileWriter::close) returns `Ok`, all backups are synced.
+    /// [`Stats::failures`](crate::Stats::failures) counts failures.
     OnRotate,
-    /// Every record whose log call has returned `Ok`. Threads that write at the same time share one
-    /// `fdatasync`. If that fails, the records that it was to cover, and those written while it was under way, may or may
-    /// not be on the disk, and the log call of each fails. Only with [`Delivery::Direct`](crate::Delivery::Direct).
+    /// All those whose log call has returned `Ok`.
+    ///
+    /// Threads that write at the same time share one `fdatasync`. If it fails, the log call of each
+    /// record that it covers fails, and so does that of each record written meanwhile; these may or
+    /// may not be on the disk. Requires [`Delivery::Direct`](crate::Delivery::Direct).
     EveryRecord,
 }
 

@@ -50,8 +50,8 @@ impl Segments {
         }
     }
 
-    /// Frees number 1 by renaming 1 to 2, 2 to 3 and so on, up to the first gap. A crash on the way leaves a
-    /// gap, and the next rotation renames only up to that.
+    /// Frees number 1 by renaming 1 to 2, 2 to 3 and so on, up to the first gap. A crash on the way
+    /// leaves a gap, and the next rotation renames only up to that.
     fn free_number_1(&self) -> Result<()> {
         let names = backup_names(self.location(), Some(Naming::Number))?;
         let names = superseded::remove(self.location(), &names, |error| self.report(error))?;
@@ -63,8 +63,8 @@ impl Segments {
     }
 }
 
-/// Returns the newest time in `names`, which come oldest first. A file with the last possible name is no backup
-/// of ours, because no later name would be left.
+/// Returns the newest time in `names`, which come oldest first. A file with the last possible name
+/// is no backup of ours, because no later name would be left.
 fn newest_time(names: &[Name]) -> Option<Timestamp> {
     names.iter().rev().find_map(|name| match name.key {
         Key::Time(time) => (time < Timestamp::MAX).then_some(time),

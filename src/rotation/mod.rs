@@ -1,7 +1,8 @@
 //! The rotation protocol: how workers agree on the active segment without communicating.
 //!
-//! Workers create and rename segments only while they hold the rotation lock `<log>.lock`. A worker that gets
-//! the lock checks again before it acts, because another worker may have rotated meanwhile. The steps:
+//! Workers create and rename segments only while they hold the rotation lock `<log>.lock`. A worker
+//! that gets the lock checks again before it acts, because another worker may have rotated
+//! meanwhile. The steps:
 //!
 //! | step | if the worker dies after it |
 //! |---|---|
@@ -12,8 +13,9 @@
 //! | give the next segment the log's path | done |
 //! | remove the lock file, unlock | done |
 //!
-//! The next segment is created before the old one is renamed. So a full disk or a missing right is found while
-//! there is nothing to undo, and the segment has its mode, owner and header before any process sees it.
+//! The next segment is created before the old one is renamed. So a full disk or a missing right is
+//! found while there is nothing to undo, and the segment has its mode, owner and header before any
+//! process sees it.
 
 mod backup;
 mod period;
@@ -64,8 +66,8 @@ impl Active {
         self.size <= self.header_len
     }
 
-    /// Takes over the file's size. A smaller size than before is counted in `counters`: another program has
-    /// truncated the file, and the header is gone as well.
+    /// Takes over the file's size. A smaller size than before is counted in `counters`: another
+    /// program has truncated the file, and the header is gone as well.
     pub(crate) fn learn_size(&mut self, size: u64, counters: &Counters) {
         if size < self.size {
             self.header_len = 0;
@@ -149,9 +151,9 @@ impl Rotator {
         Ok(Switch { left: self.active.switch_to(found), cause })
     }
 
-    /// Ends the active segment and starts the next. Returns `None` if there is no record in it, or `due` says
-    /// of its present state that there is no need. If another worker was first, its segment is adopted. Waits
-    /// at most `timeout` for the rotation lock.
+    /// Ends the active segment and starts the next. If another worker was first, its segment is
+    /// adopted. Returns `None` if the segment contains no record, or is not `due` by its present
+    /// state. Waits at most `timeout` for the rotation lock.
     ///
     /// On failure the active segment is the same as before, and can be written to.
     pub(crate) fn rotate(
@@ -177,8 +179,8 @@ impl Segments {
         active: &mut Active,
         due: impl Fn(&Active) -> bool,
     ) -> Result<Option<Switch>> {
-        // Invariant: only the file that the path names is renamed. Another worker may have rotated while we
-        // waited; without this check we would archive its fresh segment as ours.
+        // Invariant: only the file that the path names is renamed. Another worker may have rotated
+        // while we waited; without this check we would archive its fresh segment as ours.
         if self.has_moved(active)? {
             return self.adopt_locked(active).map(Some);
         }
@@ -194,10 +196,11 @@ impl Segments {
         self.replace(active, entry.access).map(Some)
     }
 
-    /// Corrects the start of the active segment by the time in the newest backup's name. The answer stays
-    /// true as long as this is the active segment.
+    /// Corrects the start of the active segment by the time in the newest backup's name. The answer
+    /// stays true as long as this is the active segment.
     fn learn_start(&self, active: &mut Active) -> Result<()> {
-        // The time of a numbered backup comes from the file system, as does that of the active segment.
+        // The time of a numbered backup comes from the file system, as does that of the active
+        // segment.
         if self.naming() == Naming::Timestamp {
             let newest = self.newest_backup_time(active)?;
             active.newest_backup = NewestBackup::Known(newest);
@@ -222,11 +225,13 @@ impl Segments {
         Ok(Switch { left, cause: Cause::Created })
     }
 
-    /// Renames the active segment to a backup and puts a new one in its place, with the same access.
+    /// Renames the active segment to a backup and puts a new one in its place, with the same
+    /// access.
     fn replace(&self, active: &mut Active, access: Access) -> Result<Switch> {
         let next = self.prepare(Some(access))?;
         let (backup, time) = match self.rename_to_backup(active) {
-            // Another program, or the server of a network file system, has removed the name meanwhile.
+            // Another program, or the server of a network file system, has removed the name
+            // meanwhile.
             Err(error) if error.io_kind() == NotFound && self.has_moved(active)? => {
                 return self.adopt_locked(active);
             }
@@ -247,8 +252,8 @@ impl Segments {
         Ok(Switch { left, cause: Cause::Rotated { backup, bytes } })
     }
 
-    /// Gives the active segment the log's path again, where readers and other workers look for it. If that
-    /// fails too, the path is missing, and the next worker that checks it creates the log.
+    /// Gives the active segment the log's path again, where readers and other workers look for it.
+    /// If that fails too, the path is missing, and the next worker that checks it creates the log.
     fn undo_rename(&self, backup: &Path) {
         if let Err(error) = fs::rename_noreplace(backup, self.path()) {
             self.report(error);

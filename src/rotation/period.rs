@@ -1,7 +1,7 @@
-//! Calendar periods: where one ends and the next begins, in UTC or local time.
+//! Calendar periods: the end of one and the start of the next, in UTC or local time.
 //!
-//! The arithmetic is total: for every instant there is a next boundary, and it is later, whatever
-//! a time zone does to its clocks.
+//! The arithmetic is total: every instant has a next boundary, and it is later, whatever a time
+//! zone does to its clocks.
 
 use crate::clock::Timestamp;
 use crate::keywords::keywords;
@@ -11,13 +11,16 @@ use chrono::{
 };
 use std::time::Duration;
 
-/// How often a log is rotated by the calendar: once at the end of a period, by whichever worker is first.
+/// The calendar period of rotation. The first worker to notice the end of a period rotates, once
+/// for all.
 ///
-/// Workers of one machine have one clock. If theirs differ all the same, the first whose clock says so ends the
-/// period. With [`Naming::Timestamp`](crate::Naming::Timestamp) the others learn that from the backup's name, if
-/// its clock is at most ten minutes ahead of theirs; else, and with numbered backups, the period is ended once
-/// more when it is over by their own. After a clock was set back, a segment lasts until the end of its period is
-/// reached again, unless that is further away than a period (and an hour): then it is ended at once.
+/// Workers on one machine share a clock. If clocks differ, the first one to reach the boundary ends
+/// the period. With [`Naming::Timestamp`](crate::Naming::Timestamp) the others learn it from the
+/// backup's name, if that clock is at most 10 minutes ahead of theirs. Otherwise, and with numbered
+/// backups, the log is rotated once more at the boundary by their own clock.
+///
+/// If a clock is set back, a segment lasts until the end of its period is reached again. If that is
+/// more than one period (and one hour) away, it ends at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(
@@ -26,15 +29,15 @@ use std::time::Duration;
     serde(rename_all = "snake_case")
 )]
 pub enum Period {
-    /// At every full minute.
+    /// Ends at every full minute.
     Minutely,
-    /// At every full hour.
+    /// Ends at every full hour.
     Hourly,
-    /// At midnight.
+    /// Ends at midnight.
     Daily,
-    /// At midnight before Monday.
+    /// Ends at midnight before Monday.
     Weekly,
-    /// At midnight before the first of the month.
+    /// Ends at midnight before the first of the month.
     Monthly,
 }
 
@@ -44,7 +47,7 @@ keywords!(Period, "period":
 );
 
 impl Period {
-    /// The usual length, and that of the longest month. A local day may have an hour more or less.
+    /// The usual length, or that of the longest month. A local day may have an hour more or less.
     pub(crate) fn length(self) -> Duration {
         const MINUTE: u64 = 60;
         Duration::from_secs(match self {
@@ -57,7 +60,7 @@ impl Period {
     }
 }
 
-/// Whose calendar a [`Period`] follows.
+/// The time zone of a [`Period`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[cfg_attr(
@@ -66,17 +69,18 @@ impl Period {
     serde(rename_all = "snake_case")
 )]
 pub enum Zone {
-    /// Universal time. The default: its days all have 24 hours.
+    /// UTC, where all days have 24 hours. This is the default.
     #[default]
     Utc,
-    /// The time zone of the process (`TZ`, or the system's setting). All workers should have the same.
+    /// The time zone of the process (`TZ`, or the system's setting). All workers should have the
+    /// same one.
     Local,
 }
 
 keywords!(Zone, "time zone": Utc => "utc", Local => "local");
 
 impl Zone {
-    /// The first boundary after `time`.
+    /// Returns the first boundary after `time`.
     pub(crate) fn boundary_after(self, period: Period, time: Timestamp) -> Timestamp {
         match self {
             Self::Utc => boundary_after(&Utc, period, time),
@@ -100,7 +104,7 @@ fn boundary_after<Z: TimeZone>(zone: &Z, period: Period, time: Timestamp) -> Tim
     next.map_or(fallback, |next| Timestamp::from_micros(next.timestamp_micros()))
 }
 
-/// The first day of the next period that consists of days.
+/// Returns the first day of the next period, for periods that consist of days.
 fn next_start(period: Period, day: NaiveDate) -> Option<NaiveDate> {
     match period {
         Period::Monthly => day.with_day(1)?.checked_add_months(Months::new(1)),
@@ -112,8 +116,9 @@ fn next_start(period: Period, day: NaiveDate) -> Option<NaiveDate> {
     }
 }
 
-/// The next instant at which the local clock, if it were not changed meanwhile, reads a multiple of
-/// `length`. So an hour that is repeated at the end of daylight saving time is a period of its own.
+/// Returns the next instant at which the local clock reads a multiple of `length`, if it is not
+/// changed before then. So an hour that is repeated at the end of daylight saving time is a period
+/// of its own.
 fn next_multiple<Z: TimeZone>(local: &DateTime<Z>, length: Duration) -> DateTime<Utc> {
     let length = i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
     let reading = local.timestamp() + i64::from(local.offset().fix().local_minus_utc());
@@ -122,8 +127,8 @@ fn next_multiple<Z: TimeZone>(local: &DateTime<Z>, length: Duration) -> DateTime
     DateTime::from_timestamp(second, 0).unwrap_or_default()
 }
 
-/// The first instant of a local day that lies after `after`. Where the day begins with a gap (clocks
-/// that go forward at midnight, a day that is left out), it is the gap's end.
+/// Returns the first instant of a local day that is later than `after`. If the day begins with a
+/// gap (clocks go forward at midnight, or a day is left out), that is the end of the gap.
 fn midnight<Z: TimeZone>(zone: &Z, day: NaiveDate, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
     const STEP: TimeDelta = TimeDelta::minutes(1);
     const LONGEST_GAP_MINUTES: usize = 25 * 60;
@@ -138,14 +143,15 @@ fn midnight<Z: TimeZone>(zone: &Z, day: NaiveDate, after: DateTime<Utc>) -> Opti
         .find(|instant| *instant > after)
 }
 
-/// The instants at which the local clock reads this, the earlier one first.
+/// Returns the instants at which the local clock shows `reading`, the earlier one first.
 fn that_read<Z: TimeZone>(zone: &Z, reading: NaiveDateTime) -> Vec<DateTime<Utc>> {
     let found = match zone.from_local_datetime(&reading) {
         MappedLocalTime::None => Vec::new(),
         MappedLocalTime::Single(instant) => vec![instant],
         MappedLocalTime::Ambiguous(first, second) => vec![first, second],
     };
-    // chrono's `Local` gives the later one first, and takes the end of a repeated hour for a part of it.
+    // chrono's `Local` returns the later one first, and counts the end of a repeated hour as a part
+    // of it.
     let reads = |instant: &DateTime<Utc>| instant.with_timezone(zone).naive_local() == reading;
     let mut instants: Vec<_> =
         found.into_iter().map(|instant| instant.with_timezone(&Utc)).filter(reads).collect();
@@ -234,7 +240,8 @@ mod tests {
 
     #[test]
     fn day_that_begins_with_a_gap_begins_after_it() {
-        // Beirut goes from 00:00 to 01:00; the first instant of the day is 22:00 UTC of the day before.
+        // Beirut goes from 00:00 to 01:00; the first instant of the day is 22:00 UTC of the day
+        // before.
         let next = after(Tz::Asia__Beirut, Period::Daily, "2026-03-28T12:00:00Z");
         assert_eq!(next, "2026-03-28T22:00:00+00:00");
         // Samoa had no 30 December 2011.
@@ -254,7 +261,7 @@ mod tests {
             let time = Timestamp::from_micros(micros);
             let next = boundary_after(&zone, period, time);
             prop_assert!(next > time);
-            // A day may be 24 h longer, where a zone changes sides of the date line.
+            // A day may be 24 h longer if a zone changes sides of the date line.
             prop_assert!(next <= time.plus(period.length() + Duration::from_secs(25 * 3600)));
         }
     }

@@ -24,7 +24,8 @@ pub(crate) type HeaderFn = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct SegmentSettings {
     pub(crate) naming: Naming,
-    /// The mode of new segments and of the lock file. By default a new segment has that of the one before.
+    /// The mode of new segments and of the lock file. By default a new segment has that of the one
+    /// before.
     pub(crate) mode: Option<u32>,
     pub(crate) header: Option<HeaderFn>,
     /// The length that is assumed for the header of a segment that another process created.
@@ -57,7 +58,8 @@ impl Segments {
             return Err(Error::unwritable_directory(location.path(), location.dir()));
         }
         let lock = rotation_lock::open(&location, settings.mode)?;
-        // A link that is put there later is found even if the process has changed its directory by then.
+        // A link that is put there later is found even if the process has changed its directory by
+        // then.
         let given = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
         Ok(Self { given, location, lock, settings, clock, journal })
     }
@@ -94,8 +96,8 @@ impl Segments {
         Ok(())
     }
 
-    /// Opens the active segment, or creates it with the owner and mode in `like`. Waits at most `timeout` for
-    /// the rotation lock.
+    /// Opens the active segment, or creates it with the owner and mode in `like`. Waits at most
+    /// `timeout` for the rotation lock.
     pub(super) fn open(
         &mut self,
         like: Option<Access>,
@@ -116,8 +118,8 @@ impl Segments {
             match created {
                 Ok(Some(active)) => return Ok((active, Cause::Created)),
                 Ok(None) => {}
-                // Another program created it without the lock. A file that exists and cannot be found is an
-                // error.
+                // Another program created it without the lock. A file that exists and cannot be
+                // found is an error.
                 Err(error) if error.io_kind() == AlreadyExists && collisions < MAX_COLLISIONS => {
                     collisions += 1;
                 }
@@ -126,8 +128,8 @@ impl Segments {
         }
     }
 
-    /// Resolves the user's path again. If links in it have changed, the log moves to their new target, where a
-    /// worker that starts now would be.
+    /// Resolves the user's path again. If links in it have changed, the log moves to their new
+    /// target, where a worker that starts now would be.
     fn resolve_again(&mut self) -> Result<()> {
         let location = Location::resolve(&self.given)?;
         if location != *self.location {
@@ -163,8 +165,8 @@ impl Segments {
         }))
     }
 
-    /// Writes the header to an empty file that another program has created, as `logrotate` does with
-    /// `create`. The file goes without a header if the lock or disk space cannot be had.
+    /// Writes the header to an empty file that another program has created, as `logrotate` does
+    /// with `create`. The file goes without a header if the lock or disk space cannot be had.
     fn ensure_header(&self, active: &mut Active, timeout: Duration) {
         if !self.lacks_header(active) {
             return;
@@ -210,8 +212,8 @@ impl Segments {
         self.put_in_place(self.prepare(like)?, NewestBackup::Unknown).map(Some)
     }
 
-    /// Creates a segment under a temporary name, complete with owner, mode and header. Returns the length of
-    /// the header as well.
+    /// Creates a segment under a temporary name, complete with owner, mode and header. Returns the
+    /// length of the header as well.
     pub(super) fn prepare(&self, like: Option<Access>) -> Result<(Temp, u64)> {
         let mode = self.settings.mode.or(like.map(|access| access.mode));
         let temp = Temp::beside(self.path(), mode.unwrap_or(DEFAULT_MODE))?;
@@ -230,8 +232,8 @@ impl Segments {
         let lease = Lease::fresh(temp, &self.location)?;
         self.clock.made(lease.id());
         let now = Timestamp::from_micros(self.clock.coarse());
-        // A worker whose clock is ahead of the file system's counts from its own clock. Otherwise the boundary
-        // that called for this segment would at once call for another.
+        // A worker whose clock is ahead of the file system's counts from its own clock. Otherwise
+        // the boundary that called for this segment would at once call for another.
         let started = self.clock.birth(lease.id(), lease.entry.born).map_or(now, |at| at.max(now));
         Ok(Active { lease, size: header_len, header_len, started, newest_backup })
     }

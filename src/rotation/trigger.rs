@@ -1,10 +1,10 @@
-//! When a segment has had its time: decisions on plain values, no effects.
+//! When a segment is due: decisions on plain values, without effects.
 
 use super::period::{Period, Zone};
 use crate::clock::Timestamp;
 use std::time::Duration;
 
-/// What makes a segment due. Whichever limit is reached first does.
+/// The limits of a segment. The first one that is reached makes it due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trigger {
     pub(crate) max_size: u64,
@@ -14,14 +14,14 @@ pub(crate) struct Trigger {
 }
 
 impl Trigger {
-    /// Whether a record of `len` bytes has no room in a segment that holds `size`, of which `header`
-    /// bytes are no record. A segment without a record takes any, however large.
+    /// Whether a record of `len` bytes does not fit into a segment of `size` bytes, of which
+    /// `header` bytes are the header. A segment without a record takes any record.
     #[inline]
     pub(crate) fn overflows(&self, size: u64, header: u64, len: usize) -> bool {
         size > header && size.saturating_add(len as u64) > self.max_size
     }
 
-    /// The time during which a segment that was started at `started` may stay the active one.
+    /// Returns the time during which a segment that was started at `started` may stay active.
     pub(crate) fn window(&self, started: Timestamp) -> Window {
         let by_age = self.max_age.map(|age| Window::new(started, started.plus(age), age));
         let by_period = self.rotate_every.map(|period| {
@@ -36,7 +36,7 @@ impl Trigger {
     }
 }
 
-/// From when to when (exclusive) a segment may be active.
+/// The time during which a segment may be active. The end is exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window {
     from: Timestamp,
@@ -46,9 +46,10 @@ pub(crate) struct Window {
 impl Window {
     const ALWAYS: Self = Self { from: Timestamp::MIN, until: Timestamp::MAX };
 
-    /// A clock that reads earlier than `started` was set back, or differs from the one that started
-    /// the segment. By a little, that must not rotate again and again; by more than the segment's
-    /// whole span, waiting for the clock to catch up would keep it for ever.
+    /// A clock that reads earlier than `started` was set back, or differs from the clock of the
+    /// worker that started the segment. A small difference must not rotate again and again. A
+    /// difference of more than the segment's whole span would keep the segment until the clock
+    /// catches up.
     fn new(started: Timestamp, until: Timestamp, span: Duration) -> Self {
         const AT_LEAST: Duration = Duration::from_secs(3600);
         Self { from: started.minus(span.max(AT_LEAST)), until }
@@ -62,16 +63,17 @@ impl Window {
         self.from <= now && now < self.until
     }
 
-    /// When it ends, unless the clock is set back first.
+    /// Its end, unless the clock is set back first.
     pub(crate) fn until(&self) -> Timestamp {
         self.until
     }
 }
 
-/// When the active segment was started, so that all workers agree and a restart changes nothing: at
-/// its file's birth; where that cannot be told, when the newest backup was finished; without one, when
-/// `first` says: the birth as far as it can be told (nothing of that name came before), or the last
-/// change. Only those stand-ins can lie in the future, and then count as `now`.
+/// Returns the start of the active segment, which is the same for all workers and after a restart.
+///
+/// It is the birth of the file. Without a known birth, it is the time of the newest backup. Without
+/// a backup, it is `first`: the earliest possible birth, or the last change. Only these two can be
+/// in the future, and then count as `now`.
 pub(crate) fn started(
     birth: Option<Timestamp>,
     newest_backup: Option<Timestamp>,
@@ -81,15 +83,18 @@ pub(crate) fn started(
     birth.unwrap_or_else(|| newest_backup.unwrap_or(first).min(now))
 }
 
-/// When a segment was started that has `started` for its birth, by the clock of the worker that did it, if that
-/// is in the name of the newest backup. A worker whose clock is ahead of the file system's ends a period early;
-/// without this the others, and itself after a restart, would end it once more.
+/// Corrects the start of a segment, whose file was born at `started`, by the time in the newest
+/// backup's name: the start by the clock of the worker that rotated.
+///
+/// A worker whose clock is ahead of the file system's ends a period early. Without this correction
+/// the other workers would end it once more, and so would that worker after a restart.
 pub(crate) fn started_by_name(
     started: Timestamp,
     newest_backup: Option<Timestamp>,
     now: Timestamp,
 ) -> Timestamp {
-    // Names do not go back with a clock that was far ahead and then set right; they say nothing of this then.
+    // Names stay ahead after a clock that was far ahead is corrected, and then say nothing about
+    // the start.
     const MOST_AHEAD: Duration = Duration::from_secs(600);
     let latest = now.plus(MOST_AHEAD);
     newest_backup.filter(|newest| *newest <= latest).map_or(started, |newest| newest.max(started))

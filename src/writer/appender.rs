@@ -1,4 +1,5 @@
-//! Behind the write mutex: a record is prepared, appended, and completed if the kernel takes only a part.
+//! Behind the write mutex: a record is prepared, appended, and completed if the kernel takes only a
+//! part.
 
 use super::buffered::Batch;
 use super::line_run;
@@ -106,8 +107,8 @@ impl Appender {
         self.rotator.active_mut()
     }
 
-    /// The number of records written so far, and the file that the last of them is in, to sync them without
-    /// the write mutex.
+    /// The number of records written so far, and the file that the last of them is in, to sync them
+    /// without the write mutex.
     pub(crate) fn position(&self) -> (u64, Arc<File>) {
         (self.records, Arc::clone(&self.active().lease.file))
     }
@@ -147,12 +148,12 @@ impl Appender {
         Ok(())
     }
 
-    /// Appends as many of the lines as one call takes, and at least the first. Rotates first if that is due
-    /// and possible. Returns the number of bytes taken: whole lines.
+    /// Appends as many of the lines as one call takes, and at least the first. Rotates first if
+    /// that is due and possible. Returns the number of bytes taken: whole lines.
     ///
     /// # Errors
-    /// The kernel's error for the first line. If it took whole lines before the error, their length is
-    /// returned instead.
+    /// The kernel's error for the first line. If it took whole lines before the error, their length
+    /// is returned instead.
     pub(crate) fn append_lines(&mut self, lines: &[u8]) -> io::Result<usize> {
         let first = line_run::first(lines);
         self.prepare(first.len());
@@ -180,7 +181,8 @@ impl Appender {
         result
     }
 
-    /// Appends the records from number `first` on that fit into one call. Returns how many were written.
+    /// Appends the records from number `first` on that fit into one call. Returns how many were
+    /// written.
     fn append_run(&mut self, batch: &Batch, first: usize) -> (usize, io::Result<()>) {
         let ends = &batch.ends[first..];
         let start = batch.start_of(first);
@@ -202,8 +204,8 @@ impl Appender {
 
     /// How many bytes of records go into one call.
     fn max_write_len(&self) -> usize {
-        // Long enough that the cost of a call does not matter, short enough that the records of other workers
-        // do not wait long for the file.
+        // Long enough that the cost of a call does not matter, short enough that the records of
+        // other workers do not wait long for the file.
         const MAX: u64 = 128 * 1024;
         let used = self.active().size + self.end.break_len() as u64;
         let room = self.trigger.max_size.saturating_sub(used);
@@ -211,8 +213,8 @@ impl Appender {
         (if room == 0 { MAX } else { room.min(MAX) }) as usize
     }
 
-    /// Prepares for a record of `len` bytes: checks the log if that is due, and rotates if the record does
-    /// not fit.
+    /// Prepares for a record of `len` bytes: checks the log if that is due, and rotates if the
+    /// record does not fit.
     #[inline]
     fn prepare(&mut self, len: usize) {
         if self.schedule.is_due(self.shared.clock.coarse()) {
@@ -255,7 +257,8 @@ impl Appender {
         }
     }
 
-    /// Writes the rest of a record at once. If the kernel takes no more, the part that it took stays.
+    /// Writes the rest of a record at once. If the kernel takes no more, the part that it took
+    /// stays.
     #[cold]
     fn complete(&mut self, bytes: &[u8], first: io::Result<usize>) -> Result<(), PartialWrite> {
         let mut written = 0;
@@ -280,7 +283,8 @@ impl Appender {
         }
     }
 
-    /// Learns the end of the file after `written` bytes of our own. It includes the records of other workers.
+    /// Learns the end of the file after `written` bytes of our own. It includes the records of
+    /// other workers.
     #[inline]
     fn learn_size(&mut self, written: usize) {
         self.active_mut().size += written as u64;
@@ -296,7 +300,8 @@ impl Appender {
         self.size_tracker.record(end == counted, end, self.trigger.max_size);
     }
 
-    /// Appends after a failure: never to a file that has lost its last name, nor to the end of a torn record.
+    /// Appends after a failure: never to a file that has lost its last name, nor to the end of a
+    /// torn record.
     #[cold]
     fn put_after_failure(&mut self, bytes: &[u8]) -> Result<(), PartialWrite> {
         if self.is_unlinked {
@@ -327,10 +332,11 @@ impl Appender {
 
 /// Checking and rotating.
 impl Appender {
-    /// Adopts the file at the log's path if it is another one, and rotates if the segment's time is over.
+    /// Adopts the file at the log's path if it is another one, and rotates if the segment's time is
+    /// over.
     ///
-    /// The maintainer calls it too while there are no records. So an idle worker neither misses the end of a
-    /// period nor holds up the compression of a segment that others have rotated.
+    /// The maintainer calls it too while there are no records. So an idle worker neither misses the
+    /// end of a period nor holds up the compression of a segment that others have rotated.
     pub(crate) fn check(&mut self) {
         match self.check_path() {
             Ok(()) if self.retry.is_due() => self.check_time(),
@@ -348,8 +354,8 @@ impl Appender {
         self.schedule = Schedule::new(now, self.timeouts.check_interval, self.window.until());
     }
 
-    /// Rotates whether due or not, unless there is no record in the active segment or another worker rotates
-    /// first. Returns the backup if this call made one.
+    /// Rotates whether due or not, unless there is no record in the active segment or another
+    /// worker rotates first. Returns the backup if this call made one.
     pub(crate) fn rotate(&mut self) -> Result<Option<PathBuf>> {
         let switch = self.rotator.rotate(self.timeouts.lock_timeout, |_| true)?;
         Ok(switch.and_then(|switch| self.rotated(Some(switch))))
@@ -385,8 +391,8 @@ impl Appender {
         Ok(())
     }
 
-    /// Rotates if the segment's time is over. A segment without a record is not rotated: its time starts
-    /// again now for the workers that have it open.
+    /// Rotates if the segment's time is over. A segment without a record is not rotated: its time
+    /// starts again now for the workers that have it open.
     fn check_time(&mut self) {
         let now = Timestamp::from_micros(self.shared.clock.coarse());
         if self.window.contains(now) {
@@ -434,8 +440,8 @@ impl Appender {
         }
     }
 
-    /// How long to wait for the rotation lock now. After a wait in vain, the lock is only tried until its
-    /// holder releases it.
+    /// How long to wait for the rotation lock now. After a wait in vain, the lock is only tried
+    /// until its holder releases it.
     fn present_lock_timeout(&self) -> Duration {
         if self.retry.is_failing() { Duration::ZERO } else { self.timeouts.lock_timeout }
     }

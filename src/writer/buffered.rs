@@ -1,8 +1,8 @@
-//! Buffered delivery: log calls copy into a buffer, and a thread writes it out.
+//! Buffered delivery: log calls copy records into a buffer, and a thread writes it out.
 //!
-//! Two buffers take turns. Log calls append to one under a mutex that is held for a copy only; the
-//! thread swaps it for the other, empty one, and writes it out in few large calls, each of which takes
-//! whole records and ends where the segment is full.
+//! There are two buffers. Log calls append to one of them under a mutex that is held only for the
+//! copy. The thread swaps it for the other, empty one and writes it out in few large calls. Each
+//! call takes whole records and ends where the segment is full.
 
 use super::line_run;
 use crate::clock::Deadline;
@@ -12,11 +12,11 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::io;
 use std::time::Duration;
 
-/// Records one after another.
+/// Consecutive records.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) bytes: Vec<u8>,
-    /// Where each record ends.
+    /// The end of each record.
     pub(crate) ends: Vec<usize>,
 }
 
@@ -40,19 +40,19 @@ impl Batch {
         self.ends.is_empty()
     }
 
-    /// Where record number `index` starts, or would start.
+    /// The start of record number `index`, which may be the next one.
     pub(crate) fn start_of(&self, index: usize) -> usize {
         index.checked_sub(1).map_or(0, |last| self.ends[last])
     }
 
-    /// Empties it, and gives back what a record far beyond the usual size made it take.
+    /// Removes all records, and frees the memory that a very large record took.
     fn clear(&mut self, capacity: usize) {
         self.bytes.clear();
         self.ends.clear();
         self.bytes.shrink_to(capacity);
     }
 
-    /// Forgets the first `count` records.
+    /// Removes the first `count` records.
     pub(crate) fn forget(&mut self, count: usize) {
         let bytes = self.start_of(count);
         self.bytes.drain(..bytes);
@@ -61,18 +61,18 @@ impl Batch {
     }
 }
 
-/// The buffer between log calls and the thread that writes.
+/// The buffer between log calls and the flusher.
 #[derive(Debug)]
 pub(crate) struct RecordBuffer {
     capacity: usize,
     flush_interval: Duration,
     overflow: Overflow,
     state: Mutex<BufferState>,
-    /// The thread waits for records.
+    /// The flusher waits for records.
     filled: Condvar,
-    /// Log calls wait for room, or for all to be written.
+    /// Log calls wait for room, or for the buffer to be written.
     emptied: Condvar,
-    /// The process that has the thread; one that was forked from it has not.
+    /// The process that has the flusher. A process that was forked from it has none.
     process: u32,
 }
 
@@ -80,19 +80,19 @@ pub(crate) struct RecordBuffer {
 struct BufferState {
     batch: Batch,
     spare: Batch,
-    /// Records taken since the log was opened.
+    /// Records accepted since the log was opened.
     taken: u64,
-    /// Of these, written, or given up at the end.
+    /// The number of these that were written, or abandoned at the end.
     written: u64,
-    /// Records dropped that no line has told of yet.
+    /// Dropped records that no line in the log states yet.
     unreported: u64,
     dropped: u64,
-    /// Whether the thread sleeps until there is a first record.
+    /// Whether the flusher sleeps until there is a first record.
     is_idle: bool,
-    /// Whether somebody waits for what is there to be written now.
+    /// Whether a caller waits for the buffer to be written.
     is_urgent: bool,
     is_closed: bool,
-    /// What the kernel refuses records with, until it takes them again; and how often it has.
+    /// The error with which the kernel refuses records, until it takes them again.
     failure: Option<Error>,
     failures: u64,
 }
@@ -102,7 +102,7 @@ impl RecordBuffer {
         let Buffering { capacity, flush_interval, overflow } = buffering;
         let batch = || Batch {
             bytes: Vec::with_capacity(capacity),
-            // Enough for records of the usual size; it grows once for smaller ones.
+            // Enough for records of the usual size. It grows once for smaller ones.
             ends: Vec::with_capacity(capacity / 64),
         };
         let state = BufferState { batch: batch(), spare: batch(), ..BufferState::default() };
@@ -117,7 +117,7 @@ impl RecordBuffer {
         }
     }
 
-    /// Takes a record, or does with it what [`Overflow`] says.
+    /// Buffers a record, or applies the [`Overflow`] policy if the buffer is full.
     #[inline]
     pub(crate) fn push(&self, record: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock();
@@ -127,8 +127,9 @@ impl RecordBuffer {
         self.take(state, record.len(), 1, |batch| batch.push(record))
     }
 
-    /// Takes as many of these lines as there is room for, each as a record, and the first in any case, or does
-    /// with that what [`Overflow`] says. Returns the bytes of those that it has dealt with.
+    /// Buffers as many of these lines as there is room for, each as a record. Without room for the
+    /// first line, applies the [`Overflow`] policy to that one. Returns the length of the lines
+    /// that were dealt with.
     pub(crate) fn push_lines(&self, lines: &[u8]) -> io::Result<usize> {
         let first = line_run::first(lines);
         let mut state = self.state.lock();
@@ -141,7 +142,7 @@ impl RecordBuffer {
         Ok(run.len())
     }
 
-    /// Puts `records` records of `len` bytes in all into the buffer, and wakes the thread if need be.
+    /// Appends `records` records of `len` bytes in all, and wakes the flusher if that is necessary.
     #[inline]
     fn take(
         &self,
@@ -151,7 +152,7 @@ impl RecordBuffer {
         push: impl FnOnce(&mut Batch),
     ) -> io::Result<()> {
         let held = state.batch.bytes.len();
-        // Once per sleep, and once per half a buffer, not once per record.
+        // Once per sleep and once per half a buffer, rather than once per record.
         let wake = state.is_idle || (held < self.half() && held + len >= self.half());
         if wake {
             self.check_process()?;
@@ -175,7 +176,7 @@ impl RecordBuffer {
         state.batch.is_empty() || state.batch.bytes.len() + len <= self.capacity
     }
 
-    /// Waits for room; `false` if the record is dropped instead.
+    /// Waits for room. Returns `false` if the record is dropped instead.
     #[cold]
     fn make_room(&self, state: &mut MutexGuard<'_, BufferState>, len: usize) -> io::Result<bool> {
         self.check_process()?;
@@ -195,10 +196,10 @@ impl RecordBuffer {
         Ok(true)
     }
 
-    /// Waits until all that was taken before is in the kernel, at most for `timeout`.
+    /// Waits at most `timeout` until the records accepted so far are in the kernel.
     ///
     /// # Errors
-    /// What the kernel refuses it with; it stays in the buffer, and is tried again.
+    /// The error with which the kernel refuses them. They stay in the buffer and are tried again.
     pub(crate) fn flush(&self, timeout: Option<Duration>) -> Result<()> {
         let deadline = timeout.map_or(Deadline::never(), Deadline::after);
         let mut state = self.state.lock();
@@ -215,7 +216,7 @@ impl RecordBuffer {
         Ok(())
     }
 
-    /// Fails in a forked child, which has a copy of the buffer, but no thread that empties it.
+    /// Fails in a forked child, which has a copy of the buffer, but no flusher.
     pub(crate) fn check_process(&self) -> io::Result<()> {
         if self.process == std::process::id() {
             return Ok(());
@@ -224,19 +225,19 @@ impl RecordBuffer {
         Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 
-    /// How many records were dropped.
+    /// The number of dropped records.
     pub(crate) fn dropped(&self) -> u64 {
         self.state.lock().dropped
     }
 
-    /// Has the thread write what there is, once, and end.
+    /// Makes the flusher write the buffer once more and end.
     pub(crate) fn close(&self) {
         self.state.lock().is_closed = true;
         self.filled.notify_one();
     }
 
-    /// The thread: passes batches to `write`, which takes out of one what it could write, until
-    /// [`close`](Self::close). Returns how many records the kernel refused to the last.
+    /// The flusher: passes batches to `write`, which removes the records that it wrote, until
+    /// [`close`](Self::close). Returns the number of records that the kernel refused at the end.
     pub(crate) fn run(&self, mut write: impl FnMut(&mut Batch) -> Result<()>) -> u64 {
         loop {
             let (mut batch, last) = self.next_batch();
@@ -262,7 +263,7 @@ impl RecordBuffer {
         }
     }
 
-    /// Waits before the kernel is asked again, unless the log is being closed.
+    /// Waits before the next attempt, unless the log is being closed.
     fn pause(&self, delay: Duration) {
         let deadline = Deadline::after(delay);
         let mut state = self.state.lock();
@@ -275,7 +276,7 @@ impl RecordBuffer {
         self.state.lock().is_closed
     }
 
-    /// Waits for records, and takes them all; and whether these are the last.
+    /// Waits for records and takes them all. Also returns whether these are the last ones.
     fn next_batch(&self) -> (Batch, bool) {
         let mut state = self.state.lock();
         while state.batch.is_empty() && !state.is_closed {
@@ -303,7 +304,7 @@ impl RecordBuffer {
         (batch, state.is_closed)
     }
 
-    /// Notes that `count` more records are in the kernel, and whether it takes the next.
+    /// Records that `count` more records are in the kernel, and whether it takes the next ones.
     fn record_result(&self, count: usize, done: Result<()>) {
         let mut state = self.state.lock();
         state.written += count as u64;
@@ -322,7 +323,7 @@ impl RecordBuffer {
         self.state.lock().spare = batch;
     }
 
-    /// Counts records as dropped that the kernel refuses while the log is being closed.
+    /// Counts the records that the kernel refuses while the log is being closed as dropped.
     fn abandon(&self, count: usize) -> u64 {
         let mut state = self.state.lock();
         let rest = count as u64 + state.batch.ends.len() as u64;
@@ -333,9 +334,9 @@ impl RecordBuffer {
     }
 }
 
-/// How soon the kernel is asked again after it has refused records, at first and at most.
+/// The first and the longest delay after the kernel has refused records.
 const FIRST_DELAY: Duration = Duration::from_millis(10);
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Longer than anybody waits, and short enough for every clock.
+/// Longer than any wait, and short enough for every clock.
 const LONG: Duration = Duration::from_secs(3600);

@@ -12,10 +12,10 @@ impl LogBuilder {
     ///
     /// # Network file systems
     /// A log on NFS, SMB or another network file system opens, and logrotor warns about it: with
-    /// [`Event::NetworkFileSystem`](crate::Event::NetworkFileSystem), with
-    /// [`RotatingFileWriter::network_file_system`], in [`inspect`](crate::inspect), and in the command's
-    /// messages. All its workers must run on one machine: two machines that append at the same time overwrite
-    /// each other's records. The repository's `PLATFORMS.md` describes the other limits, and the tests.
+    /// [`Event::NetworkFileSystem`](crate::Event::NetworkFileSystem), with [`RotatingFileWriter::network_file_system`], in
+    /// [`inspect`](crate::inspect), and in the command's messages. All its workers must run on one machine: two
+    /// machines that append at the same time overwrite each other's records. The repository's
+    /// `PLATFORMS.md` describes the other limits, and the tests.
     ///
     /// # Errors
     /// - [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig): a setting that

@@ -7,8 +7,8 @@ use std::time::Duration;
 impl RotatingFileWriter {
     /// Returns a guard that writes the buffer when it is dropped, at the end of `main`.
     ///
-    /// Use it with [`Delivery::Buffered`](crate::Delivery::Buffered) if another handle is in a `static`, such as
-    /// a global logger or subscriber: a `static` is never dropped. The guard keeps the log open. With
+    /// Use it with [`Delivery::Buffered`](crate::Delivery::Buffered) if another handle is in a `static`, such as a global
+    /// logger or subscriber: a `static` is never dropped. The guard keeps the log open. With
     /// [`Delivery::Direct`](crate::Delivery::Direct) it does nothing.
     ///
     /// # Examples
@@ -28,10 +28,11 @@ impl RotatingFileWriter {
         FlushGuard { log: self.clone() }
     }
 
-    /// Installs a panic hook that runs the present hook, then waits up to 5 s for the buffer to be written.
+    /// Installs a panic hook that runs the present hook, then waits up to 5 s for the buffer to be
+    /// written.
     ///
-    /// Use it with [`Delivery::Buffered`](crate::Delivery::Buffered) in programs that abort on panic. Programs
-    /// that unwind write the buffer when the last handle is dropped. The hook does not keep the log open.
+    /// Use it with [`Delivery::Buffered`](crate::Delivery::Buffered) in programs that abort on panic. Programs that unwind
+    /// write the buffer when the last handle is dropped. The hook does not keep the log open.
     pub fn flush_on_panic(&self) {
         const TIMEOUT: Duration = Duration::from_secs(5);
         let log = Arc::downgrade(&self.threads);
@@ -48,8 +49,8 @@ impl RotatingFileWriter {
 
 /// Writes the buffer of a log when it is dropped.
 ///
-/// Created by [`RotatingFileWriter::flush_guard`]. It waits until the kernel has taken the records, or has
-/// refused them once. [`Stats::failures`](crate::Stats::failures) counts refusals.
+/// Created by [`RotatingFileWriter::flush_guard`]. It waits until the kernel has taken the records,
+/// or has refused them once. [`Stats::failures`](crate::Stats::failures) counts refusals.
 #[derive(Debug)]
 #[must_use = "the buffer is written when the guard is dropped"]
 pub struct FlushGuard {

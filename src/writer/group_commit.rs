@@ -1,5 +1,7 @@
-//! The group commit of [`Durability::EveryRecord`](super::Durability): whoever finds that nobody is syncing
-//! does it for all who have written by then; those that come meanwhile wait for the next one.
+//! The group commit of [`Durability::EveryRecord`](crate::Durability::EveryRecord).
+//!
+//! A thread that finds no sync in progress leads: it syncs for all that have written by then.
+//! Threads that come meanwhile wait for the next sync.
 //!
 //! Source: the group commit of database logs, as in David J. DeWitt et al., "Implementation
 //! Techniques for Main Memory Database Systems", SIGMOD 1984.
@@ -7,25 +9,25 @@
 use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-/// Which records of this process are on the disk. Records are counted from 1.
+/// Knows which records of this process are on the disk. Records are counted from 1.
 #[derive(Debug, Default)]
 pub(crate) struct GroupCommit {
     state: Mutex<CommitState>,
     settled: Condvar,
-    /// Held from the call that syncs until its outcome is noted. The kernel reports a failure to one
-    /// call only; nobody may note the success of the next one first.
+    /// Held from the sync until its outcome is recorded. The kernel reports a failure to one call
+    /// only, and the success of the next call must not be recorded first.
     disk: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct CommitState {
-    /// Records up to this one are on the disk, or are known not to be.
+    /// The sync of all records up to this one has ended, in success or failure.
     up_to: u64,
-    /// Whether somebody is about to sync for all.
+    /// Whether a thread syncs for all, or is about to.
     has_leader: bool,
-    /// A failure that records written while it came about may have met with as well.
+    /// A failed sync, which may also have hit records that were written while it was in progress.
     suspect: Option<Error>,
-    /// The last records whose sync failed.
+    /// The last ranges of records whose sync failed.
     failed: Vec<FailedRange>,
 }
 
@@ -37,12 +39,15 @@ struct FailedRange {
 }
 
 impl GroupCommit {
-    /// Waits until record number `record` is on the disk. `prepare` returns the number of the last record
-    /// written so far, and what syncs up to it; it is called without a lock held.
+    /// Waits until record number `record` is on the disk.
+    ///
+    /// `prepare` returns the number of the last record written so far, and a function that syncs up
+    /// to it. It is called without a lock held.
     ///
     /// # Errors
-    /// What the sync that was to cover the record, or was at it when the record was written, failed with.
-    /// Every such record gets that, and it is not tried again: the kernel forgets what it could not write.
+    /// The failure of the sync that covered the record, or that was in progress when the record was
+    /// written. Each such record gets it. The sync is not tried again, because the kernel forgets
+    /// data that it could not write.
     pub(crate) fn wait_for<S>(&self, record: u64, prepare: impl Fn() -> (u64, S)) -> Result<()>
     where
         S: FnOnce() -> Result<()>,
@@ -61,7 +66,8 @@ impl GroupCommit {
         state.result_of(record)
     }
 
-    /// Syncs for all. If that fails, the kernel may have forgotten what was written until then, so this fails too.
+    /// Syncs for all. If that fails, the kernel may also have forgotten the records written
+    /// meanwhile, so these fail too.
     fn lead<S>(&self, prepare: &impl Fn() -> (u64, S))
     where
         S: FnOnce() -> Result<()>,
@@ -77,7 +83,7 @@ impl GroupCommit {
                 return;
             }
         }
-        // Not while `disk` is held: the write mutex comes first.
+        // Not while `disk` is held: `prepare` takes the write mutex, which comes first.
         let (up_to, _) = prepare();
         let mut state = self.state.lock();
         if let Some(error) = state.suspect.take() {
@@ -85,8 +91,8 @@ impl GroupCommit {
         }
     }
 
-    /// Syncs all records up to `up_to`, and notes whether that has worked. There are no others: the caller holds
-    /// the write mutex.
+    /// Syncs all records up to `up_to` and records the outcome. There are no later records, because
+    /// the caller holds the write mutex.
     pub(crate) fn sync(&self, up_to: u64, sync: impl FnOnce() -> Result<()>) {
         let _disk = self.disk.lock();
         let suspect = self.state.lock().suspect.clone();
@@ -97,8 +103,8 @@ impl GroupCommit {
 }
 
 impl CommitState {
-    /// How many failed ranges are told apart. Of older ones, of which nobody should wait any more, only
-    /// the last error is known.
+    /// How many failed ranges are distinguished. Older ones, for which no call should wait any
+    /// more, are joined with the error of the latest.
     const MAX_FAILED: usize = 16;
 
     fn settle(&mut self, up_to: u64, done: Result<()>) {
@@ -184,8 +190,9 @@ mod tests {
         assert!(commit.wait_for(6, no_sync).is_err());
     }
 
-    // Was found by `tests/interleavings`. The record came after the question how far the sync was to go, so it was left
-    // to the next sync; but the one that failed had made the kernel take it for written.
+    // Found by `tests/interleavings`. The record was written after the range of the sync was
+    // determined, so it was left to the next sync. But the failed sync had made the kernel count it
+    // as written.
     #[test]
     fn regression_record_written_during_a_sync_that_fails_is_not_taken_for_synced() {
         let (commit, written) = (GroupCommit::default(), AtomicU64::new(1));

@@ -1,6 +1,6 @@
 //! Runs of lines, each of which is a record.
 
-/// The first line, its line break included.
+/// Returns the first line, with its line break.
 pub(super) fn first(lines: &[u8]) -> &[u8] {
     match lines.iter().position(|&byte| byte == b'\n') {
         Some(at) => &lines[..=at],
@@ -8,7 +8,7 @@ pub(super) fn first(lines: &[u8]) -> &[u8] {
     }
 }
 
-/// As many lines as have room in `room` bytes; `None` if the first has not.
+/// Returns as many lines as fit into `room` bytes. `None` if the first does not fit.
 pub(super) fn fitting(lines: &[u8], room: usize) -> Option<&[u8]> {
     if lines.len() <= room {
         return Some(lines);
@@ -16,15 +16,15 @@ pub(super) fn fitting(lines: &[u8], room: usize) -> Option<&[u8]> {
     Some(whole(&lines[..room])).filter(|fitting| !fitting.is_empty())
 }
 
-/// All up to the last line break.
+/// Returns the bytes up to the last line break.
 pub(super) fn whole(bytes: &[u8]) -> &[u8] {
     let last = bytes.iter().rposition(|&byte| byte == b'\n');
     &bytes[..last.map_or(0, |at| at + 1)]
 }
 
-/// How many lines these are; a last one without a line break is one as well.
+/// Returns the number of lines. A last one without a line break counts as well.
 pub(super) fn count(lines: &[u8]) -> usize {
-    // Sums of bytes, each of so few that it cannot overflow: the compiler makes vector instructions of it.
+    // Sums of bytes that are too few to overflow: the compiler vectorizes them.
     const FEW: usize = 255;
     let breaks = |part: &[u8]| part.iter().map(|&byte| u8::from(byte == b'\n')).sum::<u8>();
     let whole: usize = lines.chunks(FEW).map(|part| usize::from(breaks(part))).sum();

@@ -33,7 +33,8 @@ pub(super) struct Log {
     pub(super) maintainer: Maintainer,
     pub(super) wakeup: Arc<Wakeup>,
     pub(super) journal: Arc<Journal>,
-    /// The settings at the time the log was opened. A policy may since have changed those that are not fixed.
+    /// The settings at the time the log was opened. A policy may since have changed those that are
+    /// not fixed.
     pub(super) config: Config,
     pub(super) policy_watcher: PolicyWatcher,
     /// The path as it was given, for messages.
@@ -171,7 +172,8 @@ impl Log {
     pub(super) fn finish(&self) -> Result<()> {
         let drained = self.drain(None);
         if self.sync_queue.syncs_backups() {
-            // If others have rotated, this worker may have written to the backup after they synced it.
+            // If others have rotated, this worker may have written to the backup after they synced
+            // it.
             self.appender.lock().check();
         }
         let synced = self.sync_queue.sync_queued(&self.journal);
@@ -210,12 +212,14 @@ impl Log {
     #[cold]
     pub(super) fn run_due_maintenance(&self) {
         let notified = self.wakeup.take();
-        // Before the pass, because a segment is leased until it is synced. Failures are counted and noted there.
+        // Before the pass, because a segment is leased until it is synced. Failures are counted and
+        // noted there.
         let _ = self.sync_queue.sync_queued(&self.journal);
         if self.maintainer.is_due(&self.location(), notified) {
             // Failures are counted and noted there, and tried again later.
             let _ = self.run_pass(&|| {
-                // Compression may take long, and the segments that are left meanwhile wait to be synced.
+                // Compression may take long, and the segments that are left meanwhile wait to be
+                // synced.
                 let _ = self.sync_queue.sync_queued(&self.journal);
                 !self.wakeup.is_over()
             });
@@ -232,7 +236,8 @@ impl Log {
         let found = self.maintainer.pass(&location, go_on)?;
         let mut appender = self.appender.lock();
         let active = appender.active_mut();
-        // The next rotation can use it if none came in between, which would have changed the identity.
+        // The next rotation can use it if none came in between, which would have changed the
+        // identity.
         if active.lease.id() == id {
             active.newest_backup = NewestBackup::Known(found.newest);
         }
@@ -257,8 +262,8 @@ fn open_appender(
     Ok(appender)
 }
 
-/// Returns the network file system that a log is on. The observer is notified of it, or of the reason why it
-/// is not known.
+/// Returns the network file system that a log is on. The observer is notified of it, or of the
+/// reason why it is not known.
 fn network_of(location: &Location, journal: &Journal) -> Option<String> {
     match fs::network_file_system(location.dir()) {
         Ok(kind) => {

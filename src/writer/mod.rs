@@ -35,34 +35,36 @@ use threads::LogThreads;
 
 /// A rotating log file that many threads and many processes append to.
 ///
-/// One call of `write`, `write_all`, `write_vectored` or `write_fmt` is one *record*, and so is one `write!` or
-/// `writeln!`. A record is whole: it is in one segment, and no other record comes between its bytes. When
-/// the call returns `Ok`, the record is in the kernel and survives the process, unless
-/// [`Delivery::Buffered`](crate::Delivery::Buffered) is set.
+/// One call of `write`, `write_all`, `write_vectored` or `write_fmt` is one *record*, and so is one
+/// `write!` or `writeln!`. A record is whole: it is in one segment, and no other record comes
+/// between its bytes. When the call returns `Ok`, the record is in the kernel and survives the
+/// process, unless [`Delivery::Buffered`](crate::Delivery::Buffered) is set.
 ///
-/// This is a handle. Clones are cheap, share one open file, and work from any thread. The records of a thread
-/// stay in order. A second writer *built* on the same path, in this process or another one, is another worker
-/// on the log; any number of them is safe.
+/// This is a handle. Clones are cheap, share one open file, and work from any thread. The records
+/// of a thread stay in order. A second writer *built* on the same path, in this process or another
+/// one, is another worker on the log; any number of them is safe.
 ///
-/// Dropping the last handle writes the buffer, and leaves unfinished maintenance to the next worker.
-/// [`finish`](Self::finish) and [`close`](Self::close) complete it.
+/// Dropping the last handle writes the buffer, and leaves unfinished maintenance to the next
+/// worker. [`finish`](Self::finish) and [`close`](Self::close) complete it.
 ///
 /// # Fork
 /// Open the log again in the child process. The child is then a worker like any other, whatever the
-/// threads of its parent did at the time. A handle that is carried through `fork` has these properties:
+/// threads of its parent did at the time. A handle that is carried through `fork` has these
+/// properties:
 ///
-/// - With [`Delivery::Direct`](crate::Delivery::Direct) the child can write to the log and rotate it, and no
-///   record is lost, if no thread of the parent was in a log call during the fork. Otherwise the child's first
-///   call may block. The log's own thread is in such a call for some microseconds per second, and with
+/// - With [`Delivery::Direct`](crate::Delivery::Direct) the child can write to the log and rotate it, and no record is lost,
+///   if no thread of the parent was in a log call during the fork. Otherwise the child's first call
+///   may block. The log's own thread is in such a call for some microseconds per second, and with
 ///   [`MaintenanceMode::Inline`](crate::MaintenanceMode::Inline) there is no such thread.
-/// - With [`Delivery::Buffered`](crate::Delivery::Buffered) the child's calls fail with
-///   [`std::io::ErrorKind::Unsupported`]. If the buffer contained records during the fork, they fail from the
-///   time when half of it is full. The parent writes these records.
+/// - With [`Delivery::Buffered`](crate::Delivery::Buffered) the child's calls fail with [`std::io::ErrorKind::Unsupported`].
+///   If the buffer contained records during the fork, they fail from the time when half of it is
+///   full. The parent writes these records.
 /// - The child has no thread for maintenance. Other workers do the work, and so does the child's
 ///   [`finish`](Self::finish).
-/// - Dropping the handle in the child waits for no thread. If the log has threads, the child keeps a copy of the
-///   file that was active during the fork until it writes to a later segment, exits or calls `exec`. Until
-///   then that segment counts as in use, and is neither compressed nor removed.
+/// - Dropping the handle in the child waits for no thread. If the log has threads, the child keeps
+///   a copy of the file that was active during the fork until it writes to a later segment, exits
+///   or calls `exec`. Until then that segment counts as in use, and is neither compressed nor
+///   removed.
 ///
 /// # Examples
 /// ```
@@ -106,8 +108,8 @@ impl RotatingFileWriter {
     /// An empty record is not written, and the call succeeds.
     ///
     /// # Errors
-    /// The error of `write(2)`: the record was not written, or (if the disk is full) only a part of it. A
-    /// rotation that fails is not an error here: the record goes to the present segment, and
+    /// The error of `write(2)`: the record was not written, or (if the disk is full) only a part of
+    /// it. A rotation that fails is not an error here: the record goes to the present segment, and
     /// [`Stats::failures`] counts the failure.
     #[inline]
     pub fn write_record(&self, record: &[u8]) -> std::io::Result<()> {
@@ -116,7 +118,8 @@ impl RotatingFileWriter {
 
     /// Rotates now. Returns the backup if this call created one.
     ///
-    /// Does nothing if the active segment contains no record, or if another worker rotates at the same time.
+    /// Does nothing if the active segment contains no record, or if another worker rotates at the
+    /// same time.
     ///
     /// # Errors
     /// [`ErrorKind::LockTimeout`](crate::ErrorKind::LockTimeout) if another worker holds the rotation lock for
@@ -128,8 +131,8 @@ impl RotatingFileWriter {
 
     /// Closes the active segment and opens the log's path again.
     ///
-    /// Call it after another program has moved the file, as on the `SIGHUP` of `logrotate`. Without this call,
-    /// the change is detected within [`check_interval`](crate::Config::check_interval).
+    /// Call it after another program has moved the file, as on the `SIGHUP` of `logrotate`. Without
+    /// this call, the change is detected within [`check_interval`](crate::Config::check_interval).
     ///
     /// # Errors
     /// The path cannot be opened. The present file then stays in use.
@@ -139,12 +142,12 @@ impl RotatingFileWriter {
 
     /// Waits until all records so far are on the disk, where they survive a power loss.
     ///
-    /// Syncs the active segment and all uncompressed backups. A compressed backup was synced before it got its
-    /// name.
+    /// Syncs the active segment and all uncompressed backups. A compressed backup was synced before
+    /// it got its name.
     ///
     /// # Errors
-    /// The first error of `fdatasync(2)`; some of the records may then be lost in a power loss. With
-    /// [`Naming::Number`](crate::Naming::Number) the call also fails if eight rotations happen meanwhile and it
+    /// The first error of `fdatasync(2)`; some of the records may then be lost in a power loss.
+    /// With [`Naming::Number`](crate::Naming::Number) the call also fails if eight rotations happen meanwhile and it
     /// cannot find all backups.
     pub fn sync(&self) -> Result<()> {
         self.log().sync()
@@ -174,15 +177,16 @@ impl RotatingFileWriter {
         self.log().segments()
     }
 
-    /// Returns the name of the network file system that the log was opened on, such as `nfs` or `cifs`.
+    /// Returns the name of the network file system that the log was opened on, such as `nfs` or
+    /// `cifs`.
     ///
     /// Returns `None` for a local file system, and if the system does not distinguish it.
     /// [`LogBuilder::build`] describes the limits of such a log.
     ///
     /// # Platform
-    /// Linux, macOS and FreeBSD report network file systems. Linux does not distinguish FUSE mounts (sshfs,
-    /// s3fs) from local ones. On Windows the name is `unc` for every share of another machine, with or without
-    /// a drive letter.
+    /// Linux, macOS and FreeBSD report network file systems. Linux does not distinguish FUSE mounts
+    /// (sshfs, s3fs) from local ones. On Windows the name is `unc` for every share of another
+    /// machine, with or without a drive letter.
     #[must_use]
     pub fn network_file_system(&self) -> Option<&str> {
         self.log().network()
@@ -227,8 +231,8 @@ impl RotatingFileWriter {
     }
 }
 
-// A panic in a log call comes from a value's formatting, before any lock is taken. The panics of observers and
-// header functions are caught. So the state of a log is consistent after a panic.
+// A panic in a log call comes from a value's formatting, before any lock is taken. The panics of
+// observers and header functions are caught. So the state of a log is consistent after a panic.
 impl UnwindSafe for RotatingFileWriter {}
 impl RefUnwindSafe for RotatingFileWriter {}
 

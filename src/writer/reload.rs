@@ -1,12 +1,12 @@
-//! Obeying a policy: what of it changes while the log is open, and when.
+//! Reloading a policy: which of its settings take effect while the log is open, and when.
 //!
-//! | setting | a new version |
+//! | setting | effect of a new version |
 //! |---|---|
-//! | limits, check interval, lock timeout, mode | holds from the next record on |
-//! | compression, retention | hold from the next step of maintenance on, for old backups as well |
-//! | durability | holds from the next record on, and for segments that are left from then on |
-//! | rotate on open | holds for workers that start later |
-//! | naming, delivery, maintenance | refused, and told; holds for workers that start later |
+//! | limits, check interval, lock timeout, mode | from the next record on |
+//! | compression, retention | from the next step of maintenance on, for old backups as well |
+//! | durability | from the next record on, and for segments that are left from then on |
+//! | rotate on open | for workers that start later |
+//! | naming, delivery, maintenance | rejected and reported; for workers that start later |
 
 #[cfg(feature = "policy")]
 pub(super) use on::PolicyWatcher;
@@ -20,7 +20,7 @@ mod off {
     use crate::stats::Journal;
     use crate::writer::log::Log;
 
-    /// No policy: nothing to look at.
+    /// Without the feature there is no policy to watch.
     pub(in crate::writer) struct PolicyWatcher;
 
     impl PolicyWatcher {
@@ -58,27 +58,27 @@ mod on {
     use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
     use std::time::Duration;
 
-    /// How often the policy is looked at, so that a new version holds well within a second.
+    /// The interval of checks, so that a new version takes effect well within a second.
     const INTERVAL: Duration = Duration::from_millis(250);
 
-    /// The policy that a log obeys, if it has one.
+    /// Watches the policy of a log, if it has one.
     pub(in crate::writer) struct PolicyWatcher(Option<Watched>);
 
     struct Watched {
         store: PolicyStore<Config>,
-        /// How long a segment's header is.
+        /// The length of a segment's header.
         header_len: u64,
-        /// When to look again, in microseconds of the coarse clock.
+        /// The time of the next check, in microseconds of the coarse clock.
         next: AtomicI64,
         state: Mutex<WatchState>,
     }
 
     struct WatchState {
-        /// The last version dealt with, obeyed or refused.
+        /// The last version that was applied or rejected.
         version: u64,
-        /// What it said.
+        /// Its settings.
         settings: Config,
-        /// The last trouble with the file that was told.
+        /// The number of the last problem that was reported.
         trouble: u64,
     }
 
@@ -111,11 +111,12 @@ mod on {
     }
 
     impl Watched {
-        /// Whether it is time to look; then the next time is set.
+        /// Whether a check is due. If so, the next one is scheduled.
         fn is_due(&self) -> bool {
-            // The system's clock, also where the log has another: it says when the file is looked at only.
+            // The system's clock even if the log has another one: it only says when the file is
+            // checked.
             let (now, next) = (Clock::system().coarse(), self.next.load(Relaxed));
-            // Far ahead, if the clock was set back.
+            // `next` is far ahead if the clock was set back.
             let is_due = now >= next || next - now > 2 * micros(INTERVAL);
             if is_due {
                 // A little less than the wait of the thread, which may wake early.
@@ -126,8 +127,9 @@ mod on {
     }
 
     impl Log {
-        /// The thread that looks at the policy. One of its own: packing a backup, syncing segments and listing
-        /// a large directory take the maintenance thread longer than a second.
+        /// The thread `logrotor-policy`. The maintainer cannot check the policy in time, because
+        /// compressing a backup, syncing segments and listing a large directory take longer than a
+        /// second.
         pub(in crate::writer) fn run_policy_watcher(&self) {
             while !self.wakeup.is_over() {
                 self.check_policy();
@@ -136,7 +138,7 @@ mod on {
             }
         }
 
-        /// Looks at the policy, if it is time to, and puts in force here what is new.
+        /// Checks the policy if that is due, and applies a new version.
         #[inline]
         pub(in crate::writer) fn check_policy(&self) {
             if let Some(watched) = &self.policy_watcher.0 {
@@ -148,9 +150,9 @@ mod on {
 
         #[cold]
         fn reload_policy(&self, watched: &Watched) {
-            // Another thread of this process is at it.
+            // Another thread of this process does it now.
             let Some(mut state) = watched.state.try_lock() else { return };
-            // Told below, to each log that obeys this store.
+            // Reported below, to each log that shares this store.
             let _ = watched.store.poll();
             let (number, trouble) = watched.store.numbered_problem();
             if number != state.trouble {
@@ -167,7 +169,7 @@ mod on {
             }
         }
 
-        /// Deals with a new version.
+        /// Applies a new version, or reports why it is rejected.
         fn apply_version(&self, watched: &Watched, state: &WatchState, policy: &Policy<Config>) {
             let mut appender = self.appender.lock();
             let possible = self.possible(policy);
@@ -194,7 +196,7 @@ mod on {
             }
         }
 
-        /// The settings of a version, with those that cannot change left as they are.
+        /// Returns the settings of a version, except those that are fixed while the log is open.
         fn possible(&self, policy: &Config) -> Config {
             Config {
                 naming: self.config.naming,
@@ -220,12 +222,12 @@ mod on {
             let (records, lease) = (appender.records(), appender.active().lease.clone());
             self.sync_queue.apply(durability, records, &lease, location.dir());
             self.maintainer.apply(settings);
-            // The limits may leave backups no room that they had.
+            // The new limits may call for pruning.
             self.wakeup.notify();
             Ok(())
         }
 
-        /// As when a log is opened: that there is an active segment is to survive as well.
+        /// Makes the name of the active segment durable, as when a log is opened.
         fn sync_log_name(&self, durability: Durability, location: &Location) {
             if durability != Durability::None {
                 if let Err(error) = fs::sync_dir(location.dir()) {
@@ -252,7 +254,7 @@ mod on {
         config.check_header(header)
     }
 
-    /// Which settings that cannot change a version has otherwise than the one before.
+    /// Returns the fixed settings that differ between two versions.
     fn fixed_changes(before: &Config, after: &Config) -> impl Iterator<Item = &'static str> {
         [
             ("naming", before.naming != after.naming),

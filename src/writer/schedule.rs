@@ -12,8 +12,8 @@ pub(crate) struct Timeouts {
 
 /// The time of the next check, in microseconds of the coarse clock.
 ///
-/// Until then only a record's size calls for anything. A clock that was set back to before `set_at` makes the
-/// check due as well.
+/// Until then only a record's size calls for anything. A clock that was set back to before `set_at`
+/// makes the check due as well.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Schedule {
     set_at: i64,
@@ -21,7 +21,8 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Sets the next check: after `interval`, or at the end of the segment's time if that is earlier.
+    /// Sets the next check: after `interval`, or at the end of the segment's time if that is
+    /// earlier.
     ///
     /// A segment whose time is over could not be rotated; it is checked again after `interval`.
     pub(crate) fn new(now: i64, interval: Duration, end: Timestamp) -> Self {

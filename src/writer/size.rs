@@ -1,6 +1,7 @@
 //! How often the kernel is asked for the size of the active segment.
 
-/// Counts the size, and asks the kernel after every call until the count has been right for a while.
+/// Counts the size, and asks the kernel after every call until the count has been right for a
+/// while.
 #[derive(Debug, Default)]
 pub(crate) struct SizeTracker {
     /// How many times in a row the count was right.
@@ -12,8 +13,8 @@ pub(crate) struct SizeTracker {
 impl SizeTracker {
     /// After so many right counts, no other worker seems to write.
     const TRUSTED_AFTER: u32 = 1024;
-    /// How many bytes are then written without a query. A segment may grow beyond its limit by as much when
-    /// another worker begins to write.
+    /// How many bytes are then written without a query. A segment may grow beyond its limit by as
+    /// much when another worker begins to write.
     const MAX_UNQUERIED: u64 = 4096;
 
     #[inline]

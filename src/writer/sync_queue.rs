@@ -1,4 +1,4 @@
-//! The segments that were left and wait to be synced.
+//! The segments that this worker has left and that wait to be synced.
 
 use super::group_commit::GroupCommit;
 use crate::config::Durability;
@@ -11,14 +11,15 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
-/// Takes care that the segments a worker leaves get to the disk, as [`Durability`] says.
+/// Syncs the segments that a worker leaves, as [`Durability`] requires.
 pub(crate) struct SyncQueue {
-    /// Changed under the write mutex only.
+    /// Changes only under the write mutex.
     durability: AtomicU8,
     group_commit: GroupCommit,
-    /// With [`Durability::EveryRecord`]: whether the active segment's name is yet to be made durable.
+    /// Whether the active segment's name is not durable yet, with [`Durability::EveryRecord`].
     is_name_unsynced: AtomicBool,
-    /// Left, and yet to be synced; leased until then, so that they are not compressed before.
+    /// Segments that wait to be synced. Each is leased until then, so that it is not compressed
+    /// before.
     unsynced: Mutex<Vec<(Lease, PathBuf)>>,
 }
 
@@ -44,8 +45,8 @@ impl SyncQueue {
         }
     }
 
-    /// Goes on with another durability. The caller holds the write mutex; `records` are written so far,
-    /// the last of them to `active`, and those that wait to be synced are now.
+    /// Takes over another durability. `records` were written so far, the last of them to `active`;
+    /// those that wait for a sync get one now. The caller holds the write mutex.
     #[cfg(feature = "policy")]
     pub(crate) fn apply(
         &self,
@@ -58,24 +59,24 @@ impl SyncQueue {
             return;
         }
         if self.durability() == Durability::EveryRecord {
-            // The segment that they are in may be left without a sync from now on.
+            // The segment may be left without a sync from now on.
             self.group_commit.sync(records, || sync(active, dir));
         }
         self.durability.store(durability as u8, Relaxed);
     }
 
-    /// Whether backups are to be on the disk, without each record having been synced.
+    /// Whether backups are synced, but not each record.
     pub(crate) fn syncs_backups(&self) -> bool {
         self.durability() == Durability::OnRotate
     }
 
-    /// Where records wait to be on the disk, if each does.
+    /// Returns the group commit if each record waits for it.
     pub(crate) fn group_commit(&self) -> Option<&GroupCommit> {
         (self.durability() == Durability::EveryRecord).then_some(&self.group_commit)
     }
 
-    /// Takes over a segment that was left after `records` records. Its successor's name is to be made
-    /// durable as well.
+    /// Takes over a segment that was left after `records` records. The name of its successor must
+    /// become durable as well.
     pub(crate) fn enqueue(
         &self,
         left: Lease,
@@ -86,7 +87,7 @@ impl SyncQueue {
         match self.durability() {
             Durability::None => {}
             Durability::OnRotate => self.unsynced.lock().push((left, location.dir().to_owned())),
-            // Records are waiting for it, or will as soon as this call lets go of the write mutex.
+            // Records wait for it, or will as soon as this call releases the write mutex.
             Durability::EveryRecord => {
                 self.group_commit.sync(records, || {
                     let synced = fs::sync_data(&left.file, location.path());
@@ -97,7 +98,7 @@ impl SyncQueue {
         }
     }
 
-    /// Syncs records in the active segment, and its name first, if that is new.
+    /// Syncs the records in the active segment, and first its name if that is new.
     pub(crate) fn sync_active(&self, active: &std::fs::File, location: &Location) -> Result<()> {
         if self.is_name_unsynced.swap(false, Relaxed) {
             if let Err(error) = fs::sync_dir(location.dir()) {
@@ -108,10 +109,11 @@ impl SyncQueue {
         fs::sync_data(active, location.path())
     }
 
-    /// Syncs the segments left since the last time.
+    /// Syncs the segments that were left since the last call.
     ///
     /// # Errors
-    /// The first failure. None is tried again: the kernel forgets what it could not write.
+    /// The first failure. A failed sync is not tried again, because the kernel forgets data that it
+    /// could not write.
     pub(crate) fn sync_queued(&self, journal: &Journal) -> Result<()> {
         let unsynced = std::mem::take(&mut *self.unsynced.lock());
         let mut first = Ok(());
@@ -126,7 +128,7 @@ impl SyncQueue {
 }
 
 fn sync(left: &Lease, dir: &std::path::Path) -> Result<()> {
-    // Its name may be another by now; the directory is named in its stead.
+    // Its name may have changed, so messages name the directory.
     fs::sync_data(&left.file, dir)?;
     fs::sync_dir(dir)
 }

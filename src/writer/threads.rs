@@ -91,7 +91,7 @@ const TICK: Duration = Duration::from_secs(1);
 const MAX_REST: Duration = Duration::from_millis(100);
 
 impl Log {
-    /// The thread that writes what is in the buffer.
+    /// The thread `logrotor-write`, which writes the buffer.
     pub(super) fn run_flusher(&self) {
         let Some(buffer) = &self.buffer else { return };
         let lost = buffer.run(|batch| {
@@ -109,15 +109,15 @@ impl Log {
         }
     }
 
-    /// Has the other thread tell the observer. Not this one: an observer that writes to the log may wait
-    /// for room in the buffer, which only this thread makes.
+    /// Makes the maintainer notify the observer. An observer that writes to the log may wait for
+    /// room in the buffer, and only this thread makes room.
     fn pass_on_events(&self) {
         if self.journal.has_untold() {
             self.wakeup.notify();
         }
     }
 
-    /// The thread that looks after the backups, and the log while nobody writes.
+    /// The thread `logrotor-maint`, which maintains the backups and checks an idle log.
     pub(super) fn run_maintainer(&self) {
         fs::lower_priority();
         while !self.wakeup.is_over() {
@@ -125,11 +125,12 @@ impl Log {
             self.appender.lock().check();
             self.journal.tell();
             self.run_due_maintenance();
-            // A thousand rotations a second over a large directory are not a thousand listings.
+            // A thousand rotations per second must not cause a thousand listings of a large
+            // directory.
             self.wakeup.rest(MAX_REST.min(3 * worked.elapsed()));
             self.wakeup.wait(TICK);
         }
-        // Counted and noted where it happened.
+        // Failures are counted and noted there.
         let _ = self.sync_queue.sync_queued(&self.journal);
         self.journal.tell();
     }

@@ -37,10 +37,11 @@ impl SegmentEnd {
         }
     }
 
-    /// Whether a record must begin with a line break. `known_size` is the size up to which this worker knows
-    /// the file.
+    /// Whether a record must begin with a line break. `known_size` is the size up to which this
+    /// worker knows the file.
     ///
-    /// If the last byte cannot be read, a torn record gets its line break, and a suspicion is dropped.
+    /// If the last byte cannot be read, a torn record gets its line break, and a suspicion is
+    /// dropped.
     pub(crate) fn needs_break(
         self,
         is_line: bool,
