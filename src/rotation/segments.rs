@@ -241,8 +241,8 @@ impl Segments {
     fn header(&self) -> Result<Vec<u8>> {
         let Some(header) = &self.settings.header else { return Ok(Vec::new()) };
         catch_unwind(AssertUnwindSafe(|| header())).map_err(|_| {
-            let (kind, why) = (ErrorKind::InvalidConfig, "the function that makes it has panicked");
-            Error::refused(kind, "make the header of", self.path(), why)
+            let (kind, why) = (ErrorKind::InvalidConfig, "the header function panicked");
+            Error::refused(kind, "create the header of", self.path(), why)
         })
     }
 

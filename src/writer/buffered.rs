@@ -94,6 +94,7 @@ struct BufferState {
     is_closed: bool,
     /// The error with which the kernel refuses records, until it takes them again.
     failure: Option<Error>,
+    /// How many times it has refused any.
     failures: u64,
 }
 
@@ -221,7 +222,7 @@ impl RecordBuffer {
         if self.process == std::process::id() {
             return Ok(());
         }
-        let why = "the buffer of this log is its parent process's; after `fork`, open the log anew";
+        let why = "the buffer belongs to the parent process; open the log again after `fork`";
         Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 

@@ -104,7 +104,7 @@ impl Log {
             done
         });
         if lost > 0 {
-            let why = format!("{lost} records held back were refused to the last, and are lost");
+            let why = format!("{lost} buffered records could not be written and are lost");
             self.journal.failed(Error::refused(ErrorKind::Io, "close", self.path(), why));
         }
     }
