@@ -85,7 +85,7 @@ fn handle_carried_through_fork_serves_parent_and_child() {
 // A forked child has no threads but the one that forked, yet dropping its handle waited for the end of the
 // log's thread.
 #[test]
-fn regression_handle_dropped_by_a_forked_child_does_not_wait_for_threads_of_its_parent() {
+fn regression_handle_dropped_in_forked_child_does_not_wait() {
     for delivery in [Delivery::Direct, Delivery::buffered()] {
         let dir = tempfile::tempdir().unwrap();
         let mut log = builder(dir.path()).delivery(delivery).build().unwrap();
@@ -103,7 +103,7 @@ fn regression_handle_dropped_by_a_forked_child_does_not_wait_for_threads_of_its_
 // A forked child has no thread that empties its copy of the buffer, so records went there and nowhere else,
 // and a flush waited for ever.
 #[test]
-fn regression_buffer_in_a_forked_child_refuses_records_instead_of_keeping_them() {
+fn regression_buffer_in_forked_child_rejects_records() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = builder(dir.path()).delivery(Delivery::buffered()).build().unwrap();
     writeln!(log, "before 0").unwrap();
@@ -125,7 +125,7 @@ fn regression_buffer_in_a_forked_child_refuses_records_instead_of_keeping_them()
 }
 
 #[test]
-fn child_forked_while_a_thread_is_in_a_log_call_opens_the_log_anew() {
+fn child_forked_during_a_log_call_opens_the_log_again() {
     let dir = tempfile::tempdir().unwrap();
     let (inside, is_inside) = channel();
     let (go_on, may_go_on) = channel::<()>();

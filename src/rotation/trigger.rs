@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn name_of_the_newest_backup_counts_if_it_is_later_and_not_far_ahead() {
+    fn name_of_the_newest_backup_counts_if_later_and_plausible() {
         let (birth, now) = (hour(1), hour(3));
         assert_eq!(started_by_name(birth, None, now), birth);
         assert_eq!(started_by_name(birth, Some(hour(0)), now), birth);

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_sync_is_told_to_every_record_it_was_to_cover_and_to_no_other() {
+    fn failed_sync_fails_every_record_that_it_covers_and_no_other() {
         let commit = GroupCommit::default();
         commit.sync(3, || Ok(()));
         assert!(commit.wait_for(4, || (6, || Err(failure()))).is_err());
@@ -194,7 +194,7 @@ mod tests {
     // determined, so it was left to the next sync. But the failed sync had made the kernel count it
     // as written.
     #[test]
-    fn regression_record_written_during_a_sync_that_fails_is_not_taken_for_synced() {
+    fn regression_record_written_during_failed_sync_is_not_synced() {
         let (commit, written) = (GroupCommit::default(), AtomicU64::new(1));
         let prepare = || {
             let sync = || {

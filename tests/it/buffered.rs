@@ -22,7 +22,7 @@ fn delivery(capacity: usize, overflow: Overflow) -> Delivery {
 const NEVER: Duration = Duration::from_secs(3600);
 
 #[test]
-fn threads_lose_double_and_tear_nothing_and_segments_keep_their_limit() {
+fn threads_lose_no_record_and_segments_keep_their_limit() {
     let dir = Dir::new();
     let log =
         dir.writer().max_size(5000).delivery(delivery(4096, Overflow::Block)).build().unwrap();
@@ -106,7 +106,7 @@ fn record_larger_than_the_buffer_is_taken_whole() {
 }
 
 #[test]
-fn dropped_records_are_counted_exactly_and_told_in_their_place() {
+fn dropped_records_are_counted_and_reported_in_their_place() {
     for (overflow, told) in [(Overflow::DropNewest, true), (Overflow::DropNewestSilently, false)] {
         let dir = Dir::new();
         let log = dir.writer().delivery(delivery(2000, overflow)).build().unwrap();
@@ -154,7 +154,7 @@ fn rotation_by_hand_comes_after_the_records_before_it() {
 // buffer: where there was no room it waited there for itself, and the log stood still for ever; so did a
 // `flush` or `rotate`.
 #[test]
-fn regression_observer_that_uses_the_log_does_not_wait_for_its_own_thread() {
+fn regression_observer_that_logs_does_not_block_the_flusher() {
     let dir = Dir::new();
     let handle = Arc::new(Mutex::new(None::<RotatingFileWriter>));
     let (inner, once) = (Arc::clone(&handle), AtomicBool::new(false));

@@ -84,7 +84,7 @@ impl Crew {
 }
 
 #[test]
-fn clock_that_jumps_a_day_back_and_a_year_ahead_keeps_the_order_and_one_rotation_per_period() {
+fn clock_jumps_keep_the_order_and_one_rotation_per_period() {
     for naming in [Naming::Timestamp, Naming::Number] {
         let mut crew = Crew::new(naming, Period::Daily, 3);
         let clock = crew.clock.clone();
@@ -108,7 +108,7 @@ fn clock_that_jumps_a_day_back_and_a_year_ahead_keeps_the_order_and_one_rotation
 }
 
 #[test]
-fn clock_that_goes_back_a_little_again_and_again_does_not_rotate_each_time() {
+fn clock_set_back_a_little_does_not_rotate_each_time() {
     for naming in [Naming::Timestamp, Naming::Number] {
         let mut crew = Crew::new(naming, Period::Hourly, 2);
         for minute in 0..180 {
@@ -124,7 +124,7 @@ fn clock_that_goes_back_a_little_again_and_again_does_not_rotate_each_time() {
 // A worker whose clock was ahead ended each period twice with the others, and once more with each restart
 // before theirs reached the boundary.
 #[test]
-fn regression_workers_whose_clocks_differ_by_minutes_rotate_once_per_period() {
+fn regression_workers_minutes_apart_rotate_once_per_period() {
     const HOURS: usize = 24;
     let mut random = fastrand::Rng::with_seed(crate::support::seed());
     let mut crew = Crew::new(Naming::Timestamp, Period::Hourly, 0);
@@ -148,7 +148,7 @@ fn regression_workers_whose_clocks_differ_by_minutes_rotate_once_per_period() {
 }
 
 #[test]
-fn workers_whose_clocks_differ_rotate_once_more_at_most_where_backups_are_numbered() {
+fn numbered_workers_with_differing_clocks_rotate_once_more() {
     const HOURS: usize = 24;
     let mut crew = Crew::new(Naming::Number, Period::Hourly, 0);
     let clocks = [0, 5, -7].map(|minutes| crew.clock.ahead(minutes * 60));
@@ -192,7 +192,7 @@ fn workers_that_are_all_idle_over_the_boundary_rotate_once() {
 }
 
 #[test]
-fn worker_that_restarts_just_after_the_boundary_rotates_for_all_or_finds_it_done() {
+fn worker_restarted_after_the_boundary_rotates_at_most_once() {
     for restarted_is_first in [true, false] {
         let mut crew = Crew::new(Naming::Timestamp, Period::Daily, 3);
         let clock = crew.clock.clone();
@@ -230,7 +230,7 @@ fn processes_that_rotate_by_age_do_so_once_per_age_together() {
 }
 
 #[test]
-fn processes_that_are_all_idle_when_the_age_is_reached_rotate_once() {
+fn idle_processes_rotate_once_when_the_age_is_reached() {
     let dir = Dir::new();
     let job = Job::new("obey", &dir.log()).with("max_age_ms", 300);
     let mut workers: Vec<_> = (0..4).map(|_| job.spawn()).collect();
@@ -261,7 +261,7 @@ fn libfaketime() -> Option<PathBuf> {
 // It stands in for the clock that names are made from, and for none of the file system's times.
 #[cfg(target_os = "linux")]
 #[test]
-fn processes_whose_clocks_differ_by_minutes_a_day_and_a_year_keep_the_order_by_name() {
+fn processes_with_differing_clocks_keep_the_order_by_name() {
     let Some(library) = libfaketime() else {
         println!("skipped: libfaketime is not installed (Debian: apt install faketime)");
         return;

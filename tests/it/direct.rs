@@ -60,7 +60,7 @@ fn empty_write_is_no_record_and_never_rotates() {
 }
 
 #[test]
-fn vectored_write_is_one_record_and_is_never_split_over_two_segments() {
+fn vectored_write_is_one_record_in_one_segment() {
     let dir = Dir::new();
     let mut log = dir.writer().max_size(10).build().unwrap();
     log.write_all(b"1234567\n").unwrap();
@@ -72,7 +72,7 @@ fn vectored_write_is_one_record_and_is_never_split_over_two_segments() {
 }
 
 #[test]
-fn formatted_write_is_one_record_and_is_never_split_over_two_segments() {
+fn formatted_write_is_one_record_in_one_segment() {
     let dir = Dir::new();
     let mut log = dir.writer().max_size(10).build().unwrap();
     log.write_all(b"1234567\n").unwrap();
@@ -94,7 +94,7 @@ impl fmt::Display for Logs<'_> {
 }
 
 #[test]
-fn value_that_logs_while_it_is_formatted_gets_a_record_of_its_own() {
+fn value_that_logs_while_formatted_gets_its_own_record() {
     let dir = Dir::new();
     let log = dir.writer().build().unwrap();
     writeln!(&log, "outer {} end", Logs(&log)).unwrap();
@@ -113,7 +113,7 @@ impl fmt::Display for Fails {
 // `std::io::Write::write_fmt`, to which formatting was left, panics when a value's own formatting fails
 // while the stream does not; so a faulty `Display` brought down a thread that only wanted to log.
 #[test]
-fn regression_value_that_cannot_be_formatted_is_an_error_and_leaves_no_half_record() {
+fn regression_failed_formatting_is_an_error_and_no_record() {
     let dir = Dir::new();
     let mut log = dir.writer().build().unwrap();
     writeln!(log, "half {Fails}").unwrap_err();
@@ -161,7 +161,7 @@ fn records_of_threads_are_whole_and_in_order_by_write_vectored() {
 }
 
 #[test]
-fn records_of_threads_are_whole_and_in_order_by_lines_written_in_pieces() {
+fn records_of_threads_are_whole_and_in_order_by_pieces() {
     threads_write(|log, record| {
         let mut lines = log.lines();
         record.as_bytes().chunks(7).for_each(|piece| lines.write_all(piece).unwrap());
@@ -179,7 +179,7 @@ fn handle_can_be_cloned_and_sent_and_shared() {
 }
 
 #[test]
-fn worker_learns_from_its_own_append_that_another_has_filled_the_segment() {
+fn worker_learns_from_its_append_that_the_segment_is_full() {
     let dir = Dir::new();
     let [mut a, mut b] = [0, 1].map(|_| quiet(&dir).max_size(100).build().unwrap());
     a.write_all(&[b'a'; 60]).unwrap();
@@ -234,7 +234,7 @@ fn reopen_goes_at_once_to_what_the_path_names() {
 }
 
 #[test]
-fn one_overflow_is_one_rotation_for_ten_threads_that_arrive_together() {
+fn one_overflow_is_one_rotation_for_ten_threads() {
     for _ in 0..20 {
         let dir = Dir::new();
         // None puts the rotation off because the lock is late.
@@ -280,7 +280,7 @@ fn one_overflow_is_one_rotation_for_ten_threads_on_one_handle() {
 }
 
 #[test]
-fn rotation_by_hand_returns_the_backup_and_an_empty_segment_gives_none() {
+fn rotate_returns_the_backup_or_none_for_an_empty_segment() {
     let dir = Dir::new();
     let mut log = dir.writer().build().unwrap();
     assert_eq!(log.rotate().unwrap(), None);

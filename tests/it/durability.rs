@@ -99,7 +99,7 @@ pub mod traced {
     }
 
     #[test]
-    fn finished_segment_is_synced_after_the_rotation_and_before_it_is_compressed() {
+    fn finished_segment_is_synced_before_it_is_compressed() {
         let dir = Dir::new();
         let mut worker = start(&traced(&dir, "obey").with("on_rotate", 1).with("gzip", 1));
         assert_eq!(count(&during(&dir, || worker.write("one")), "sync"), 0);
@@ -115,7 +115,7 @@ pub mod traced {
     // Another worker had rotated, and synced the backup; what this one wrote to it afterwards, before it had
     // noticed, was not synced by anybody.
     #[test]
-    fn regression_close_syncs_what_went_to_a_backup_that_another_worker_made() {
+    fn regression_close_syncs_late_records_in_foreign_backup() {
         let dir = Dir::new();
         let mut worker = start(&traced(&dir, "obey").with("on_rotate", 1));
         worker.write("one");
@@ -129,7 +129,7 @@ pub mod traced {
     }
 
     #[test]
-    fn finished_segment_is_not_compressed_by_another_worker_before_it_is_synced() {
+    fn finished_segment_is_synced_before_another_worker_compresses() {
         let job = |dir: &Dir| traced(dir, "obey").with("on_rotate", 1);
         let (dir, gates) = (Dir::new(), Dir::new());
         let plan = first_sync(format!("pause={}", gates.file("gate").display()));
@@ -179,7 +179,7 @@ pub mod traced {
     }
 
     #[test]
-    fn segment_that_every_record_is_synced_in_has_a_durable_name_before_its_first_record() {
+    fn segment_name_is_durable_before_its_first_synced_record() {
         let dir = Dir::new();
         let job = traced(&dir, "obey").with("every_record", 1).with("max_size", 10);
         let mut worker = start(&job);
@@ -236,7 +236,7 @@ pub mod traced {
     }
 
     #[test]
-    fn sync_by_hand_begins_again_if_numbered_backups_have_moved_meanwhile() {
+    fn sync_starts_again_if_numbered_backups_have_moved() {
         assert_eq!(sync_among_rotations(3, 0), ("ok".to_owned(), 4));
         // What was the second is the third by then, and the names are the same as before.
         assert_eq!(sync_among_rotations(3, 1), ("ok".to_owned(), 7));
@@ -283,7 +283,7 @@ pub mod traced {
     }
 
     #[test]
-    fn sync_that_fails_is_returned_for_its_record_alone_and_not_tried_again() {
+    fn failed_sync_fails_its_record_alone_and_is_not_retried() {
         let dir = Dir::new();
         let mut worker = start(&committing(&dir).env("LOGROTOR_FAULT", first_sync("errno=5")));
         let verbs = during(&dir, || {
@@ -297,7 +297,7 @@ pub mod traced {
     }
 
     #[test]
-    fn sync_that_fails_is_returned_for_all_the_records_it_was_to_cover_and_for_no_other() {
+    fn failed_sync_fails_exactly_the_records_that_it_covers() {
         const OTHERS: usize = 7;
         let (dir, gates) = (Dir::new(), Dir::new());
         let gate = gates.file("gate");

@@ -92,7 +92,7 @@ fn log_made_again_has_its_header() {
 }
 
 #[test]
-fn log_moved_and_made_anew_by_logrotate_is_followed_and_nothing_is_lost() {
+fn log_moved_and_recreated_by_logrotate_loses_no_record() {
     let watched = Watched::new();
     watched.write("first");
     std::fs::rename(watched.path(), watched.dir.file("logs/app.log-1")).unwrap();
@@ -104,7 +104,7 @@ fn log_moved_and_made_anew_by_logrotate_is_followed_and_nothing_is_lost() {
 }
 
 #[test]
-fn log_moved_and_not_made_anew_is_made_by_the_worker_and_nothing_is_lost() {
+fn log_moved_and_not_recreated_is_created_by_the_worker() {
     let watched = Watched::new();
     watched.write("first");
     std::fs::rename(watched.path(), watched.dir.file("logs/app.log-1")).unwrap();
@@ -118,7 +118,7 @@ fn log_moved_and_not_made_anew_is_made_by_the_worker_and_nothing_is_lost() {
 // write, by the rotation that it called for: then the truncation went uncounted, and the length of a
 // header that was gone still counted, so that the segment could pass for one without a record.
 #[test]
-fn regression_truncation_that_a_rotation_finds_is_counted_and_the_header_is_known_to_be_gone() {
+fn regression_truncation_found_by_a_rotation_is_counted() {
     let header = b"0123456789\n".to_vec();
     let watched = Watched::with(|builder| builder.max_size(40).header(header.clone()));
     watched.write("twenty bytes of text");
@@ -131,7 +131,7 @@ fn regression_truncation_that_a_rotation_finds_is_counted_and_the_header_is_know
 }
 
 #[test]
-fn log_truncated_by_copytruncate_goes_on_at_its_start_and_by_its_new_size() {
+fn log_truncated_by_copytruncate_continues_at_its_start() {
     let watched = Watched::with(|builder| builder.max_size(30));
     watched.write("before the copy");
     std::fs::write(watched.path(), "").unwrap();
@@ -178,7 +178,7 @@ fn log_is_made_in_a_directory_that_was_removed_and_made_again() {
 }
 
 #[test]
-fn log_whose_directory_was_moved_is_made_at_its_own_path_and_nothing_is_lost() {
+fn log_whose_directory_was_moved_is_created_at_its_own_path() {
     let watched = Watched::new();
     watched.write("first");
     std::fs::rename(watched.dir.file("logs"), watched.dir.file("old")).unwrap();
@@ -190,7 +190,7 @@ fn log_whose_directory_was_moved_is_made_at_its_own_path_and_nothing_is_lost() {
 
 #[cfg(unix)]
 #[test]
-fn link_in_place_of_the_log_is_followed_and_later_backups_live_beside_its_target() {
+fn link_in_place_of_the_log_moves_backups_to_its_target() {
     let watched = Watched::new();
     watched.write("first");
     let target = watched.dir.path().canonicalize().unwrap().join("elsewhere/real.log");
@@ -224,8 +224,7 @@ fn link_to_a_file_that_is_missing_has_that_made() {
 // had opened `app.log` and gone to `/` went on with a log in `/`.
 #[cfg(unix)]
 #[test]
-fn regression_link_in_place_of_a_log_opened_by_a_relative_path_is_found_from_any_working_directory()
-{
+fn regression_link_at_relative_path_is_found_everywhere() {
     let dir = Dir::new();
     std::fs::create_dir(dir.file("away")).unwrap();
     let job = Job::new("obey", Path::new("app.log")).with("cwd", dir.path().display());
@@ -250,7 +249,7 @@ fn failures_of_a_long_trouble(watched: &Watched) -> u64 {
 }
 
 #[test]
-fn directory_in_place_of_a_deleted_log_has_records_refused_rather_than_lost_until_it_is_gone() {
+fn directory_in_place_of_a_deleted_log_rejects_records() {
     let watched = Watched::new();
     watched.write("first");
     std::fs::remove_file(watched.path()).unwrap();
@@ -271,7 +270,7 @@ fn directory_in_place_of_a_deleted_log_has_records_refused_rather_than_lost_unti
 }
 
 #[test]
-fn directory_in_place_of_a_moved_log_has_records_go_to_where_that_was_moved() {
+fn directory_in_place_of_a_moved_log_keeps_the_moved_file() {
     let watched = Watched::new();
     watched.write("first");
     std::fs::rename(watched.path(), watched.dir.file("moved")).unwrap();
@@ -288,7 +287,7 @@ fn directory_in_place_of_a_moved_log_has_records_go_to_where_that_was_moved() {
 }
 
 #[test]
-fn log_that_cannot_be_followed_makes_a_few_failures_not_one_per_record() {
+fn unusable_log_path_causes_few_failures_not_one_per_record() {
     let watched = Watched::new();
     watched.write("first");
     std::fs::remove_file(watched.path()).unwrap();
@@ -298,7 +297,7 @@ fn log_that_cannot_be_followed_makes_a_few_failures_not_one_per_record() {
 }
 
 #[test]
-fn file_in_place_of_the_directory_makes_a_few_failures_and_is_recovered_from() {
+fn file_in_place_of_the_directory_causes_few_failures() {
     let watched = Watched::new();
     watched.write("first");
     std::fs::remove_dir_all(watched.dir.file("logs")).unwrap();
@@ -333,7 +332,7 @@ fn move_and_create(log: &Path, to: &Path) {
 }
 
 #[test]
-fn logrotate_beside_processes_that_rotate_themselves_costs_no_record() {
+fn logrotate_beside_rotating_processes_loses_no_record() {
     const WORKERS: usize = 3;
     const COUNT: usize = 10_000;
     let dir = Dir::new();
@@ -389,7 +388,7 @@ fn log_that_is_made_just_before_a_worker_makes_it_is_adopted() {
 }
 
 #[test]
-fn log_that_is_taken_away_just_before_it_is_rotated_is_made_again() {
+fn log_removed_just_before_its_rotation_is_created_again() {
     let dir = Dir::new();
     let take = || std::fs::rename(dir.log(), dir.file("taken")).unwrap();
     let mut worker = stopped_at_renaming(2, &dir, take);

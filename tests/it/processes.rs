@@ -138,7 +138,7 @@ fn checker_sees_what_is_dropped_doubled_torn_and_disordered() {
 }
 
 #[test]
-fn one_overflow_is_one_rotation_for_ten_processes_that_arrive_together() {
+fn one_overflow_is_one_rotation_for_ten_processes() {
     const WORKERS: usize = 10;
     let dir = Dir::new();
     let job = Job::new("obey", &dir.log()).with("max_size", 4096).with("inline", 1);
@@ -161,7 +161,7 @@ fn one_overflow_is_one_rotation_for_ten_processes_that_arrive_together() {
 }
 
 #[test]
-fn segment_exceeds_max_size_by_about_one_record_per_worker_at_most() {
+fn segment_exceeds_max_size_by_one_record_per_worker_at_most() {
     const WORKERS: usize = 10;
     const MAX_SIZE: usize = 5 * 1024;
     let longest = (0..90).map(|seq| record(0, seq).len()).max().unwrap();
@@ -184,7 +184,7 @@ fn remove_while_they_run(lock: &Path, workers: &mut [Worker]) -> usize {
 }
 
 #[test]
-fn lock_file_removed_by_hand_while_processes_rotate_costs_no_record() {
+fn lock_file_removed_during_rotations_loses_no_record() {
     const WORKERS: usize = 4;
     const COUNT: usize = 1_000;
     for (gzip, numbered) in [(false, false), (true, false), (false, true)] {
@@ -204,7 +204,7 @@ fn lock_file_removed_by_hand_while_processes_rotate_costs_no_record() {
 
 #[cfg(unix)]
 #[test]
-fn stopped_lock_holder_delays_no_record_and_rotation_is_made_once_it_lets_go() {
+fn stopped_lock_holder_delays_rotation_but_no_record() {
     const PATIENCE: Duration = Duration::from_millis(200);
     let dir = Dir::new();
     let job =
@@ -285,12 +285,12 @@ fn every_acknowledged_record_survives(rounds: usize, job: impl Fn(Job) -> Job) {
 }
 
 #[test]
-fn every_acknowledged_record_survives_kill_9_of_the_workers_again_and_again() {
+fn every_acknowledged_record_survives_kill_9() {
     every_acknowledged_record_survives(if is_long() { 200 } else { 8 }, |job| job);
 }
 
 #[test]
-fn every_acknowledged_record_survives_kill_9_of_the_workers_while_they_rename_numbered_backups() {
+fn every_acknowledged_record_survives_kill_9_with_numbers() {
     every_acknowledged_record_survives(if is_long() { 20 } else { 3 }, |job| {
         job.with("numbered", 1)
     });

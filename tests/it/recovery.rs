@@ -31,7 +31,7 @@ fn regression_opening_a_log_finishes_what_a_crash_has_left() {
 // While a rotation that had failed was waited with, a log that was removed and could not be made again went
 // unnoticed, and records were acknowledged that went to a file without a name.
 #[test]
-fn regression_log_removed_while_rotation_fails_takes_no_record_that_would_be_lost() {
+fn regression_log_removed_during_failures_rejects_records() {
     let dir = Dir::new();
     let builder = dir.writer().max_size(10).check_interval(Duration::ZERO);
     let log =
@@ -53,7 +53,7 @@ fn regression_log_removed_while_rotation_fails_takes_no_record_that_would_be_los
 // somebody else's: its records were not read, and the two stayed for ever. Backups carry no such note on Windows.
 #[cfg(unix)]
 #[test]
-fn regression_packed_backup_counts_though_a_power_cut_made_the_plain_one_older() {
+fn regression_compressed_backup_counts_after_a_power_cut() {
     for (naming, codec) in codecs() {
         let dir = Dir::new();
         let mut log = dir.writer().naming(naming).build().unwrap();

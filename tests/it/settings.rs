@@ -38,7 +38,7 @@ fn bytes_written(workers: usize) -> usize {
 }
 
 #[test]
-fn segments_end_at_the_smaller_of_two_sizes_and_rotations_are_as_many_as_that_calls_for() {
+fn segments_end_at_the_smaller_of_two_sizes() {
     const SIZES: [usize; 2] = [1_000, 20_000];
     let longest =
         (0..COUNT).map(|seq| record(0, seq).len().max(record(1, seq).len())).max().unwrap();
@@ -109,7 +109,7 @@ fn fewest_backups_that_any_worker_keeps_are_kept() {
 }
 
 #[test]
-fn backups_are_packed_if_any_worker_packs_and_never_unpacked_or_packed_twice() {
+fn backups_are_compressed_once_if_any_worker_compresses() {
     let dir = Dir::new();
     let job = job(&dir).with("max_size", 2_000);
     let (plain, gzip) = (job.clone(), job.clone().with("gzip", 1));
@@ -131,7 +131,7 @@ fn backups_are_packed_if_any_worker_packs_and_never_unpacked_or_packed_twice() {
 }
 
 #[test]
-fn workers_that_name_backups_differently_lose_nothing_and_each_looks_after_its_own() {
+fn workers_with_different_namings_maintain_their_own_backups() {
     let dir = Dir::new();
     let by_time = job(&dir).with("max_size", 4_000).with("gzip", 1);
     let by_number = job(&dir).with("max_size", 4_000).with("numbered", 1);
@@ -154,7 +154,7 @@ fn workers_that_name_backups_differently_lose_nothing_and_each_looks_after_its_o
 }
 
 #[test]
-fn header_of_one_worker_alone_heads_its_own_segments_and_costs_no_record() {
+fn header_of_one_worker_heads_its_own_segments() {
     let dir = Dir::new();
     let open = |builder: logrotor::LogBuilder| {
         let builder = builder.max_size(100).check_interval(Duration::ZERO);

@@ -54,7 +54,7 @@ fn record_of_a_worker_left_behind_is_readable_at_once() {
 
 #[cfg(unix)]
 #[test]
-fn record_of_a_worker_that_was_stopped_during_the_rotation_is_found_and_nobody_hangs() {
+fn record_of_a_worker_stopped_during_rotation_is_found() {
     let dir = Dir::new();
     let mut behind = start(&Job::new("obey", &dir.log()));
     behind.write("early");
@@ -72,7 +72,7 @@ fn record_of_a_worker_that_was_stopped_during_the_rotation_is_found_and_nobody_h
 }
 
 #[test]
-fn rotation_and_compression_of_what_is_free_go_on_beside_an_idle_straggler() {
+fn idle_straggler_holds_up_its_own_segment_alone() {
     let dir = Dir::new();
     let mut behind = start(&straggler(&dir));
     behind.write("early");
@@ -87,7 +87,7 @@ fn rotation_and_compression_of_what_is_free_go_on_beside_an_idle_straggler() {
 }
 
 #[test]
-fn backup_is_compressed_once_the_straggler_moves_on_by_its_next_write() {
+fn backup_is_compressed_after_the_straggler_writes_again() {
     let dir = Dir::new();
     // Looks at the path with every write, and never in between.
     let mut behind = start(&straggler(&dir).with("check_ms", 0));
@@ -103,7 +103,7 @@ fn backup_is_compressed_once_the_straggler_moves_on_by_its_next_write() {
 }
 
 #[test]
-fn backup_is_compressed_once_an_idle_straggler_moves_on_by_its_own_tick() {
+fn backup_is_compressed_after_the_idle_straggler_checks() {
     let dir = Dir::new();
     let mut behind = start(&Job::new("obey", &dir.log()));
     behind.write("early");
@@ -156,7 +156,7 @@ fn operations(dir: &Dir, job: &Job, verb: &str) -> Vec<usize> {
 // The lease that counts is one taken while the path still names the file. Whatever happens before that, the
 // worker must find the new segment, not write to a file that is being compressed or is gone.
 #[test]
-fn worker_that_is_overtaken_between_opening_and_leasing_goes_to_the_new_segment() {
+fn worker_overtaken_before_leasing_adopts_the_new_segment() {
     let dir = Dir::new();
     std::fs::write(dir.log(), "before\n").unwrap();
     let job = straggler(&dir);

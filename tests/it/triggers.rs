@@ -27,7 +27,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn segment_exceeds_max_size_only_for_one_record_that_does_itself(
+    fn segment_exceeds_max_size_only_for_one_larger_record(
         max_size in 1_u64..300,
         header in 0_usize..20,
         lengths in prop::collection::vec(1_usize..400, 1..60),
@@ -133,7 +133,7 @@ fn until_it_is(age: Duration, dir: &Dir) {
 // A log that was past its time when it was opened went on with the old segment for a check interval,
 // so that a program started after midnight wrote its first records to the day before.
 #[test]
-fn regression_age_survives_a_restart_and_counts_from_the_first_record_on() {
+fn regression_age_survives_a_restart() {
     const AGE: Duration = Duration::from_millis(200);
     let dir = Dir::new();
     let log = dir.writer().max_age(HOUR).build().unwrap();
@@ -156,7 +156,7 @@ fn regression_age_survives_a_restart_and_counts_from_the_first_record_on() {
 }
 
 #[test]
-fn due_period_is_acted_on_while_nobody_writes() {
+fn idle_log_rotates_at_the_end_of_the_period() {
     let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
     let log = dir.writer().clock(clock.clone()).rotate_every(Period::Daily).build().unwrap();
     write(&log, "today\n");
@@ -167,7 +167,7 @@ fn due_period_is_acted_on_while_nobody_writes() {
 }
 
 #[test]
-fn due_age_is_acted_on_while_nobody_writes() {
+fn idle_log_rotates_at_its_age() {
     let dir = Dir::new();
     let log = dir.writer().max_age(Duration::from_millis(50)).build().unwrap();
     write(&log, "old\n");
@@ -241,7 +241,7 @@ fn minutely_log_rotates_at_full_minutes() {
 }
 
 #[test]
-fn period_that_nobody_wrote_in_makes_one_rotation_not_many() {
+fn idle_periods_make_one_rotation() {
     let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
     let log = timed(&dir, &clock).rotate_every(Period::Hourly).build().unwrap();
     write(&log, "before\n");
@@ -252,7 +252,7 @@ fn period_that_nobody_wrote_in_makes_one_rotation_not_many() {
 }
 
 #[test]
-fn segment_without_a_record_is_not_rotated_by_age_period_or_hand() {
+fn segment_without_a_record_is_never_rotated() {
     let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
     let builder = timed(&dir, &clock).max_age(HOUR).rotate_every(Period::Hourly);
     let log = builder.header(b"time,level\n").build().unwrap();
@@ -268,7 +268,7 @@ fn segment_without_a_record_is_not_rotated_by_age_period_or_hand() {
 }
 
 #[test]
-fn idle_empty_log_starts_its_time_anew_instead_of_rotating() {
+fn idle_empty_log_restarts_its_time_instead_of_rotating() {
     let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
     let log = timed(&dir, &clock).max_age(HOUR).build().unwrap();
     clock.set(friday_noon() + 5 * HOUR);
@@ -394,7 +394,7 @@ fn local_days_end_at_local_midnight_also_the_one_of_23_hours() {
 
 #[cfg(unix)]
 #[test]
-fn local_days_begin_at_the_first_of_two_midnights_and_not_at_one_that_never_is() {
+fn local_day_begins_at_the_first_of_two_midnights() {
     const WEEK: u64 = 7 * 24 * 3600;
     // At 05:00 UTC on 1 November, clocks in Havana go from 1 back to midnight, which was at 04:00 UTC.
     let rotations = rotations_in("America/Havana", "daily", BEFORE_END_OF_DST + WEEK);
@@ -406,14 +406,14 @@ fn local_days_begin_at_the_first_of_two_midnights_and_not_at_one_that_never_is()
 
 #[cfg(unix)]
 #[test]
-fn hour_that_is_left_out_at_the_start_of_daylight_saving_time_is_no_period() {
+fn hour_skipped_by_daylight_saving_time_is_no_period() {
     let rotations = rotations_in("Europe/Berlin", "hourly", BEFORE_START_OF_DST);
     assert_eq!(rotations, (1..48).map(|hour| hour * 60).collect::<Vec<_>>());
 }
 
 #[cfg(unix)]
 #[test]
-fn hour_that_is_repeated_at_the_end_of_daylight_saving_time_is_a_period_of_its_own() {
+fn hour_repeated_by_daylight_saving_time_is_its_own_period() {
     let rotations = rotations_in("Europe/Berlin", "hourly", BEFORE_END_OF_DST);
     assert_eq!(rotations, (1..48).map(|hour| hour * 60).collect::<Vec<_>>());
 }
