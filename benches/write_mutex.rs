@@ -1,9 +1,9 @@
-//! Which lock should threads that write records to one file share? One record is one `write(2)`.
+//! Compares locks for threads that write records to one file. One record is one `write(2)`.
 //!
-//! Not criterion: the question is as much the tail as the mean. Prints, per lock, threads and work done
-//! between two records, the time per record and the quantiles of single calls; medians of interleaved
-//! rounds. `cargo bench --bench write_mutex`; a line of output is
-//! `128 B, <threads> threads, <think> ns between: <lock> …`.
+//! This does not use criterion, because the tail matters as much as the mean. For each lock, number
+//! of threads and work between two records, it prints the time per record and the quantiles of
+//! single calls: medians of interleaved rounds. Run `cargo bench --bench write_mutex`. A line of
+//! output is `128 B, <threads> threads, <think> ns between: <lock> …`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark's report")]
 
 use std::fs::{File, OpenOptions};
@@ -18,12 +18,12 @@ const RECORD: [u8; 128] = [b'x'; 128];
 const RECORDS: usize = 200_000;
 const ROUNDS: usize = 5;
 
-/// Something that writes records for many threads.
+/// Writes records for many threads.
 trait Shared: Sync {
     fn write(&self);
 }
 
-/// No lock of ours: the kernel's on the file decides.
+/// No lock of ours: the kernel's lock on the file decides.
 struct Raw(File);
 
 impl Shared for Raw {
@@ -58,7 +58,7 @@ impl Shared for ParkingLotFair {
     }
 }
 
-/// Asks a hundred times before it sleeps.
+/// Tries a hundred times before it sleeps.
 struct StdAfterSpinning(std::sync::Mutex<File>);
 
 impl Shared for StdAfterSpinning {
@@ -74,24 +74,26 @@ impl Shared for StdAfterSpinning {
     }
 }
 
-/// Of `BoundedBarging`: how many may pass the first in line. A record is written in less than a microsecond, and to wake a thread takes
-/// tens of them.
+/// Of `BoundedBarging`: how many threads may pass the first in line. A record is written in less
+/// than a microsecond, and waking a thread takes tens of them.
 const PASSES: u32 = 256;
-/// About as long as a short record takes to be written.
+/// About the time of a short record.
 const PAUSES: u32 = 8;
 const YIELDS: u32 = 10;
 const MOST_EASE: u32 = 32;
 const ENOUGH_EASE: u32 = 5;
 
-/// Who finds it free takes it, though others wait; but those stand in line, and only so many may pass the first.
+/// A thread that finds the lock free takes it although others wait. Waiting threads stand in line,
+/// and only so many may pass the first one.
 struct BoundedBarging<T> {
     value: Mutex<T>,
     line: parking_lot::Mutex<()>,
     in_line: AtomicU32,
-    /// Who took it since one in line did, while there were any.
+    /// How many threads took it since one in line did, while there was a line.
     passed: AtomicU32,
-    /// Is it worth asking again soon? High if threads do other work between their records: it is free most of
-    /// the time then. Low in a tight loop, where those who ask again only take the processor from the others.
+    /// Whether it is worth trying again soon. High if threads do other work between their records,
+    /// because the lock is free most of the time then. Low in a tight loop, where trying again only
+    /// takes the processor from the others.
     ease: AtomicU32,
 }
 
@@ -121,7 +123,7 @@ impl<T> BoundedBarging<T> {
         (0..PAUSES).for_each(|_| spin_loop());
         let value = self.pass();
         let ease = self.ease.load(Relaxed);
-        // An update lost to another thread does no harm.
+        // A lost update does no harm.
         let next = if value.is_some() { (ease + 1).min(MOST_EASE) } else { ease.saturating_sub(1) };
         if next != ease {
             self.ease.store(next, Relaxed);
@@ -145,7 +147,7 @@ impl<T> BoundedBarging<T> {
         value
     }
 
-    /// A panic of one thread is no reason for the others to write nothing more.
+    /// A panic of one thread must not keep the others from writing.
     fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.value.try_lock() {
             Ok(value) => Some(value),
@@ -161,7 +163,7 @@ impl Shared for BoundedBarging<File> {
     }
 }
 
-/// Records of those who wait ride in the holder's next call.
+/// The records of waiting threads are written by the holder's next call.
 struct Riding {
     file: File,
     queue: std::sync::Mutex<Queue>,
@@ -217,7 +219,7 @@ const LOCKS: [(&str, Make); 7] = [
     }),
 ];
 
-/// What one round showed, in nanoseconds.
+/// The results of one round, in nanoseconds.
 #[derive(Clone, Copy)]
 struct Round {
     per_record: f64,
@@ -243,7 +245,7 @@ fn main() {
     }
 }
 
-/// A file system in memory, if there is one: the lock is what is measured.
+/// A file system in memory if there is one, because the lock is measured.
 fn memory() -> &'static Path {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory } else { Path::new(".") }
@@ -267,7 +269,7 @@ fn round(path: &Path, make: Make, threads: usize, think: Duration) -> Round {
     summary(calls, took)
 }
 
-/// Writes records, and returns how long each call took.
+/// Writes records, and returns the duration of each call.
 fn calls(shared: &dyn Shared, count: usize, think: Duration) -> Vec<u32> {
     let call = |_| {
         let start = Instant::now();

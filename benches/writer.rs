@@ -1,5 +1,5 @@
-//! What a record, a rotation and an opening cost, each beside the system calls that cannot be done
-//! without: the difference is this crate's.
+//! The cost of a record, a rotation and an opening, each beside the system calls that are
+//! unavoidable. The difference is the cost of this crate.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot run must stop")]
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
@@ -16,7 +16,7 @@ const LINE: [u8; 128] = {
     line
 };
 
-/// What `write_fmt` is given: 128 bytes once it is formatted.
+/// The argument of `write_fmt`: 128 bytes once it is formatted.
 macro_rules! write_line {
     ($out:expr, $number:expr) => {
         writeln!($out, "{:>60} {:>66}", $number, "text")
@@ -31,7 +31,7 @@ fn append(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).unwrap()
 }
 
-/// Times `iterations` calls of `work`, spread over threads that begin together.
+/// Times `iterations` calls of `work`, spread over threads that start together.
 fn on_threads(threads: u64, iterations: u64, work: impl Fn(u64) + Sync) -> Duration {
     let share = iterations.div_ceil(threads);
     let start = Instant::now();
@@ -43,7 +43,7 @@ fn on_threads(threads: u64, iterations: u64, work: impl Fn(u64) + Sync) -> Durat
     start.elapsed()
 }
 
-/// Records into a log that does not rotate meanwhile; every batch begins with an empty segment.
+/// Records into a log that does not rotate meanwhile. Every batch starts with an empty segment.
 fn into_log(
     bencher: &mut Bencher<'_>,
     threads: u64,
@@ -57,7 +57,7 @@ fn into_log(
     });
 }
 
-/// The same into a bare file.
+/// The same into a plain file.
 fn into_file(bencher: &mut Bencher<'_>, threads: u64, write: impl Fn(&File, u64) + Sync) {
     let dir = tempfile::tempdir().unwrap();
     let file = append(&dir.path().join("app.log"));
@@ -91,7 +91,7 @@ fn record(criterion: &mut Criterion) {
     }
 }
 
-/// A record of 128 B and the rotation after it.
+/// A record of 128 B, and the rotation after it.
 fn rotation(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rotation, after one record of 128 B, 1 thread");
     group.bench_function("direct, keeping 3 backups", |bencher| {
@@ -105,7 +105,8 @@ fn rotation(criterion: &mut Criterion) {
     group.bench_function("bare rename and create", |bencher| {
         let dir = tempfile::tempdir().unwrap();
         let (path, backup) = (dir.path().join("app.log"), dir.path().join("app.log.1"));
-        // The log removes backups on a thread of its own, so removing is not timed here either.
+        // The log removes backups on a thread of its own, so their removal is not timed here
+        // either.
         let remove = || drop(std::fs::remove_file(&backup));
         let mut file = append(&path);
         let rotate = |()| {

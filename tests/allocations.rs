@@ -1,5 +1,5 @@
-//! A record costs no heap allocation, once its log is under way. A binary of its own: it replaces the
-//! global allocator, which then counts what each thread allocates.
+//! A record costs no heap allocation once its log has started. This is a binary of its own because
+//! it replaces the global allocator, to count the allocations of each thread.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use logrotor::{LogBuilder, MaintenanceMode, RotatingFileWriter};
@@ -9,19 +9,19 @@ use tempfile::TempDir;
 
 const RECORDS: u64 = 10_000;
 
-/// A log without a thread of its own: the first time that a record waits for the write mutex allocates as well. It
-/// does not look at its path meanwhile, which is tested by itself.
+/// A log without a thread of its own, because the first wait for the write mutex allocates as well.
+/// It does not check its path meanwhile; another test does that.
 fn alone(dir: &TempDir) -> LogBuilder {
     RotatingFileWriter::builder(dir.path().join("app.log"))
         .maintenance(MaintenanceMode::Inline)
         .check_interval(Duration::from_secs(3600))
 }
 
-/// Has a log far from its limits take records, and returns how many allocations that made.
+/// Makes a log that is far from its limits take records, and returns the number of allocations.
 fn allocations_of(write: impl Fn(&RotatingFileWriter)) -> u64 {
     let dir = tempfile::tempdir().unwrap();
     let log = alone(&dir).build().unwrap();
-    // The first records make what the later ones use again.
+    // The first records allocate the memory that later ones use again.
     (0..10).for_each(|_| write(&log));
     let counted = allocation_counter::measure(|| (0..RECORDS).for_each(|_| write(&log)));
     assert_eq!(log.stats().records, RECORDS + 10);
@@ -54,12 +54,12 @@ fn write_vectored_allocates_nothing() {
     assert_eq!(allocations_of(write), 0);
 }
 
-/// Windows is given a copy of a path, in UTF-16.
+/// Windows gets a copy of a path, in UTF-16.
 #[cfg(unix)]
 #[test]
 fn look_at_the_path_allocates_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    // Every record makes one.
+    // Every record does one.
     let mut log = alone(&dir).check_interval(Duration::ZERO).build().unwrap();
     log.write_all(b"first\n").unwrap();
     let counted = allocation_counter::measure(|| log.write_all(b"second\n").unwrap());

@@ -1,4 +1,4 @@
-//! A log across `fork`: a file of its own, since it forks this very process.
+//! A log across `fork`. This is a file of its own because it forks this very process.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-/// Does `work` in a forked child, which must end well, and soon; and `meanwhile` in this process.
+/// Does `work` in a forked child, which must soon end with success, and `meanwhile` in this
+/// process.
 fn in_child(work: impl FnOnce(), meanwhile: impl FnOnce()) {
     let child = match fork().unwrap() {
-        // Never back into the test harness, which is the parent's.
+        // Never return to the test harness, which belongs to the parent.
         Fork::Child => {
             let done = catch_unwind(AssertUnwindSafe(work));
             std::process::exit(i32::from(done.is_err()));
@@ -82,7 +83,7 @@ fn handle_carried_through_fork_serves_parent_and_child() {
     }
 }
 
-// A forked child has no threads but the one that forked, yet dropping its handle waited for the end of the
+// A forked child has only the thread that forked, yet dropping its handle waited for the end of the
 // log's thread.
 #[test]
 fn regression_handle_dropped_in_forked_child_does_not_wait() {
@@ -100,8 +101,8 @@ fn regression_handle_dropped_in_forked_child_does_not_wait() {
     }
 }
 
-// A forked child has no thread that empties its copy of the buffer, so records went there and nowhere else,
-// and a flush waited for ever.
+// A forked child has no thread that empties its copy of the buffer. So records went there and were
+// lost, and a flush never returned.
 #[test]
 fn regression_buffer_in_forked_child_rejects_records() {
     let dir = tempfile::tempdir().unwrap();
@@ -111,7 +112,7 @@ fn regression_buffer_in_forked_child_rejects_records() {
     in_child(
         || {
             let mut log = log.clone();
-            // At once, or if the thread was not idle yet, when half of the buffer is full.
+            // At once, or when half of the buffer is full if the thread was not idle yet.
             let refused = (0..).find_map(|_| writeln!(log, "lost").err()).unwrap();
             assert_eq!(refused.kind(), ErrorKind::Unsupported);
             let refused = std::io::Error::from(log.flush().unwrap_err());
@@ -132,7 +133,7 @@ fn child_forked_during_a_log_call_opens_the_log_again() {
     let (inside, may_go_on) = (std::sync::Mutex::new(inside), std::sync::Mutex::new(may_go_on));
     let armed = std::sync::Arc::new(AtomicBool::new(false));
     let is_armed = std::sync::Arc::clone(&armed);
-    // A header is asked for within a log call that rotates.
+    // The header function is called within a log call that rotates.
     let log = builder(dir.path())
         .max_size(9)
         .header_with(move || {
@@ -151,7 +152,7 @@ fn child_forked_during_a_log_call_opens_the_log_again() {
         is_inside.recv().unwrap();
         in_child(
             || {
-                // The rotation lock is the parent's, so the records go to the segment there is.
+                // The parent holds the rotation lock, so the records go to the present segment.
                 let own = builder(dir.path()).lock_timeout(Duration::ZERO).build().unwrap();
                 write(&own, "child", 2);
             },

@@ -1,10 +1,11 @@
-//! Memory does not grow with the number of records. In a file of its own: it looks at the whole process.
+//! Memory does not grow with the number of records. This is a file of its own because it measures
+//! the whole process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use logrotor::{Compression, Delivery, RotatingFileWriter};
 
-/// Kilobytes of this process that are in memory.
+/// The resident memory of this process, in kilobytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -26,7 +27,7 @@ fn memory_does_not_grow_with_records_and_rotations() {
             .build()
             .unwrap();
         let write = |count| (0..count).for_each(|_| log.write_record(&[b'x'; 128]).unwrap());
-        // Everything that is allocated once, also by the threads.
+        // Everything that is allocated once, by the threads too.
         write(records / 5);
         let before = resident();
         write(records);

@@ -1,4 +1,4 @@
-//! Buffered delivery: what is promised when a log call does not wait for the kernel.
+//! Buffered delivery: the promises if a log call does not wait for the kernel.
 
 use crate::support::{Dir, check, record};
 use logrotor::{Buffering, Delivery, Event, Overflow, RotatingFileWriter};
@@ -150,9 +150,9 @@ fn rotation_by_hand_comes_after_the_records_before_it() {
     assert_eq!(dir.active_lines(), ["after"]);
 }
 
-// An observer may write to the log. With buffered delivery it was told by the thread that empties the
-// buffer: where there was no room it waited there for itself, and the log stood still for ever; so did a
-// `flush` or `rotate`.
+// An observer may write to the log. With buffered delivery, the thread that empties the buffer
+// called the observer. If the buffer was full, the thread waited for itself, and the log hung, as
+// did `flush` and `rotate`.
 #[test]
 fn regression_observer_that_logs_does_not_block_the_flusher() {
     let dir = Dir::new();

@@ -1,5 +1,5 @@
-//! Clocks that are wrong, jump, or differ between workers; one rotation at the end of a period for all of them,
-//! whoever is idle or has just come.
+//! Clocks that are wrong, jump, or differ between workers: at the end of a period, one worker
+//! rotates for all, even if workers are idle or have just started.
 
 use crate::support::{Dir, Job, Worker, eventually};
 use logrotor::__test::Clock;
@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-/// How often a worker looks at the log's path.
+/// The interval at which a worker checks the log's path.
 const CHECK: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -20,14 +20,14 @@ fn friday_noon() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_014_400)
 }
 
-/// Several workers of one log, who write in turn and rotate by the calendar.
+/// Several workers of one log that write in turn and rotate by the calendar.
 struct Crew {
     dir: Dir,
     clock: Clock,
     naming: Naming,
     period: Period,
     workers: Vec<RotatingFileWriter>,
-    /// How often workers that have left had rotated.
+    /// Rotations of the workers that have ended.
     before: u64,
     records: usize,
 }
@@ -47,13 +47,13 @@ impl Crew {
         builder.naming(self.naming).maintenance(MaintenanceMode::Inline).build().unwrap()
     }
 
-    /// Another process takes a worker's place.
+    /// Replaces a worker by another process.
     fn restart(&mut self, at: usize, clock: &Clock) {
         self.before += self.workers[at].stats().rotations;
         self.workers[at] = self.open(clock);
     }
 
-    /// Each writes a record, the first of them `first`.
+    /// Makes each worker write a record, starting with worker `first`.
     fn write(&mut self, first: usize) {
         for at in 0..self.workers.len() {
             let mut log = &self.workers[(first + at) % self.workers.len()];
@@ -62,7 +62,8 @@ impl Crew {
         }
     }
 
-    /// All write once an hour, from this hour after Friday noon on, and somebody else is the first each time.
+    /// Makes all workers write once an hour, from this hour after Friday noon on. Another worker is
+    /// the first each time.
     fn hourly(&mut self, from: Duration, hours: usize) {
         for hour in 0..hours {
             self.clock.set(friday_noon() + from + HOUR * u32::try_from(hour).unwrap());
@@ -74,7 +75,8 @@ impl Crew {
         self.before + self.workers.iter().map(|log| log.stats().rotations).sum::<u64>()
     }
 
-    /// The order by name is the order of writing, and nothing is lost or doubled.
+    /// Checks that the order by name is the order of writing, and that no record is lost or
+    /// doubled.
     fn check(&self) {
         let found = self.dir.all_lines();
         let wrong = (0..self.records).find(|seq| found.get(*seq) != Some(&seq.to_string()));
@@ -90,7 +92,8 @@ fn clock_jumps_keep_the_order_and_one_rotation_per_period() {
         let clock = crew.clock.clone();
         crew.hourly(Duration::ZERO, 24);
         assert_eq!(crew.rotations(), 1, "at midnight");
-        // To noon on Friday. Saturday's segment is there already, and lasts until Saturday is over for good.
+        // To noon on Friday. Saturday's segment exists already, and lasts until Saturday is finally
+        // over.
         crew.restart(0, &clock);
         crew.hourly(Duration::ZERO, 36);
         assert_eq!(crew.rotations(), 1, "the day that is repeated");
@@ -121,8 +124,8 @@ fn clock_set_back_a_little_does_not_rotate_each_time() {
     }
 }
 
-// A worker whose clock was ahead ended each period twice with the others, and once more with each restart
-// before theirs reached the boundary.
+// A worker whose clock was ahead ended each period twice with the others, and once more at each
+// restart before their clocks reached the boundary.
 #[test]
 fn regression_workers_minutes_apart_rotate_once_per_period() {
     const HOURS: usize = 24;
@@ -135,14 +138,14 @@ fn regression_workers_minutes_apart_rotate_once_per_period() {
         if random.usize(..4) == 0 {
             let at = random.usize(..clocks.len());
             crew.restart(at, &clocks[at]);
-            // So that it looks at the path again before it writes.
+            // So that it checks the path again before it writes.
             crew.clock.set(friday_noon() + MINUTE * u32::try_from(minute).unwrap() + CHECK);
         }
         let rotations = crew.rotations();
         crew.write(random.usize(..clocks.len()));
         assert!(crew.rotations() <= rotations + 1, "minute {minute}");
     }
-    // The first to see the last hour end is ahead of it.
+    // The first worker to see the last hour end is ahead of it.
     assert_eq!(crew.rotations(), HOURS as u64);
     crew.check();
 }
@@ -161,7 +164,7 @@ fn numbered_workers_with_differing_clocks_rotate_once_more() {
     crew.check();
 }
 
-/// Workers with threads, who have written a record each on Friday.
+/// Workers with threads that have each written a record on Friday.
 fn idle_crew(count: usize) -> (Dir, Clock, Vec<RotatingFileWriter>) {
     let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
     let open = || dir.writer().clock(clock.clone()).rotate_every(Period::Daily).build().unwrap();
@@ -178,7 +181,7 @@ fn sum(crew: &[RotatingFileWriter], count: impl Fn(&Stats) -> u64) -> u64 {
 fn workers_that_are_all_idle_over_the_boundary_rotate_once() {
     let (dir, clock, crew) = idle_crew(4);
     clock.set(friday_noon() + DAY / 2);
-    // One rotates, and all others find out, each for itself.
+    // One rotates, and each of the others detects it.
     eventually("all have moved on", || {
         crew.iter().all(|log| {
             let stats = log.stats();
@@ -246,7 +249,7 @@ fn idle_processes_rotate_once_when_the_age_is_reached() {
     assert_eq!(dir.lines_of(&dir.backups()[0]), ["the only one"]);
 }
 
-/// Where Debian, Fedora and a build of one's own put it.
+/// The paths of Debian, of Fedora, and of a local build.
 #[cfg(target_os = "linux")]
 fn libfaketime() -> Option<PathBuf> {
     const NAME: &str = "faketime/libfaketime.so.1";
@@ -258,7 +261,7 @@ fn libfaketime() -> Option<PathBuf> {
     all.into_iter().chain([PathBuf::from("/usr/local/lib").join(NAME)]).find(|path| path.exists())
 }
 
-// It stands in for the clock that names are made from, and for none of the file system's times.
+// It replaces the clock for names, but not the times of the file system.
 #[cfg(target_os = "linux")]
 #[test]
 fn processes_with_differing_clocks_keep_the_order_by_name() {
@@ -291,7 +294,7 @@ fn processes_with_differing_clocks_keep_the_order_by_name() {
     assert_eq!(dir.all_lines(), written);
     let backups = dir.backups();
     assert_eq!(backups.len(), written.len());
-    // The first was behind, and one of the first five a year ahead.
+    // The first one was behind, and one of the first five was a year ahead.
     let year = |name: &String| name["app.log.".len()..][..4].parse::<u32>().unwrap();
     assert!(year(&backups[0]) < year(&backups[4]), "{backups:?}");
 }

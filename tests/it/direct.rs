@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A log that looks beyond its own handle only when the test's clock says so.
+/// A log that checks its path only when the test's clock says so.
 fn quiet(dir: &Dir) -> logrotor::LogBuilder {
     dir.writer().check_interval(LONG).maintenance(MaintenanceMode::Inline)
 }
@@ -82,7 +82,7 @@ fn formatted_write_is_one_record_in_one_segment() {
     assert_eq!((stats.records, stats.bytes, stats.rotations), (2, 14, 1));
 }
 
-/// A value that writes to the log while it is formatted for it.
+/// A value that writes to the log while it is formatted for the log.
 struct Logs<'a>(&'a RotatingFileWriter);
 
 impl fmt::Display for Logs<'_> {
@@ -101,7 +101,7 @@ fn value_that_logs_while_formatted_gets_its_own_record() {
     assert_eq!(dir.active_lines(), ["inner 1", "outer value end"]);
 }
 
-/// Fails in the middle of being formatted.
+/// Fails in the middle of its formatting.
 struct Fails;
 
 impl fmt::Display for Fails {
@@ -110,8 +110,8 @@ impl fmt::Display for Fails {
     }
 }
 
-// `std::io::Write::write_fmt`, to which formatting was left, panics when a value's own formatting fails
-// while the stream does not; so a faulty `Display` brought down a thread that only wanted to log.
+// `std::io::Write::write_fmt` did the formatting. It panics if a value's own formatting fails while
+// the stream does not. So a faulty `Display` crashed a thread that only wanted to log.
 #[test]
 fn regression_failed_formatting_is_an_error_and_no_record() {
     let dir = Dir::new();
@@ -121,7 +121,8 @@ fn regression_failed_formatting_is_an_error_and_no_record() {
     assert_eq!(dir.active_lines(), ["whole 1"]);
 }
 
-/// Has each thread write its records through `write`, and checks that all are there, whole, in order.
+/// Makes each thread write its records through `write`, and checks that all are there, whole and in
+/// order.
 fn threads_write(write: impl Fn(&RotatingFileWriter, &str) + Sync) {
     const THREADS: usize = 8;
     const COUNT: usize = 1_000;
@@ -184,7 +185,7 @@ fn worker_learns_from_its_append_that_the_segment_is_full() {
     let [mut a, mut b] = [0, 1].map(|_| quiet(&dir).max_size(100).build().unwrap());
     a.write_all(&[b'a'; 60]).unwrap();
     b.write_all(&[b'b'; 30]).unwrap();
-    // Only 60 of these 90 bytes are its own, and nothing but its handle told it of the others.
+    // Only 60 of these 90 bytes are its own. It learned of the others from its own handle.
     b.write_all(&[b'b'; 30]).unwrap();
     assert_eq!(b.stats().rotations, 1);
     assert_eq!(dir.read("app.log"), [b'b'; 30]);
@@ -237,11 +238,11 @@ fn reopen_goes_at_once_to_what_the_path_names() {
 fn one_overflow_is_one_rotation_for_ten_threads() {
     for _ in 0..20 {
         let dir = Dir::new();
-        // None puts the rotation off because the lock is late.
+        // No rotation is postponed because the lock is late.
         let builder = quiet(&dir).max_size(4096).lock_timeout(LONG);
         let workers: [_; 10] = std::array::from_fn(|_| builder.clone().build().unwrap());
         (&workers[0]).write_all(&[b'x'; 4090]).unwrap();
-        // Each has seen the segment full, and has a record that does not fit any more.
+        // Each has detected that the segment is full, and its record does not fit.
         let barrier = Barrier::new(workers.len());
         std::thread::scope(|scope| {
             for mut worker in &workers {
@@ -295,7 +296,7 @@ fn rotate_returns_the_backup_or_none_for_an_empty_segment() {
 #[test]
 fn relative_path_stays_where_it_was_opened() {
     let dir = Dir::new();
-    // Resolved when opened: the path that is reported is absolute whatever was given.
+    // The path is resolved when the log is opened, so the reported path is absolute.
     let given = dir.path().join("sub/../app.log");
     std::fs::create_dir(dir.file("sub")).unwrap();
     let log = RotatingFileWriter::builder(given).build().unwrap();

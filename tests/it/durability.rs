@@ -1,4 +1,4 @@
-//! Durability: which are refused, and what is synced when, as the trace of file operations shows.
+//! Durability: the rejected settings, and the syncs, as a trace of file operations shows them.
 
 use crate::support::{Dir, check, record};
 use logrotor::{Delivery, Durability, ErrorKind};
@@ -47,13 +47,13 @@ fn threads_that_wait_for_the_disk_lose_nothing_across_rotations() {
     assert_eq!(log.stats().all_failures(), 0);
 }
 
-/// Tests by workers that leave a trace of their file operations.
+/// Tests with workers that leave a trace of their file operations.
 pub mod traced {
     use crate::support::{Dir, Job, Worker, eventually, listen, say};
     use logrotor::{Compression, MaintenanceMode, Naming};
     use std::io::Write;
 
-    /// A worker that leaves a trace of its file operations, and does nothing but what it is told.
+    /// A worker that leaves a trace of its file operations and acts only on commands.
     fn traced(dir: &Dir, task: &str) -> Job {
         let job = Job::new(task, &dir.log()).with("inline", 1).with("check_ms", 3_600_000);
         job.env("LOGROTOR_FAULT_COUNT", dir.file("trace").display())
@@ -65,14 +65,14 @@ pub mod traced {
         worker
     }
 
-    /// The verbs of the operations so far; the first is operation 1.
+    /// The verbs of the operations so far. The first operation has number 1.
     fn trace(dir: &Dir) -> Vec<String> {
         let trace = std::fs::read_to_string(dir.file("trace")).unwrap_or_default();
         let verb = |line: &str| line.split_once(' ').unwrap().1.trim_end_matches(" !").to_owned();
         trace.lines().map(verb).collect()
     }
 
-    /// The verbs of the operations that `work` is made of.
+    /// The verbs of the operations during `work`.
     fn during(dir: &Dir, work: impl FnOnce()) -> Vec<String> {
         let before = trace(dir).len();
         work();
@@ -83,7 +83,7 @@ pub mod traced {
         verbs.iter().filter(|done| *done == verb).count()
     }
 
-    /// The plan that the first sync of a segment meets with `effect`.
+    /// The plan in which the first sync of a segment has `effect`.
     fn first_sync(effect: impl std::fmt::Display) -> String {
         format!("1/sync:{effect}")
     }
@@ -107,13 +107,13 @@ pub mod traced {
         let rotated = verbs.iter().rposition(|verb| verb == "unlock").unwrap();
         let compressing = verbs.iter().position(|verb| verb == "read").unwrap();
         let between = verbs[rotated..compressing].join(", ");
-        // The segment, then the directory with its new name and its successor's.
+        // The segment, then the directory with its new name and that of its successor.
         assert!(between.contains("sync, sync directory"), "{between}");
         assert_eq!(worker.count("compressions"), 1);
     }
 
-    // Another worker had rotated, and synced the backup; what this one wrote to it afterwards, before it had
-    // noticed, was not synced by anybody.
+    // Another worker had rotated and synced the backup. This worker then wrote to it before it
+    // detected the rotation, and no worker synced these records.
     #[test]
     fn regression_close_syncs_late_records_in_foreign_backup() {
         let dir = Dir::new();
@@ -188,7 +188,7 @@ pub mod traced {
         let verbs = during(&dir, || worker.write("rotates"));
         let renamed = verbs.iter().rposition(|verb| verb == "rename").unwrap();
         let syncs = verbs[renamed..].iter().filter(|verb| verb.starts_with("sync"));
-        // The segment left, the directory, and the record.
+        // The segment that was left, the directory, and the record.
         assert_eq!(syncs.collect::<Vec<_>>(), ["sync", "sync directory", "sync"]);
     }
 
@@ -205,8 +205,8 @@ pub mod traced {
         assert_eq!((count(&verbs, "sync"), count(&verbs, "sync directory")), (3, 1));
     }
 
-    /// Has a worker sync three numbered backups, while another rotates, so often: each time when it begins with them.
-    /// Returns what the worker says, and its syncs.
+    /// Makes a worker sync three numbered backups while another one rotates `times` times, each
+    /// time at the first of these syncs. Returns the worker's answer and its syncs.
     fn sync_among_rotations(max_backups: usize, rotations: usize) -> (String, usize) {
         let dir = Dir::new();
         let neighbour = dir.writer().naming(Naming::Number).max_backups(max_backups);
@@ -218,7 +218,7 @@ pub mod traced {
         (0..3).for_each(|_| rotate());
         let gates = Dir::new();
         let gate = |at| gates.file(&format!("gate{at}"));
-        // The first sync is of the active segment; from one time to the next there is a backup more.
+        // The first sync is that of the active segment. Each time there is one more backup.
         let begins = (3..).scan(2, |at, backups| Some(std::mem::replace(at, *at + backups)));
         let begins: Vec<_> = begins.take(rotations).collect();
         let plan: Vec<_> =
@@ -238,13 +238,13 @@ pub mod traced {
     #[test]
     fn sync_starts_again_if_numbered_backups_have_moved() {
         assert_eq!(sync_among_rotations(3, 0), ("ok".to_owned(), 4));
-        // What was the second is the third by then, and the names are the same as before.
+        // The second backup is the third one by then, and the names are the same as before.
         assert_eq!(sync_among_rotations(3, 1), ("ok".to_owned(), 7));
         let (said, syncs) = sync_among_rotations(100, 8);
         assert!(said.contains("again and again") && syncs == 1 + (3..=10).sum::<usize>(), "{said}");
     }
 
-    /// The task of a worker that has a thread write each line it hears, and says what came of it.
+    /// A worker that writes each line of its input on a thread of its own and reports the outcomes.
     pub fn commit(job: &Job) {
         let log = job.builder().build().unwrap();
         say("ready");
@@ -312,7 +312,7 @@ pub mod traced {
         let (fine, failed): (Vec<_>, Vec<_>) = said.iter().partition(|said| said.ends_with(" ok"));
         assert_eq!(fine, ["first ok"]);
         assert!(failed.iter().all(|said| said.contains("failed to sync")), "{failed:?}");
-        // One call has failed for all seven, and none of them has tried again.
+        // One call has failed for all seven, and none of them has retried it.
         assert_eq!(count(&trace(&dir), "sync"), 2);
         assert_eq!(worker.ask("later"), "later ok");
         assert_eq!(dir.active_lines().len(), OTHERS + 2);

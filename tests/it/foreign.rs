@@ -1,5 +1,5 @@
-//! What other programs do to a log while workers write to it: within `check_interval` the records go to
-//! the right file again.
+//! Changes by other programs while workers write: within `check_interval`, the records go to the
+//! right file again.
 
 use crate::support::{Dir, Job, Verdict, Worker, check, eventually};
 use logrotor::__test::Clock;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A log that looks at its path only when the test's clock says so.
+/// A log that checks its path only when the test's clock says so.
 struct Watched {
     dir: Dir,
     clock: Clock,
@@ -26,7 +26,7 @@ impl Watched {
 
     fn with(setup: impl FnOnce(logrotor::LogBuilder) -> logrotor::LogBuilder) -> Self {
         let dir = Dir::new();
-        // In a directory of its own, which can be taken away.
+        // In a directory of its own, which can be removed.
         std::fs::create_dir(dir.file("logs")).unwrap();
         let now = SystemTime::now();
         let clock = Clock::manual(now);
@@ -53,7 +53,7 @@ impl Watched {
         self.clock.set(self.now.get());
     }
 
-    /// Writes one record before the check interval is over, and one when it is.
+    /// Writes one record before the end of the check interval, and one at the end.
     fn write_before_and_after_check(&self) {
         self.pass(CHECK_INTERVAL - Duration::from_micros(1));
         self.write("unnoticed");
@@ -65,7 +65,8 @@ impl Watched {
         self.dir.lines_of("logs/app.log")
     }
 
-    /// How often the log was created again, followed, and found cut short, without a failure.
+    /// The number of times that the log was created again, adopted, and found truncated, all
+    /// without a failure.
     fn counts(&self) -> (u64, u64, u64) {
         let Stats { recreations, follows, truncations, .. } = self.log.stats();
         assert_eq!(self.log.stats().all_failures(), 0, "{:?}", self.log.stats().last_error);
@@ -114,9 +115,9 @@ fn log_moved_and_not_recreated_is_created_by_the_worker() {
     assert_eq!(watched.counts(), (1, 0, 0));
 }
 
-// A segment cut short was noticed only after a write to it. One that seemed full was looked at before the
-// write, by the rotation that it called for: then the truncation went uncounted, and the length of a
-// header that was gone still counted, so that the segment could pass for one without a record.
+// A truncated segment was detected only after a write to it. If it seemed full, the rotation before
+// the write read its size. Then the truncation was not counted, and the length of the lost header
+// still was, so that the segment could count as empty.
 #[test]
 fn regression_truncation_found_by_a_rotation_is_counted() {
     let header = b"0123456789\n".to_vec();
@@ -136,7 +137,7 @@ fn log_truncated_by_copytruncate_continues_at_its_start() {
     watched.write("before the copy");
     std::fs::write(watched.path(), "").unwrap();
     watched.write("after the copy");
-    // By the size before, this would have no room.
+    // By the size before, this record would not fit.
     watched.write("and so on");
     assert_eq!(watched.lines(), ["after the copy", "and so on"]);
     assert_eq!(watched.counts(), (0, 0, 1));
@@ -220,8 +221,8 @@ fn link_to_a_file_that_is_missing_has_that_made() {
     assert_eq!(watched.counts(), (1, 0, 0));
 }
 
-// The link was looked for at the path as it was given: from where the process was by then. A daemon that
-// had opened `app.log` and gone to `/` went on with a log in `/`.
+// The link was resolved from the current directory of the process. A daemon that had opened
+// `app.log` and changed to `/` continued with a log in `/`.
 #[cfg(unix)]
 #[test]
 fn regression_link_at_relative_path_is_found_everywhere() {
@@ -238,11 +239,11 @@ fn regression_link_at_relative_path_is_found_everywhere() {
     assert_eq!(std::fs::read_dir(dir.file("away")).unwrap().count(), 0);
 }
 
-/// Writes for 1000 check intervals to a log that cannot be followed; how many failures that makes.
+/// Writes for 1000 check intervals to a log whose path is unusable. Returns the number of failures.
 fn failures_of_a_long_trouble(watched: &Watched) -> u64 {
     for _ in 0..1000 {
         watched.pass(CHECK_INTERVAL);
-        // Refused or not: what counts here is how often it is told.
+        // Rejected or not, the number of reports is counted here.
         let _ = watched.try_write("troubled");
     }
     watched.log.stats().all_failures()
@@ -323,9 +324,9 @@ fn idle_worker_makes_a_deleted_log_again_by_itself() {
     assert_eq!((log.stats().records, log.stats().all_failures()), (1, 0));
 }
 
-/// What `logrotate` does with `create`.
+/// Does the same as `logrotate` with `create`.
 fn move_and_create(log: &Path, to: &Path) {
-    // Between the two, a worker may have made it.
+    // A worker may have created it in between.
     if std::fs::rename(log, to).is_ok() {
         let _ = std::fs::File::create_new(log);
     }
@@ -358,7 +359,7 @@ fn logrotate_beside_rotating_processes_loses_no_record() {
     assert!(moved > 10, "{moved}");
 }
 
-/// A worker that stops just before it renames something for the `number`th time; there `meanwhile` is done.
+/// A worker that stops just before its rename number `number`. Does `meanwhile` then.
 fn stopped_at_renaming(number: u32, dir: &Dir, meanwhile: impl FnOnce()) -> Worker {
     let gates = Dir::new();
     let plan = format!("{number}/rename:pause={}", gates.file("gate").display());

@@ -1,5 +1,5 @@
-//! Many processes on one log: every record once, whole, in order, whatever becomes of the lock file, of
-//! its holder, or of the workers.
+//! Many processes on one log: every record is there once, whole and in order, even if the lock file
+//! is removed, its holder is stopped, or workers are killed.
 
 use crate::support::{
     Dir, Job, Verdict, Worker, check, eventually, is_long, next_worker, record, seed,
@@ -10,10 +10,10 @@ use std::path::Path;
 #[cfg(unix)]
 use std::time::{Duration, Instant};
 
-/// An hour, in milliseconds: a worker that looks beyond its own handle only to rotate.
+/// An hour, in milliseconds: such a worker checks the log only to rotate.
 const NEVER: usize = 3_600_000;
 
-/// Starts `workers` processes that wait for a word to write `count` records each.
+/// Starts `workers` processes that write `count` records each when they get a command.
 fn start(job: &Job, workers: usize, count: usize) -> Vec<Worker> {
     let job = job.clone().with("count", count);
     let mut all: Vec<_> = (0..workers).map(|id| job.clone().with("worker", id).spawn()).collect();
@@ -21,19 +21,19 @@ fn start(job: &Job, workers: usize, count: usize) -> Vec<Worker> {
     all
 }
 
-/// Has `workers` processes write `count` records each, all at once.
+/// Makes `workers` processes write `count` records each at the same time.
 fn run(job: &Job, workers: usize, count: usize) {
     let mut all = start(job, workers, count);
     all.iter_mut().for_each(|worker| worker.tell("go"));
     all.into_iter().for_each(Worker::finish);
 }
 
-/// What became of the records of `workers` that wrote `count` each.
+/// Checks the records of `workers` that wrote `count` each.
 fn verdict(dir: &Dir, workers: usize, count: usize) -> Verdict {
     check(&dir.all_lines(), &(0..workers).map(|id| (id, count)).collect())
 }
 
-/// One cell of the table of workers, limits, packings and namings.
+/// One cell of the table of workers, limits, compressions and namings.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
     workers: usize,
@@ -45,8 +45,8 @@ struct Cell {
 
 impl Cell {
     fn job(&self, log: &Path) -> Job {
-        // What is asked here is what becomes of the records, not how soon ten workers that do nothing but
-        // rotate get at the lock.
+        // This test is about the records, not about how soon ten workers that only rotate get the
+        // lock.
         let mut job = Job::new("write", log).with("max_size", self.max_size);
         if self.gzip {
             job = job.with("gzip", 1);
@@ -68,7 +68,7 @@ impl Cell {
         self.check_packing(&dir, &job);
     }
 
-    /// Whatever the workers left to each other as they ended, the next one finishes.
+    /// Makes a new worker finish the work that the others left to each other when they ended.
     fn check_packing(&self, dir: &Dir, job: &Job) {
         job.builder().maintenance(MaintenanceMode::Inline).build().unwrap().close().unwrap();
         let backups = dir.backups();
@@ -77,12 +77,12 @@ impl Cell {
     }
 }
 
-/// Checks a limit with both packings and namings. The short form writes a part of the records.
+/// Checks a limit with both compressions and namings. The short form writes a part of the records.
 fn every_record_once(max_size: usize, part: usize) {
     for (workers, count) in [(2, 10_000), (5, 4_000), (10, 2_000)] {
         for (gzip, numbered) in [(false, false), (true, false), (false, true), (true, true)] {
             let count = if is_long() { count } else { count / part };
-            // With numbers each rotation renames all backups, so that the time grows with the square of
+            // With numbers, each rotation renames all backups, so the time grows with the square of
             // their number: 10 000 of them would take hours.
             let count = if numbered && max_size < 1024 { count.min(600 / workers) } else { count };
             Cell { workers, count, max_size, gzip, numbered }.check();
@@ -146,7 +146,7 @@ fn one_overflow_is_one_rotation_for_ten_processes() {
     let mut workers: Vec<_> = (0..WORKERS).map(|_| job.spawn()).collect();
     workers.iter_mut().for_each(|worker| worker.expect("ready"));
     for round in 1..=10 {
-        // Each sees the segment full, and has a record that does not fit any more.
+        // Each detects that the segment is full, and its record does not fit.
         workers[0].write(&"x".repeat(4090 - dir.read("app.log").len()));
         for worker in &mut workers {
             assert_eq!(worker.ask("reopen"), "ok");
@@ -165,7 +165,8 @@ fn segment_exceeds_max_size_by_one_record_per_worker_at_most() {
     const WORKERS: usize = 10;
     const MAX_SIZE: usize = 5 * 1024;
     let longest = (0..90).map(|seq| record(0, seq).len()).max().unwrap();
-    // What a worker that was alone for long may write before it asks for the size again.
+    // The number of bytes that a worker which was alone for long may write before it asks for the
+    // size again.
     let unasked = 4096.min(MAX_SIZE / 16);
     let dir = Dir::new();
     let job = Job::new("write", &dir.log()).with("max_size", MAX_SIZE);
@@ -174,7 +175,7 @@ fn segment_exceeds_max_size_by_one_record_per_worker_at_most() {
     assert!(most <= MAX_SIZE + WORKERS * (longest + unasked), "{most}");
 }
 
-/// Removes the lock file whenever it is there, until all workers have ended.
+/// Removes the lock file again and again until all workers have ended.
 fn remove_while_they_run(lock: &Path, workers: &mut [Worker]) -> usize {
     let mut removed = 0;
     while !workers.iter_mut().all(Worker::has_ended) {
@@ -196,8 +197,8 @@ fn lock_file_removed_during_rotations_loses_no_record() {
         assert!(removed > 0);
         workers.into_iter().for_each(Worker::finish);
         let Verdict { found, doubled, torn, extra, .. } = verdict(&dir, WORKERS, COUNT);
-        // Two that rotate at once, as they then may, can name their backups the wrong way round, so the
-        // order of segments is not asked.
+        // Two workers that rotate at the same time, as they then may, can name their backups in the
+        // wrong order. So the order of segments is not checked.
         assert_eq!((found, doubled, torn, extra), (WORKERS * COUNT, 0, 0, 0), "{cell:?}");
     }
 }
@@ -233,7 +234,8 @@ fn stopped_lock_holder_delays_rotation_but_no_record() {
     assert_eq!(dir.all_lines()[0], "first");
 }
 
-/// A worker that is to be killed, and where it notes how many of its records are written.
+/// A worker that will be killed, and the file in which it notes how many of its records are
+/// written.
 struct Victim {
     id: usize,
     process: Worker,
@@ -255,7 +257,7 @@ impl Victim {
     }
 }
 
-/// Kills workers at random moments, in rounds, and checks what is found afterwards.
+/// Kills workers at random moments, in rounds, and checks the records afterwards.
 fn every_acknowledged_record_survives(rounds: usize, job: impl Fn(Job) -> Job) {
     const WORKERS: usize = 3;
     let mut random = fastrand::Rng::with_seed(seed());
@@ -278,7 +280,7 @@ fn every_acknowledged_record_survives(rounds: usize, job: impl Fn(Job) -> Job) {
 
     let verdict = check(&dir.all_lines(), &expected);
     assert!(verdict.is_clean(), "{verdict}");
-    // Each may have died between its last write and its note.
+    // Each may have been killed between its last write and its note.
     assert!(verdict.extra <= rounds * WORKERS, "{verdict}");
     let names = dir.names();
     assert!(names.iter().all(|name| name == "app.log" || name.ends_with(".gz")), "{names:?}");

@@ -1,4 +1,4 @@
-//! What opening a log does about what others left.
+//! Recovery, when a log is opened, from the unfinished work of others.
 
 use crate::support::{Dir, eventually};
 use logrotor::inspect::{Inspection, LeftoverKind};
@@ -7,9 +7,9 @@ use logrotor::{Compression, FileLock, MaintenanceMode, Naming, Wait};
 use std::io::Write;
 use std::time::Duration;
 
-// Maintenance was woken by rotations alone, so what a crash had left half done (a plain backup beside its
-// packed form, a temporary, a backup yet to be packed) stayed until somebody rotated: with a size that
-// is never reached, for ever.
+// Only rotations woke maintenance. So work that a crash had left half done stayed until the next
+// rotation, and without one it stayed: an uncompressed backup beside its compressed form, a
+// temporary file, a backup that waited for compression.
 #[test]
 fn regression_opening_a_log_finishes_what_a_crash_has_left() {
     for maintenance in [MaintenanceMode::Inline, MaintenanceMode::Thread] {
@@ -28,8 +28,9 @@ fn regression_opening_a_log_finishes_what_a_crash_has_left() {
     }
 }
 
-// While a rotation that had failed was waited with, a log that was removed and could not be made again went
-// unnoticed, and records were acknowledged that went to a file without a name.
+// After a failed rotation the log's path was not checked until the next attempt. If the log was
+// removed meanwhile and could not be created, records were acknowledged that went to a file without
+// a name.
 #[test]
 fn regression_log_removed_during_failures_rejects_records() {
     let dir = Dir::new();
@@ -48,9 +49,10 @@ fn regression_log_removed_during_failures_rejects_records() {
     assert_eq!(dir.active_lines(), ["new file"]);
 }
 
-// A power cut took back the last changes of a plain backup that nobody had synced, its time with them, while its
-// packed form, which is synced before it has its name, was there. For the time was another, that was taken for
-// somebody else's: its records were not read, and the two stayed for ever. Backups carry no such note on Windows.
+// A power loss undid the last changes of an uncompressed backup that was not synced, and with them
+// its time. Its compressed form, which is synced before it has its name, existed. Because the times
+// differed, that counted as another program's file: its records were not read, and both files
+// stayed. Backups carry no birth tag on Windows.
 #[cfg(unix)]
 #[test]
 fn regression_compressed_backup_counts_after_a_power_cut() {

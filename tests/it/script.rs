@@ -1,5 +1,5 @@
-//! Random scripts: workers write, rotate, reopen and die, the clock jumps, and other programs move, remove and cut
-//! files, over a model of what must be found in the end.
+//! Random scripts: workers write, rotate, reopen and die, the clock jumps, and other programs move,
+//! remove and truncate files. A model says which records must be found in the end.
 
 use crate::support::{Dir, Job, Worker, is_long, record};
 use proptest::prelude::*;
@@ -10,23 +10,23 @@ const WORKERS: usize = 3;
 /// 2027-01-15 12:00 UTC.
 const START: i64 = 1_800_014_400;
 
-/// What somebody does. Workers and files are chosen by a number, modulo how many there are.
+/// One step of a script. Workers and files are chosen by a number, modulo how many exist.
 #[derive(Debug, Clone)]
 enum Deed {
     Write(usize),
     Rotate(usize),
     Reopen(usize),
-    /// `kill -9` of a worker at rest; another process takes its place.
+    /// `kill -9` of an idle worker. Another process replaces it.
     Kill(usize),
-    /// `kill -9` right after it was told to write.
+    /// `kill -9` right after the command to write.
     KillInWrite(usize),
     KillInRotate(usize),
-    /// The clock goes ahead or back by so many seconds, for all workers.
+    /// Moves the clock of all workers by so many seconds, ahead or back.
     Tick(i64),
     Foreign(Foreign),
 }
 
-/// What another program does.
+/// An action of another program.
 #[derive(Debug, Clone)]
 enum Foreign {
     MoveLog,
@@ -64,7 +64,7 @@ fn deeds(foreign: bool) -> impl Strategy<Value = Vec<Deed>> {
     prop::collection::vec(deed, 1..60)
 }
 
-/// How the log is set up.
+/// The settings of the log.
 #[derive(Debug, Clone, Copy)]
 struct Setup {
     max_size: usize,
@@ -80,23 +80,23 @@ fn setups() -> impl Strategy<Value = (Setup, Vec<Deed>)> {
     })
 }
 
-/// What the model says of a record.
+/// The state of a record in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It was acknowledged.
+    /// The record was acknowledged.
     Once,
-    /// Its worker died before it said so.
+    /// Its worker died before it acknowledged the record.
     AtMostOnce,
-    /// Another program has removed it, with the file that it was in.
+    /// Another program has removed the file that it was in.
     Never,
 }
 
 struct Play {
     dir: Dir,
-    /// Where other programs move files to.
+    /// The directory into which other programs move files.
     aside: Dir,
     job: Job,
-    /// Each with the number that its records have, and how many it has written.
+    /// Each with the number in its records, and with the number of records written.
     workers: Vec<(Worker, usize, usize)>,
     next: usize,
     clock: i64,
@@ -108,8 +108,8 @@ impl Play {
     fn new(setup: Setup) -> Self {
         let dir = Dir::new();
         let mut job = Job::new("obey", &dir.log()).with("max_size", setup.max_size);
-        // Another program's deed is noticed at once, and no thread is at work meanwhile; or else workers notice
-        // nothing that they need not, and threads pack.
+        // Either the actions of other programs are detected at once and there are no threads, or
+        // workers detect only what they must and threads compress.
         job = match setup.foreign {
             true => job.with("check_ms", 0).with("inline", 1),
             false => job.with("check_ms", 3_600_000),
@@ -204,7 +204,8 @@ impl Play {
 
     fn backup(&self, at: usize) -> Option<String> {
         let backups = self.dir.backups();
-        // A worker that was killed may have left one both plain and packed; one form is not the record's only one.
+        // A worker that was killed may have left a backup both compressed and uncompressed. Then
+        // the record is in another file as well.
         let is_superseded = |name: &String| {
             let key = name.trim_end_matches(".gz");
             backups.iter().filter(|other| other.trim_end_matches(".gz") == key).count() > 1
@@ -213,7 +214,7 @@ impl Play {
         single.get(at % single.len().max(1)).map(|name| (*name).clone())
     }
 
-    /// What is in a file now goes with it.
+    /// The present records of a file are removed with it.
     fn forget(&mut self, name: &str) {
         for line in self.dir.lines_of(name) {
             self.fates.insert(line, Fate::Never);
@@ -227,7 +228,8 @@ impl Play {
         }
     }
 
-    /// Ends all workers; a fresh one does what is left to be done. Then all must be as the model says.
+    /// Ends all workers, and makes a new one finish the maintenance. Then the log must be as the
+    /// model says.
     fn check(mut self) {
         for (worker, ..) in self.workers.drain(..) {
             worker.finish();
@@ -260,7 +262,7 @@ impl Play {
     }
 }
 
-/// The records of one worker are in the order in which it wrote them.
+/// Checks that the records of each worker are in the order in which it wrote them.
 fn check_order(lines: &[String]) {
     let mut last: BTreeMap<&str, &str> = BTreeMap::new();
     for line in lines {
@@ -274,7 +276,7 @@ proptest! {
     #![proptest_config(ProptestConfig {
         cases: if is_long() { 3_000 } else { 100 },
         max_shrink_iters: 300,
-        // What fails is told whole, and becomes a test of its own.
+        // A failure is reported whole, and becomes a test of its own.
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

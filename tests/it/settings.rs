@@ -1,5 +1,5 @@
-//! Workers of one log with different settings: what holds then, that nothing is lost, and that they do not undo
-//! each other's work for ever.
+//! Workers of one log with different settings: no record is lost, and no worker undoes the work of
+//! another again and again.
 
 use crate::support::{Dir, Job, Verdict, Worker, check, eventually, record};
 use logrotor::__test::Clock;
@@ -13,7 +13,8 @@ fn job(dir: &Dir) -> Job {
     Job::new("write", &dir.log()).with("count", COUNT)
 }
 
-/// Has each job's worker write its records, all at once, and returns how often each has rotated.
+/// Makes the workers of all jobs write their records at the same time. Returns the rotations of
+/// each.
 fn run(jobs: &[Job]) -> Vec<usize> {
     let start = |(id, job): (usize, &Job)| job.clone().with("worker", id).spawn();
     let mut workers: Vec<Worker> = jobs.iter().enumerate().map(start).collect();
@@ -55,7 +56,7 @@ fn segments_end_at_the_smaller_of_two_sizes() {
             let most = bytes_written(2) / (size - longest);
             assert!(*rotations <= most, "{rotations} rotations at {size} bytes, more than {most}");
         }
-        // And the one with the smaller limit keeps to it all the time that it writes.
+        // The worker with the smaller limit keeps to it as long as it writes.
         let own: usize = (0..COUNT).map(|seq| record(0, seq).len()).sum();
         assert!(dir.backups().len() + 1 >= own / SIZES[0]);
     }
@@ -80,7 +81,7 @@ fn each_worker_s_period_ends_a_segment_for_all() {
         workers.iter().for_each(|log| write(log, "x\n"));
     }
     let rotations = workers.each_ref().map(|log| log.stats().rotations);
-    // At each full hour, once, and at midnight no more than that.
+    // Once at each full hour, midnight included.
     assert_eq!(rotations.iter().sum::<u64>(), HOURS - 1, "{rotations:?}");
     assert_eq!(dir.all_lines().len() as u64, 3 * 6 * HOURS);
 }
@@ -114,7 +115,7 @@ fn backups_are_compressed_once_if_any_worker_compresses() {
     let job = job(&dir).with("max_size", 2_000);
     let (plain, gzip) = (job.clone(), job.clone().with("gzip", 1));
     let jobs = [plain, gzip.clone(), gzip.clone()];
-    // One that packs in another way, if it is built in.
+    // One with another compression, if it is built in.
     #[cfg(feature = "zstd")]
     let jobs = [&jobs[..], &[job.with("zstd", 1)]].concat();
     run(&jobs);
@@ -141,7 +142,7 @@ fn workers_with_different_namings_maintain_their_own_backups() {
     let is_number = |name: &String| name["app.log.".len()..].trim_end_matches(".gz").len() < 10;
     let of = |number: bool| dir.backups().into_iter().filter(move |name| is_number(name) == number);
     assert_eq!([false, true].map(|number| of(number).count()), rotations[..]);
-    // Neither packs nor prunes what the other names.
+    // Neither compresses nor prunes the backups of the other naming.
     let close = |job: &Job, keep: usize| {
         let builder = job.builder().maintenance(MaintenanceMode::Inline).max_backups(keep);
         builder.build().unwrap().close().unwrap();
@@ -171,6 +172,6 @@ fn header_of_one_worker_heads_its_own_segments() {
     let expected: Vec<_> = (0..50).map(|seq| format!("record {seq}")).collect();
     assert_eq!(records, expected.iter().collect::<Vec<_>>());
     let headers = lines.len() - records.len();
-    // The first segment is its own, too.
+    // The first segment is its own as well.
     assert_eq!(headers as u64, with.stats().rotations + 1);
 }

@@ -1,15 +1,15 @@
-//! Workers that are left behind by a rotation: what they write late is found, and their segment is left
-//! alone for as long as they may write to it.
+//! Workers that a rotation leaves behind: their late records are found, and their segment stays as
+//! it is while they may write to it.
 
 use crate::support::{Dir, Job, Worker, eventually};
 use logrotor::{Compression, RotatingFileWriter};
 use std::io::Write;
 
-/// An hour, in milliseconds: a worker that does not look at the path by itself.
+/// An hour, in milliseconds: such a worker does not check the path by itself.
 const NEVER: usize = 3_600_000;
 
-/// A worker process that writes only when told to, and moves on only by a rotation of its own. It finds
-/// the log there: what it made itself it would have leased before anybody saw it.
+/// A worker process that writes only on command, and leaves its segment only by a rotation of its
+/// own. The log exists already: a log that it created would be leased before it had its name.
 fn straggler(dir: &Dir) -> Job {
     std::fs::write(dir.log(), "").unwrap();
     Job::new("obey", &dir.log()).with("inline", 1).with("check_ms", NEVER)
@@ -26,7 +26,7 @@ fn leader(dir: &Dir) -> RotatingFileWriter {
     dir.writer().compression(Compression::Gzip).build().unwrap()
 }
 
-/// Has `leader` rotate away the segment of a worker that is behind, and try to compress it.
+/// Makes `leader` rotate the segment of a worker that is behind, and try to compress it.
 fn leave_behind(leader: &RotatingFileWriter) {
     let mut log = leader;
     let before = leader.stats().deferrals;
@@ -89,7 +89,7 @@ fn idle_straggler_holds_up_its_own_segment_alone() {
 #[test]
 fn backup_is_compressed_after_the_straggler_writes_again() {
     let dir = Dir::new();
-    // Looks at the path with every write, and never in between.
+    // Checks the path with every write, and never in between.
     let mut behind = start(&straggler(&dir).with("check_ms", 0));
     behind.write("early");
     let log = leader(&dir);
@@ -143,7 +143,7 @@ fn backup_of_a_straggler_is_not_removed_before_it_moves_on() {
     assert_eq!(dir.names(), ["app.log"]);
 }
 
-/// The numbers of the file operations called `verb` that this job makes until it is ready.
+/// Returns the numbers of the file operations with this verb that the job makes until it is ready.
 fn operations(dir: &Dir, job: &Job, verb: &str) -> Vec<usize> {
     let trace = dir.file("trace");
     start(&job.clone().env("LOGROTOR_FAULT_COUNT", trace.display())).kill();
@@ -153,8 +153,9 @@ fn operations(dir: &Dir, job: &Job, verb: &str) -> Vec<usize> {
     lines.filter(|(_, name)| *name == verb).map(|(number, _)| number.parse().unwrap()).collect()
 }
 
-// The lease that counts is one taken while the path still names the file. Whatever happens before that, the
-// worker must find the new segment, not write to a file that is being compressed or is gone.
+// A lease counts only if the path still named the file after it was taken. In each case before
+// that, the worker must find the new segment, and not write to a file that is being compressed or
+// is gone.
 #[test]
 fn worker_overtaken_before_leasing_adopts_the_new_segment() {
     let dir = Dir::new();

@@ -1,4 +1,4 @@
-//! When a segment ends: by size, age, calendar, by hand, when the log is opened.
+//! The end of a segment: by size, age, calendar, by hand, and when the log is opened.
 
 use crate::support::{Dir, Job, eventually, record};
 use logrotor::__test::Clock;
@@ -14,7 +14,7 @@ fn friday_noon() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_014_400)
 }
 
-/// A log that acts on time within log calls alone.
+/// A log that reacts to time only within log calls.
 fn timed(dir: &Dir, clock: &Clock) -> logrotor::LogBuilder {
     dir.writer().clock(clock.clone()).maintenance(MaintenanceMode::Inline)
 }
@@ -122,7 +122,7 @@ fn age_is_the_same_for_a_worker_that_has_just_opened_the_log() {
     assert_eq!(dir.active_lines(), ["next", "next"]);
 }
 
-/// Waits until the file system says that the log is this old.
+/// Waits until the log has this age by the file system.
 fn until_it_is(age: Duration, dir: &Dir) {
     eventually("the log is old enough", || {
         let born = std::fs::metadata(dir.log()).unwrap().created().unwrap();
@@ -130,8 +130,8 @@ fn until_it_is(age: Duration, dir: &Dir) {
     });
 }
 
-// A log that was past its time when it was opened went on with the old segment for a check interval,
-// so that a program started after midnight wrote its first records to the day before.
+// A log that was past its time when it was opened kept the old segment for a check interval. So a
+// program that was started after midnight wrote its first records to the day before.
 #[test]
 fn regression_age_survives_a_restart() {
     const AGE: Duration = Duration::from_millis(200);
@@ -143,9 +143,9 @@ fn regression_age_survives_a_restart() {
         return;
     }
     drop(log);
-    // The clock that log calls go by may be a few milliseconds behind.
+    // The clock of log calls may be a few milliseconds behind.
     until_it_is(2 * AGE, &dir);
-    // Written to again, so that the time of the last change would say something else.
+    // Written to again, so that the time of the last change differs.
     let log = dir.writer().max_age(HOUR).build().unwrap();
     write(&log, "second\n");
     drop(log);
@@ -175,8 +175,8 @@ fn idle_log_rotates_at_its_age() {
     assert_eq!(dir.lines_of(&dir.backups()[0]), ["old"]);
 }
 
-/// The times, in minutes after Friday noon, at which a log that is written to every 10 minutes for ten
-/// days rotates.
+/// The times, in minutes after Friday noon, at which a log rotates that is written to every 10
+/// minutes for ten days.
 fn rotations_by(period: Period) -> Vec<u64> {
     let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
     let log = timed(&dir, &clock).rotate_every(period).max_backups(0).build().unwrap();
@@ -259,7 +259,7 @@ fn segment_without_a_record_is_never_rotated() {
     for hours in 1..5 {
         clock.set(friday_noon() + hours * HOUR);
         assert_eq!(log.rotate().unwrap(), None);
-        // What is due is acted on with the next call, whatever it is.
+        // The next call of any kind would rotate.
         log.reopen().unwrap();
     }
     write(&log, "first\n");
@@ -327,8 +327,8 @@ fn opening_does_not_rotate_unless_asked_to() {
     assert_eq!(dir.active_lines().len(), 3);
 }
 
-/// What a process in a time zone of its own reports of a log that three workers in it write to every 10 minutes
-/// for two days from `start` on: the times of the rotations, in minutes after it.
+/// Returns the times of the rotations, in minutes after `start`, as a process in a time zone of its
+/// own reports them. There, three workers write to a log every 10 minutes for two days.
 #[cfg(unix)]
 fn rotations_in(zone: &str, period: &str, start: u64) -> Vec<u64> {
     let dir = Dir::new();
@@ -360,7 +360,7 @@ pub fn calendar(job: &Job) {
         for (worker, log) in workers.iter().enumerate() {
             write(log, &record(worker, seq));
         }
-        // More than one at a time would be reported as often.
+        // More than one at the same time would be reported as often.
         for _ in before..count() {
             rotations.push_str(&format!("{minutes} "));
         }
@@ -396,10 +396,12 @@ fn local_days_end_at_local_midnight_also_the_one_of_23_hours() {
 #[test]
 fn local_day_begins_at_the_first_of_two_midnights() {
     const WEEK: u64 = 7 * 24 * 3600;
-    // At 05:00 UTC on 1 November, clocks in Havana go from 1 back to midnight, which was at 04:00 UTC.
+    // At 05:00 UTC on 1 November, clocks in Havana go from 1 back to midnight, which was at 04:00
+    // UTC.
     let rotations = rotations_in("America/Havana", "daily", BEFORE_END_OF_DST + WEEK);
     assert_eq!(rotations, [16 * 60, 41 * 60]);
-    // At 03:00 UTC on 5 April, clocks in Santiago go back to 23 when it would be midnight, which is at 04:00 UTC.
+    // At 03:00 UTC on 5 April, clocks in Santiago go back to 23:00 when it would be midnight, which
+    // is at 04:00 UTC.
     let rotations = rotations_in("America/Santiago", "daily", BEFORE_START_OF_DST + WEEK);
     assert_eq!(rotations, [16 * 60, 40 * 60]);
 }
