@@ -1,14 +1,15 @@
-//! In the place of the crate's `clock`: time that passes only where somebody waits for it.
+//! Replaces the crate's `clock`: time that passes only where a thread waits for it.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 shuttle::lazy_static! {
-    /// Nanoseconds; begins anew with each schedule. Not the scheduler's: to read it is no point of choice.
+    /// Nanoseconds, from 0 in each schedule. This is not the scheduler's atomic: reading it is no
+    /// point of choice.
     static ref NOW: AtomicU64 = AtomicU64::new(0);
 }
 
-/// Nobody sees a time that is this far away.
+/// A time so far away that no thread reaches it.
 pub const FAR: Duration = Duration::from_secs(3600);
 
 fn now() -> Duration {
@@ -34,7 +35,7 @@ impl Deadline {
         }
     }
 
-    /// Lets time pass until then, unless it has.
+    /// Advances the time to the deadline, unless that has passed.
     pub(crate) fn reach(self) {
         if let Some(at) = self.0 {
             NOW.fetch_max(u64::try_from(at.as_nanos()).unwrap(), SeqCst);

@@ -1,4 +1,4 @@
-//! In the place of the crate's `config`: the settings of a buffer.
+//! Replaces the crate's `config`: the settings of a buffer.
 
 use std::time::Duration;
 

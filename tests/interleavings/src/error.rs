@@ -1,4 +1,4 @@
-//! In the place of the crate's `error`: what went wrong, by number.
+//! Replaces the crate's `error`: failures have a number.
 
 use std::io;
 
@@ -7,7 +7,7 @@ pub(crate) struct Error(pub(crate) usize);
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-// The tests within the crate's files are compiled here as well, though not run.
+// The tests within the crate's files are compiled here as well, but do not run.
 #[cfg(test)]
 impl Error {
     pub(crate) fn io(_: &str, _: &str, _: io::Error) -> Self {

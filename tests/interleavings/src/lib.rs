@@ -1,8 +1,8 @@
-//! The parts of `logrotor` in which threads wait for each other, and what is promised of them.
+//! The parts of `logrotor` in which threads wait for each other, and their promises.
 //!
-//! The modules `writer` and `maintenance` are the crate's own files. What they take from the rest of the crate
-//! has a stand-in here: `sync`, so that each wait and each access is a point where another thread may go on,
-//! `clock`, `config` and `error`.
+//! The modules `writer` and `maintenance` are the crate's own files. The other modules that they
+//! need have replacements here: `sync`, so that another thread may run at each wait and each
+//! access, `clock`, `config` and `error`.
 
 mod clock;
 mod config;

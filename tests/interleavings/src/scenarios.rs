@@ -1,4 +1,4 @@
-//! What threads do to one another: one run of each, which ends with a check of what is promised.
+//! Scenarios of threads that wait for each other. A run ends with a check of the promises.
 
 mod buffered;
 mod group_commit;

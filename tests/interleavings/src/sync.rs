@@ -1,8 +1,8 @@
-//! In the place of the crate's `sync`: the locks of `parking_lot`, made of `shuttle`'s threads.
+//! Replaces the crate's `sync`: the locks of `parking_lot`, built from `shuttle`'s threads.
 //!
-//! A timed wait may end by time whenever another thread could go on, and does end if nobody else ends it; but
-//! one of an hour or more never does. So a call that would only be late in fact, because nobody told the one
-//! who waits, stands still here, and is found.
+//! A timed wait may end by time whenever another thread could run, and does end if no thread ends
+//! it. A wait of an hour or more never ends by time. So a call that in practice is only late,
+//! because no thread woke it, blocks here and is found.
 
 use crate::clock::{Deadline, FAR};
 use shuttle::sync::mpsc::{Sender, channel};
@@ -61,7 +61,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// Who waits longest is woken first, and nobody without a reason, as with `parking_lot`.
+/// The longest waiting thread is woken first, and none without a reason, as with `parking_lot`.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar {
     queue: Arc<Mutex<Queue>>,
@@ -69,7 +69,7 @@ pub(crate) struct Condvar {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// How many have come; each has its number.
+    /// The number of threads that have come. Each has its number.
     came: usize,
     waiting: VecDeque<(usize, Sender<()>)>,
 }
@@ -86,7 +86,7 @@ impl Condvar {
     pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, span: Duration) {
         let deadline = Deadline::after(span);
         let (wake, woken) = channel();
-        // In the queue before it unlocks, so that nobody comes in between.
+        // In the queue before it unlocks, so that no thread comes in between.
         let number = {
             let mut queue = self.queue.lock();
             queue.came += 1;
@@ -119,7 +119,7 @@ impl Condvar {
 }
 
 impl Queue {
-    /// Lets time pass until `deadline`, if number `number` still waits, and wakes it.
+    /// If number `number` still waits, advances the time to `deadline` and wakes it.
     fn give_up(&mut self, number: usize, deadline: Deadline) {
         if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == number) {
             deadline.reach();

@@ -1,6 +1,7 @@
-//! Every scenario under thousands of schedules: half of them drawn evenly at each step, half by PCT
-//! (Burckhardt et al., ASPLOS 2010), which finds what needs few switches at rare places.
-//! A failure prints its schedule; `SHUTTLE_RANDOM_SEED` repeats a run. `LOGROTOR_LONG=1` takes many more.
+//! Runs every scenario under thousands of schedules. Half of them choose evenly at each step, half
+//! by PCT (Burckhardt et al., ASPLOS 2010), which finds faults that need few switches at rare
+//! places. A failure prints its schedule, and `SHUTTLE_RANDOM_SEED` repeats a run.
+//! `LOGROTOR_LONG=1` runs many more.
 
 use logrotor_interleavings::scenarios::{
     Buffered, Committing, FAR, Overflow, RECORD, buffers_take_turns,
@@ -17,7 +18,7 @@ fn check(scenario: impl Fn() + Send + Sync + Clone + 'static) {
     let schedules = if std::env::var_os("LOGROTOR_LONG").is_some() { LONG } else { SHORT };
     let mut config = Config::new();
     config.silence_warnings = true;
-    // Far more than any of them takes to end.
+    // Far more steps than any scenario takes.
     config.max_steps = MaxSteps::FailAfter(50_000);
     Runner::new(RandomScheduler::new(schedules / 2), config.clone()).run(scenario.clone());
     Runner::new(PctScheduler::new(3, schedules / 2), config).run(scenario);
@@ -30,7 +31,7 @@ fn buffered(scenario: Buffered) {
 const SOON: Duration = Duration::from_millis(20);
 
 #[test]
-fn nothing_is_lost_doubled_or_disordered_and_nobody_waits_for_ever() {
+fn records_are_neither_lost_nor_doubled_nor_disordered() {
     buffered(Buffered { producers: 3, ..Buffered::default() });
     buffered(Buffered { capacity: 3 * RECORD, flush_interval: SOON, ..Buffered::default() });
     buffered(Buffered { capacity: 1, records: 3, ..Buffered::default() });
@@ -38,13 +39,13 @@ fn nothing_is_lost_doubled_or_disordered_and_nobody_waits_for_ever() {
 }
 
 #[test]
-fn lines_are_taken_as_many_as_there_is_room_for() {
+fn lines_are_accepted_as_far_as_there_is_room() {
     buffered(Buffered { lines: true, records: 4, capacity: 3 * RECORD, ..Buffered::default() });
     buffered(Buffered { lines: true, flushers: 1, ..Buffered::default() });
 }
 
 #[test]
-fn flush_returns_when_all_before_is_written_and_not_later() {
+fn flush_returns_as_soon_as_all_before_it_is_written() {
     buffered(Buffered { flushers: 1, ..Buffered::default() });
     buffered(Buffered { producers: 1, flushers: 2, capacity: 100 * RECORD, ..Buffered::default() });
     let patience = Some(SOON);
@@ -52,7 +53,7 @@ fn flush_returns_when_all_before_is_written_and_not_later() {
 }
 
 #[test]
-fn dropped_records_are_counted_and_told_in_their_place() {
+fn dropped_records_are_counted_and_stated_in_their_place() {
     for overflow in [Overflow::DropNewest, Overflow::DropNewestSilently] {
         buffered(Buffered { overflow, producers: 3, ..Buffered::default() });
         buffered(Buffered { overflow, records: 3, flushers: 1, ..Buffered::default() });
@@ -61,7 +62,7 @@ fn dropped_records_are_counted_and_told_in_their_place() {
 }
 
 #[test]
-fn kernel_that_refuses_for_a_while_costs_no_record_that_was_acknowledged() {
+fn kernel_that_refuses_for_a_while_loses_no_accepted_record() {
     for refused in [0..1, 0..3, 1..2] {
         buffered(Buffered { refused: refused.clone(), records: 3, ..Buffered::default() });
         let scenario =
@@ -72,7 +73,7 @@ fn kernel_that_refuses_for_a_while_costs_no_record_that_was_acknowledged() {
 }
 
 #[test]
-fn kernel_that_refuses_for_ever_does_not_keep_the_log_from_closing() {
+fn kernel_that_always_refuses_does_not_keep_the_log_open() {
     for start in 0..3 {
         let refused = start..usize::MAX;
         buffered(Buffered { refused: refused.clone(), flushers: 1, ..Buffered::default() });
@@ -83,20 +84,20 @@ fn kernel_that_refuses_for_ever_does_not_keep_the_log_from_closing() {
 }
 
 #[test]
-fn record_is_written_when_the_interval_ends_or_half_of_the_buffer_is_full() {
+fn record_is_written_after_the_interval_or_at_half_a_buffer() {
     check(|| written_unasked(1, 100, SOON));
     check(|| written_unasked(4, 8, FAR));
 }
 
-// That the checks above can fail at all.
+// Shows that the checks above can fail.
 #[test]
 #[should_panic(expected = "deadlock")]
-fn record_that_nobody_waits_for_is_seen_to_stay() {
+fn record_that_no_thread_waits_for_stays() {
     check(|| written_unasked(1, 100, FAR));
 }
 
 #[test]
-fn log_call_does_not_wait_for_the_kernel_while_there_is_room() {
+fn log_call_with_room_does_not_wait_for_the_kernel() {
     check(|| buffers_take_turns(2, 1));
     check(|| buffers_take_turns(4, 2));
 }

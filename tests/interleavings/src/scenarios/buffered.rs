@@ -1,4 +1,4 @@
-//! Buffered delivery: log calls, those who wait for them to be written, and the thread that writes.
+//! Buffered delivery: log calls, threads that flush, and the flusher.
 
 use crate::clock::FAR;
 use crate::config::{Buffering, Overflow};
@@ -11,31 +11,32 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// How many bytes a record has: its producer, its number, and a line break.
+/// The length of a record: its producer, its number, and a line break.
 pub const RECORD: usize = 3;
 
-/// Some threads that write to one log, and some that flush it; at the end it is closed.
+/// Threads that write to one log, and threads that flush it. At the end the log is closed.
 #[derive(Debug, Clone)]
 pub struct Buffered {
     pub producers: usize,
-    /// Of each producer.
+    /// The number of records of each producer.
     pub records: usize,
-    /// Whether producers write lines, as many at once as are taken, or record by record.
+    /// Whether producers write lines, as many at once as are accepted, or record by record.
     pub lines: bool,
-    /// By how much every second record of a producer is longer. Not with lines.
+    /// The additional length of every second record of a producer. Not with lines.
     pub longer: usize,
     pub flushers: usize,
-    /// How long a flusher waits at most.
+    /// The maximum time that a flushing thread waits.
     pub patience: Option<Duration>,
     pub capacity: usize,
     pub flush_interval: Duration,
     pub overflow: Overflow,
-    /// The calls to the kernel, counted from 0, that it refuses; it may take some of the records before.
+    /// The calls that the kernel refuses, counted from 0. It may take some of the records before it
+    /// refuses.
     pub refused: Range<usize>,
 }
 
 impl Default for Buffered {
-    /// Two producers of two records, room for one and a half, nobody in a hurry, no trouble.
+    /// Two producers of two records, room for one and a half, no time limits, no failures.
     fn default() -> Self {
         Self {
             producers: 2,
@@ -59,7 +60,7 @@ fn buffer(capacity: usize, flush_interval: Duration, overflow: Overflow) -> Reco
 struct World {
     scenario: Buffered,
     buffer: RecordBuffer,
-    // Held for moments in which no other thread can run: what is noted here is no part of the program.
+    // Held only for moments in which no other thread can run: the notes are no part of the program.
     notes: Mutex<Notes>,
 }
 
@@ -67,13 +68,13 @@ struct World {
 struct Notes {
     /// Calls to the kernel.
     calls: usize,
-    /// What the log holds.
+    /// The content of the log.
     written: Vec<String>,
     /// Records whose log call has returned `Ok`.
     acknowledged: Vec<String>,
-    /// How many log calls have failed.
+    /// The number of failed log calls.
     refused: usize,
-    /// How many calls there had been when the log was closed.
+    /// The number of calls to the kernel when the log was closed.
     calls_before_end: usize,
 }
 
@@ -110,7 +111,8 @@ impl World {
         self.notes.lock().unwrap()
     }
 
-    /// The kernel: takes records out of a batch, all or, if it is to refuse, every other time all but the last.
+    /// The kernel: takes all records out of a batch. If it is to refuse, it takes none or, every
+    /// other time, all but the last.
     fn write(&self, batch: &mut Batch) -> Result<()> {
         thread::yield_now();
         let mut notes = self.notes();
@@ -144,7 +146,7 @@ impl World {
         }
     }
 
-    /// Once the kernel takes records again, none is refused.
+    /// Checks that no record is refused once the kernel takes records again.
     fn recover(&self) {
         while self.buffer.flush(None).is_err() && self.scenario.refused.end != usize::MAX {}
         if self.notes().calls >= self.scenario.refused.end {
@@ -164,7 +166,7 @@ impl World {
                     self.notes().acknowledged.extend_from_slice(&left[..bytes / RECORD]);
                     bytes / RECORD
                 }
-                // The first is refused.
+                // The first line is refused.
                 Err(_) => {
                     self.notes().refused += 1;
                     1
@@ -188,7 +190,7 @@ impl World {
         }
     }
 
-    /// `lost` is what the thread that writes has given up at the end.
+    /// Checks the promises. `lost` is the number of records that the flusher abandoned at the end.
     fn check(&self, lost: usize) {
         let notes = self.notes();
         let (notices, written): (Vec<&String>, Vec<_>) =
@@ -203,7 +205,7 @@ impl World {
             let own = |record: &&&String| record.starts_with(&producer.to_string());
             assert!(written.iter().filter(own).is_sorted(), "disordered: {:?}", notes.written);
         }
-        // A notice that is lost as well counts, as it was taken.
+        // A lost notice counts as well, because it was accepted.
         let missing = acknowledged.len() - found.len();
         assert!((missing..=missing + lost.min(1)).contains(&dropped), "{missing}, not {dropped}");
         if lost > 0 {
@@ -223,7 +225,7 @@ impl World {
         }
     }
 
-    /// Between two records of a producer some are missing only if a notice is there too.
+    /// Checks that records of a producer are missing only where there is a notice.
     fn check_places(&self, lines: &[String]) {
         for producer in 0..=self.scenario.producers {
             let (mut next, mut is_told) = (0, false);
@@ -257,7 +259,8 @@ fn is_notice(line: &str) -> bool {
     line.starts_with("[logrotor]")
 }
 
-/// Records of `bytes` bytes in all are written in time though nobody asks for it and no more come.
+/// Checks that records of `bytes` bytes in all are written in time although no thread flushes and
+/// no more records come.
 pub fn written_unasked(bytes: usize, capacity: usize, flush_interval: Duration) {
     let buffer = Arc::new(buffer(capacity, flush_interval, Overflow::Block));
     let (tell, told) = channel();
@@ -280,8 +283,8 @@ pub fn written_unasked(bytes: usize, capacity: usize, flush_interval: Duration) 
     assert_eq!(flusher.join().unwrap(), 0);
 }
 
-/// While a batch is being written, as much again is taken and no log call waits for the kernel: it goes on only
-/// when they have returned.
+/// Checks that the buffer accepts records while a batch is written, and that no log call waits for
+/// the kernel. The kernel continues only after they have returned.
 pub fn buffers_take_turns(producers: usize, capacity: usize) {
     let buffer = Arc::new(buffer(capacity, FAR, Overflow::Block));
     let (tell, told) = channel();

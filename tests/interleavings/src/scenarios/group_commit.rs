@@ -6,11 +6,11 @@ use crate::writer::group_commit::GroupCommit;
 use shuttle::thread;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Some threads that write to one log, each record to be on the disk before the next.
+/// Threads that write to one log. Each record must be on the disk before the next.
 #[derive(Debug, Clone)]
 pub struct Committing {
     pub writers: usize,
-    /// Of each writer.
+    /// The number of records of each writer.
     pub records: usize,
     /// The records, counted from 1, before which the log is rotated.
     pub rotations: &'static [u64],
@@ -21,9 +21,9 @@ pub struct Committing {
 struct World {
     scenario: Committing,
     commit: GroupCommit,
-    /// What the write mutex protects: how many records are written, and in which segment it goes on.
+    /// The state under the write mutex: the number of records written, and the active segment.
     active: sync::Mutex<(u64, usize)>,
-    // Held for moments in which no other thread can run.
+    // Held only for moments in which no other thread can run.
     disk: Mutex<Disk>,
 }
 
@@ -41,10 +41,10 @@ struct Record {
 
 #[derive(PartialEq, Clone, Copy)]
 enum State {
-    /// In the kernel alone.
+    /// Only in the kernel.
     Dirty,
     Durable,
-    /// The kernel could not write it, has said so once, and takes it for written from then on.
+    /// The kernel could not write it, has reported that once, and now counts it as written.
     Forgotten,
 }
 
@@ -101,7 +101,7 @@ impl World {
         active.0
     }
 
-    /// What happens to records happens at one moment between call and return.
+    /// The records change at one moment between call and return.
     fn fdatasync(&self, segment: usize) -> Result<()> {
         thread::yield_now();
         let done = self.disk().sync(segment, self.scenario.failing);

@@ -1,4 +1,4 @@
-//! Maintenance: threads that say there is work, and the one that does it.
+//! Maintenance: threads that announce work, and the thread that does it.
 
 use crate::clock::FAR;
 use crate::maintenance::wakeup::Wakeup;
@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-/// Each of `notifiers` threads makes work and says so; all is done though no time passes that would have the
-/// other thread look by itself, which rests after work or does not. Then it is over.
+/// Each of `notifiers` threads creates work and announces it. Checks that all is done although no
+/// time passes after which the other thread would check by itself. That thread rests after work, or
+/// does not.
 pub fn wakeup_wakes_the_waiting_thread(notifiers: usize, rest: Option<Duration>) {
     let wakeup = Arc::new(Wakeup::default());
     let made = Arc::new(AtomicUsize::new(0));
