@@ -113,7 +113,7 @@ fn record_that_is_committed_is_on_the_disk() {
 }
 
 #[test]
-fn signal_that_is_raised_is_seen_without_waiting_for_the_next_look() {
+fn wakeup_is_seen_without_waiting_for_the_next_check() {
     for notifiers in 1..=3 {
         check(move || wakeup_wakes_the_waiting_thread(notifiers, None));
         check(move || wakeup_wakes_the_waiting_thread(notifiers, Some(SOON)));
