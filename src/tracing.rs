@@ -7,7 +7,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Writes each event as one record, whichever formatter writes it. Nothing is allocated per event.
 ///
-/// The log's handle is passed as it is: `with_writer(log.clone())`. See [`EventWriter`] for the rule.
+/// The log's handle is passed as it is: `with_writer(log.clone())`. See [`EventWriter`] for the
+/// rule.
 ///
 /// # Examples
 /// ```
@@ -27,8 +28,8 @@ impl<'a> MakeWriter<'a> for RotatingFileWriter {
     }
 }
 
-/// Writes each event as one record, as the log itself does. The pieces that the [`LineWriter`] holds are not
-/// part of any event.
+/// Writes each event as one record, as the log itself does. The pieces that the [`LineWriter`]
+/// holds are not part of any event.
 impl<'a> MakeWriter<'a> for LineWriter {
     type Writer = EventWriter<'a>;
 
@@ -40,11 +41,12 @@ impl<'a> MakeWriter<'a> for LineWriter {
 
 /// The writer of one event, which becomes one record.
 ///
-/// Created by the [`MakeWriter`] implementation. A call whose bytes end with a line break is written at once, if
-/// nothing is held: most formatters make one such call. Other calls are joined in memory, and are one
-/// record when the writer is dropped.
+/// Created by the [`MakeWriter`] implementation. A call whose bytes end with a line break is
+/// written at once, if nothing is held: most formatters make one such call. Other calls are joined
+/// in memory, and are one record when the writer is dropped.
 ///
-/// A failure to write the joined pieces has no caller to go to. Events written with one call report it.
+/// A failure to write the joined pieces has no caller to go to. Events written with one call report
+/// it.
 #[derive(Debug)]
 pub struct EventWriter<'a> {
     log: &'a RotatingFileWriter,

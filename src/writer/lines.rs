@@ -6,22 +6,23 @@ use std::io::{self, IoSlice, Write};
 
 impl RotatingFileWriter {
     /// Appends lines that are there one after another, each of them as a record of its own, in one
-    /// `write(2)` for as many as the segment has room for (at most 128 KiB, or the first line alone). Returns
-    /// how many bytes were taken, always whole lines; call again with the rest, as with
-    /// [`write`](std::io::Write::write).
+    /// `write(2)` for as many as the segment has room for (at most 128 KiB, or the first line
+    /// alone). Returns how many bytes were taken, always whole lines; call again with the rest, as
+    /// with [`write`](std::io::Write::write).
     ///
-    /// For programs that pass on what others have written, line by line, faster than a call per line could.
-    /// Each line counts in [`Stats::records`](crate::Stats::records); a rotation comes between two lines;
-    /// and a segment keeps its limit as it does with single records. Bytes after the last line break are a
-    /// line too, and are written as they are. With [`Delivery::Buffered`](crate::Delivery::Buffered) the
-    /// lines go to the buffer, as many as it has room for. No lines are nothing, and succeed.
+    /// For programs that pass on what others have written, line by line, faster than a call per
+    /// line could. Each line counts in [`Stats::records`](crate::Stats::records); a rotation comes
+    /// between two lines; and a segment keeps its limit as it does with single records. Bytes after
+    /// the last line break are a line too, and are written as they are. With
+    /// [`Delivery::Buffered`](crate::Delivery::Buffered) the lines go to the buffer, as many as it
+    /// has room for. No lines are nothing, and succeed.
     ///
     /// # Errors
-    /// As [`write_record`](Self::write_record), for the first line: it was not written, or a part of it only.
-    /// Where lines before a failure were written, their length is returned instead, and the next call says
-    /// what is wrong if it still is. With
-    /// [`Durability::EveryRecord`](crate::Durability::EveryRecord) a failure may also mean that the lines are in
-    /// the log, as `Stats::records` shows, and may not survive a power cut.
+    /// As [`write_record`](Self::write_record), for the first line: it was not written, or a part
+    /// of it only. Where lines before a failure were written, their length is returned instead, and
+    /// the next call says what is wrong if it still is. With
+    /// [`Durability::EveryRecord`](crate::Durability::EveryRecord) a failure may also mean that the
+    /// lines are in the log, as `Stats::records` shows, and may not survive a power cut.
     ///
     /// # Examples
     /// ```
@@ -55,8 +56,8 @@ impl RotatingFileWriter {
         done
     }
 
-    /// Returns an [`io::Write`] for loggers that write one event with several calls. Each event becomes one
-    /// record if the last of its calls ends with a line break; see [`LineWriter`].
+    /// Returns an [`io::Write`] for loggers that write one event with several calls. Each event
+    /// becomes one record if the last of its calls ends with a line break; see [`LineWriter`].
     #[must_use]
     pub fn lines(&self) -> LineWriter {
         LineWriter { log: self.clone(), held: Vec::new(), ignores_flush: false }
@@ -65,20 +66,21 @@ impl RotatingFileWriter {
 
 /// Joins the pieces of an event until a call ends with a line break, and writes them as one record.
 ///
-/// Created by [`RotatingFileWriter::lines`]. Each logger needs a `LineWriter` of its own: a clone writes to
-/// the same log, and starts with no pieces. The rules are:
+/// Created by [`RotatingFileWriter::lines`]. Each logger needs a `LineWriter` of its own: a clone
+/// writes to the same log, and starts with no pieces. The rules are:
 ///
-/// - A record ends where the bytes of a *call* end with a line break. Line breaks within the bytes do not end
-///   it, so a message of several lines stays whole. One `write_fmt`, so one `write!`, is one call.
-/// - Pieces without a line break at their end are held in memory, also by [`flush`](Write::flush). They
-///   are written when the rest arrives, or when the writer is dropped.
-/// - A record longer than 1 MiB is written in pieces of about that size, which end with a line if they
-///   contain one.
+/// - A record ends where the bytes of a *call* end with a line break. Line breaks within the bytes
+///   do not end it, so a message of several lines stays whole. One `write_fmt`, so one `write!`, is
+///   one call.
+/// - Pieces without a line break at their end are held in memory, also by [`flush`](Write::flush).
+///   They are written when the rest arrives, or when the writer is dropped.
+/// - A record longer than 1 MiB is written in pieces of about that size, which end with a line if
+///   they contain one.
 /// - If a value's own formatting fails, the call returns an error and its piece is discarded.
 /// - A call that fails has taken nothing, and can be repeated.
 ///
-/// A formatter that writes a line break in the middle of an event as a call of its own, as pretty-printed JSON
-/// does, needs [`RotatingFileWriter::record`] instead.
+/// A formatter that writes a line break in the middle of an event as a call of its own, as
+/// pretty-printed JSON does, needs [`RotatingFileWriter::record`] instead.
 ///
 /// # Examples
 /// ```
@@ -107,9 +109,10 @@ impl LineWriter {
     /// Makes [`flush`](Write::flush) return at once, for loggers that flush after each event.
     ///
     /// With [`Delivery::Buffered`](crate::Delivery::Buffered) such a logger otherwise waits for the
-    /// log's thread at each event, which takes longer than [`Delivery::Direct`](crate::Delivery::Direct).
-    /// The records then reach the kernel within the flush interval, by [`RotatingFileWriter::flush`], or
-    /// when the log is closed. With direct delivery it makes no difference.
+    /// log's thread at each event, which takes longer than
+    /// [`Delivery::Direct`](crate::Delivery::Direct). The records then reach the kernel within the
+    /// flush interval, by [`RotatingFileWriter::flush`], or when the log is closed. With direct
+    /// delivery it makes no difference.
     ///
     /// # Examples
     /// ```
@@ -138,7 +141,8 @@ impl LineWriter {
     }
 }
 
-/// Takes the bytes of one call: writes them with what is held if they end a record, or else holds them.
+/// Takes the bytes of one call: writes them with what is held if they end a record, or else holds
+/// them.
 fn take(log: &RotatingFileWriter, held: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
     let before = held.len();
     // The usual case needs no copy.
@@ -190,8 +194,9 @@ impl Write for LineWriter {
         take(&self.log, &mut self.held, call.as_bytes())
     }
 
-    /// Waits until the records are in the kernel, as [`RotatingFileWriter::flush`] does. Pieces of an event
-    /// that has no line break at its end yet are still held: writing them would split the event.
+    /// Waits until the records are in the kernel, as [`RotatingFileWriter::flush`] does. Pieces of
+    /// an event that has no line break at its end yet are still held: writing them would split the
+    /// event.
     fn flush(&mut self) -> io::Result<()> {
         if self.ignores_flush {
             return Ok(());

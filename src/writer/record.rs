@@ -8,8 +8,8 @@ use std::io::{self, IoSlice, Write};
 impl RotatingFileWriter {
     /// Returns a writer whose pieces become one record with [`commit`](RecordWriter::commit).
     ///
-    /// Use it where a record takes several `write` calls: pretty-printed JSON, CSV rows, binary frames,
-    /// text of several lines, and appenders of loggers that hand the writer to a formatter.
+    /// Use it where a record takes several `write` calls: pretty-printed JSON, CSV rows, binary
+    /// frames, text of several lines, and appenders of loggers that hand the writer to a formatter.
     ///
     /// # Examples
     /// Nothing is written where `?` returns early:
@@ -33,8 +33,9 @@ impl RotatingFileWriter {
 
 /// Collects the pieces of one record in memory, until [`commit`](Self::commit) writes them.
 ///
-/// Created by [`RotatingFileWriter::record`]. Dropping it discards the pieces that were not committed.
-/// Nothing is allocated for a record of up to 64 KiB, except for the first on each thread.
+/// Created by [`RotatingFileWriter::record`]. Dropping it discards the pieces that were not
+/// committed. Nothing is allocated for a record of up to 64 KiB, except for the first on each
+/// thread.
 #[must_use = "the pieces are discarded unless they are committed"]
 pub struct RecordWriter<'a> {
     log: &'a RotatingFileWriter,
@@ -42,10 +43,12 @@ pub struct RecordWriter<'a> {
 }
 
 impl RecordWriter<'_> {
-    /// Appends the pieces to the log as one record. The writer is then empty, and can take the next record.
+    /// Appends the pieces to the log as one record. The writer is then empty, and can take the next
+    /// record.
     ///
     /// # Errors
-    /// Those of [`RotatingFileWriter::write_record`]. The pieces are kept, and the call can be repeated.
+    /// Those of [`RotatingFileWriter::write_record`]. The pieces are kept, and the call can be
+    /// repeated.
     pub fn commit(&mut self) -> io::Result<()> {
         self.log.write_record(&self.pieces)?;
         self.pieces.clear();
@@ -80,7 +83,8 @@ impl Write for RecordWriter<'_> {
         Ok(())
     }
 
-    /// Formats one piece. If a value's own formatting fails, the piece is discarded; earlier ones are kept.
+    /// Formats one piece. If a value's own formatting fails, the piece is discarded; earlier ones
+    /// are kept.
     fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> io::Result<()> {
         let len = self.pieces.len();
         fmt::write(&mut Text(&mut self.pieces), arguments).map_err(|error| {
@@ -112,8 +116,8 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Takes this thread's buffer, empty. It is a new one where it is taken already, as by a value that logs while
-/// it is formatted, and where the thread is ending.
+/// Takes this thread's buffer, empty. It is a new one where it is taken already, as by a value that
+/// logs while it is formatted, and where the thread is ending.
 fn take_scratch() -> Vec<u8> {
     SCRATCH.try_with(Cell::take).unwrap_or_default()
 }

@@ -19,7 +19,7 @@ fn records(worker: usize, count: usize) -> String {
 }
 
 #[test]
-fn run_of_lines_fills_segments_to_the_last_byte_that_a_whole_line_leaves() {
+fn run_of_lines_fills_segments_with_whole_lines() {
     let dir = Dir::new();
     let log = dir.writer().max_size(1000).build().unwrap();
     // Lines of 100 bytes: ten to a segment, exactly.
@@ -34,7 +34,7 @@ fn run_of_lines_fills_segments_to_the_last_byte_that_a_whole_line_leaves() {
 }
 
 #[test]
-fn line_that_does_not_fit_goes_to_the_next_segment_whole() {
+fn line_that_does_not_fit_goes_to_next_segment_whole() {
     let dir = Dir::new();
     let log = dir.writer().max_size(1000).build().unwrap();
     write_all(&log, format!("{}\n{}\n", "a".repeat(600), "b".repeat(600)).as_bytes());
@@ -43,7 +43,7 @@ fn line_that_does_not_fit_goes_to_the_next_segment_whole() {
 }
 
 #[test]
-fn line_larger_than_a_segment_has_one_of_its_own() {
+fn line_larger_than_segment_has_one_of_its_own() {
     let dir = Dir::new();
     let log = dir.writer().max_size(1000).build().unwrap();
     let long = "l".repeat(5000);
@@ -54,7 +54,7 @@ fn line_larger_than_a_segment_has_one_of_its_own() {
 }
 
 #[test]
-fn rest_without_a_line_break_is_a_line_and_no_lines_are_nothing() {
+fn rest_without_line_break_is_a_line() {
     let dir = Dir::new();
     let log = dir.writer().build().unwrap();
     assert_eq!(log.write_lines(b"").unwrap(), 0);
@@ -82,7 +82,7 @@ fn buffered_lines_are_records_too_and_segments_keep_their_limit() {
 }
 
 #[test]
-fn lines_for_which_the_buffer_has_no_room_are_dropped_one_by_one_and_counted() {
+fn lines_without_room_in_buffer_are_dropped_and_counted() {
     let dir = Dir::new();
     let flush_interval = Duration::from_secs(3600);
     let overflow = Overflow::DropNewestSilently;
@@ -99,7 +99,7 @@ fn lines_for_which_the_buffer_has_no_room_are_dropped_one_by_one_and_counted() {
 }
 
 #[test]
-fn lines_that_each_must_be_on_the_disk_share_a_sync() {
+fn lines_of_one_call_share_a_sync() {
     let dir = Dir::new();
     let log = dir.writer().durability(Durability::EveryRecord).max_size(5000).build().unwrap();
     write_all(&log, records(0, 500).as_bytes());
@@ -142,7 +142,7 @@ mod refused {
     }
 
     #[test]
-    fn lines_before_the_refused_one_count_and_the_torn_one_is_not_glued_to_the_next() {
+    fn torn_line_is_counted_and_next_line_starts_fresh() {
         // A file of 4 KiB at most: the third line has room for its beginning only.
         let dir = Dir::new();
         let mut worker = Job::new("obey", &dir.log()).with("file_blocks", 8).spawn();
@@ -160,7 +160,7 @@ mod refused {
     }
 
     #[test]
-    fn lines_that_the_kernel_refuses_are_not_taken() {
+    fn refused_lines_are_not_taken() {
         let dir = Dir::new();
         let mut worker = worker(&dir, "1/append:errno=28");
         assert!(worker.ask("lines one|two|").starts_with("error"));

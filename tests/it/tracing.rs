@@ -1,4 +1,4 @@
-//! `tracing` end to end: every event is one whole line, whoever writes it.
+//! `tracing` end to end: every event is one whole record.
 
 use crate::support::Dir;
 use ::tracing::field::{Field, Visit};
@@ -14,7 +14,7 @@ use tracing_subscriber::registry::Registry;
 const THREADS: u64 = 6;
 const COUNT: u64 = 500;
 
-/// What makes JSON lines difficult: line breaks, quotes, and more than a line may be expected to hold.
+/// A text that is difficult in JSON: line breaks, quotes, and many characters.
 fn awkward(seq: u64) -> String {
     format!(
         "line {seq}\nbreak, \"quote\", \\, {{}}, ü, \u{1f980}, {}",

@@ -25,8 +25,8 @@ pub(crate) struct Cat {
     log: PathBuf,
     /// Print records since this time, e.g. 2026-11-20T23:57:01Z, 2026-11-20 or "2h 30min" (ago)
     ///
-    /// Skips segments that were finished before this time, and records with an earlier time. A record
-    /// without a time has that of the record before it. See --time-format.
+    /// Skips segments that were finished before this time, and records with an earlier time. A
+    /// record without a time has that of the record before it. See --time-format.
     #[arg(long, alias = "from", value_name = "TIME", value_parser = when::since)]
     since: Option<SystemTime>,
     /// Print records up to this time, in the same formats
@@ -39,8 +39,8 @@ pub(crate) struct Cat {
     reverse: bool,
     /// Treat each line as a record
     ///
-    /// By default a record may have several lines. In a log whose lines begin with times, a line without
-    /// one belongs to the record before it. In other logs, indented and blank lines do.
+    /// By default a record may have several lines. In a log whose lines begin with times, a line
+    /// without one belongs to the record before it. In other logs, indented and blank lines do.
     #[arg(long)]
     lines: bool,
     #[command(flatten)]

@@ -6,9 +6,9 @@ use std::borrow::Cow;
 
 /// Which lines belong together.
 ///
-/// In a log whose lines begin with times, a line without one belongs to the line with one before it. In others,
-/// such as JSON, these do: blank lines, indented lines, lines that begin with a closing bracket, and the causes
-/// of an error.
+/// In a log whose lines begin with times, a line without one belongs to the line with one before
+/// it. In others, such as JSON, these do: blank lines, indented lines, lines that begin with a
+/// closing bracket, and the causes of an error.
 #[derive(Debug)]
 pub(crate) struct Grouping {
     finder: StampFinder,
@@ -63,11 +63,12 @@ impl Grouping {
                 Err(_) => {}
             }
         }
-        Ok(lines)
+        // With fewer events than that, all of the log is asked for, and its damage is reported.
+        Ok(if found < events { u64::MAX } else { lines })
     }
 }
 
-/// Whether a line goes on with the one before it, in a log without times.
+/// Whether a line belongs to the one before it, in a log without times.
 fn continues(line: &[u8]) -> bool {
     const CAUSES: [&[u8]; 3] = [b"Caused by:", b"Stack backtrace:", b"stack backtrace:"];
     match line.first() {

@@ -191,7 +191,8 @@ impl Printer {
         }
     }
 
-    /// Skips lines that belong to a record before them. The log may have grown since its records were counted.
+    /// Skips lines that belong to a record before them. The log may have grown since its records
+    /// were counted.
     fn skip_rest(&mut self, reader: &mut LogReader) -> Result<(), CommandError> {
         loop {
             let rest = match reader.fill_buf() {
@@ -303,8 +304,8 @@ impl Printer {
         Ok(())
     }
 
-    /// Prints lines as they are written. A line of an event that has matched is printed at once, and one that matches
-    /// brings those before it.
+    /// Prints lines as they are written. A line of an event that has matched is printed at once,
+    /// and one that matches brings those before it.
     fn live(&mut self, reader: &mut LogReader) -> Result<(), CommandError> {
         let (mut line, mut event, mut has_matched) = (Record::new(), Event::default(), false);
         loop {
@@ -312,7 +313,8 @@ impl Printer {
                 Ok(false) => return Ok(()),
                 Ok(true) => {
                     self.grouping.learn(line.bytes());
-                    // An object of JSON for an event could be printed only when the next event begins.
+                    // An object of JSON for an event could be printed only when the next event
+                    // begins.
                     let is_alone = self.by_line || self.is_json;
                     if is_alone || event.is_full() || self.grouping.begins(line.bytes()) {
                         event.clear();

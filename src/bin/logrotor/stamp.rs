@@ -14,12 +14,14 @@ use std::time::{Duration, SystemTime};
 pub(crate) struct TimeOptions {
     /// Format of the times in records, in the notation of strftime, e.g. "%d.%m.%Y %H:%M:%S"
     ///
-    /// By default these are recognized: RFC 3339, "2026-11-20 23:57:01.123" (also with slashes or a comma), Unix
-    /// time in seconds to nanoseconds, syslog, Apache, nginx and glog, in the first 64 bytes after colors; and the
-    /// fields of `--time-field` in JSON and logfmt. Times without a zone are local.
+    /// By default these are recognized: RFC 3339, "2026-11-20 23:57:01.123" (also with slashes or a
+    /// comma), Unix time in seconds to nanoseconds, syslog, Apache, nginx and glog, in the first 64
+    /// bytes after colors; and the fields of `--time-field` in JSON and logfmt. Times without a
+    /// zone are local.
     #[arg(long, value_name = "FORMAT", value_parser = checked_format)]
     time_format: Option<String>,
-    /// Field of JSON or logfmt records that has the time, e.g. "event.at" [default: timestamp, ts, time, @timestamp]
+    /// Field of JSON or logfmt records that has the time, e.g. "event.at" [default: timestamp, ts,
+    /// time, @timestamp]
     ///
     /// A dot leads into an object. The default fields are also found one level deep.
     #[arg(long, value_name = "FIELD")]
@@ -28,7 +30,7 @@ pub(crate) struct TimeOptions {
 
 const FIELDS: [&str; 4] = ["timestamp", "ts", "time", "@timestamp"];
 
-/// What is looked for, for the message that nothing was found.
+/// The formats that are looked for, for the message that no time was found.
 pub(crate) const KNOWN_FORMATS: &str = "RFC 3339, `2026-11-20 23:57:01.123`, Unix time, syslog, Apache, nginx and \
                                         glog in the first 64 bytes, and the fields `timestamp`, `ts`, `time` and \
                                         `@timestamp` of JSON and logfmt";
@@ -40,7 +42,8 @@ fn checked_format(format: &str) -> Result<String, String> {
     }
 }
 
-/// The time of a record: the span that its digits stand for. A time in whole seconds is that second.
+/// The time of a record: the span that its digits stand for. A time in whole seconds is that
+/// second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     first: SystemTime,
@@ -197,7 +200,8 @@ fn logfmt<'a>(line: &'a str, field: &str) -> Option<&'a str> {
     }
 }
 
-/// The time at the beginning of a text in one of the known formats. `may_be_number`: whether Unix time is one.
+/// The time at the beginning of a text in one of the known formats. `may_be_number`: whether Unix
+/// time is one.
 fn known(text: &str, may_be_number: bool) -> Option<Stamp> {
     let scan = || Scan(text.as_bytes());
     scan()
@@ -292,7 +296,7 @@ impl Scan<'_> {
         is_end(scan.0).then(|| FixedOffset::east_opt(sign * seconds))?
     }
 
-    /// What a date and the time of a clock stand for, in the zone that comes next or the local one.
+    /// Returns the time of a date and a clock, in the zone that comes next or the local one.
     fn stamp(&self, date: NaiveDate, (time, unit): (NaiveTime, u64)) -> Option<Stamp> {
         let reading = date.and_time(time);
         match self.offset() {

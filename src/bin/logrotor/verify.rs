@@ -35,7 +35,7 @@ pub(crate) struct Verify {
     output: OutputOptions,
 }
 
-/// What was read.
+/// The result of reading a log.
 #[derive(Default)]
 struct Content {
     bytes: u64,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What became of the events.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Events that were written and are not whole in any segment.
@@ -32,8 +32,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Compares segments with `sample`, what the same logger writes for one such event alone. Digits may
-/// differ: they are times, thread numbers and the event's own.
+/// Compares segments with `sample`, what the same logger writes for one such event alone. Digits
+/// may differ: they are times, thread numbers and the event's own.
 pub fn check(segments: &[Vec<u8>], sample: &[u8], ids: impl Iterator<Item = String>) -> Verdict {
     let mut seen: BTreeMap<String, usize> = ids.map(|id| (id, 0)).collect();
     let mut verdict = Verdict::default();
@@ -62,8 +62,8 @@ pub fn check(segments: &[Vec<u8>], sample: &[u8], ids: impl Iterator<Item = Stri
     verdict
 }
 
-/// The length of the event that `bytes` begins with, if it is like the sample: with any number where the
-/// sample has one, and any padding.
+/// The length of the event that `bytes` begins with, if it is like the sample: with any number
+/// where the sample has one, and any padding.
 fn event(bytes: &[u8], sample: &[u8]) -> Option<usize> {
     let (mut at, mut like) = (0, 0);
     while like < sample.len() {
@@ -84,7 +84,7 @@ enum Run {
     Byte(u8),
 }
 
-/// What comes first, and its length.
+/// Returns the first run and its length.
 fn run(bytes: &[u8]) -> Option<(Run, usize)> {
     let len = |is_more: fn(&u8) -> bool| bytes.iter().take_while(|byte| is_more(byte)).count();
     Some(match *bytes.first()? {

@@ -1,6 +1,6 @@
 //! The events that every logger writes.
 
-/// What a message looks like.
+/// The shape of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// One line.

@@ -1,7 +1,7 @@
 //! Prints for each way how many of 4000 events are not whole: `cargo run`.
 //!
-//! As `WAY SHAPE LOG WORKER THREADS EVENTS MAX_SIZE` it is one of the processes that log, and prints how many
-//! records its log counted.
+//! As `WAY SHAPE LOG WORKER THREADS EVENTS MAX_SIZE` it is one of the processes that log, and
+//! prints how many records its log counted.
 
 use logrotor::RotatingFileWriter;
 use logrotor_loggers::event::{Event, Shape};

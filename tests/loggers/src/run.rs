@@ -22,8 +22,8 @@ impl Size {
     }
 }
 
-/// Writes events through the way with the index `way` of [`WAYS`], and checks them. `program` is this
-/// package's.
+/// Writes events through the way with the index `way` of [`WAYS`], and checks them. `program` is
+/// this package's.
 pub fn run(program: &Path, way: usize, shape: Shape, size: Size) -> Verdict {
     let alone = Size { processes: 1, threads: 1, events: 1, max_size: u64::MAX };
     let sample = segments(program, way, shape, alone).0.concat();
@@ -39,7 +39,7 @@ pub fn run(program: &Path, way: usize, shape: Shape, size: Size) -> Verdict {
     verdict
 }
 
-/// What the processes leave: the segments, oldest first, and how many records they counted.
+/// Runs the processes. Returns the segments, oldest first, and how many records were counted.
 fn segments(program: &Path, way: usize, shape: Shape, size: Size) -> (Vec<Vec<u8>>, usize) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let log = dir.path().join("app.log");

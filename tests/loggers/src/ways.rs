@@ -9,7 +9,7 @@ use crate::event::Event;
 use logrotor::RotatingFileWriter;
 use std::any::Any;
 
-/// What a logger is given.
+/// The writer that a logger is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Given {
     /// The log itself.

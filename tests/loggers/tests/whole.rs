@@ -1,4 +1,5 @@
-//! Every documented way to plug the log into a logger, with several processes, threads and rotations.
+//! Every documented way to plug the log into a logger, with several processes, threads and
+//! rotations.
 
 use logrotor_loggers::event::Shape;
 use logrotor_loggers::run::{Size, run};

@@ -80,7 +80,7 @@ pub(super) fn ftlog(log: RotatingFileWriter) -> Plugged {
     plugged().with_guard(guard)
 }
 
-/// What logforth's appenders are: a layout, and where its output goes.
+/// An appender of logforth's: a layout, and the log that its output goes to.
 #[derive(Debug)]
 struct LogforthAppender {
     log: RotatingFileWriter,

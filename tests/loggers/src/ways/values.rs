@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::io::Write;
 use std::sync::Mutex;
 
-/// What is written for an event.
+/// The value that is written for an event.
 #[derive(Serialize)]
 struct Row<'a> {
     time: &'a str,
