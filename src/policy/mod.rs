@@ -1,20 +1,26 @@
 //! One settings file for all processes that share something, changed while they run.
 
 mod author;
+mod builder;
 mod diff;
 pub(crate) mod document;
 mod engine;
 mod files;
+mod history;
 mod name;
 mod stats;
 mod store;
+mod update;
 
 pub use author::{Author, Origin};
+pub use builder::PolicyStoreBuilder;
 pub use diff::Difference;
 pub use document::Metadata;
+pub use history::HistoryEntry;
 pub use name::path_beside;
 pub use stats::PolicyStats;
-pub use store::{HistoryEntry, PolicyStore, PolicyStoreBuilder, Update};
+pub use store::PolicyStore;
+pub use update::Update;
 
 use arc_swap::Guard;
 use serde::Serialize;

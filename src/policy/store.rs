@@ -1,128 +1,27 @@
-//! The store: what is in force, how it is read, changed, and looked up.
+//! The store: what is in force, how it is read, changed, and reloaded.
 
-use super::author::Origin;
-use super::diff::{Difference, differences};
-use super::document::{self, Metadata};
-use super::engine::{Engine, Fingerprint, Parsed, Validator, debounce, is_about_content};
-use super::files::{PolicyFiles, sealed};
+use super::builder::PolicyStoreBuilder;
+use super::engine::{Engine, Fingerprint, Parsed, debounce, is_about_content};
 use super::stats::PolicyStats;
+use super::update::Update;
 use super::{Policy, Settings, Snapshot};
-use crate::atomic::SyncLevel;
 use crate::clock::{self, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::Wait;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::convert::Infallible;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How a [`PolicyStore`] is opened; made by [`PolicyStore::builder`].
-#[must_use = "nothing is opened before `open`"]
-pub struct PolicyStoreBuilder<T> {
-    validate: Validator<T>,
-    keep: usize,
-    lock_timeout: Duration,
-    sync: SyncLevel,
-    mode: Option<u32>,
-}
-
-impl<T> Clone for PolicyStoreBuilder<T> {
-    fn clone(&self) -> Self {
-        Self { validate: Arc::clone(&self.validate), ..*self }
-    }
-}
-
-impl<T> fmt::Debug for PolicyStoreBuilder<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PolicyStoreBuilder")
-            .field("keep", &self.keep)
-            .field("lock_timeout", &self.lock_timeout)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T: Settings> PolicyStoreBuilder<T> {
-    /// How many versions are kept beside the file, the present one included; at least 1. Default: 20.
-    pub fn keep(mut self, versions: usize) -> Self {
-        self.keep = versions.max(1);
-        self
-    }
-
-    /// How long a change waits for another process that is changing the policy. Default: 5 s.
-    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
-        self.lock_timeout = timeout;
-        self
-    }
-
-    /// What is made certain before a change is reported as done; default
-    /// [`SyncLevel::FileAndDirectory`].
-    pub fn sync(mut self, level: SyncLevel) -> Self {
-        self.sync = level;
-        self
-    }
-
-    /// Exact permissions of the file and of the versions kept. Default: those the file has; at first 0o666,
-    /// less the umask. No effect on Windows.
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.mode = Some(mode);
-        self
-    }
-
-    /// Opens the policy at `path`.
-    ///
-    /// Where the file is damaged or missing and a good version is kept beside it, that one is in force,
-    /// and [`PolicyStore::problem`] says what was found.
-    ///
-    /// # Errors
-    /// - [`ErrorKind::Io`] if there is no such policy, or the file system refuses.
-    /// - [`ErrorKind::PolicyCorrupt`] or [`ErrorKind::PolicyInvalid`] if the file is damaged or its
-    ///   settings are refused, and no good version is kept.
-    /// - [`ErrorKind::LockTimeout`] if an edit by hand is found, and the lock to give it a version cannot
-    ///   be had.
-    pub fn open(&self, path: impl AsRef<Path>) -> Result<PolicyStore<T>> {
-        self.start(path.as_ref(), None)
-    }
-
-    /// Opens the policy at `path`, or makes it with `initial` as version 1.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), and those of [`PolicyStore::update`] for making it.
-    pub fn open_or_create(
-        &self,
-        path: impl AsRef<Path>,
-        initial: impl FnOnce() -> T,
-    ) -> Result<PolicyStore<T>> {
-        self.start(path.as_ref(), Some(initial()))
-    }
-
-    fn start(&self, path: &Path, initial: Option<T>) -> Result<PolicyStore<T>> {
-        let files = PolicyFiles::new(path, self.keep, self.sync, self.mode)?;
-        let engine = Engine::new(files, Arc::clone(&self.validate), self.lock_timeout);
-        let (policy, problem) = engine.start(initial)?;
-        if let Some(error) = problem {
-            // Kept for `problem`; opening it has succeeded.
-            let _ = engine.report(error);
-        }
-        Ok(PolicyStore(Arc::new(StoreState {
-            engine,
-            current: ArcSwap::new(policy),
-            publishing: Mutex::default(),
-            watch: Mutex::default(),
-        })))
-    }
-}
 
 /// Settings that several processes share in one file; see the [module](super).
 ///
 /// It is a handle: clones are cheap and share one state.
-pub struct PolicyStore<T>(Arc<StoreState<T>>);
+pub struct PolicyStore<T>(pub(super) Arc<StoreState<T>>);
 
-struct StoreState<T> {
-    engine: Engine<T>,
-    current: ArcSwap<Policy<T>>,
+pub(super) struct StoreState<T> {
+    pub(super) engine: Engine<T>,
+    pub(super) current: ArcSwap<Policy<T>>,
     /// Held while `current` is compared and replaced.
     publishing: Mutex<()>,
     /// Held while the file is looked at.
@@ -153,6 +52,15 @@ impl<T: Settings> fmt::Debug for PolicyStore<T> {
 }
 
 impl<T: Settings> PolicyStore<T> {
+    pub(super) fn new(engine: Engine<T>, policy: Arc<Policy<T>>) -> Self {
+        Self(Arc::new(StoreState {
+            engine,
+            current: ArcSwap::new(policy),
+            publishing: Mutex::default(),
+            watch: Mutex::default(),
+        }))
+    }
+
     /// How a policy is opened, with a validator that says why a value cannot be in force. Every value
     /// passes it: those that are read as well as those to be written.
     ///
@@ -177,13 +85,7 @@ impl<T: Settings> PolicyStore<T> {
     where
         V: Fn(&T) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync + 'static,
     {
-        PolicyStoreBuilder {
-            validate: Arc::new(validate),
-            keep: 20,
-            lock_timeout: Duration::from_secs(5),
-            sync: SyncLevel::default(),
-            mode: None,
-        }
+        PolicyStoreBuilder::new(Arc::new(validate))
     }
 
     /// Opens the policy at `path` with the default [`builder`](Self::builder).
@@ -290,7 +192,7 @@ impl<T: Settings> PolicyStore<T> {
 
     /// A change with a comment, a condition or a timeout of its own.
     pub fn begin_update(&self) -> Update<'_, T> {
-        Update { store: self, comment: None, expected: None, timeout: self.0.engine.lock_timeout }
+        Update::new(self, self.0.engine.lock_timeout)
     }
 
     /// Puts an older version in force again: a new version with its content.
@@ -383,7 +285,7 @@ impl<T: Settings> PolicyStore<T> {
     }
 
     /// Puts a version in force here, unless a newer one is.
-    fn publish(&self, policy: Arc<Policy<T>>) -> bool {
+    pub(super) fn publish(&self, policy: Arc<Policy<T>>) -> bool {
         let _publishing = self.0.publishing.lock();
         let newer = policy.version() > self.0.current.load().version();
         if newer {
@@ -444,73 +346,6 @@ impl<T: Settings> PolicyStore<T> {
         Ok(repaired)
     }
 
-    // ------------------------------------------------------------ history
-
-    /// The versions kept, oldest first, the present one last; damaged ones with what is wrong with them.
-    ///
-    /// # Errors
-    /// If the directory cannot be read.
-    pub fn history(&self) -> Result<Vec<HistoryEntry>> {
-        let file = self.0.engine.files.resolve()?;
-        let mut entries = Vec::new();
-        for version in file.list()?.versions {
-            let path = file.version_path(version);
-            // Gone if it was pruned meanwhile.
-            if let Some(bytes) = file.read_version(version)? {
-                let metadata = sealed(&bytes, version).map(|(metadata, _)| metadata);
-                let metadata = metadata.map_err(|damage| Error::policy_corrupt(&path, damage));
-                entries.push(HistoryEntry { version, path, metadata });
-            }
-        }
-        let current = self.0.current.load();
-        if entries.last().is_none_or(|last| last.version < current.version()) {
-            let (version, path) = (current.version(), file.path().to_owned());
-            entries.push(HistoryEntry { version, path, metadata: Ok(current.metadata.clone()) });
-        }
-        Ok(entries)
-    }
-
-    /// The settings that differ between two versions.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`] (not found) if one is not kept any more; [`ErrorKind::PolicyCorrupt`] if its copy is
-    /// damaged.
-    ///
-    /// # Examples
-    /// ```
-    /// # use logrotor::Config;
-    /// # fn main() -> logrotor::Result<()> {
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let store = Config::policy().open_or_create(dir.path().join("p.toml"), Config::default)?;
-    /// store.update(|config| config.max_size = 1024 * 1024)?;
-    /// let differences = store.diff(1, 2)?;
-    /// assert_eq!(differences[0].to_string(), r#"max_size: "64 MiB" -> "1 MiB""#);
-    /// # Ok(()) }
-    /// ```
-    pub fn diff(&self, before: u64, after: u64) -> Result<Vec<Difference>> {
-        let table = |version| -> Result<toml::Table> {
-            let text = self.text_of(version)?;
-            text.parse().map_err(|error| Error::policy_invalid(self.path(), error))
-        };
-        Ok(differences(&table(before)?, &table(after)?))
-    }
-
-    /// The whole text of a version.
-    fn text_of(&self, version: u64) -> Result<String> {
-        let current = self.0.current.load();
-        if current.version() == version {
-            return Ok(current.text.clone());
-        }
-        let file = self.0.engine.files.resolve()?;
-        let Some(bytes) = file.read_version(version)? else {
-            return Err(Error::policy_no_version(file.path(), version));
-        };
-        match sealed(&bytes, version) {
-            Ok((_, text)) => Ok(text.to_owned()),
-            Err(damage) => Err(Error::policy_corrupt(&file.version_path(version), damage)),
-        }
-    }
-
     /// What this store has done so far.
     #[must_use]
     pub fn stats(&self) -> PolicyStats {
@@ -521,166 +356,4 @@ impl<T: Settings> PolicyStore<T> {
 /// Whether a failure only says that somebody else is at work, who was not to be waited for.
 fn is_busy(error: &Error, may_wait: bool) -> bool {
     !may_wait && error.kind() == ErrorKind::LockTimeout
-}
-
-/// A version that is kept.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct HistoryEntry {
-    /// Its number.
-    pub version: u64,
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it says of itself, or what is wrong with it.
-    pub metadata: Result<Metadata>,
-}
-
-/// A change of a policy that is about to be made; see [`PolicyStore::begin_update`].
-///
-/// # Examples
-/// ```
-/// # use logrotor::Config;
-/// # fn main() -> logrotor::Result<()> {
-/// # let dir = tempfile::tempdir().unwrap();
-/// # let store = Config::policy().open_or_create(dir.path().join("p.toml"), Config::default)?;
-/// store.begin_update().comment("the disk is small").apply(|config| config.max_backups = Some(3))?;
-/// assert_eq!(store.current().metadata().comment(), Some("the disk is small"));
-/// # Ok(()) }
-/// ```
-#[must_use = "a change does nothing until it is applied"]
-pub struct Update<'a, T> {
-    store: &'a PolicyStore<T>,
-    comment: Option<String>,
-    expected: Option<u64>,
-    timeout: Duration,
-}
-
-impl<T> fmt::Debug for Update<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Update").field("comment", &self.comment).finish_non_exhaustive()
-    }
-}
-
-impl<T: Settings> Update<'_, T> {
-    /// Why it is made, for the header; line breaks become spaces.
-    pub fn comment(mut self, comment: &str) -> Self {
-        self.comment = document::comment(comment);
-        self
-    }
-
-    /// Makes it fail with [`ErrorKind::PolicyConflict`] unless the policy is at this version.
-    pub fn if_version(mut self, version: u64) -> Self {
-        self.expected = Some(version);
-        self
-    }
-
-    /// How long to wait for another process that is changing the policy.
-    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// Makes it: [`PolicyStore::update`].
-    ///
-    /// # Errors
-    /// As [`PolicyStore::update`] and [`PolicyStore::update_if`].
-    pub fn apply(self, change: impl FnOnce(&mut T)) -> Result<Arc<Policy<T>>> {
-        let done = self.try_apply(|value| {
-            change(value);
-            Ok::<_, Infallible>(())
-        })?;
-        let Ok(policy) = done;
-        Ok(policy)
-    }
-
-    /// Makes it, unless it fails: [`PolicyStore::try_update`].
-    ///
-    /// # Errors
-    /// As [`PolicyStore::update`] and [`PolicyStore::update_if`].
-    pub fn try_apply<E>(
-        self,
-        change: impl FnOnce(&mut T) -> Result<(), E>,
-    ) -> Result<Result<Arc<Policy<T>>, E>> {
-        let engine = &self.store.0.engine;
-        self.make(Origin::Update, |base| {
-            let mut value = crate::diagnostic::read_toml(&base.text)
-                .map_err(|diagnostic| Error::policy_invalid(engine.files.path(), diagnostic.why))?;
-            match change(&mut value) {
-                Ok(()) => Ok(Ok(engine.body(&value)?)),
-                Err(error) => Ok(Err(error)),
-            }
-        })
-    }
-
-    /// Puts a text in force as it is, comments and all. Lines of a header at its top are left out.
-    ///
-    /// # Errors
-    /// As [`PolicyStore::update`]; what the text says wrong comes with its line.
-    pub fn import(self, text: &str) -> Result<Arc<Policy<T>>> {
-        let done = self.make(Origin::Import, |_| {
-            Ok(Ok::<_, Infallible>(document::without_marks(text).to_owned()))
-        })?;
-        let Ok(policy) = done;
-        Ok(policy)
-    }
-
-    /// Puts an older version in force again: [`PolicyStore::rollback`].
-    ///
-    /// # Errors
-    /// As [`PolicyStore::rollback`].
-    pub fn rollback(self, version: u64) -> Result<Arc<Policy<T>>> {
-        let text = self.store.text_of(version)?;
-        let done = self.make(Origin::Rollback(version), |_| {
-            Ok(Ok::<_, Infallible>(document::without_marks(&text).to_owned()))
-        })?;
-        let Ok(policy) = done;
-        Ok(policy)
-    }
-
-    /// Writes the next version, with the body that `body` makes of the one before.
-    fn make<E>(
-        self,
-        origin: Origin,
-        body: impl FnOnce(&Policy<T>) -> Result<Result<String, E>>,
-    ) -> Result<Result<Arc<Policy<T>>, E>> {
-        let Self { store, comment, expected, timeout } = self;
-        let engine = &store.0.engine;
-        let done = engine.with_lock(Wait::AtMost(timeout), |locked| {
-            let known = store.0.current.load_full();
-            let base = engine.base(locked, Some(&known))?;
-            // Known from now on, whatever becomes of the change.
-            store.publish(Arc::clone(&base));
-            if let Some(expected) = expected.filter(|expected| *expected != base.version()) {
-                engine.counters.conflicts.increment();
-                return Err(Error::policy_conflict(store.path(), expected, base.version()));
-            }
-            let body = match body(&base)? {
-                Ok(body) => body,
-                Err(refusal) => {
-                    engine.counters.refused.increment();
-                    return Ok(Err(refusal));
-                }
-            };
-            let metadata = engine.metadata(base.version(), origin, comment)?;
-            let written =
-                engine.write(locked, Some(base.text.as_bytes()), Some(&base), metadata, &body);
-            if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::PolicyInvalid) {
-                engine.counters.refused.increment();
-            }
-            let policy = written?;
-            engine.counters.updates.increment();
-            Ok(Ok(policy))
-        });
-        match &done {
-            Ok(Ok(policy)) => {
-                store.publish(Arc::clone(policy));
-                engine.clear_problem();
-            }
-            Ok(Err(_)) => {}
-            // If the directory could not be synced, the new version is in place.
-            Err(error) if error.kind() == ErrorKind::Io => drop(store.poll()),
-            Err(_) => {}
-        }
-        done
-    }
 }

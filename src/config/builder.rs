@@ -1,0 +1,236 @@
+//! The builder of a log: settings, and what of them is code.
+
+use super::{Config, Delivery, Durability};
+use crate::clock::Clock;
+use crate::maintenance::MaintenanceMode;
+#[cfg(feature = "policy")]
+use crate::policy::PolicyStore;
+use crate::rotation::{HeaderFn, Period, Zone};
+use crate::segment::name::{Compression, Naming};
+use crate::stats::{Event, Observer};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Sets up a [`RotatingFileWriter`](crate::RotatingFileWriter); see [`Config`] for what each setting means and its default.
+#[derive(Clone)]
+#[must_use = "nothing is opened before `build`"]
+pub struct LogBuilder {
+    pub(crate) path: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) callbacks: Callbacks,
+}
+
+/// What of a log's settings is code.
+#[derive(Clone, Default)]
+pub(crate) struct Callbacks {
+    pub(crate) header: Option<HeaderFn>,
+    pub(crate) observer: Option<Observer>,
+    pub(crate) clock: Clock,
+    #[cfg(feature = "policy")]
+    pub(crate) policy: Option<Bound>,
+}
+
+/// A policy as it was when a log was opened under it.
+#[cfg(feature = "policy")]
+#[derive(Clone)]
+pub(crate) struct Bound {
+    pub(crate) store: PolicyStore<Config>,
+    /// The version that the settings are of.
+    pub(crate) version: u64,
+    /// Whether it overrode settings that the builder had.
+    pub(crate) overrides: bool,
+}
+
+/// One builder method per plain setting.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty => $field:ident = $value:expr;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.config.$field = $value;
+            self
+        }
+    )*};
+}
+
+impl LogBuilder {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self::with_config(path, Config::default())
+    }
+
+    pub(crate) fn with_config(path: impl Into<PathBuf>, config: Config) -> Self {
+        Self { path: path.into(), config, callbacks: Callbacks::default() }
+    }
+
+    /// Takes all settings that are plain data from `config`, in place of those set before.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::{Config, RotatingFileWriter};
+    /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+    /// let config = Config::default();
+    /// let log = RotatingFileWriter::builder(dir.path().join("app.log"))
+    ///     .config(config)
+    ///     .observer(|event| eprintln!("{event:?}"))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    setters! {
+        /// Sets [`Config::max_size`], in bytes.
+        max_size: u64 => max_size = max_size;
+        /// Sets [`Config::max_age`].
+        max_age: Duration => max_age = Some(max_age);
+        /// Sets [`Config::rotate_every`].
+        rotate_every: Period => rotate_every = Some(rotate_every);
+        /// Sets [`Config::zone`].
+        zone: Zone => zone = zone;
+        /// Sets [`Config::rotate_on_open`].
+        rotate_on_open: bool => rotate_on_open = rotate_on_open;
+        /// Sets [`Config::max_backups`].
+        max_backups: usize => max_backups = Some(max_backups);
+        /// Sets [`Config::max_total_size`], in bytes.
+        max_total_size: u64 => max_total_size = Some(max_total_size);
+        /// Sets [`Config::max_backup_age`].
+        max_backup_age: Duration => max_backup_age = Some(max_backup_age);
+        /// Sets [`Config::min_free_space`], in bytes.
+        min_free_space: u64 => min_free_space = Some(min_free_space);
+        /// Sets [`Config::compression`].
+        compression: Compression => compression = compression;
+        /// Sets [`Config::compression_level`].
+        compression_level: u32 => compression_level = Some(compression_level);
+        /// Sets [`Config::naming`].
+        naming: Naming => naming = naming;
+        /// Sets [`Config::mode`].
+        mode: u32 => mode = Some(mode);
+        /// Sets [`Config::lock_timeout`].
+        lock_timeout: Duration => lock_timeout = lock_timeout;
+        /// Sets [`Config::check_interval`].
+        check_interval: Duration => check_interval = check_interval;
+        /// Sets [`Config::maintenance`].
+        maintenance: MaintenanceMode => maintenance = maintenance;
+        /// Sets [`Config::delivery`].
+        delivery: Delivery => delivery = delivery;
+        /// Sets [`Config::durability`].
+        durability: Durability => durability = durability;
+    }
+
+    /// Writes `bytes` at the start of every new segment, such as the column names of a CSV file.
+    ///
+    /// The header counts toward the size of a segment, and a segment with nothing else counts as empty. An empty
+    /// file that another program has put at the log's path gets it too, unless another worker holds the rotation
+    /// lock. Default: no header.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logrotor::RotatingFileWriter;
+    /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("app.csv");
+    /// let log = RotatingFileWriter::builder(&path).header("time,level\n").build()?;
+    /// assert_eq!(std::fs::read(&path).unwrap(), b"time,level\n");
+    /// # Ok(()) }
+    /// ```
+    pub fn header(self, bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        self.header_with(move || bytes.clone())
+    }
+
+    /// Writes the bytes that `function` returns at the start of every new segment.
+    ///
+    /// As [`header`](Self::header), for content that changes. The function is called once per new segment, and
+    /// once by [`build`](Self::build), to learn the length of headers. It must not write to this log. If it
+    /// panics, the rotation fails and is tried again later.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logrotor::RotatingFileWriter;
+    /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("app.log");
+    /// let header = || format!("# pid {}\n", std::process::id()).into_bytes();
+    /// let log = RotatingFileWriter::builder(&path).header_with(header).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn header_with(mut self, function: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.callbacks.header = Some(Arc::new(function));
+        self
+    }
+
+    /// Has every [`Event`] told to `observer`: by a thread that calls the log or by one of the log's own, outside of
+    /// every lock, so that it may write to the log itself. A panic of it is caught and ignored.
+    ///
+    /// What its own records cause is told to it as well, with the next call. So it should write much less than a
+    /// segment per event: one that fills a segment each time rotates the log for ever.
+    pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.callbacks.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Takes the time from `clock` rather than the system.
+    #[cfg(feature = "__test")]
+    #[doc(hidden)]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.callbacks.clock = clock;
+        self
+    }
+
+    /// Has the log obey a policy: its settings hold instead of this builder's, from the start, and each
+    /// later version from within a second, between two records. That the builder's were others is counted in
+    /// [`Stats::policy_overrides`](crate::Stats::policy_overrides).
+    ///
+    /// [`naming`](Config::naming), [`delivery`](Config::delivery) and
+    /// [`maintenance`](Config::maintenance) cannot change while the log is open. A version that has
+    /// others is obeyed in all else, and an [`Event::Failed`] tells of each; workers that start later obey
+    /// it whole. A version that cannot work with what is fixed is refused whole, and told likewise. What
+    /// is wrong with the policy's file is told too, once.
+    ///
+    /// The file is looked at four times a second, at the price of a `stat`, by a thread of the log's own;
+    /// with [`MaintenanceMode::Inline`] by log calls.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::{Config, RotatingFileWriter, policy};
+    /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("app.log");
+    /// let policy = Config::policy().open_or_create(policy::path_beside(&path), Config::default)?;
+    /// let log = RotatingFileWriter::builder(&path).policy(policy).build()?;
+    /// assert_eq!(log.stats().policy_version, 1);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "policy")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
+    pub fn policy(mut self, store: PolicyStore<Config>) -> Self {
+        let version = store.version();
+        self.callbacks.policy = Some(Bound { store, version, overrides: false });
+        self
+    }
+
+    #[cfg(not(feature = "policy"))]
+    pub(crate) fn with_policy_settings(self) -> Self {
+        self
+    }
+
+    /// Takes over the settings of the policy, as it is now.
+    #[cfg(feature = "policy")]
+    pub(crate) fn with_policy_settings(mut self) -> Self {
+        if let Some(bound) = &mut self.callbacks.policy {
+            // What is wrong with the file is told once the log is open, and is no reason not to open it:
+            // the last good version is in force.
+            let _ = bound.store.reload();
+            let policy = bound.store.current();
+            let own = std::mem::replace(&mut self.config, Config::clone(&policy));
+            bound.overrides = own != Config::default() && own != self.config;
+            bound.version = policy.version();
+        }
+        self
+    }
+
+    /// The path as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

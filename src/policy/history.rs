@@ -1,0 +1,88 @@
+//! The versions that are kept: listing and comparing them.
+
+use super::Settings;
+use super::diff::{Difference, differences};
+use super::document::Metadata;
+use super::files::sealed;
+use super::store::PolicyStore;
+use crate::error::{Error, Result};
+use std::path::PathBuf;
+
+/// A version that is kept.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HistoryEntry {
+    /// Its number.
+    pub version: u64,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says of itself, or what is wrong with it.
+    pub metadata: Result<Metadata>,
+}
+
+impl<T: Settings> PolicyStore<T> {
+    /// The versions kept, oldest first, the present one last; damaged ones with what is wrong with them.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn history(&self) -> Result<Vec<HistoryEntry>> {
+        let file = self.0.engine.files.resolve()?;
+        let mut entries = Vec::new();
+        for version in file.list()?.versions {
+            let path = file.version_path(version);
+            // Gone if it was pruned meanwhile.
+            if let Some(bytes) = file.read_version(version)? {
+                let metadata = sealed(&bytes, version).map(|(metadata, _)| metadata);
+                let metadata = metadata.map_err(|damage| Error::policy_corrupt(&path, damage));
+                entries.push(HistoryEntry { version, path, metadata });
+            }
+        }
+        let current = self.0.current.load();
+        if entries.last().is_none_or(|last| last.version < current.version()) {
+            let (version, path) = (current.version(), file.path().to_owned());
+            entries.push(HistoryEntry { version, path, metadata: Ok(current.metadata.clone()) });
+        }
+        Ok(entries)
+    }
+
+    /// The settings that differ between two versions.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) (not found) if one is not kept any more; [`ErrorKind::PolicyCorrupt`](crate::ErrorKind::PolicyCorrupt) if its copy is
+    /// damaged.
+    ///
+    /// # Examples
+    /// ```
+    /// # use logrotor::Config;
+    /// # fn main() -> logrotor::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = Config::policy().open_or_create(dir.path().join("p.toml"), Config::default)?;
+    /// store.update(|config| config.max_size = 1024 * 1024)?;
+    /// let differences = store.diff(1, 2)?;
+    /// assert_eq!(differences[0].to_string(), r#"max_size: "64 MiB" -> "1 MiB""#);
+    /// # Ok(()) }
+    /// ```
+    pub fn diff(&self, before: u64, after: u64) -> Result<Vec<Difference>> {
+        let table = |version| -> Result<toml::Table> {
+            let text = self.text_of(version)?;
+            text.parse().map_err(|error| Error::policy_invalid(self.path(), error))
+        };
+        Ok(differences(&table(before)?, &table(after)?))
+    }
+
+    /// The whole text of a version.
+    pub(super) fn text_of(&self, version: u64) -> Result<String> {
+        let current = self.0.current.load();
+        if current.version() == version {
+            return Ok(current.text.clone());
+        }
+        let file = self.0.engine.files.resolve()?;
+        let Some(bytes) = file.read_version(version)? else {
+            return Err(Error::policy_no_version(file.path(), version));
+        };
+        match sealed(&bytes, version) {
+            Ok((_, text)) => Ok(text.to_owned()),
+            Err(damage) => Err(Error::policy_corrupt(&file.version_path(version), damage)),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Changing a policy.
+
+use super::author::Origin;
+use super::document;
+use super::store::PolicyStore;
+use super::{Policy, Settings};
+use crate::diagnostic;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lock::Wait;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A change of a policy that is about to be made; see [`PolicyStore::begin_update`].
+///
+/// # Examples
+/// ```
+/// # use logrotor::Config;
+/// # fn main() -> logrotor::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = Config::policy().open_or_create(dir.path().join("p.toml"), Config::default)?;
+/// store.begin_update().comment("the disk is small").apply(|config| config.max_backups = Some(3))?;
+/// assert_eq!(store.current().metadata().comment(), Some("the disk is small"));
+/// # Ok(()) }
+/// ```
+#[must_use = "a change does nothing until it is applied"]
+pub struct Update<'a, T> {
+    store: &'a PolicyStore<T>,
+    comment: Option<String>,
+    expected: Option<u64>,
+    timeout: Duration,
+}
+
+impl<T> fmt::Debug for Update<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Update").field("comment", &self.comment).finish_non_exhaustive()
+    }
+}
+
+impl<'a, T: Settings> Update<'a, T> {
+    pub(super) fn new(store: &'a PolicyStore<T>, timeout: Duration) -> Self {
+        Self { store, comment: None, expected: None, timeout }
+    }
+
+    /// Why it is made, for the header; line breaks become spaces.
+    pub fn comment(mut self, comment: &str) -> Self {
+        self.comment = document::comment(comment);
+        self
+    }
+
+    /// Makes it fail with [`ErrorKind::PolicyConflict`] unless the policy is at this version.
+    pub fn if_version(mut self, version: u64) -> Self {
+        self.expected = Some(version);
+        self
+    }
+
+    /// How long to wait for another process that is changing the policy.
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Makes it: [`PolicyStore::update`].
+    ///
+    /// # Errors
+    /// As [`PolicyStore::update`] and [`PolicyStore::update_if`].
+    pub fn apply(self, change: impl FnOnce(&mut T)) -> Result<Arc<Policy<T>>> {
+        let done = self.try_apply(|value| {
+            change(value);
+            Ok::<_, Infallible>(())
+        })?;
+        let Ok(policy) = done;
+        Ok(policy)
+    }
+
+    /// Makes it, unless it fails: [`PolicyStore::try_update`].
+    ///
+    /// # Errors
+    /// As [`PolicyStore::update`] and [`PolicyStore::update_if`].
+    pub fn try_apply<E>(
+        self,
+        change: impl FnOnce(&mut T) -> Result<(), E>,
+    ) -> Result<Result<Arc<Policy<T>>, E>> {
+        let engine = &self.store.0.engine;
+        self.make(Origin::Update, |base| {
+            let mut value = diagnostic::read_toml(&base.text)
+                .map_err(|diagnostic| Error::policy_invalid(engine.files.path(), diagnostic.why))?;
+            match change(&mut value) {
+                Ok(()) => Ok(Ok(engine.body(&value)?)),
+                Err(error) => Ok(Err(error)),
+            }
+        })
+    }
+
+    /// Puts a text in force as it is, comments and all. Lines of a header at its top are left out.
+    ///
+    /// # Errors
+    /// As [`PolicyStore::update`]; what the text says wrong comes with its line.
+    pub fn import(self, text: &str) -> Result<Arc<Policy<T>>> {
+        let done = self.make(Origin::Import, |_| {
+            Ok(Ok::<_, Infallible>(document::without_marks(text).to_owned()))
+        })?;
+        let Ok(policy) = done;
+        Ok(policy)
+    }
+
+    /// Puts an older version in force again: [`PolicyStore::rollback`].
+    ///
+    /// # Errors
+    /// As [`PolicyStore::rollback`].
+    pub fn rollback(self, version: u64) -> Result<Arc<Policy<T>>> {
+        let text = self.store.text_of(version)?;
+        let done = self.make(Origin::Rollback(version), |_| {
+            Ok(Ok::<_, Infallible>(document::without_marks(&text).to_owned()))
+        })?;
+        let Ok(policy) = done;
+        Ok(policy)
+    }
+
+    /// Writes the next version, with the body that `body` makes of the one before.
+    fn make<E>(
+        self,
+        origin: Origin,
+        body: impl FnOnce(&Policy<T>) -> Result<Result<String, E>>,
+    ) -> Result<Result<Arc<Policy<T>>, E>> {
+        let Self { store, comment, expected, timeout } = self;
+        let engine = &store.0.engine;
+        let done = engine.with_lock(Wait::AtMost(timeout), |locked| {
+            let known = store.0.current.load_full();
+            let base = engine.base(locked, Some(&known))?;
+            // Known from now on, whatever becomes of the change.
+            store.publish(Arc::clone(&base));
+            if let Some(expected) = expected.filter(|expected| *expected != base.version()) {
+                engine.counters.conflicts.increment();
+                return Err(Error::policy_conflict(store.path(), expected, base.version()));
+            }
+            let body = match body(&base)? {
+                Ok(body) => body,
+                Err(refusal) => {
+                    engine.counters.refused.increment();
+                    return Ok(Err(refusal));
+                }
+            };
+            let metadata = engine.metadata(base.version(), origin, comment)?;
+            let written =
+                engine.write(locked, Some(base.text.as_bytes()), Some(&base), metadata, &body);
+            if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::PolicyInvalid) {
+                engine.counters.refused.increment();
+            }
+            let policy = written?;
+            engine.counters.updates.increment();
+            Ok(Ok(policy))
+        });
+        match &done {
+            Ok(Ok(policy)) => {
+                store.publish(Arc::clone(policy));
+                engine.clear_problem();
+            }
+            Ok(Err(_)) => {}
+            // If the directory could not be synced, the new version is in place.
+            Err(error) if error.kind() == ErrorKind::Io => drop(store.poll()),
+            Err(_) => {}
+        }
+        done
+    }
+}
