@@ -36,13 +36,23 @@ pub enum ErrorKind {
     PolicyCorrupt,
     /// A policy's settings cannot be read, or cannot work. The last good version stays in force.
     PolicyInvalid,
-    /// The file system refused the operation; [`Error::io_error`] says how.
+    /// Other workers rotated the log again and again while a call was under way. A retry may succeed.
+    Contended,
+    /// The log was removed, and it cannot be created again. Records that only its last name would keep
+    /// are rejected.
+    LogRemoved,
+    /// Records in the buffer could not be written before the log was closed, and are lost.
+    RecordsLost,
+    /// A compressed segment cannot be read by this build: its feature is missing, or it needs a
+    /// dictionary or more memory than a reader uses.
+    CompressionUnsupported,
+    /// An operation of the file system failed. [`Error::io_error`] has the cause.
     Io,
 }
 
 impl ErrorKind {
     /// Every kind, in the order in which [`Stats`](crate::Stats) counts them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::InvalidConfig,
         Self::NotAFile,
         Self::LockTimeout,
@@ -52,6 +62,10 @@ impl ErrorKind {
         Self::PolicyConflict,
         Self::PolicyCorrupt,
         Self::PolicyInvalid,
+        Self::Contended,
+        Self::LogRemoved,
+        Self::RecordsLost,
+        Self::CompressionUnsupported,
         Self::Io,
     ];
 
@@ -60,9 +74,14 @@ impl ErrorKind {
             Self::InvalidConfig | Self::NotAFile => io::ErrorKind::InvalidInput,
             Self::LockTimeout => io::ErrorKind::TimedOut,
             Self::AlreadyLocked => io::ErrorKind::WouldBlock,
-            Self::LockUnsupported => io::ErrorKind::Unsupported,
+            Self::LockUnsupported | Self::CompressionUnsupported => io::ErrorKind::Unsupported,
+            Self::LogRemoved => io::ErrorKind::NotFound,
             Self::PolicyCorrupt | Self::PolicyInvalid => io::ErrorKind::InvalidData,
-            Self::PolicyConflict | Self::LockLost | Self::Io => io::ErrorKind::Other,
+            Self::PolicyConflict
+            | Self::LockLost
+            | Self::Contended
+            | Self::RecordsLost
+            | Self::Io => io::ErrorKind::Other,
         }
     }
 }
@@ -154,14 +173,14 @@ impl Error {
     /// A setting that cannot work: its name, its value, and what would be right.
     pub(crate) fn config(setting: &str, value: impl fmt::Display, why: impl Into<String>) -> Self {
         let (name, value, why) = (setting.to_owned(), value.to_string(), why.into());
-        let action = format!("accept `{name}` = {value}");
+        let action = format!("invalid `{name}` = {value}");
         Self::with(ErrorKind::InvalidConfig, action, None, Cause::Setting { name, value, why })
     }
 
     /// A text that cannot be read as `what`, and what can be.
     pub(crate) fn unreadable(what: &str, text: &str, why: impl Into<String>) -> Self {
         let (name, value, why) = (what.to_owned(), text.to_owned(), why.into());
-        let action = format!("read {what} `{value}`");
+        let action = format!("invalid {what} `{value}`");
         Self::with(ErrorKind::InvalidConfig, action, None, Cause::Setting { name, value, why })
     }
 
@@ -182,7 +201,7 @@ impl Error {
         owner: Option<OwnerHint>,
     ) -> Self {
         let why = waited.map_or_else(
-            || "somebody else holds it".to_owned(),
+            || "it is held elsewhere".to_owned(),
             |waited| format!("timed out after {}", Seconds(waited)),
         );
         let owner = owner.map_or_else(String::new, |owner| format!(" (last owner: {owner})"));
@@ -237,7 +256,7 @@ impl Error {
         Self::refused(ErrorKind::NotAFile, action, path, "too many levels of symbolic links")
     }
 
-    /// The same failure, told as that of a larger step.
+    /// The same failure, as that of a larger step.
     pub(crate) fn during(self, action: &'static str, path: &Path) -> Self {
         Self::with(self.kind(), action, Some(path.to_owned()), Arc::clone(&self.0.cause))
     }
@@ -289,23 +308,18 @@ impl Error {
     /// A file with a setting that is refused.
     pub(crate) fn bad_text(kind: ErrorKind, path: &Path, diagnostic: Diagnostic) -> Self {
         let Diagnostic { line, setting, value, why } = diagnostic;
-        let line = line.map(|line| format!(" line {line} of"));
-        let action = match (setting, value) {
-            (Some(setting), Some(value)) => {
-                format!(
-                    "accept `{setting}` = {value}{}",
-                    line.map_or(" in".into(), |l| " on".to_owned() + &l)
-                )
-            }
-            (Some(setting), None) => {
-                format!(
-                    "accept `{setting}`{}",
-                    line.map_or(" in".into(), |l| " on".to_owned() + &l)
-                )
-            }
-            (None, _) => format!("read{}", line.unwrap_or_default()),
+        let Some(setting) = setting else {
+            let line = line.map(|line| format!(" line {line} of")).unwrap_or_default();
+            return Self::refused(kind, format!("read{line}"), path, why);
         };
-        Self::refused(kind, action, path, why)
+        let place = line.map_or_else(|| "in".to_owned(), |line| format!("on line {line} of"));
+        let action = match &value {
+            Some(value) => format!("invalid `{setting}` = {value} {place}"),
+            None => format!("invalid `{setting}` {place}"),
+        };
+        let value = value.unwrap_or_default();
+        let cause = Cause::Setting { name: setting, value, why };
+        Self::with(kind, action, Some(path.to_owned()), cause)
     }
 }
 
@@ -449,7 +463,10 @@ impl fmt::Display for Seconds {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "failed to {}", self.0.action)?;
+        if !matches!(&*self.0.cause, Cause::Setting { .. }) {
+            f.write_str("failed to ")?;
+        }
+        f.write_str(&self.0.action)?;
         if let Some(path) = &self.0.path {
             write!(f, " `{}`", path.display())?;
         }
@@ -467,8 +484,10 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {
+    /// The cause of [`io_error`](Error::io_error), if it has one. The message shows `io_error` itself,
+    /// as that of an [`io::Error`] shows the error inside.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.io_error().map(|source| source as _)
+        self.io_error().and_then(std::error::Error::source)
     }
 }
 
@@ -487,6 +506,16 @@ mod tests {
         let error = Error::io("rename", "a.log", io::Error::from(io::ErrorKind::NotFound));
         assert_eq!(error.to_string(), "failed to rename `a.log`: entity not found");
         assert_eq!(error.path(), Some(Path::new("a.log")));
+    }
+
+    /// `anyhow` prints a message and then every source, so a cause in both would be there twice.
+    #[test]
+    fn cause_is_shown_once() {
+        let inner = io::Error::new(io::ErrorKind::PermissionDenied, "a reason");
+        let error = Error::io("open", "a.log", inner);
+        assert_eq!(error.to_string(), "failed to open `a.log`: a reason");
+        assert!(std::error::Error::source(&error).is_none());
+        assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]
@@ -534,7 +563,7 @@ mod tests {
     #[test]
     fn refused_setting_says_value_and_what_would_be_right() {
         let error = Error::config("max_size", 0, "use at least 1 byte");
-        assert_eq!(error.to_string(), "failed to accept `max_size` = 0: use at least 1 byte");
+        assert_eq!(error.to_string(), "invalid `max_size` = 0: use at least 1 byte");
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     }
 }

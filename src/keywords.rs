@@ -67,8 +67,8 @@ mod tests {
     #[test]
     fn unknown_word_is_rejected_with_the_known_ones() {
         let error = "gzp".parse::<Compression>().unwrap_err().to_string();
-        assert_eq!(error, "failed to read compression `gzp`: use none, gzip or zstd");
+        assert_eq!(error, "invalid compression `gzp`: use none, gzip or zstd");
         let error = "".parse::<Naming>().unwrap_err().to_string();
-        assert_eq!(error, "failed to read naming ``: use timestamp or number");
+        assert_eq!(error, "invalid naming ``: use timestamp or number");
     }
 }

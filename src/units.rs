@@ -137,15 +137,9 @@ mod tests {
     #[test]
     fn errors_name_the_text_and_a_valid_form() {
         let error = parse_size("64 Mub").unwrap_err().to_string();
-        assert!(
-            error.starts_with("failed to read size `64 Mub`: use a number and a unit"),
-            "{error}"
-        );
+        assert!(error.starts_with("invalid size `64 Mub`: use a number and a unit"), "{error}");
         let error = parse_duration("90").unwrap_err().to_string();
-        assert!(
-            error.starts_with("failed to read time span `90`: use numbers with units"),
-            "{error}"
-        );
+        assert!(error.starts_with("invalid time span `90`: use numbers with units"), "{error}");
     }
 
     proptest! {

@@ -406,10 +406,7 @@ mod tests {
         };
         assert_eq!(config, expected);
         let wrong = env(&[("LOGROTOR_MAX_SIZE", "10 Mub")]).unwrap_err().to_string();
-        assert!(
-            wrong.starts_with("failed to accept `LOGROTOR_MAX_SIZE` = 10 Mub: use a number"),
-            "{wrong}"
-        );
+        assert!(wrong.starts_with("invalid `LOGROTOR_MAX_SIZE` = 10 Mub: use a number"), "{wrong}");
         let wrong = env(&[("LOGROTOR_MAX_SIZE", "0")]).unwrap_err();
         assert_eq!(wrong.kind(), ErrorKind::InvalidConfig);
     }

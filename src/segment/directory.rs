@@ -241,7 +241,7 @@ pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
         }
     }
     let why = "rotations renamed its backups meanwhile, again and again";
-    Err(Error::refused(ErrorKind::Io, "sync", location.path(), why))
+    Err(Error::refused(ErrorKind::Contended, "sync", location.path(), why))
 }
 
 /// How often backups are synced again because the log was rotated meanwhile.

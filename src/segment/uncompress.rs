@@ -61,7 +61,7 @@ pub(crate) fn count(
 }
 
 fn refused(path: &Path, why: &str) -> Error {
-    Error::refused(ErrorKind::Io, "read", path, why)
+    Error::refused(ErrorKind::CompressionUnsupported, "read", path, why)
 }
 
 #[cfg(feature = "zstd")]

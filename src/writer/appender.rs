@@ -306,7 +306,7 @@ impl Appender {
     fn put_after_failure(&mut self, bytes: &[u8]) -> Result<(), PartialWrite> {
         if self.is_unlinked {
             let why = "it was removed and cannot be created again";
-            let error = Error::refused(ErrorKind::Io, "write to", self.path(), why);
+            let error = Error::refused(ErrorKind::LogRemoved, "write to", self.path(), why);
             return Err(PartialWrite { written: 0, error: error.into() });
         }
         let is_line = bytes.ends_with(b"\n");

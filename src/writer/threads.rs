@@ -105,7 +105,7 @@ impl Log {
         });
         if lost > 0 {
             let why = format!("{lost} buffered records could not be written and are lost");
-            self.journal.failed(Error::refused(ErrorKind::Io, "close", self.path(), why));
+            self.journal.failed(Error::refused(ErrorKind::RecordsLost, "close", self.path(), why));
         }
     }
 

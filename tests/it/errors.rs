@@ -27,7 +27,7 @@ fn refused(parts: [&str; 3], setup: impl FnOnce(LogBuilder) -> LogBuilder) {
     let error = refusal(parts[0], &dir, setup(builder));
     assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
     let message = error.to_string();
-    assert!(message.starts_with("failed to accept `"), "{message}");
+    assert!(message.starts_with("invalid `"), "{message}");
     assert!(parts.iter().all(|part| message.contains(part)), "{parts:?}: {message}");
 }
 

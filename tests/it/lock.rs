@@ -478,7 +478,7 @@ fn timeout_says_when_the_last_owner_does_not_run() {
     fs4::FileExt::lock(&file).unwrap();
     let error = open(&path).exclusive(Wait::Never).unwrap_err().to_string();
     let expected = format!(
-        "failed to take exclusive lock `{}`: somebody else holds it (last owner: pid {pid}, not running)",
+        "failed to take exclusive lock `{}`: it is held elsewhere (last owner: pid {pid}, not running)",
         path.display()
     );
     assert_eq!(error, expected);
