@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}:\n\n{}", store.path().display(), policy.text());
 
     for n in 0..20 {
-        writeln!(log, "record {n}, under version {}", log.stats().policy_version)?;
+        writeln!(log, "record {n}, under version {}", store.version())?;
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(log.close()?)

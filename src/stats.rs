@@ -55,9 +55,12 @@ pub(crate) struct Counters {
     pub(crate) deferrals: Counter,
     pub(crate) pruned: Counter,
     pub(crate) torn: Counter,
-    /// The last version obeyed, rather than a count.
+    /// The last version taken over, rather than a count. 0 without a policy.
+    #[cfg(feature = "policy")]
     pub(crate) policy_version: Counter,
-    pub(crate) policy_changes: Counter,
+    #[cfg(feature = "policy")]
+    pub(crate) policy_reloads: Counter,
+    #[cfg(feature = "policy")]
     pub(crate) policy_overrides: Counter,
     failures: [Counter; ErrorKind::ALL.len()],
     last_error: Mutex<Option<Error>>,
@@ -89,9 +92,12 @@ impl Counters {
             deferrals: self.deferrals.get(),
             pruned: self.pruned.get(),
             torn: self.torn.get(),
-            policy_version: self.policy_version.get(),
-            policy_changes: self.policy_changes.get(),
-            policy_overrides: self.policy_overrides.get(),
+            #[cfg(feature = "policy")]
+            policy: (self.policy_version.get() > 0).then(|| ReloadStats {
+                version: self.policy_version.get(),
+                reloads: self.policy_reloads.get(),
+                overrides: self.policy_overrides.get() > 0,
+            }),
             dropped,
             failures: std::array::from_fn(|at| self.failures[at].get()),
             last_error: self.last_error.lock().clone(),
@@ -211,17 +217,28 @@ pub struct Stats {
     pub pruned: u64,
     /// Records of which only a part could be written; the caller had an error.
     pub torn: u64,
-    /// The version of the policy that is obeyed; 0 without one.
-    pub policy_version: u64,
-    /// Times another version of the policy was put in force while the log was open.
-    pub policy_changes: u64,
-    /// 1 if the log was opened with settings of its own that the policy overrode.
-    pub policy_overrides: u64,
+    /// The policy that the log follows. `None` if it was opened without one.
+    #[cfg(feature = "policy")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
+    pub policy: Option<ReloadStats>,
     /// Records dropped because the buffer was full, or because the kernel refused them to the last.
     pub dropped: u64,
     failures: [u64; ErrorKind::ALL.len()],
     /// The last failure after the log was opened, other than those that a call returned.
     pub last_error: Option<Error>,
+}
+
+/// The policy of a log, and how often it has changed, in [`Stats::policy`].
+#[cfg(feature = "policy")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReloadStats {
+    /// The version in force.
+    pub version: u64,
+    /// How often another version was taken over while the log was open.
+    pub reloads: u64,
+    /// Whether the builder had settings of its own, which the policy overrides.
+    pub overrides: bool,
 }
 
 impl Stats {

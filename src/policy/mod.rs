@@ -12,6 +12,7 @@ mod stats;
 mod store;
 mod update;
 
+pub use crate::stats::ReloadStats;
 pub use author::{Author, Origin};
 pub use builder::PolicyStoreBuilder;
 pub use diff::Difference;

@@ -239,7 +239,7 @@ mod on {
         fn report_change(&self, policy: &Policy<Config>) {
             let (counters, metadata) = (&self.journal.counters, policy.metadata());
             counters.policy_version.set(policy.version());
-            counters.policy_changes.increment();
+            counters.policy_reloads.increment();
             self.journal.note(Event::PolicyChanged {
                 version: policy.version(),
                 by_hand: metadata.origin() == Origin::Edit,
