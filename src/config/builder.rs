@@ -81,41 +81,53 @@ impl LogBuilder {
     }
 
     setters! {
-        /// Sets [`Config::max_size`], in bytes.
+        /// Sets the maximum size of a segment, in bytes. Default: 64 MiB. Minimum: 1.
+        ///
+        /// Only a record that is itself larger makes a segment larger. See [`Config::max_size`] for the
+        /// limit with several workers.
         max_size: u64 => max_size = max_size;
-        /// Sets [`Config::max_age`].
+        /// Sets the age, since its creation, at which a segment is rotated. Default: none. Minimum: 1 ms.
         max_age: Duration => max_age = Some(max_age);
-        /// Sets [`Config::rotate_every`].
+        /// Rotates at the end of every calendar period. Default: none.
         rotate_every: Period => rotate_every = Some(rotate_every);
-        /// Sets [`Config::zone`].
+        /// Sets the time zone of the calendar for [`rotate_every`](Self::rotate_every). Default: UTC.
         zone: Zone => zone = zone;
-        /// Sets [`Config::rotate_on_open`].
+        /// Sets whether opening the log rotates it, if it has a record. Default: `false`.
         rotate_on_open: bool => rotate_on_open = rotate_on_open;
-        /// Sets [`Config::max_backups`].
+        /// Sets the maximum number of backups; 0 keeps none. Default: unlimited.
         max_backups: usize => max_backups = Some(max_backups);
-        /// Sets [`Config::max_total_size`], in bytes.
+        /// Sets the maximum size of the log on disk, in bytes. Default: unlimited. Minimum:
+        /// [`max_size`](Self::max_size).
+        ///
+        /// Backups, temporary files and the active segment count, the latter with `max_size`.
         max_total_size: u64 => max_total_size = Some(max_total_size);
-        /// Sets [`Config::max_backup_age`].
+        /// Sets how long a backup is kept after its rotation. Default: unlimited. Minimum: 1 ms.
         max_backup_age: Duration => max_backup_age = Some(max_backup_age);
-        /// Sets [`Config::min_free_space`], in bytes.
+        /// Sets the minimum free space on the file system, in bytes. Default: none.
+        ///
+        /// Backups are removed, oldest first, until that much is free.
         min_free_space: u64 => min_free_space = Some(min_free_space);
-        /// Sets [`Config::compression`].
+        /// Sets the compression of backups. Default: [`Compression::None`].
         compression: Compression => compression = compression;
-        /// Sets [`Config::compression_level`].
+        /// Sets the compression level: 1 to 9 for gzip, by default 6, and 1 to 22 for zstd, by default 3.
         compression_level: u32 => compression_level = Some(compression_level);
-        /// Sets [`Config::naming`].
+        /// Sets how backups are named. Default: [`Naming::Timestamp`].
         naming: Naming => naming = naming;
-        /// Sets [`Config::mode`].
+        /// Sets the permission bits of all files, 0o600 to 0o777, whatever the umask. Default: by the umask.
+        ///
+        /// See [`Config::mode`]. Ignored on Windows.
         mode: u32 => mode = Some(mode);
-        /// Sets [`Config::lock_timeout`].
+        /// Sets how long a log call waits for another worker that is rotating. Default: 1 s.
         lock_timeout: Duration => lock_timeout = lock_timeout;
-        /// Sets [`Config::check_interval`].
+        /// Sets how often the log's path is compared with the open file. Default: 1 s.
+        ///
+        /// That is how a worker with little to write notices a rotation by another worker or program.
         check_interval: Duration => check_interval = check_interval;
-        /// Sets [`Config::maintenance`].
+        /// Sets where backups are compressed and pruned. Default: [`MaintenanceMode::Thread`].
         maintenance: MaintenanceMode => maintenance = maintenance;
-        /// Sets [`Config::delivery`].
+        /// Sets when a record reaches the kernel. Default: [`Delivery::Direct`], before its call returns.
         delivery: Delivery => delivery = delivery;
-        /// Sets [`Config::durability`].
+        /// Sets what survives a power cut. Default: [`Durability::None`], nothing in particular.
         durability: Durability => durability = durability;
     }
 
@@ -178,8 +190,8 @@ impl LogBuilder {
     }
 
     /// Has the log obey a policy: its settings hold instead of this builder's, from the start, and each
-    /// later version from within a second, between two records. That the builder's were others is counted in
-    /// [`Stats::policy_overrides`](crate::Stats::policy_overrides).
+    /// later version from within a second, between two records. Whether the builder's were others is in
+    /// [`Stats::policy`](crate::Stats::policy).
     ///
     /// [`naming`](Config::naming), [`delivery`](Config::delivery) and
     /// [`maintenance`](Config::maintenance) cannot change while the log is open. A version that has
@@ -197,7 +209,7 @@ impl LogBuilder {
     /// # let path = dir.path().join("app.log");
     /// let policy = Config::policy().open_or_create(policy::path_beside(&path), Config::default)?;
     /// let log = RotatingFileWriter::builder(&path).policy(policy).build()?;
-    /// assert_eq!(log.stats().policy_version, 1);
+    /// assert_eq!(log.stats().policy.unwrap().version, 1);
     /// # Ok(()) }
     /// ```
     #[cfg(feature = "policy")]
