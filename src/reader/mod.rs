@@ -33,7 +33,8 @@
 //! - Nothing that a reader does makes a log call wait or fail. It holds a shared lease on the segment that
 //!   it reads, so that this is not packed or removed from under it; maintenance comes back to it later.
 //! - Memory is bounded, whatever the sizes: about half a MiB, and for records the longest line, which comes in
-//!   pieces if it is longer than 16 MiB.
+//!   pieces if it is longer than 16 MiB. A Zstandard backup takes its window in addition, at most the
+//!   [memory limit](ReaderBuilder::memory_limit).
 //! - [`Damage`] is reported where it is met, and reading goes on after it.
 //!
 //! # Limits

@@ -359,3 +359,75 @@ fn no_wrong_size_is_shown() {
     let file = gzip(&noise.take(400_000).collect::<Vec<_>>());
     assert_eq!(backup("app.log.1.gz", &file, None).1, None);
 }
+
+/// The script reads a log; `None`, with the reason printed, where it cannot be run.
+#[cfg(unix)]
+fn script(log: &Path) -> Option<std::process::Output> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/read_log.py");
+    if !script.exists() {
+        println!("skipped: the package does not include docs/read_log.py");
+        return None;
+    }
+    let output = std::process::Command::new("python3").arg(script).arg(log).output();
+    output.inspect_err(|error| println!("skipped: python3: {error}")).ok()
+}
+
+#[cfg(unix)]
+#[test]
+fn sixty_lines_of_python_read_a_log() {
+    let compressions = COMPRESSIONS.into_iter().chain([Compression::None]);
+    for (compression, naming) in
+        compressions.flat_map(|c| [Naming::Timestamp, Naming::Number].map(|n| (c, n)))
+    {
+        let (dir, lines) = log(compression, naming);
+        let Some(output) = script(&dir.log()) else { return };
+        let (text, said) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
+        let (text, said) = (text.unwrap(), said.unwrap());
+        if compression == Compression::Zstd && said.contains("No module named 'compression'") {
+            println!("Python before 3.14 does not decompress Zstandard");
+            assert_eq!(text.lines().count(), 6);
+        } else {
+            assert_eq!(
+                (text.lines().collect::<Vec<_>>(), said.as_str()),
+                (lines.iter().map(String::as_str).collect(), "")
+            );
+        }
+        if compression == Compression::None {
+            continue;
+        }
+        let path = target(&dir);
+        let whole = std::fs::read(&path).unwrap();
+        for part in 0..9 {
+            let mut flipped = whole.clone();
+            flipped[part * (whole.len() - 1) / 8] ^= 1 << (part % 8);
+            std::fs::write(&path, flipped).unwrap();
+            let output = script(&dir.log()).unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(said.contains(name), "{compression:?}, part {part}: {said}");
+            assert_eq!(output.status.code(), Some(1));
+        }
+    }
+}
+
+/// The bytes that the page gives are those of the files.
+#[test]
+fn page_of_formats_has_the_bytes_of_our_files() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/formats.md");
+    let Ok(page) = std::fs::read_to_string(page) else {
+        return println!("skipped: the package does not include docs/formats.md");
+    };
+    let hex =
+        |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+    for compression in COMPRESSIONS {
+        let (dir, _) = log(compression, Naming::Number);
+        let file = std::fs::read(target(&dir)).unwrap();
+        let parts = match compression {
+            Compression::Gzip => vec![&file[..8], &file[9..12], &file[12..16]],
+            _ => vec![&file[file.len() - 50..][..8], &file[file.len() - 42..][..2]],
+        };
+        for part in parts {
+            assert!(page.contains(&format!("`{}`", hex(part))) || page.contains(&hex(part)));
+        }
+    }
+}
