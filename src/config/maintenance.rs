@@ -1,4 +1,4 @@
-//! The settings of a log, for maintenance by hand.
+//! The constructor of [`Maintenance`], which takes the settings of a log.
 
 use super::Config;
 use crate::error::Result;
@@ -7,14 +7,16 @@ use crate::stats::Event;
 use std::path::Path;
 
 impl Maintenance {
-    /// For the log at `path`, of which nothing is made, with these settings: limits, compression, and the
-    /// naming of the backups it looks after. `observer` is told of what is done, as
-    /// [`LogBuilder::observer`](crate::LogBuilder::observer)'s is.
+    /// Prepares maintenance of the log at `path`, which need not exist; no file is created.
+    ///
+    /// Of `config`, the limits, the compression and the naming count. `observer` is called for
+    /// every event of the pass, as described at
+    /// [`LogBuilder::observer`](crate::LogBuilder::observer).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) as [`Config::validate`];
-    /// [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile) if the path cannot be a log's;
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if its directory is not there.
+    /// - [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) as [`Config::validate`].
+    /// - [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile) if the path cannot be that of a log.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io) if its directory does not exist.
     pub fn new(
         path: impl AsRef<Path>,
         config: &Config,

@@ -1,4 +1,5 @@
-//! Packing a finished segment: into a temporary beside it, which gets its name when it is whole.
+//! Compression of a finished segment into a temporary file beside it, which gets its name when it
+//! is complete.
 
 use crate::atomic::{AtomicFile, Links, SyncLevel};
 use crate::clock::Timestamp;
@@ -57,11 +58,11 @@ impl Encoding {
     }
 }
 
-/// Whether to go on with work that takes long.
+/// Returns whether to continue work that takes long.
 pub(crate) type GoOn<'a> = &'a dyn Fn() -> bool;
 
-/// Packs `plain` into a file that waits for its name: synced, with the mode, owner and time of `plain`.
-/// `None` if it was given up because `go_on` said so.
+/// Compresses `plain` into a file that waits for its name: synced, with the mode, owner and time of
+/// `plain`. `None` if `go_on` returned `false`.
 pub(crate) fn pack(
     plain: &File,
     from: &Path,
@@ -88,7 +89,8 @@ pub(crate) fn pack(
         return Ok(None);
     }
     file.seal()?;
-    // Neither is likely to be read soon; what the log's readers and writers need should stay.
+    // Neither is likely to be read soon; the cache belongs to the data that readers and writers
+    // need.
     fs::drop_from_cache(plain);
     fs::drop_from_cache(file.file());
     Ok(Some(file))
@@ -140,7 +142,7 @@ fn gzip(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Re
     Ok(Some(()))
 }
 
-/// Writes the content as one frame and the tag after it, because many readers read the first frame only.
+/// Writes the content as one frame and the tag after it: many readers read only the first frame.
 #[cfg(feature = "zstd")]
 fn zstd(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Result<Option<()>> {
     let level = i32::try_from(level).unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);

@@ -1,4 +1,4 @@
-//! When a pass over the backups is due, and what one pass leaves for the next.
+//! The schedule of maintenance: when a pass is due, and what one pass leaves for the next.
 
 use super::MaintenanceConfig;
 use super::pass::Pass;
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Looks after the backups of one log.
+/// Maintains the backups of one log.
 pub(crate) struct Maintainer {
     pub(super) settings: Mutex<MaintenanceConfig>,
     pub(super) clock: Clock,
@@ -25,16 +25,16 @@ pub(crate) struct Maintainer {
 
 #[derive(Debug, Default)]
 struct PassState {
-    /// Whether backups were left for later because someone has them open.
+    /// Whether backups were deferred because a process has them open.
     deferred: bool,
     retry: Retry,
-    /// When the oldest backup will be too old.
+    /// The time at which the oldest backup reaches its maximum age.
     next_expiry: Option<Timestamp>,
 }
 
-/// What a pass found out.
+/// The result of a pass.
 pub(crate) struct PassOutcome {
-    /// The newest backup's time, at the moment of the snapshot.
+    /// The time of the newest backup when the directory was listed.
     pub(crate) newest: Option<Timestamp>,
 }
 
@@ -43,7 +43,7 @@ impl Maintainer {
         Self { settings: Mutex::new(settings), clock, journal, state: Mutex::default() }
     }
 
-    /// Goes on with other settings, from the next step of a pass that is under way. The naming stays.
+    /// Replaces the settings from the next step of a running pass on. The naming stays.
     #[cfg(feature = "policy")]
     pub(crate) fn apply(&self, settings: MaintenanceConfig) {
         let mut present = self.settings.lock();
@@ -54,8 +54,9 @@ impl Maintainer {
         *self.settings.lock()
     }
 
-    /// Whether to make a pass now. `notified` says that there may be new backups; without them, there is
-    /// work if some was deferred or has failed, a backup is too old by now, or the disk is too full.
+    /// Returns whether to make a pass now. `notified` means that there may be new backups. Without
+    /// them a pass is due if backups were deferred, the last pass failed, a backup reached its
+    /// maximum age, or the disk has too little free space.
     pub(crate) fn is_due(&self, location: &Location, notified: bool) -> bool {
         let mut state = self.state.lock();
         if !state.retry.is_due() {
@@ -70,10 +71,10 @@ impl Maintainer {
         notified || state.deferred || state.retry.is_failing() || expired() || lacks_space()
     }
 
-    /// Does all the work that can be done now. `go_on` is asked between steps.
+    /// Does all the work that can be done now. `go_on` is called between steps.
     ///
     /// # Errors
-    /// The first failure; what does not depend on it is done all the same.
+    /// The first failure. Work that does not depend on it is done all the same.
     pub(crate) fn pass(
         &self,
         location: &Location,
@@ -97,15 +98,15 @@ impl Maintainer {
         }
     }
 
-    /// Whether backups are packed.
+    /// Whether backups are compressed.
     pub(crate) fn compresses(&self) -> bool {
         self.settings().encoding.is_some()
     }
 
-    /// The backups, oldest first, and how many of the oldest have to go.
+    /// Returns the backups, oldest first, and how many of the oldest are beyond the limits.
     pub(crate) fn plan(&self, location: &Location) -> Result<(Vec<Backup>, usize)> {
         let mut snapshot = Snapshot::read(location, self.settings().naming)?;
-        // A pass begins by removing what no process is writing.
+        // A pass begins with the removal of temporary files that no process writes.
         let is_dead = |path: &Path| matches!(fs::open_unleased(path), Ok(Unleased::Ours(_)));
         snapshot.temporaries.retain(|(path, _)| !is_dead(path));
         let pass =
@@ -118,11 +119,12 @@ impl Maintainer {
         let age = self.settings().retention.max_backup_age?;
         let now = self.clock.now();
         let expiry = |backup: &Backup| backup.rotated_at_by(now).plus(age);
-        // What is too old already and still there is deferred; it needs no alarm.
+        // An expired backup that still exists is deferred; it needs no timer.
         snapshot?.backups.iter().map(expiry).filter(|expiry| *expiry > now).min()
     }
 
-    /// Runs `work` while no backup changes its name: with [`Naming::Number`] under the rotation lock.
+    /// Runs `work` while no backup changes its name: under the rotation lock with
+    /// [`Naming::Number`].
     pub(super) fn with_stable_names<T>(
         &self,
         location: &Location,
@@ -132,7 +134,7 @@ impl Maintainer {
         if naming == Naming::Timestamp {
             return work();
         }
-        // A lock object of its own: that of the writer may be in use by a log call of this process.
+        // A lock object of its own: a log call of this process may be using the writer's.
         let lock = rotation_lock::open(location, lock_mode)?;
         let guard = lock.exclusive(Wait::AtMost(lock_timeout))?;
         let done = work();

@@ -1,12 +1,13 @@
-//! What happens to backups: what a crash left is cleared up, then they are pruned and compressed.
+//! Maintenance of backups: recovery after a crash, then pruning, then compression.
 //!
-//! All of it is done by any worker for all of them, and can be stopped at every step: a temporary is
-//! removed once nobody leases it; of a backup that is there both plain and packed the packed one is
-//! whole, for it got its name by `rename`, so the plain one is removed.
+//! Any worker does this work for all of them, and it can stop after any step. A temporary file is
+//! removed once no process leases it. A backup that exists both uncompressed and compressed loses
+//! its uncompressed form: the compressed one is complete, because it got its name by `rename`.
 //!
-//! A backup is touched only while it is held exclusively, which no worker's lease allows; so nobody
-//! can append to what is compressed or removed. With [`Naming::Number`] a backup may get another name
-//! at any time: its name is looked up by its identity, and used, under the rotation lock.
+//! A backup is touched only under an exclusive lease, which excludes every worker's lease. So no
+//! worker can append to a backup that is being compressed or removed. With [`Naming::Number`] a
+//! rotation can rename a backup at any time; its name is looked up by identity, and used, under the
+//! rotation lock.
 
 mod compress;
 mod maintainer;
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// When and where maintenance is done.
+/// When and where maintenance runs. Default: [`Thread`](MaintenanceMode::Thread).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(
     feature = "serde",
@@ -38,32 +39,33 @@ use std::time::Duration;
 )]
 #[non_exhaustive]
 pub enum MaintenanceMode {
-    /// On a thread of the log's own, so that no log call waits for it. The default.
+    /// On a thread of the log, so that no log call waits for it. The default.
     #[default]
     Thread,
-    /// Within the log call that rotated, for programs that must not have threads. That call takes as
-    /// long as compressing the backup does. Backups that another worker still has open are looked at
-    /// again at later calls, once per `check_interval`.
+    /// Within the log call that rotated, for programs that must not have threads. That call takes
+    /// as long as compressing the backup takes. Backups that another worker still has open are
+    /// tried again by later calls, once per `check_interval`.
     Inline,
 }
 
 keywords!(MaintenanceMode, "maintenance": Thread => "thread", Inline => "inline");
 
-/// What of a log's settings concerns its backups.
+/// The part of a log's settings that concerns its backups.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaintenanceConfig {
     pub(crate) naming: Naming,
     pub(crate) encoding: Option<Encoding>,
     pub(crate) retention: Retention,
-    /// What the active segment may grow to.
+    /// The maximum size of the active segment, in bytes.
     pub(crate) max_size: u64,
     pub(crate) lock_mode: Option<u32>,
     pub(crate) lock_timeout: Duration,
 }
 
-/// Looks after the backups of a log once, as the log's own workers do, and safely beside them: limits are
-/// kept, plain backups compressed, and what a crash has left is cleared up. What a worker or a reader has
-/// open is left alone.
+/// One maintenance pass over a log's backups, made by a process that does not write to the log.
+///
+/// A pass enforces the limits, compresses backups and cleans up after crashes, exactly as the log's
+/// own workers do. It is safe while they run: files that a worker or a reader has open are skipped.
 ///
 /// # Examples
 /// ```
@@ -89,18 +91,18 @@ pub struct Maintenance {
     journal: Arc<Journal>,
 }
 
-/// What a [`Maintenance`] would do, as things are now.
+/// The work that [`Maintenance::run`] would do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MaintenancePlan {
-    /// The backups that the limits leave no room for, oldest first. Those that somebody has open stay.
+    /// The backups beyond the limits, oldest first. Those that a process has open stay.
     pub prune: Vec<PathBuf>,
-    /// The plain backups among the others, oldest first, if there is a compression.
+    /// The uncompressed backups among the others, oldest first. Empty without a compression.
     pub compress: Vec<PathBuf>,
 }
 
 impl Maintenance {
-    /// See [`Maintenance::new`], which takes the settings from a `Config`.
+    /// The constructor behind [`Maintenance::new`], which takes the settings from a `Config`.
     pub(crate) fn with_settings(
         path: &Path,
         settings: MaintenanceConfig,
@@ -111,10 +113,10 @@ impl Maintenance {
         Ok(Self { location: Location::find(path)?, maintainer, journal })
     }
 
-    /// What there is to do. Nothing is touched.
+    /// Returns the work there is to do, without touching anything.
     ///
     /// # Errors
-    /// If the directory cannot be read.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the directory cannot be read.
     pub fn plan(&self) -> Result<MaintenancePlan> {
         let (mut backups, excess) = self.maintainer.plan(&self.location)?;
         let kept = backups.split_off(excess);
@@ -130,12 +132,14 @@ impl Maintenance {
         })
     }
 
-    /// Does it. `go_on` is asked between steps, and every 128 KiB of a backup that is compressed: what is
-    /// half done when it says `false` is undone. In what is returned, `deferrals` counts the backups that
-    /// were left because somebody has them open.
+    /// Makes one pass and returns its counters.
+    ///
+    /// `go_on` is called between steps, and every 128 KiB while a backup is compressed. If it
+    /// returns `false`, the pass stops and the unfinished step is undone. `deferrals` counts the
+    /// backups skipped because a process has them open.
     ///
     /// # Errors
-    /// The first failure; what does not depend on it is done all the same.
+    /// The first failure. Work that does not depend on it is done all the same.
     pub fn run(&self, go_on: &dyn Fn() -> bool) -> Result<Stats> {
         let go_on = || {
             self.journal.tell();

@@ -1,4 +1,4 @@
-//! One pass: clears up what a crash left, then prunes and compresses.
+//! One pass: cleans up after crashes, then prunes and compresses.
 
 use super::compress::{self, Encoding};
 use super::maintainer::Maintainer;
@@ -22,17 +22,17 @@ pub(super) struct Pass<'a> {
     pub(super) failure: Option<Error>,
 }
 
-/// Whether a backup was dealt with.
+/// The outcome of one step on one backup.
 enum StepOutcome {
     Done,
-    /// Someone has it open.
+    /// A process has it open.
     Deferred,
     /// It has another name by now, or is gone.
     Moved,
 }
 
 impl Pass<'_> {
-    /// Returns the last snapshot made, if one could be.
+    /// Returns the last listing made, if there is one.
     pub(super) fn run(&mut self) -> Option<Snapshot> {
         let mut snapshot = self.prune()?;
         if self.compress(&snapshot) {
@@ -49,8 +49,8 @@ impl Pass<'_> {
         self.maintainer.settings().naming
     }
 
-    /// Keeps a failure, and goes on. The observer is told of the first one of a pass: what ails one backup
-    /// (a full disk) often ails them all.
+    /// Records a failure and continues. The observer gets the first failure of a pass only: a cause
+    /// such as a full disk often affects every backup.
     fn check<T>(&mut self, result: Result<T>) -> Option<T> {
         let journal = &self.maintainer.journal;
         match result {
@@ -69,7 +69,7 @@ impl Pass<'_> {
         self.maintainer.journal.counters.deferrals.increment();
     }
 
-    /// Lists the log's files, clears up what a crash left, and removes what the limits leave no room for.
+    /// Lists the log's files, cleans up after crashes, and removes the backups beyond the limits.
     fn prune(&mut self) -> Option<Snapshot> {
         let listed = self.list();
         let mut snapshot = self.check(listed)?;
@@ -97,7 +97,7 @@ impl Pass<'_> {
         Ok(snapshot)
     }
 
-    /// Removes what no live process is writing any more.
+    /// Removes temporary files that no live process writes.
     fn clear_temporaries(&mut self, snapshot: &mut Snapshot) {
         snapshot.temporaries.retain(|(path, _)| {
             let removed = fs::remove_dead_temp(path);
@@ -105,7 +105,7 @@ impl Pass<'_> {
         });
     }
 
-    /// How many of the oldest files have to go.
+    /// Returns how many of the oldest files are beyond the limits.
     pub(super) fn excess(&self, snapshot: &Snapshot) -> Result<usize> {
         let settings = self.maintainer.settings();
         let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
@@ -122,7 +122,7 @@ impl Pass<'_> {
             other_bytes: others.saturating_add(active.max(settings.max_size)),
             free,
         };
-        // One that another worker is packing right now may be there in both forms; it is one backup.
+        // A backup that another worker is compressing may exist in both forms; it counts once.
         let backups: Vec<_> = snapshot.backups.chunk_by(|a, b| a.name.key == b.name.key).collect();
         let stats = |forms: &&[Backup]| BackupStat {
             bytes: forms.iter().map(|form| form.entry.len).sum(),
@@ -133,7 +133,7 @@ impl Pass<'_> {
         Ok(backups[..excess].iter().map(|forms| forms.len()).sum())
     }
 
-    /// Removes a backup that nobody has open; `true` if it is gone.
+    /// Removes a backup that no process has open; returns `true` if it is gone.
     fn prune_one(&mut self, backup: &Backup) -> bool {
         let removed = remove(&backup.path);
         match self.check(removed) {
@@ -152,7 +152,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Packs every plain backup that nobody has open; `true` if there was one.
+    /// Compresses every backup that no process has open; returns `true` if there was one.
     fn compress(&mut self, snapshot: &Snapshot) -> bool {
         let Some(encoding) = self.maintainer.settings().encoding else { return false };
         let mut any = false;
@@ -186,7 +186,7 @@ impl Pass<'_> {
             return Ok(StepOutcome::Moved);
         }
         let target = self.location.backup_path(packed(backup.name, encoding));
-        // Somebody else is packing it; or the disk is so full that log calls would find it full meanwhile.
+        // Another worker is compressing it, or compression could fill the disk under the writers.
         let is_being_packed = fs::stat(&target)?.is_some_and(|there| there.kind == EntryKind::File);
         if is_being_packed || fs::free_space(self.location.dir())? < backup.entry.len {
             return Ok(StepOutcome::Deferred);
@@ -201,7 +201,7 @@ impl Pass<'_> {
         self.replace_by(backup, plain, encoding, packed)
     }
 
-    /// Puts a packed backup in the place of the plain one, which is held exclusively.
+    /// Replaces an exclusively held backup by its compressed form.
     fn replace_by(
         &self,
         backup: &Backup,
@@ -217,13 +217,13 @@ impl Pass<'_> {
             Ok(Some(to))
         })?;
         let Some(to) = placed else { return Ok(StepOutcome::Moved) };
-        // Not under the lock: it may take long. If the plain backup is renamed meanwhile, it is removed
-        // by who does it, as one that is there packed.
+        // Not under the lock: a sync may take long. If a rotation renames the uncompressed backup
+        // meanwhile, that rotation removes it as superseded.
         fs::sync_dir(self.location.dir())?;
         let from = self.maintainer.with_stable_names(self.location, || {
             let Some((_, from)) = self.present_name(backup)? else { return Ok(None) };
             let removed = fs::remove(&from)?;
-            // While the name is still nobody else's: on Windows it may stay in use until then.
+            // While no other file has the name: on Windows it may stay in use until then.
             drop(plain);
             Ok(removed.then_some(from))
         })?;
@@ -238,8 +238,8 @@ impl Pass<'_> {
         Ok(StepOutcome::Done)
     }
 
-    /// What the file listed as `backup` is named now; `None` if it is gone. The caller has made sure
-    /// that the answer stays true.
+    /// Returns the present name of the file listed as `backup`; `None` if it is gone. The caller
+    /// ensures that the answer stays true.
     fn present_name(&self, backup: &Backup) -> Result<Option<(Name, PathBuf)>> {
         let is_it = |path: &Path| fs::is_at(path, backup.entry.id);
         if is_it(&backup.path)? {
@@ -263,7 +263,7 @@ fn packed(name: Name, encoding: Encoding) -> Name {
     Name { compression: encoding.compression(), ..name }
 }
 
-/// Removes a backup that nobody has open. The caller has made sure that it keeps its name.
+/// Removes a backup that no process has open. The caller ensures that it keeps its name.
 fn remove(path: &Path) -> Result<StepOutcome> {
     match fs::open_unleased(path)? {
         Unleased::Ours(_held) => {

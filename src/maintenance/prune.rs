@@ -1,9 +1,9 @@
-//! Which backups have to go: a pure plan on a listing.
+//! The decision which backups to remove: a pure function of a listing.
 
 use crate::clock::Timestamp;
 use std::time::Duration;
 
-/// How much is kept. All limits hold together; `None` is no limit.
+/// The limits on backups. All hold together; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Retention {
     pub(crate) max_backups: Option<usize>,
@@ -12,32 +12,32 @@ pub(crate) struct Retention {
     pub(crate) min_free_space: Option<u64>,
 }
 
-/// What the plan needs to know of a backup.
+/// One backup, as the decision sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BackupStat {
     pub(crate) bytes: u64,
     pub(crate) finished: Timestamp,
 }
 
-/// What the plan needs to know of the rest of the world.
+/// The clock, the disk and the rest of the log, as the decision sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DiskState {
     pub(crate) now: Timestamp,
-    /// What the log takes up beside its backups: temporaries, and the active segment with all that
-    /// it may grow to before its backup is counted in its place.
+    /// Bytes of the log beside its backups: temporary files, and the active segment at its maximum
+    /// size, since it may grow until its backup is counted instead.
     pub(crate) other_bytes: u64,
     /// Bytes free on the file system.
     pub(crate) free: u64,
 }
 
 impl Retention {
-    /// How many of the oldest backups have to go. `backups` come oldest first.
+    /// Returns how many of the oldest backups to remove. `backups` are ordered oldest first.
     pub(crate) fn excess(&self, backups: &[BackupStat], disk: DiskState) -> usize {
         let by_count = self.max_backups.map_or(0, |max| backups.len().saturating_sub(max));
         let by_age = self.max_backup_age.map_or(0, |age| {
             let too_old = |backup: &BackupStat| backup.finished.plus(age) <= disk.now;
-            // The last one that is too old takes all older ones with it: times of number-named
-            // backups may be out of order where someone has touched a file.
+            // The newest backup beyond the age takes all older ones with it: times of numbered
+            // backups may be out of order if a program touched a file.
             backups.iter().rposition(too_old).map_or(0, |at| at + 1)
         });
         let total: u64 = backups.iter().map(|backup| backup.bytes).sum();
@@ -52,7 +52,7 @@ impl Retention {
     }
 }
 
-/// How many of the oldest backups hold at least `bytes` together; all, if all do not.
+/// Returns how many of the oldest backups hold at least `bytes` together, or all of them.
 fn oldest_with(backups: &[BackupStat], bytes: u64) -> usize {
     let mut freed = 0;
     backups

@@ -1,15 +1,15 @@
-//! How maintenance is woken and ended.
+//! Waking and ending maintenance.
 
 use crate::clock::Deadline;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-/// Says that there may be work, or that it is over.
+/// A notification that there may be work, or that the log is being closed.
 #[derive(Debug)]
 pub(crate) struct Wakeup {
     notified: AtomicBool,
-    /// Raised, or simply time to look.
+    /// Set by a notification, and by a hint that it is time to look.
     hinted: AtomicBool,
     over: AtomicBool,
     gate: Mutex<()>,
@@ -17,7 +17,7 @@ pub(crate) struct Wakeup {
 }
 
 impl Default for Wakeup {
-    /// Raised: there may be what a worker left half done when it died.
+    /// Notified: there may be work that a worker left unfinished when it died.
     fn default() -> Self {
         Self {
             notified: AtomicBool::new(true),
@@ -30,37 +30,37 @@ impl Default for Wakeup {
 }
 
 impl Wakeup {
-    /// Says that there may be work.
+    /// Reports that there may be work, and wakes the waiting thread.
     pub(crate) fn notify(&self) {
         self.notified.store(true, Ordering::Release);
         self.hint();
         self.wake_waiters();
     }
 
-    /// Says that it is time to look whether there is work, without waking anybody.
+    /// Reports that it is time to look for work, without waking a thread.
     pub(crate) fn hint(&self) {
         self.hinted.store(true, Ordering::Release);
     }
 
-    /// Whether it is time to look, without taking note of it.
+    /// Whether it is time to look. Clears nothing.
     #[inline]
     pub(crate) fn is_hinted(&self) -> bool {
         self.hinted.load(Ordering::Relaxed)
     }
 
-    /// Whether there may be work, without taking note of it.
+    /// Whether there may be work. Clears nothing.
     #[inline]
     pub(crate) fn is_notified(&self) -> bool {
         self.notified.load(Ordering::Relaxed)
     }
 
-    /// Whether there may be work; clears both flags.
+    /// Returns whether there may be work, and clears both flags.
     pub(crate) fn take(&self) -> bool {
         self.hinted.store(false, Ordering::Release);
         self.notified.swap(false, Ordering::Acquire)
     }
 
-    /// Says that the log is being closed, and nothing is to be begun or gone on with.
+    /// Reports that the log is being closed: no work is started or continued.
     pub(crate) fn end(&self) {
         self.over.store(true, Ordering::Release);
         self.wake_waiters();
@@ -70,7 +70,7 @@ impl Wakeup {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Waits until it is notified or over, at most for `span`.
+    /// Waits until there may be work or the log is closed, for at most `span`.
     pub(crate) fn wait(&self, span: Duration) {
         let mut gate = self.gate.lock();
         if !self.is_notified() && !self.is_over() {
@@ -78,7 +78,7 @@ impl Wakeup {
         }
     }
 
-    /// Waits for `span`, or until it is over.
+    /// Waits for `span`, or until the log is closed.
     pub(crate) fn rest(&self, span: Duration) {
         let deadline = Deadline::after(span);
         let mut gate = self.gate.lock();
@@ -88,7 +88,7 @@ impl Wakeup {
     }
 
     fn wake_waiters(&self) {
-        // Taken so that no waiter is between its look and its sleep.
+        // The lock is taken so that no waiter is between its check and its sleep.
         drop(self.gate.lock());
         self.waiters.notify_all();
     }
