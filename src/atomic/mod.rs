@@ -164,6 +164,7 @@ pub enum SyncLevel {
 
 /// What to do where the path names a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Links {
     /// Replace the file that it leads to, or make that file; the link stays.
     #[default]

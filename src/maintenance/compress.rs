@@ -63,7 +63,7 @@ pub(crate) type GoOn<'a> = &'a dyn Fn() -> bool;
 
 /// Compresses `plain` into a file that waits for its name: synced, with the mode, owner and time of
 /// `plain`. `None` if `go_on` returned `false`.
-pub(crate) fn pack(
+pub(crate) fn compress(
     plain: &File,
     from: &Path,
     target: &Path,

@@ -185,20 +185,21 @@ impl Pass<'_> {
         if fs::fstat(&plain, &backup.path)?.id != backup.entry.id {
             return Ok(StepOutcome::Moved);
         }
-        let target = self.location.backup_path(packed(backup.name, encoding));
+        let target = self.location.backup_path(compressed_name(backup.name, encoding));
         // Another worker is compressing it, or compression could fill the disk under the writers.
-        let is_being_packed = fs::stat(&target)?.is_some_and(|there| there.kind == EntryKind::File);
-        if is_being_packed || fs::free_space(self.location.dir())? < backup.entry.len {
+        let is_being_compressed =
+            fs::stat(&target)?.is_some_and(|there| there.kind == EntryKind::File);
+        if is_being_compressed || fs::free_space(self.location.dir())? < backup.entry.len {
             return Ok(StepOutcome::Deferred);
         }
         let rotated_at = match backup.name.key {
             Key::Time(time) => Some(time),
             Key::Number(_) => None,
         };
-        let packed =
-            compress::pack(&plain, &backup.path, &target, rotated_at, encoding, self.go_on)?;
-        let Some(packed) = packed else { return Ok(StepOutcome::Deferred) };
-        self.replace_by(backup, plain, encoding, packed)
+        let compressed =
+            compress::compress(&plain, &backup.path, &target, rotated_at, encoding, self.go_on)?;
+        let Some(compressed) = compressed else { return Ok(StepOutcome::Deferred) };
+        self.replace_by(backup, plain, encoding, compressed)
     }
 
     /// Replaces an exclusively held backup by its compressed form.
@@ -212,7 +213,7 @@ impl Pass<'_> {
         let after = fs::fstat(file.file(), file.path())?.len;
         let placed = self.maintainer.with_stable_names(self.location, || {
             let Some((name, _)) = self.present_name(backup)? else { return Ok(None) };
-            let to = self.location.backup_path(packed(name, encoding));
+            let to = self.location.backup_path(compressed_name(name, encoding));
             file.place(&to)?;
             Ok(Some(to))
         })?;
@@ -259,7 +260,7 @@ impl Pass<'_> {
     }
 }
 
-fn packed(name: Name, encoding: Encoding) -> Name {
+fn compressed_name(name: Name, encoding: Encoding) -> Name {
     Name { compression: encoding.compression(), ..name }
 }
 
