@@ -10,7 +10,7 @@ use crate::sys::{self, FileId};
 
 /// A point in time: microseconds since 1970, UTC, without leap seconds.
 ///
-/// Kept within the years 1970 to 9999, so that every one has a name of the same width.
+/// Limited to the years 1970 to 9999, so that all times have names of the same width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Timestamp(i64);
 
@@ -28,7 +28,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The next microsecond, or the last one there is.
+    /// The next microsecond, or the last possible one.
     pub(crate) fn next(self) -> Self {
         Self::from_micros(self.0 + 1)
     }
@@ -42,7 +42,7 @@ impl Timestamp {
     }
 }
 
-/// A duration in whole microseconds, or the longest there is.
+/// A duration in whole microseconds, limited to [`i64::MAX`].
 pub(crate) fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
@@ -60,7 +60,7 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-/// Where a log takes its time from: the system, or a test that sets it by hand.
+/// The time source of a log: the system, or a clock that a test sets.
 #[derive(Debug, Clone, Default)]
 #[cfg_attr(not(feature = "__test"), allow(unreachable_pub, reason = "public for tests only"))]
 pub struct Clock(ClockSource);
@@ -69,7 +69,7 @@ pub struct Clock(ClockSource);
 enum ClockSource {
     #[default]
     System,
-    /// A clock that all its clones share, and by how many microseconds this one is ahead of it.
+    /// A clock shared by all its clones, and the microseconds by which this one is ahead of it.
     #[cfg_attr(not(any(test, feature = "__test")), allow(dead_code, reason = "set by tests"))]
     Manual(Arc<Manual>, i64),
 }
@@ -77,8 +77,8 @@ enum ClockSource {
 #[derive(Debug)]
 struct Manual {
     now: AtomicI64,
-    /// When each file was made or first seen, in this clock's time: the file system's own birth
-    /// times come from another clock.
+    /// The time at which each file was created or first seen, by this clock: the file system's own
+    /// birth times come from another clock.
     births: Mutex<HashMap<FileId, Timestamp>>,
 }
 
@@ -91,15 +91,15 @@ impl Manual {
 impl Clock {
     /// The system's clock, the default.
     ///
-    /// Names of backups are made from the clock of the C library. When a segment is due goes by the kernel's
-    /// clock and the birth times that the file system keeps by it, so that workers of one machine agree.
-    /// Hence `libfaketime` and its like, which stand in for the C library's clock, move the names and nothing
-    /// else.
+    /// Names of backups come from the clock of the C library. A segment is due by the kernel's
+    /// clock and by the birth times that the file system keeps by it, so that the workers of one
+    /// machine agree. Hence `libfaketime` and similar tools, which replace the clock of the C
+    /// library, change only the names.
     pub(crate) fn system() -> Self {
         Self(ClockSource::System)
     }
 
-    /// A clock that stands still until it is [set](Clock::set). Clones are one clock.
+    /// A clock that stands still until it is [set](Clock::set). Its clones are the same clock.
     #[cfg(any(test, feature = "__test"))]
     #[must_use]
     pub fn manual(now: SystemTime) -> Self {
@@ -115,8 +115,8 @@ impl Clock {
         }
     }
 
-    /// This clock as a worker sees it that is ahead of the others by so many seconds, or behind. Files are made
-    /// at the time of the manual clock itself, as a file system has only one.
+    /// Returns the clock of a worker that is ahead of the others by `seconds`, or behind. Files are
+    /// created at the time of the manual clock itself, as a file system has only one.
     #[cfg(feature = "__test")]
     #[must_use]
     pub fn ahead(&self, seconds: i64) -> Self {
@@ -136,8 +136,7 @@ impl Clock {
         }
     }
 
-    /// The time in microseconds since 1970, a few milliseconds stale, at the price of a few
-    /// nanoseconds.
+    /// The time in microseconds since 1970, a few milliseconds stale. Costs a few nanoseconds.
     #[inline]
     pub(crate) fn coarse(&self) -> i64 {
         match &self.0 {
@@ -146,14 +145,14 @@ impl Clock {
         }
     }
 
-    /// Tells the clock that a file was made just now.
+    /// Records that a file was created just now.
     pub(crate) fn made(&self, file: FileId) {
         if let ClockSource::Manual(manual, _) = &self.0 {
             manual.births.lock().insert(file, Timestamp(manual.micros()));
         }
     }
 
-    /// When a file was made, in this clock's time. `born` is what the file system says.
+    /// The creation time of a file by this clock. `born` is the file system's answer.
     pub(crate) fn birth(&self, file: FileId, born: Option<SystemTime>) -> Option<Timestamp> {
         match &self.0 {
             ClockSource::System => born.map(Timestamp::from),
@@ -170,7 +169,7 @@ impl Clock {
 pub(crate) struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// The moment `span` from now; never, if that is further away than the clock can tell.
+    /// The moment `span` from now; never, if that is beyond the range of the clock.
     pub(crate) fn after(span: Duration) -> Self {
         Self(Instant::now().checked_add(span))
     }
@@ -192,7 +191,7 @@ impl Deadline {
         }
     }
 
-    /// What is left, `None` once it has passed.
+    /// The remaining time; `None` once the deadline has passed.
     pub(crate) fn left(self) -> Option<Duration> {
         match self.0 {
             None => Some(Duration::MAX),
@@ -215,7 +214,7 @@ impl Stopwatch {
     }
 }
 
-/// Lets other threads run for a while.
+/// Blocks this thread for `span`.
 pub(crate) fn sleep(span: Duration) {
     std::thread::sleep(span);
 }

@@ -1,4 +1,4 @@
-//! How a file is replaced.
+//! The settings of a replacement.
 
 use super::target::{NEW_FILE, PRIVATE};
 use super::{AtomicFile, Links, Replace, SyncLevel, Target};
@@ -9,8 +9,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// How a file is replaced; [`AtomicFile::builder`] makes one.
-///
+/// The settings of a replacement, made by [`AtomicFile::builder`].
 /// # Examples
 /// ```
 /// use logrotor::atomic::{AtomicFile, SyncLevel};
@@ -45,49 +44,53 @@ impl AtomicFileBuilder {
         }
     }
 
-    /// Exact permissions, whatever the umask. Default: those of the file replaced; for a new file
-    /// 0o666, less the umask. No effect on Windows.
+    /// Sets the exact permissions, whatever the umask.
+    ///
+    /// Default: those of the replaced file, or 0o666 less the umask for a new file. No effect on
+    /// Windows.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
         self
     }
 
-    /// Owner and group, by number; fails if the process may not give them. No effect on Windows.
+    /// Sets the owner and group by number. Opening fails later if the process may not give them.
     ///
-    /// Default: those of the file replaced, as far as the process may. If it may not keep the
-    /// group, the new group may do what everybody may, and no more; set-user and set-group bits are
-    /// not kept for another user or group.
+    /// Default: those of the replaced file, as far as the process may give them. If it may not give
+    /// the group, the new group gets the rights of all other users at most. Set-user and set-group
+    /// bits are dropped with another user or group. No effect on Windows.
     pub fn owner(mut self, uid: u32, gid: u32) -> Self {
         self.owner = Some((uid, gid));
         self
     }
 
-    /// The time of the last change. Default: that of the last write.
+    /// Sets the time of the last change. Default: that of the last write.
     pub fn modified(mut self, time: SystemTime) -> Self {
         self.modified = Some(time);
         self
     }
 
-    /// Whether a file of that name may be replaced; default [`Replace::Yes`]. On file systems that
-    /// cannot do it in one step, [`Replace::No`] looks just before it renames.
+    /// Sets whether an existing file may be replaced. Default: [`Replace::Yes`].
+    ///
+    /// On file systems without an atomic form, [`Replace::No`] checks just before the rename.
     pub fn replace(mut self, replace: Replace) -> Self {
         self.replace = replace;
         self
     }
 
-    /// What to do where the path names a symbolic link; default [`Links::Follow`].
+    /// Sets the file to replace if the path names a symbolic link. Default: [`Links::Follow`].
     pub fn links(mut self, links: Links) -> Self {
         self.links = links;
         self
     }
 
-    /// What is made certain before success is reported; default [`SyncLevel::FileAndDirectory`].
+    /// Sets the data that is synced before success is reported. Default:
+    /// [`SyncLevel::FileAndDirectory`].
     pub fn sync(mut self, level: SyncLevel) -> Self {
         self.sync = level;
         self
     }
 
-    /// Mode, owner and time as another file has them, owner and mode as far as the process may.
+    /// Takes mode, owner and time from another file; owner and mode as far as the process may.
     pub(crate) fn like(mut self, other: &Entry) -> Self {
         self.like = Some(other.access);
         self.modified(other.modified)
@@ -97,8 +100,9 @@ impl AtomicFileBuilder {
     /// [`commit`](AtomicFile::commit).
     ///
     /// # Errors
-    /// [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile) if the path names a directory or a
-    /// device; [`ErrorKind::Io`](crate::ErrorKind::Io) if no file can be made in its directory.
+    /// - [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile) if the path names a directory or a
+    ///   device.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io) if no file can be created in its directory.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<AtomicFile> {
         let target = Target::of(path.as_ref(), self.links)?;
         let access = self.like.or(target.entry.map(|entry| entry.access));
@@ -108,21 +112,23 @@ impl AtomicFileBuilder {
         Ok(AtomicFile { temp, target: target.path, access, builder: self.clone() })
     }
 
-    /// Replaces or creates the file at `path`: [`open`](AtomicFileBuilder::open), one write,
+    /// Replaces or creates the file at `path` with `bytes`.
+    ///
+    /// Equivalent to [`open`](AtomicFileBuilder::open), one write, and
     /// [`commit`](AtomicFile::commit).
     ///
     /// # Errors
-    /// As those. The old content stands, unless it was the directory that could not be synced.
+    /// As those. The old content stays, unless the sync of the directory failed.
     pub fn write(&self, path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
         let file = self.open(path)?;
         file.append_all(bytes.as_ref())?;
         file.commit()
     }
 
-    /// [`update`] with the choices of this builder.
+    /// Runs [`update`](super::update) with these settings.
     ///
     /// # Errors
-    /// As [`update`].
+    /// As [`update`](super::update).
     pub fn update<B: AsRef<[u8]>>(
         &self,
         path: impl AsRef<Path>,
@@ -134,10 +140,10 @@ impl AtomicFileBuilder {
         Ok(())
     }
 
-    /// [`try_update`] with the choices of this builder.
+    /// Runs [`try_update`](super::try_update) with these settings.
     ///
     /// # Errors
-    /// As [`try_update`].
+    /// As [`try_update`](super::try_update).
     pub fn try_update<B: AsRef<[u8]>, E>(
         &self,
         path: impl AsRef<Path>,
@@ -153,7 +159,7 @@ impl AtomicFileBuilder {
         };
         let file = self.open(&target.path)?;
         file.append_all(new.as_ref())?;
-        // If the lock file was removed by hand, another process may have read what we have read.
+        // If the lock file was removed by hand, another process may have read the same old content.
         guard.verify()?;
         file.commit()?;
         Ok(Ok(()))

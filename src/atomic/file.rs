@@ -1,4 +1,4 @@
-//! A file that takes the place of another when it is whole.
+//! A temporary file that replaces another file once it is complete.
 
 use super::{AtomicFileBuilder, SyncLevel};
 use crate::error::Result;
@@ -7,11 +7,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// A file that takes the place of another when it is whole.
+/// A temporary file that replaces another file once it is complete.
 ///
-/// Write to it (it is not buffered: wrap small writes in a [`std::io::BufWriter`]), then
-/// [`commit`](AtomicFile::commit). Dropped without that, nothing has changed and nothing is left.
-///
+/// Write to it, then call [`commit`](AtomicFile::commit). It is not buffered: wrap small writes in
+/// a [`std::io::BufWriter`]. If it is dropped without a commit, nothing changes and nothing is
+/// left.
 /// # Examples
 /// ```
 /// use logrotor::atomic::AtomicFile;
@@ -32,13 +32,13 @@ use std::path::{Path, PathBuf};
 pub struct AtomicFile {
     pub(super) temp: Temp,
     pub(super) target: PathBuf,
-    /// To be kept from the file replaced, or from the one this shall be like.
+    /// Mode and owner of the replaced file, or of the file that this one is to be like.
     pub(super) access: Option<Access>,
     pub(super) builder: AtomicFileBuilder,
 }
 
 impl AtomicFile {
-    /// Starts a replacement with the default [`AtomicFileBuilder`].
+    /// Starts a replacement with the default settings.
     ///
     /// # Errors
     /// As [`AtomicFileBuilder::open`].
@@ -46,30 +46,30 @@ impl AtomicFile {
         AtomicFileBuilder::new().open(path)
     }
 
-    /// A builder with the defaults.
+    /// Returns a builder with the default settings.
     pub fn builder() -> AtomicFileBuilder {
         AtomicFileBuilder::new()
     }
 
-    /// The file that will be replaced, links resolved.
+    /// The path of the file to replace, with links resolved.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.target
     }
 
-    /// Puts the file in its place.
+    /// Replaces the file.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if a step fails: owner, mode, time, sync, rename;
-    /// the old content stands and the temporary is removed. If it was the directory that could not
-    /// be synced afterwards, the new content is in place.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if a step fails: owner, mode, time, sync, rename.
+    /// The old content stays and the temporary file is removed. If only the final sync of the
+    /// directory fails, the new content is in place.
     pub fn commit(self) -> Result<()> {
         self.seal()?;
         let target = self.target.clone();
         self.place(&target)
     }
 
-    /// Makes the file whole but for its name: owner, mode, time, and its content on the device.
+    /// Completes the file except for its name: owner, mode, time, and its content on the device.
     pub(crate) fn seal(&self) -> Result<()> {
         let (file, path) = (self.temp.file(), &self.target);
         match self.builder.owner {
@@ -88,7 +88,7 @@ impl AtomicFile {
         }
     }
 
-    /// Gives a sealed file its name, which may be another by now than it was opened for.
+    /// Renames a sealed file to `target`, which may differ from the path it was opened for.
     pub(crate) fn place(self, target: &Path) -> Result<()> {
         let persisted = self.temp.persist(target, self.builder.replace);
         persisted.map_err(|error| error.during("replace", target))?;
@@ -98,7 +98,7 @@ impl AtomicFile {
         }
     }
 
-    /// The file as it is being written.
+    /// The temporary file.
     pub(crate) fn file(&self) -> &File {
         self.temp.file()
     }
@@ -108,7 +108,7 @@ impl AtomicFile {
         Ok(fs::write(self.temp.file(), bytes, &self.target)?)
     }
 
-    /// Writes over the start of what was appended.
+    /// Overwrites the start of the appended bytes.
     pub(crate) fn overwrite_start(&self, bytes: &[u8]) -> Result<()> {
         fs::overwrite_start(self.temp.path(), bytes)
     }

@@ -1,17 +1,16 @@
-//! Whole-file replacement: readers see the old content or the new, never anything between.
+//! Whole-file replacement: readers see the old content or the new, never a mixture.
 //!
 //! # Which of these do I need?
 //!
 //! | you want to | use |
 //! |---|---|
-//! | replace a file by bytes at hand | [`write`](fn@write) |
-//! | write much, or bit by bit, and decide at the end | [`AtomicFile::create`], then [`commit`](AtomicFile::commit) |
-//! | choose mode, owner, time, or go without sync | [`AtomicFile::builder`] |
-//! | make a file only if there is none | [`AtomicFileBuilder::replace`] with [`Replace::No`] |
+//! | replace a file by bytes in memory | [`write`](fn@write) |
+//! | write much or in pieces, and decide at the end | [`AtomicFile::create`], then [`commit`](AtomicFile::commit) |
+//! | choose mode, owner or time, or skip the sync | [`AtomicFile::builder`] |
+//! | create a file only if none exists | [`AtomicFileBuilder::replace`] with [`Replace::No`] |
 //! | change a file that other processes change too | [`update`], or [`try_update`] if the change can fail |
 //! | read a file that is replaced in this way | plain `std::fs::read`: no lock is needed |
 //! | append to a file that many processes append to | not this: [`RotatingFileWriter`](crate::RotatingFileWriter) |
-//!
 //! ```
 //! use logrotor::Wait;
 //! use logrotor::atomic::{self, update};
@@ -26,31 +25,31 @@
 //!
 //! # What is promised
 //!
-//! The bytes go to a temporary file in the same directory, which takes the file's name when it is
-//! whole.
+//! The bytes go to a temporary file in the same directory, which is renamed to the file's name once
+//! it is complete.
 //!
-//! - **Atomicity**, always: whoever opens the file at any moment gets all of the old content or all
-//!   of the new, also if the writing process is killed at any instruction. When anything fails
-//!   before that step (no space, no permission), the old content stands and no temporary is left. A
-//!   killed process leaves one, named `.<file>.<12 letters or digits>.tmp`.
-//! - **Durability**, as [`SyncLevel`] says: by default, once the call has returned `Ok` the new
-//!   content survives loss of power, and before that the old content or the new does. Without sync
-//!   a power failure may leave an empty or torn file, on some file systems; a crash of the process
+//! - **Atomicity**, always: a reader that opens the file gets all of the old content or all of the
+//!   new, even if the writing process is killed at any instruction. If a step before the rename
+//!   fails (no space, no permission), the old content stays and the temporary file is removed. A
+//!   killed process leaves its temporary file, named `.<file>.<12 letters or digits>.tmp`.
+//! - **Durability**, as [`SyncLevel`] chooses. By default the new content survives a loss of power
+//!   once the call has returned `Ok`; until then the old content or the new survives. Without sync,
+//!   a loss of power may leave an empty or torn file on some file systems. A crash of the process
 //!   never does.
 //!
 //! If the last step, the sync of the directory, fails, the error is returned although the file has
-//! been replaced: readers see the new content, and whether it survives loss of power is unknown.
+//! been replaced. Readers see the new content, and may see the old content again after a loss of
+//! power.
 //!
 //! # Limits
 //!
-//! - A replaced file is a new file: other names of the old one (hard links) and handles open on it
-//!   keep the old content. Mode and owner are kept, access control lists and extended attributes
-//!   are not.
+//! - A replaced file is a new file: its other names (hard links) and open handles keep the old
+//!   content. Mode and owner are kept; access control lists and extended attributes are not.
 //! - The process needs the right to create files in the directory, and space for both contents.
-//! - Regular files only: a directory, device or pipe is refused.
-//! - Two replacements at once: the later wins, whole. Only [`update`] loses neither, among those
-//!   that use [`update`] or hold the same lock, with the [limits](crate::lock#limits) that locks
-//!   have.
+//! - Only regular files are replaced: a directory, device or pipe is rejected.
+//! - Of two replacements at the same time the later one wins, whole. [`update`] loses neither,
+//!   among processes that use [`update`] or hold the same lock, with the
+//!   [limits](crate::lock#limits) of locks.
 
 mod builder;
 mod file;
@@ -67,7 +66,7 @@ use std::path::Path;
 
 /// Replaces or creates the file at `path`, atomically and durably.
 ///
-/// As [`AtomicFile::create`], one write, and [`commit`](AtomicFile::commit).
+/// Equivalent to [`AtomicFile::create`], one write, and [`commit`](AtomicFile::commit).
 ///
 /// # Errors
 /// As [`AtomicFileBuilder::write`].
@@ -86,15 +85,15 @@ pub fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
 
 /// Changes the file at `path` under a lock, so that no change by another process is lost.
 ///
-/// Takes the exclusive lock [beside](FileLock::beside) the file, reads it, calls `change` with the
-/// content (`None` if there is no file), and replaces the file by what it returns. Waits for the
-/// lock as `wait` says. The lock file is `<path>.lock`, with links resolved, so that all names of a
-/// file have one lock, and those may open it who may open the file.
+/// Takes the exclusive lock [beside](crate::FileLock::beside) the file, waiting as `wait` allows.
+/// Then it reads the file, calls `change` with the content (`None` if there is no file), and
+/// replaces the file by the result. The lock file is `<path>.lock` with links resolved, so every
+/// path to a file shares one lock, with the file's own permissions.
 ///
 /// # Errors
-/// As [`FileLock::lock`] and [`AtomicFileBuilder::write`]; and
-/// [`ErrorKind::LockLost`](crate::ErrorKind::LockLost) if someone removed the lock file meanwhile.
-/// The old content stands.
+/// As [`FileLock::lock`](crate::FileLock::lock) and [`AtomicFileBuilder::write`], and
+/// [`ErrorKind::LockLost`](crate::ErrorKind::LockLost) if the lock file was removed meanwhile. The
+/// old content stays.
 ///
 /// # Examples
 /// ```
@@ -104,8 +103,8 @@ pub fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
 /// # let path = dir.path().join("counter");
 /// for _ in 0..3 {
 ///     update(&path, Wait::Forever, |old| {
-///         let count: u64 = old.and_then(|old| std::str::from_utf8(old).ok()?.parse().ok()).unwrap_or(0);
-///         (count + 1).to_string()
+///         let count = old.and_then(|old| std::str::from_utf8(old).ok()?.parse().ok());
+///         (count.unwrap_or(0_u64) + 1).to_string()
 ///     })?;
 /// }
 /// assert_eq!(std::fs::read(&path).unwrap(), b"3");
@@ -119,11 +118,11 @@ pub fn update<B: AsRef<[u8]>>(
     AtomicFileBuilder::new().update(path, wait, change)
 }
 
-/// As [`update`], with a change that may fail: then the file stays as it is, and its error is the
-/// inner result.
+/// Like [`update`], with a change that may fail. Then the file stays as it is, and the inner result
+/// has the error of the change.
 ///
 /// # Errors
-/// As [`update`]. Then the inner result is lost, if there was one, and the old content stands.
+/// As [`update`]. The old content stays, and the result of `change`, if it ran, is lost.
 ///
 /// # Examples
 /// ```
@@ -148,28 +147,29 @@ pub fn try_update<B: AsRef<[u8]>, E>(
     AtomicFileBuilder::new().try_update(path, wait, change)
 }
 
-/// What is made certain before a replacement is reported as done. Atomicity does not depend on it.
+/// The data that is synced before a replacement is reported as done. Atomicity does not depend on
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum SyncLevel {
-    /// Nothing: the system writes when it likes. For content that can be made again.
+    /// Nothing: the system writes when it likes. For content that can be recreated.
     None,
-    /// The new content is on the device before the name is given to it: after loss of power the
-    /// file is whole, but may be the old one.
+    /// The new content, before the file gets its name: after a loss of power the file is complete,
+    /// but may be the old one.
     File,
-    /// The name as well: after loss of power it is the new one.
+    /// The content and then the name: after a loss of power it is the new one. The default.
     #[default]
     FileAndDirectory,
 }
 
-/// What to do where the path names a symbolic link.
+/// The file to replace if the path names a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Links {
-    /// Replace the file that it leads to, or make that file; the link stays.
+    /// The file that the link leads to, which is created if need be. The link stays. The default.
     #[default]
     Follow,
-    /// Replace the link itself.
+    /// The link itself.
     Replace,
 }
 

@@ -1,4 +1,4 @@
-//! The file that a path stands for, and its lock.
+//! The file that a path leads to, and its lock.
 
 use super::Links;
 use crate::error::{Error, Result};
@@ -6,17 +6,17 @@ use crate::fs::{self, Entry, EntryKind};
 use crate::lock::FileLock;
 use std::path::{Path, PathBuf};
 
-/// What a new file's permissions are before the umask.
+/// The permissions of a new file, less the umask.
 pub(super) const NEW_FILE: u32 = 0o666;
 
-/// Nobody else, until the file has the permissions and the owner that it shall have.
+/// The permissions of a temporary file until it gets those of the file it replaces.
 pub(super) const PRIVATE: u32 = 0o600;
 
-/// The file that a path stands for.
+/// The file that a path leads to.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) path: PathBuf,
-    /// Of a regular file that is there.
+    /// The state of a regular file; `None` if there is no file, or a link is to be replaced.
     pub(crate) entry: Option<Entry>,
 }
 
@@ -33,7 +33,7 @@ impl Target {
         }
     }
 
-    /// The lock for changing it, open to those who may open the file.
+    /// The lock for changing the file, open to every user who may open the file.
     pub(crate) fn lock(&self) -> Result<FileLock> {
         let lock = FileLock::beside(&self.path)?;
         Ok(match self.entry {
@@ -42,7 +42,7 @@ impl Target {
         })
     }
 
-    /// A failure to make the temporary, told as one to replace the file.
+    /// Turns a failure to create the temporary file into one to replace the file.
     pub(super) fn explain(&self, error: Error) -> Error {
         if error.is_not_found() {
             return Error::no_directory("replace", &self.path, fs::parent(&self.path));

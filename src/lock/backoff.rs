@@ -1,4 +1,4 @@
-//! Asking again and again: the delays are a pure sequence, [`poll`] sleeps them.
+//! Polling: the delays are a pure sequence, and [`poll`] sleeps them.
 
 use crate::clock::{self, Deadline};
 use crate::error::Result;
@@ -9,9 +9,9 @@ const CAP: Duration = Duration::from_millis(50);
 
 /// Delays that double from 20 µs to a cap of 50 ms, each varied by up to 25 %. Never ends.
 ///
-/// A rotation holds its lock for tens of microseconds, so the first delays are of that size; from
-/// the twelfth on there are about 20 attempts a second, which costs a waiter next to nothing. The
-/// variation keeps waiters that were refused together from coming back together.
+/// A rotation holds its lock for tens of microseconds, so the first delays are of that size. From
+/// the twelfth delay on there are about 20 attempts a second, which cost a waiter almost nothing.
+/// The variation keeps waiters that were refused together from returning together.
 ///
 /// Source: exponential backoff with jitter, as in git's `lockfile.c`.
 pub(crate) struct Backoff {
@@ -41,7 +41,7 @@ impl Iterator for Backoff {
     }
 }
 
-/// Asks until there is an answer, or the deadline has passed; the last time just after it.
+/// Calls `ask` until it answers or the deadline has passed; the last time just after the deadline.
 pub(crate) fn poll<T>(
     until: Deadline,
     mut ask: impl FnMut() -> Result<Option<T>>,

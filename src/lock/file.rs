@@ -1,10 +1,10 @@
 //! The mechanism: a kernel lock on a file that comes and goes.
 //!
-//! A holder removes the file just before it unlocks, so whoever opened it earlier may get the lock
-//! of a file that has no name any more, while a third makes and locks a new one. Hence the rule
-//! that every acquisition here ends with: **the lock counts only if the path names the file that
-//! was locked.** A file that passed cannot lose its name while it is locked, except by the hand of
-//! someone who takes no lock; its holder finds that out at release.
+//! A holder removes the file just before it unlocks. So a process that opened the file earlier may
+//! lock a file that has no name any more, while a third process creates and locks a new one. Hence
+//! the rule at the end of every acquisition: **the lock counts only if the path names the file that
+//! was locked.** While such a file is locked, it cannot lose its name, except to a program that
+//! takes no lock. Its holder detects that at release.
 
 use super::backoff::poll;
 use super::owner::{self, Owner, RECORD_LEN};
@@ -16,14 +16,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where a lock file is and how it is made and left.
+/// The path of a lock file, and how it is created and left.
 #[derive(Debug, Clone)]
 pub(crate) struct LockFile {
     pub(crate) path: PathBuf,
     pub(crate) mode: FileMode,
-    /// Whether the directories above it are made as well.
+    /// Whether to create the directories above it.
     pub(crate) make_dirs: bool,
-    /// Whether it stays after a release.
+    /// Whether the file stays after a release.
     pub(crate) keep: bool,
 }
 
@@ -42,19 +42,20 @@ impl FileMode {
     }
 }
 
-/// A lock that this process has; given back by [`LockFile::release`], or by dropping it, which leaves
-/// the file.
+/// A lock held by this process. [`LockFile::release`] releases it; a drop does too, but leaves the
+/// file.
 #[derive(Debug)]
 pub(crate) struct Held {
     file: File,
     id: FileId,
     mode: LockMode,
-    /// It holds our record or nothing. A file with anything else in it is never written or removed.
+    /// Whether the file holds our record or nothing. A file with other content is never written or
+    /// removed.
     is_ours: bool,
 }
 
 impl LockFile {
-    /// Waits for the lock until the deadline; `None` if somebody else kept it.
+    /// Waits for the lock until the deadline; `None` if another holder kept it.
     pub(crate) fn take(&self, mode: LockMode, until: Deadline) -> Result<Option<Held>> {
         if until.is_never() {
             return self.wait(mode).map(Some);
@@ -62,7 +63,7 @@ impl LockFile {
         poll(until, || self.attempt(mode))
     }
 
-    /// Asks for the lock once; `None` if somebody else has it.
+    /// Tries to take the lock once; `None` if another holder has it.
     pub(crate) fn attempt(&self, mode: LockMode) -> Result<Option<Held>> {
         loop {
             let Some(file) = self.open()? else { return Ok(None) };
@@ -89,7 +90,7 @@ impl LockFile {
         }
     }
 
-    /// Opens or makes the file; `None` while it is being removed and its name is not free yet.
+    /// Opens or creates the file; `None` while it is being removed and its name is not free yet.
     fn open(&self) -> Result<Option<File>> {
         let open = || fs::open_lock(&self.path, self.mode.bits());
         let opened = match open() {
@@ -128,17 +129,17 @@ impl LockFile {
         Ok(Some(held))
     }
 
-    /// Fails if someone took the file away from under its holder.
+    /// Fails if the file was removed or replaced while it was held.
     pub(crate) fn verify(&self, held: &Held) -> Result<()> {
         if fs::is_at(&self.path, held.id)? { Ok(()) } else { Err(Error::lock_lost(&self.path)) }
     }
 
-    /// Gives the lock back, and removes the file if nobody else uses it.
+    /// Releases the lock, and removes the file if no other process uses it.
     pub(crate) fn release(&self, held: &Held) -> Result<()> {
         let intact = self.verify(held);
         let tidy = intact.is_ok() && held.is_ours && !self.keep;
         let removed = match held.mode {
-            // While it is still locked: afterwards it may be somebody else's.
+            // While it is still locked: afterwards the name may belong to another holder.
             LockMode::Exclusive if tidy => remove(&self.path).map(drop),
             _ => Ok(()),
         };
@@ -150,7 +151,7 @@ impl LockFile {
         intact.and(removed).and(unlocked).and(left)
     }
 
-    /// Who took the lock last, if that can be read.
+    /// The last owner of the lock, if it can be read.
     pub(crate) fn owner(&self) -> Option<Owner> {
         let file = fs::open_lock_read(&self.path).ok()??;
         Owner::parse(&read_record(&file, &self.path)?)
@@ -158,8 +159,8 @@ impl LockFile {
 }
 
 impl Held {
-    /// Leaves this process's record. It helps whoever waits to say for whom; a lock is as good
-    /// without one, so a full disk or a file that we may only read is no failure.
+    /// Writes this process's record, for the messages of waiting processes. The lock is as good
+    /// without one, so a full disk or a read-only file is no failure.
     fn sign(&self, path: &Path) {
         if self.is_ours {
             let _ = fs::write_start(&self.file, Owner::this().record().as_bytes(), path);
@@ -167,9 +168,10 @@ impl Held {
     }
 }
 
-/// Removes a lock file through a handle on it, if nobody holds it; `false` if somebody does.
+/// Removes a lock file through a handle on it unless another process holds it; returns whether it
+/// did.
 ///
-/// Decided by the kernel's lock and the rule above. The lock is not held afterwards.
+/// The kernel's lock and the rule above decide. The lock is not held afterwards.
 pub(crate) fn remove_unheld(file: &File, id: FileId, path: &Path) -> Result<bool> {
     if !fs::try_lock(file, LockMode::Exclusive, path)? {
         return Ok(false);
@@ -178,7 +180,7 @@ pub(crate) fn remove_unheld(file: &File, id: FileId, path: &Path) -> Result<bool
     fs::unlock(file, path).and(removed)
 }
 
-/// Removes a lock file that we hold; `false` if we may not, or Windows will not just now.
+/// Removes a lock file that we hold; `false` if we lack permission or Windows refuses.
 fn remove(path: &Path) -> Result<bool> {
     match fs::remove(path) {
         Err(error) if error.io_error().is_some_and(sys::is_removal_refused) => Ok(false),
@@ -186,16 +188,16 @@ fn remove(path: &Path) -> Result<bool> {
     }
 }
 
-/// Between two looks at a name that is about to be free.
+/// The interval between two looks at a name that is about to be free.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Whether a lock file has a record of ours, as far as it can be read.
+/// Whether a lock file has a record of this crate, as far as it can be read.
 pub(crate) fn is_ours(file: &File, path: &Path) -> bool {
     read_record(file, path).is_some_and(|content| owner::is_ours(&content))
 }
 
-/// The content of a lock file, and a byte more than a record has; `None` if it cannot be read (on
-/// Windows an exclusive lock keeps readers out).
+/// The content of a lock file, and one byte more than a record has. `None` if it cannot be read: on
+/// Windows an exclusive lock excludes readers.
 fn read_record(file: &File, path: &Path) -> Option<Vec<u8>> {
     let mut content = vec![0; RECORD_LEN + 1];
     let len = fs::read_start(file, &mut content, path).ok()?;
@@ -203,7 +205,7 @@ fn read_record(file: &File, path: &Path) -> Option<Vec<u8>> {
     Some(content)
 }
 
-/// Says what stands in the way, where the system's own error does not.
+/// Names the obstacle if the system's own error does not.
 fn explain(path: &Path, error: Error) -> Error {
     match fs::stat(path) {
         Ok(Some(Entry { kind, .. })) if kind != EntryKind::File => {

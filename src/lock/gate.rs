@@ -1,8 +1,8 @@
 //! Fairness: an exclusive acquirer that has waited a while goes ahead of later shared ones.
 //!
-//! The kernel grants shared locks as long as somebody holds one, so readers that overlap could keep
-//! a writer out for ever. Therefore a writer that has lost its patience holds the *gate*, a second
-//! lock file, while it waits, and readers pass the gate before they ask for the lock:
+//! The kernel grants shared locks as long as any process holds one, so overlapping readers could
+//! starve a writer. Therefore a writer whose patience is over holds the *gate*, a second lock file,
+//! while it waits, and readers pass the gate before they ask for the lock:
 //!
 //! | | gate | lock |
 //! |---|---|---|
@@ -10,7 +10,7 @@
 //! | writer, first | | asks for [`PATIENCE`] |
 //! | writer, then | holds it exclusively | until it has this |
 //!
-//! The gate decides who goes first, never who may: without it (no right to make the file, say)
+//! The gate decides the order, never the exclusion: without it (no right to create the file, say)
 //! exclusion is the same. It is free as soon as its holder dies, like every lock here.
 //!
 //! Source: the turnstile of Allen B. Downey, "The Little Book of Semaphores", section 4.2.
@@ -22,11 +22,11 @@ use crate::error::Result;
 use crate::fs::{self, LockMode};
 use std::time::Duration;
 
-/// How long a writer asks before it closes the gate: far longer than a rotation holds its lock, so
-/// rotations make no gate.
+/// How long a writer tries before it closes the gate: far longer than a rotation holds its lock, so
+/// rotations create no gate.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(10);
 
-/// What is appended to the lock file's name.
+/// The suffix of a gate, after the lock file's name.
 pub(crate) const SUFFIX: &str = ".gate";
 
 /// The gate of a lock file.
@@ -44,7 +44,7 @@ impl Gate {
         self.0.wait(LockMode::Exclusive)
     }
 
-    /// As [`close`](Gate::close), without waiting; `None` if another writer has closed it.
+    /// Like [`close`](Gate::close), without waiting; `None` if another writer has closed it.
     pub(crate) fn try_close(&self) -> Result<Option<Held>> {
         self.0.attempt(LockMode::Exclusive)
     }
@@ -65,7 +65,7 @@ impl Gate {
                 return Ok(false);
             }
         }
-        // Not by closing alone: a child forked meanwhile would keep it locked.
+        // Closing alone is not enough: a child forked meanwhile would keep it locked.
         fs::unlock(&file, path).map(|()| true)
     }
 }

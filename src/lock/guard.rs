@@ -1,4 +1,4 @@
-//! A lock that is held.
+//! The proof that a lock is held.
 
 use super::FileLock;
 use super::file::Held;
@@ -15,33 +15,34 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// A lock that is held; dropping it unlocks, on panic as well.
+/// The proof that a lock is held. Dropping it releases the lock, during a panic as well.
 #[derive(Debug)]
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct LockGuard<'a> {
-    /// `None` once it has been given back.
+    /// `None` once the lock was released.
     pub(super) held: Option<Held>,
-    /// The process that took it, which a forked child is not.
+    /// The process that took the lock; a forked child is another.
     pub(super) taker: u32,
     // Dropped after `Drop::drop` has run, so the value is free when the lock is.
     pub(super) claim: Claim<'a>,
 }
 
 impl LockGuard<'_> {
-    /// Gives the lock back, and says what drop must swallow.
+    /// Releases the lock, and reports the errors that a drop must swallow.
     ///
     /// The lock is released whatever the outcome.
     ///
     /// # Errors
-    /// - [`ErrorKind::LockLost`] if someone removed or replaced the lock file meanwhile, so that
-    ///   others may have held the lock too.
-    /// - [`ErrorKind::Io`] if unlocking or removing the file failed. Lack of permission to remove
-    ///   it is no error; it stays.
+    /// - [`ErrorKind::LockLost`](crate::ErrorKind::LockLost) if the lock file was removed or
+    ///   replaced meanwhile, so that others may have held the lock too.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io) if unlocking or removing the file failed. If this
+    ///   process lacks permission to remove it, the file stays, without an error.
     pub fn unlock(mut self) -> Result<()> {
         self.release()
     }
 
-    /// Fails with [`ErrorKind::LockLost`] if someone has taken the lock file away.
+    /// Fails with [`ErrorKind::LockLost`](crate::ErrorKind::LockLost) if the lock file was removed
+    /// or replaced.
     pub(crate) fn verify(&self) -> Result<()> {
         self.held.as_ref().map_or(Ok(()), |held| self.claim.0.file.verify(held))
     }
@@ -49,7 +50,7 @@ impl LockGuard<'_> {
     fn release(&mut self) -> Result<()> {
         match self.held.take() {
             Some(held) if self.taker == std::process::id() => self.claim.0.file.release(&held),
-            // In a forked child the lock is the parent's, to keep and to tidy up; closing our copy
+            // In a forked child the lock is the parent's, to keep and to tidy up. Closing our copy
             // of the handle does not unlock it.
             _ => Ok(()),
         }
@@ -58,7 +59,7 @@ impl LockGuard<'_> {
 
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
-        // Nobody to tell: `unlock` is for those who want to know. The handle closes in any case.
+        // The error has no recipient here; `unlock` reports it. The handle closes in any case.
         let _ = self.release();
     }
 }

@@ -1,4 +1,4 @@
-//! The lock as its users have it.
+//! The public lock.
 
 use super::file::{FileMode, Held, LockFile};
 use super::gate::{self, Gate};
@@ -11,30 +11,31 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What is appended to a file's name to name its lock.
+/// The suffix of a lock file, after the name of the file it protects.
 pub(super) const SUFFIX: &str = ".lock";
 
-/// Only the owner may open the lock file.
+/// The default permissions of a lock file: its owner only.
 const DEFAULT_MODE: u32 = 0o600;
 
-/// A lock shared by all processes that name the same lock file; see the [module](self) for which to
-/// use when, what is promised, and the limits.
+/// A lock shared by all processes that name the same lock file.
 ///
-/// Making one touches no file; taking the lock does. One value holds the lock at most once. It may
-/// be shared by threads, but to make threads wait for each other give each its own value.
+/// The [module](crate::lock) says which lock to use when, what is promised, and the limits.
+/// Creating a value touches no file. One value holds the lock at most once. Threads may share it,
+/// but threads that shall wait for each other need a value each.
 #[derive(Debug)]
 pub struct FileLock {
     pub(super) file: LockFile,
-    /// Whether writers that wait long are let before later readers.
+    /// Whether writers that wait long go ahead of later readers.
     is_fair: bool,
-    /// A guard of this value is out, or a thread is about to get one.
+    /// Whether a guard of this value exists, or a thread is about to get one.
     pub(super) in_use: AtomicBool,
 }
 
 impl FileLock {
-    /// A lock whose lock file is `path` itself; nothing is created before the first acquisition.
+    /// Creates a lock whose lock file is `path` itself. No file is created before the first
+    /// acquisition.
     ///
-    /// A relative path is looked up at every step, so do not change the working directory while the
+    /// A relative path is resolved at every step, so do not change the working directory while the
     /// lock is held.
     ///
     /// # Errors
@@ -47,7 +48,7 @@ impl FileLock {
         Ok(Self { file, is_fair: true, in_use: AtomicBool::new(false) })
     }
 
-    /// A lock for the file at `path`, with the lock file `<path>.lock` beside it.
+    /// Creates a lock for the file at `path`, with the lock file `<path>.lock` beside it.
     ///
     /// # Errors
     /// As [`open`](FileLock::open).
@@ -58,10 +59,10 @@ impl FileLock {
         Self::open(path.with_file_name(name))
     }
 
-    /// A lock for the file at `path`, with its lock file in a directory for lock files.
+    /// Creates a lock for the file at `path`, with its lock file in a directory for lock files.
     ///
-    /// The directory and its parents are created at the first acquisition. The lock file's name is
-    /// the file's, a number made of the absolute path of the file's directory, and `.lock`, so that
+    /// The first acquisition creates the directory and its parents. The lock file's name consists
+    /// of the file's name, a hash of the absolute path of the file's directory, and `.lock`. So
     /// files of one name in different directories have different locks.
     ///
     /// # Errors
@@ -77,51 +78,51 @@ impl FileLock {
         Ok(lock)
     }
 
-    /// The exact permissions of the lock file, whatever the umask; 0o600 less the umask by default.
+    /// Sets the exact permissions of the lock file, whatever the umask. Default: 0o600 less the
+    /// umask.
     ///
-    /// Users who share a lock need read permission at least. No effect on Windows.
+    /// Users who share a lock need at least read permission. No effect on Windows.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.file.mode = FileMode::Exact(mode);
         self
     }
 
-    /// The permissions of the lock file when it is created, less the umask.
+    /// Sets the permissions of a new lock file, less the umask.
     pub(crate) fn mode_less_umask(mut self, mode: u32) -> Self {
         self.file.mode = FileMode::LessUmask(mode);
         self
     }
 
-    /// For a lock that is only ever taken exclusively: there are no readers to be kept out for a writer
-    /// that waits, so no gate is made.
+    /// For a lock that is only ever taken exclusively: no gate is created, as there are no readers
+    /// that a waiting writer must keep out.
     pub(crate) fn without_gate(mut self) -> Self {
         self.is_fair = false;
         self
     }
 
-    /// Whether the lock file stays after a release; removed by default.
+    /// Sets whether the lock file stays after a release. Default: it is removed.
     ///
-    /// Keeping it saves a file creation and removal per acquisition (about nine tenths of the time
-    /// that an uncontended one takes), and serves processes that may not create files in its
-    /// directory.
+    /// A kept file saves a file creation and removal per acquisition, about nine tenths of the time
+    /// of an uncontended one. It also serves processes that may not create files in its directory.
     #[must_use]
     pub fn keep_file(mut self, keep: bool) -> Self {
         self.file.keep = keep;
         self
     }
 
-    /// Where the lock file is.
+    /// The path of the lock file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.file.path
     }
 
-    /// Takes the lock, waiting as `wait` says. Dropping the guard unlocks.
+    /// Takes the lock, waiting as `wait` allows. Dropping the guard releases it.
     ///
     /// # Errors
-    /// - [`ErrorKind::LockTimeout`] if another holder kept it; the message says how long was waited
-    ///   and, as a hint, the last owner's pid and whether that process runs.
-    /// - [`ErrorKind::AlreadyLocked`] at once if this value holds it or is waiting for it in
+    /// - [`ErrorKind::LockTimeout`] if another holder kept it. The message has the time waited and,
+    ///   as a hint, the last owner's pid and whether that process runs.
+    /// - [`ErrorKind::AlreadyLocked`] at once if this value holds the lock, or waits for it in
     ///   another thread.
     /// - [`ErrorKind::LockUnsupported`] if the file system has no locks.
     /// - [`ErrorKind::NotAFile`] if the path names a link, a directory or a device.
@@ -173,11 +174,11 @@ impl FileLock {
         self.lock(LockMode::Shared, wait)
     }
 
-    /// Calls `read` while no other process changes the file at `path`, that is, under a shared lock
-    /// beside it.
+    /// Calls `read` under a shared lock beside the file at `path`: no other process changes the
+    /// file meanwhile.
     ///
-    /// Waits for ever; returns what `read` returns. A `read` that returns a [`Result`] gives a result
-    /// in a result, so that its own errors are told apart.
+    /// Waits without limit for the lock, and returns the result of `read`. If `read` returns a
+    /// [`Result`], the outer result is that of the lock.
     ///
     /// # Errors
     /// As [`FileLock::lock`]. Then `read` was not called.
@@ -197,10 +198,10 @@ impl FileLock {
         Self::with_lock(path.as_ref(), LockMode::Shared, read)
     }
 
-    /// Calls `change` while no other process reads or changes the file at `path`, that is, under an
-    /// exclusive lock beside it.
+    /// Calls `change` under an exclusive lock beside the file at `path`: no other process reads or
+    /// changes the file meanwhile.
     ///
-    /// Otherwise as [`with_shared`](FileLock::with_shared).
+    /// Otherwise like [`with_shared`](FileLock::with_shared).
     ///
     /// # Errors
     /// As [`FileLock::lock`]. Then `change` was not called.
@@ -210,7 +211,7 @@ impl FileLock {
 
     fn with_lock<T>(path: &Path, mode: LockMode, work: impl FnOnce() -> T) -> Result<T> {
         let lock = Self::beside(path)?;
-        // Released by drop: what the closure returned must not be lost to a failing release.
+        // Released by drop: a failing release must not lose the result of the closure.
         let _guard = lock.lock(mode, Wait::Forever)?;
         Ok(work())
     }
@@ -223,8 +224,8 @@ impl FileLock {
     }
 
     fn take_shared(&self, until: Deadline) -> Result<Option<Held>> {
-        // A gate that cannot be opened or locked is left out: it decides who goes first, not who
-        // may.
+        // A gate that cannot be opened or locked is skipped: it decides the order, not the
+        // exclusion.
         if !Gate::of(&self.file).pass(until).unwrap_or(true) {
             return Ok(None);
         }
@@ -246,7 +247,7 @@ impl FileLock {
     fn take_behind_gate(&self, until: Deadline) -> Result<Option<Held>> {
         let gate = Gate::of(&self.file);
         let mut closed = None;
-        // As for shared ones: without a gate there is less fairness, but the same exclusion.
+        // Without a gate there is less fairness, but the same exclusion.
         let held = if until.is_never() {
             closed = gate.close().ok();
             self.file.wait(LockMode::Exclusive).map(Some)
@@ -257,7 +258,7 @@ impl FileLock {
             })
         };
         if let Some(closed) = closed {
-            // If it fails the gate is open all the same, as its handle closes.
+            // If this fails the gate is open all the same, as its handle closes.
             let _ = gate.open(&closed);
         }
         held

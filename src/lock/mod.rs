@@ -1,4 +1,4 @@
-//! Locks between processes, for state files of your own as well as for the log.
+//! Locks between processes, for your own state files as well as for the log.
 //!
 //! # Which of these do I need?
 //!
@@ -6,8 +6,8 @@
 //! |---|---|
 //! | replace a file that others only read | [`atomic::write`](crate::atomic::write), no lock at all |
 //! | change a file that others change too | [`atomic::update`](crate::atomic::update), which locks for you |
-//! | do something on a path alone, or while nobody else changes it | [`FileLock::with_exclusive`], [`FileLock::with_shared`] |
-//! | the same, but wait only so long, or keep the lock in a struct's method | [`FileLock::beside`] |
+//! | run a closure while no other process uses or changes a file | [`FileLock::with_exclusive`], [`FileLock::with_shared`] |
+//! | the same with a limited wait, or with a lock kept in a struct | [`FileLock::beside`] |
 //! | lock something that is not a file, or whose directory you may not write | [`FileLock::open`], [`FileLock::in_dir`] |
 //! | be the only running instance of a program | [`FileLock::open`] in the runtime directory, [`Wait::Never`], guard kept in `main` |
 //! | tidy a lock directory after crashes | [`FileLock::clean_stale`] |
@@ -30,48 +30,49 @@
 //!
 //! # What is promised
 //!
-//! - While a guard is exclusive there is no other guard on that lock file, in any process; while it
-//!   is shared, there are only shared ones. Two [`FileLock`] values exclude each other in the same
-//!   way when they are in one process.
+//! - While a guard is exclusive, no other guard exists on that lock file in any process; while it
+//!   is shared, only shared ones do. Two [`FileLock`] values in one process exclude each other in
+//!   the same way.
 //! - A lock is free as soon as its holder drops the guard, panics, exits, or is killed. Pids and
 //!   ages of files decide nothing.
 //! - A shared acquirer never waits for a shared holder, except behind a waiting exclusive one.
-//! - An exclusive acquirer that waits longer than 10 ms is not overtaken by shared ones that come
-//!   later, so readers that come and go cannot starve it: it waits for those that were in before.
-//!   Hence a thread that holds a shared lock and asks for another on the same path may wait for
-//!   itself, once a writer stands between; and a writer that is *stopped* while it waits keeps
-//!   readers waiting, as a stopped holder does. Exclusive acquirers among themselves, and readers
-//!   against a stream of writers, are served in no promised order.
+//! - An exclusive acquirer that waits longer than 10 ms is not overtaken by later shared ones, so
+//!   readers that come and go cannot starve it. It waits for the readers that came before.
+//! - Hence a thread that holds a shared lock and asks for another on the same path may wait for
+//!   itself, if a writer waits in between. A writer that is *stopped* while it waits blocks
+//!   readers, as a stopped holder does.
+//! - No order is promised among exclusive acquirers, nor for readers against a stream of writers.
 //!
 //! # The lock file
 //!
-//! It is made by the first holder, empty or with one line naming the last owner, and removed by the
-//! last one to leave, unless [`FileLock::keep_file`] says otherwise. It stays when a process is
-//! killed (unlocked, harmless, used again by the next), when this process may not remove it
-//! (another user's in a sticky directory), or when Windows refuses just then. A file with other
-//! content is locked as any other, but never written or removed. While an exclusive acquirer waits
-//! long there is also `<lock file>.gate`.
+//! The first holder creates the file, empty or with one line that names the last owner. The last
+//! holder removes it, unless [`FileLock::keep_file`] is set. The file stays when a process is
+//! killed (unlocked, harmless, reused by the next holder), when this process may not remove it
+//! (another user's file in a sticky directory), or when Windows refuses. A file with other content
+//! is locked like any other, but never written or removed. While an exclusive acquirer waits longer
+//! than 10 ms, `<lock file>.gate` exists as well.
 //!
-//! Do not remove it by hand while programs run. No lock on a removable file survives that: the next
-//! acquirer makes a new file and gets in beside the holder. It is noticed, though: of any two that
-//! overlap the earlier gets [`ErrorKind::LockLost`] from
-//! [`LockGuard::unlock`]. [`FileLock::clean_stale`] removes without that danger, at any time.
+//! Do not remove a lock file by hand while programs run. The next acquirer then creates a new file
+//! and gets the lock beside the holder. The earlier of the two gets
+//! [`ErrorKind::LockLost`](crate::ErrorKind::LockLost) from [`LockGuard::unlock`].
+//! [`FileLock::clean_stale`] removes lock files without that danger, at any time.
 //!
 //! # Limits
 //!
-//! - **Advisory**: programs that do not ask are not kept out (on Windows, of the lock file only).
-//! - **One machine**: use local file systems. Over NFS and SMB a lock may be granted twice after a
-//!   network failure, and often is not seen by other clients at all. A file system that has no
-//!   locks gives [`ErrorKind::LockUnsupported`].
+//! - **Advisory**: programs that do not ask are not excluded (on Windows only from the lock file).
+//! - **One machine**: use local file systems. NFS and SMB may grant a lock twice after a network
+//!   failure, and often do not show it to other clients at all. A file system without locks causes
+//!   [`ErrorKind::LockUnsupported`](crate::ErrorKind::LockUnsupported).
 //! - **One name**: two lock files are two locks. [`FileLock::beside`] does not follow links to the
 //!   file it protects; [`atomic::update`](crate::atomic::update) does.
 //! - **Not recursive**: a value that holds the lock answers
-//!   [`ErrorKind::AlreadyLocked`]; a second value waits for the first.
+//!   [`ErrorKind::AlreadyLocked`](crate::ErrorKind::AlreadyLocked); a second value waits for the
+//!   first.
 //! - **fork**: the lock stays with the process that took it. A forked child's copy of the guard
-//!   unlocks and removes nothing, and the child may not act on it; its [`FileLock`] can be used
-//!   once that copy is dropped. But if the parent *dies* holding the lock, it is not free until the
-//!   child has dropped or closed its copy. Programs started with `exec` (`std::process::Command`)
-//!   inherit nothing.
+//!   unlocks and removes nothing, and the child may not act on it. Its [`FileLock`] can be used
+//!   once that copy is dropped. If the parent *dies* while it holds the lock, the lock is free once
+//!   the child has dropped or closed its copy. Programs started with `exec`
+//!   (`std::process::Command`) inherit nothing.
 
 mod backoff;
 mod file;
@@ -91,14 +92,12 @@ use std::time::Duration;
 /// How long to wait for a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wait {
-    /// Ask once. Somebody who is just leaving, or cleaning up stale locks, counts as a holder.
+    /// Try once. A process that is releasing the lock or removing stale locks counts as a holder.
     Never,
-    /// Ask at growing intervals, from 20 µs to 50 ms (62 ms with the random variation), and a last
-    /// time at the end of this span. The call returns as soon after that as the system lets the
-    /// thread run.
+    /// Wait at most this long. The lock is polled after 20 µs at first, then at growing intervals
+    /// of at most 50 ms (62 ms with the random variation), and a last time at the deadline.
     AtMost(Duration),
-    /// Wait in the kernel's queue, using no time. Exclusive acquirers ask at intervals for their
-    /// first 10 ms.
+    /// Wait in the kernel's queue, without polling. Exclusive acquirers poll for their first 10 ms.
     Forever,
 }
 

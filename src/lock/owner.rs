@@ -1,19 +1,17 @@
-//! Who holds a lock: a record in the lock file, for messages and for telling our files from
-//! others'.
+//! The owner of a lock: a record in the lock file, for messages and to recognize our own files.
 
 use crate::error::OwnerHint;
 use crate::sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Bytes of a record. All have the same length, so that each replaces the one before it whole.
+/// Bytes of a record. All have the same length, so each replaces the one before it whole.
 pub(crate) const RECORD_LEN: usize =
     "logrotor lock pid 4294967295 start 18446744073709551615\n".len();
 
-/// What every record begins with.
+/// The first bytes of every record.
 const MAGIC: &str = "logrotor lock ";
 
-/// Whether a lock file's content is ours: a record, or the beginning of one on a disk that was
-/// full.
+/// Whether a lock file's content is ours: a record, or the start of one from a full disk.
 pub(crate) fn is_ours(content: &[u8]) -> bool {
     content.len() <= RECORD_LEN && content.starts_with(MAGIC.as_bytes())
 }
@@ -22,7 +20,7 @@ pub(crate) fn is_ours(content: &[u8]) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {
     pid: u32,
-    /// Tells processes of one pid apart; 0 where nothing does.
+    /// Distinguishes processes with the same pid; 0 if unknown.
     start: u64,
 }
 
@@ -30,7 +28,7 @@ impl Owner {
     /// This process.
     pub(crate) fn this() -> Self {
         // Looked up once per process: a forked child finds its parent's pid here, and looks again.
-        // Threads that race store the same values.
+        // Racing threads store the same values.
         static PID: AtomicU32 = AtomicU32::new(0);
         static START: AtomicU64 = AtomicU64::new(0);
         let pid = std::process::id();
@@ -54,7 +52,7 @@ impl Owner {
         (owner.record() == text).then_some(owner)
     }
 
-    /// What can be said of it now. A guess: another machine or container may have written it.
+    /// A guess whether it still runs: another machine or container may have written the record.
     pub(crate) fn hint(self) -> OwnerHint {
         let reused = |now| self.start != 0 && now != self.start;
         let runs = match sys::process_runs(self.pid) {

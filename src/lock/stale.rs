@@ -1,4 +1,4 @@
-//! Lock files that a crash left behind.
+//! Removal of lock files that a crash left behind.
 
 use super::file::{is_ours, remove_unheld};
 use super::{FileLock, gate};
@@ -8,22 +8,23 @@ use std::io;
 use std::path::Path;
 
 impl FileLock {
-    /// Removes the lock files in a directory that nobody holds, and says how many there were.
+    /// Removes the lock files in a directory that no process holds, and returns their number.
     ///
-    /// A process that dies leaves its lock free at once, but the file stays until the next holder
-    /// removes it. This is for locks that have no next holder. It looks at files named `*.lock` and
-    /// `*.lock.gate` that carry this crate's owner record: other programs' lock files (`Cargo.lock`,
-    /// git's `index.lock`, empty ones) stay, and so do those that this process may not open or remove,
-    /// and names that are not Unicode.
+    /// A process that dies releases its lock at once, but its file stays until the next holder
+    /// removes it. This function is for locks without a next holder. It examines files named
+    /// `*.lock` and `*.lock.gate` that carry this crate's owner record. Other programs' lock files
+    /// stay (`Cargo.lock`, git's `index.lock`, empty ones), as do files that this process may not
+    /// open or remove, and names that are not Unicode.
     ///
-    /// Whether a file is held is asked of the kernel, never of the pid in it, and it is removed while
-    /// it is locked: a held lock is never broken, and a process that is just acquiring one starts again
-    /// on a new file. For that instant the lock counts as held, so an attempt with
+    /// The kernel decides whether a file is held, never the pid in it, and the file is removed
+    /// while it is locked. So a held lock is never broken, and a process that is acquiring one
+    /// starts again on a new file. For that instant the lock counts as held: an attempt with
     /// [`Wait::Never`](super::Wait::Never) may be refused.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the directory cannot be read, or a file in it cannot
-    /// be examined for another reason than lack of permission. Files before it have been removed.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the directory cannot be read, or if a file in it
+    /// cannot be examined for a reason other than lack of permission. Files before it have been
+    /// removed.
     ///
     /// # Examples
     /// ```
@@ -53,15 +54,14 @@ fn is_lock_name(name: &str) -> bool {
     name.strip_suffix(gate::SUFFIX).unwrap_or(name).ends_with(super::handle::SUFFIX)
 }
 
-/// Removes one file if it is ours and nobody holds it.
+/// Removes one file if it is ours and no process holds it.
 fn clean(path: &Path) -> Result<bool> {
     // Not opened before it is known to be a file: opening a device can have effects.
     if !fs::stat(path)?.is_some_and(|there| there.kind == EntryKind::File) {
         return Ok(false);
     }
     let Some(file) = fs::open_lock_read(path)? else { return Ok(false) };
-    // Read before locking, which would stand in the way of the program that a foreign file belongs
-    // to.
+    // Read before it is locked: a lock would obstruct the program that a foreign file belongs to.
     if !is_ours(&file, path) {
         return Ok(false);
     }
