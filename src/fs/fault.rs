@@ -8,34 +8,34 @@
 //! | `7` | the seventh |
 //! | `7+` | the seventh and every one after it |
 //! | `7-9` | the seventh to the ninth |
-//! | `7+/rename` | of those with this verb, which alone are counted, the seventh and every one after it |
-//! | `7+/!append` | likewise, of those with any other verb |
+//! | `7+/rename` | of the operations with this verb, which alone are counted, the seventh and every one after it |
+//! | `7+/!append` | likewise, of the operations with any other verb |
 //!
 //! | effect | what happens there |
 //! |---|---|
 //! | `errno=28` | it fails with this errno |
 //! | `short` | if it is a write, it takes half of the bytes |
 //! | `torn` | if it is a write, it takes half of the bytes, and the process dies |
-//! | `pause=FILE` | it waits until FILE exists; `FILE.reached` is made first |
+//! | `pause=FILE` | it creates `FILE.reached`, then waits until FILE exists |
 //! | `kill` | the process dies before it, as by `kill -9` |
 //!
-//! Several plans are separated by `;`. They count the same operations, those of the first.
-//! All is over as soon as the file named by `LOGROTOR_FAULT_UNTIL` exists.
-//! `LOGROTOR_FAULT_COUNT=FILE` appends a line for each operation counted to FILE: its number, its verb,
-//! and ` !` if the plan struck it.
-//! Without the feature the functions are empty and are compiled away.
+//! Several plans are separated by `;`. They count the same operations, those of the first. All
+//! faults end as soon as the file named by `LOGROTOR_FAULT_UNTIL` exists.
+//! `LOGROTOR_FAULT_COUNT=FILE` appends a line to FILE for each operation counted: its number, its
+//! verb, and ` !` if the plan struck it. Without the feature the functions are empty and are
+//! compiled away.
 
 #[cfg(not(feature = "__test"))]
 use std::io;
 
-/// Counts an operation that is about to happen, and injects the fault if it is the one.
+/// Counts an operation that is about to happen, and injects its fault if there is one.
 #[cfg(not(feature = "__test"))]
 #[inline(always)]
 pub(crate) fn step(_verb: &'static str) -> io::Result<()> {
     Ok(())
 }
 
-/// As [`step`], for a write of `len` bytes, which `write` does for as many as it is told.
+/// Like [`step`], for a write of `len` bytes; `write` gets the number of bytes to write.
 #[cfg(not(feature = "__test"))]
 #[inline(always)]
 pub(crate) fn write_step(
@@ -90,7 +90,7 @@ mod on {
     }
 
     impl Plan {
-        /// A wrong plan would make a test pass for nothing, so it ends the process.
+        /// A wrong plan would make a test pass without testing anything, so it ends the process.
         #[allow(clippy::panic, reason = "tests only: a plan that cannot be read must not pass")]
         fn parse(text: &str) -> Self {
             Self::read(text).unwrap_or_else(|| panic!("LOGROTOR_FAULT={text} is not WHICH:EFFECT"))

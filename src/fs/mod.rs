@@ -1,8 +1,9 @@
-//! Every file operation this crate makes, one function each.
+//! Every file operation of this crate, one function each.
 //!
-//! Each attaches the verb and the path to the error, and passes the [fault hook](fault) first, so a
-//! test can stop, fail or kill any of them by number. [`append`] alone returns a bare
-//! [`io::Result`]: it is the hot path, and its caller answers in `io` terms.
+//! Each function attaches the verb and the path to the error. It passes the [fault hook](fault)
+//! first, so that a test can stop, fail or kill any operation by number. [`append`] alone returns a
+//! bare [`io::Result`]: it is the hot path, and its caller answers in `io` terms. Elsewhere a
+//! parameter `path` beside an open file serves the message only.
 
 pub(crate) mod fault;
 mod temp;
@@ -21,7 +22,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Passes the fault hook, does `operation`, and names it in the error.
+/// Passes the fault hook, runs `operation`, and names it in the error.
 fn attempt<T>(
     verb: &'static str,
     path: &Path,
@@ -30,7 +31,7 @@ fn attempt<T>(
     fault::step(verb).and_then(|()| operation()).map_err(|source| Error::io(verb, path, source))
 }
 
-/// `Ok(None)` where `result` says that there is no such file.
+/// Turns a failure because the file does not exist into `Ok(None)`.
 fn found<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -39,7 +40,7 @@ fn found<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// What is at `path`, links not followed; `None` if nothing is.
+/// The state of the entry at `path`, without following a link; `None` if it does not exist.
 pub(crate) fn stat(path: &Path) -> Result<Option<Entry>> {
     found(attempt("look at", path, || sys::stat(path)))
 }
@@ -49,32 +50,32 @@ pub(crate) fn is_at(path: &Path, id: FileId) -> Result<bool> {
     Ok(stat(path)?.is_some_and(|there| there.id == id))
 }
 
-/// What is known of an open file. `path` is for the message.
+/// The state of an open file. `path` is for the message.
 pub(crate) fn fstat(file: &File, path: &Path) -> Result<Entry> {
     attempt("look at", path, || sys::fstat(file))
 }
 
-/// Opens an existing file for reading and appending; `None` if there is none.
+/// Opens an existing file for reading and appending; `None` if it does not exist.
 pub(crate) fn open_append(path: &Path) -> Result<Option<File>> {
     found(attempt("open", path, || sys::open_append(path)))
 }
 
-/// Creates a file for reading and appending, where nothing may be yet.
+/// Creates a file for reading and appending. Fails if anything exists at `path`.
 pub(crate) fn create_new(path: &Path, mode: u32) -> Result<File> {
     attempt("create", path, || sys::create_new(path, mode))
 }
 
-/// Opens a lock file, creating it if need be.
+/// Opens a lock file, or creates it.
 pub(crate) fn open_lock(path: &Path, mode: u32) -> Result<File> {
     attempt("open lock file", path, || sys::open_lock(path, mode))
 }
 
-/// Opens an existing lock file, to lock it or to read what is in it; `None` if there is none.
+/// Opens an existing lock file, to lock or read it; `None` if it does not exist.
 pub(crate) fn open_lock_read(path: &Path) -> Result<Option<File>> {
     found(attempt("open lock file", path, || sys::open_lock_read(path)))
 }
 
-/// Locks a file if nobody stands in the way; `false` if somebody does. Belongs to the open file,
+/// Tries to lock a file; `false` if another holder prevents it. The lock belongs to the open file,
 /// not to this process: see the [lock module](crate::lock).
 pub(crate) fn try_lock(file: &File, mode: LockMode, path: &Path) -> Result<bool> {
     attempt_lock(mode, path, || {
@@ -90,7 +91,7 @@ pub(crate) fn try_lock(file: &File, mode: LockMode, path: &Path) -> Result<bool>
     })
 }
 
-/// Locks a file, waiting in the kernel for as long as it takes.
+/// Locks a file, waiting in the kernel without limit.
 pub(crate) fn lock(file: &File, mode: LockMode, path: &Path) -> Result<()> {
     attempt_lock(mode, path, || {
         loop {
@@ -106,7 +107,7 @@ pub(crate) fn lock(file: &File, mode: LockMode, path: &Path) -> Result<()> {
     })
 }
 
-/// As [`attempt`], and tells a file system without locks apart.
+/// Like [`attempt`], and distinguishes a file system without locks.
 fn attempt_lock<T>(
     mode: LockMode,
     path: &Path,
@@ -120,16 +121,16 @@ fn attempt_lock<T>(
     })
 }
 
-/// Unlocks a file, for every handle on the same open file: copies in forked processes as well.
+/// Unlocks a file for every handle on the same open file, copies in forked processes included.
 pub(crate) fn unlock(file: &File, path: &Path) -> Result<()> {
     attempt("unlock", path, || fs4::FileExt::unlock(file))
 }
 
-/// What came of asking for a file that nobody may be appending to.
+/// The result of taking a file that no process may be appending to.
 pub(crate) enum Unleased {
-    /// Nobody else has it; it stays ours until the handle closes.
+    /// No other handle has it. It stays ours until the handle closes.
     Ours(File),
-    /// A worker may still append to it, a reader reads it, or another worker has it in hand.
+    /// A worker may still append to it, a reader reads it, or another worker has taken it.
     Leased,
     Gone,
 }
@@ -148,39 +149,39 @@ pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
     attempt_lock(LockMode::Shared, path, || sys::try_lease(file))
 }
 
-/// Opens a segment for reading, if it is there. What is there may be no regular file.
+/// Opens a segment for reading, if it exists. The result may not be a regular file.
 pub(crate) fn open_segment(path: &Path) -> Result<Option<File>> {
     found(attempt("open", path, || sys::open_segment(path)))
 }
 
-/// Gives a lease back before the handle closes.
+/// Releases a lease before the handle closes.
 pub(crate) fn end_lease(file: &File, path: &Path) -> Result<()> {
     attempt("unlock", path, || sys::end_lease(file))
 }
 
-/// Whether a worker may still append to a finished segment; gives back the lease of our handle on it.
+/// Whether a worker may still append to a finished segment. Releases the lease of our handle.
 pub(crate) fn may_grow(file: &File, path: &Path) -> Result<bool> {
     attempt_lock(LockMode::Exclusive, path, || sys::may_grow(file, path))
 }
 
-/// A file without a name, for what is too large for memory; gone when it closes.
+/// Creates a file without a name, for content too large for memory. It is gone once it closes.
 pub(crate) fn anonymous_file() -> Result<File> {
     attempt("create a temporary file in", &std::env::temp_dir(), tempfile::tempfile)
 }
 
-/// Appends a record, or several, with one `write` call; may be short.
+/// Appends one record or several with one `write` call; may be short.
 #[inline]
 pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
     fault::write_step("append", bytes.len(), |len| sys::append(file, &bytes[..len]))
 }
 
-/// Writes to a file that is being made with one `write` call; may be short. `path` is for the message.
+/// Writes to an unfinished file with one `write` call; may be short. `path` is for the message.
 pub(crate) fn write(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
     let written = fault::write_step("write", bytes.len(), |len| sys::append(file, &bytes[..len]));
     written.map_err(|source| Error::io("write", path, source))
 }
 
-/// Writes all of `bytes`, in as many `write` calls as it takes.
+/// Writes all of `bytes`, with as many `write` calls as needed.
 pub(crate) fn write_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<()> {
     while !bytes.is_empty() {
         match write(file, bytes, path) {
@@ -193,29 +194,29 @@ pub(crate) fn write_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<()
     Ok(())
 }
 
-/// The end of the handle's last append, other workers' appends before it included.
+/// The end of the handle's last append, which includes earlier appends of other workers.
 #[inline]
 pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
     fault::step("ask the offset of")?;
     sys::append_offset(file)
 }
 
-/// Reads up to a buffer's length; 0 at the end. `path` is for the message.
+/// Reads at most a buffer's length; 0 at the end. `path` is for the message.
 pub(crate) fn read(mut file: &File, buffer: &mut [u8], path: &Path) -> Result<usize> {
     attempt("read", path, || file.read(buffer))
 }
 
-/// All of a file; `None` if there is none. Links are followed.
+/// Reads a whole file; `None` if it does not exist. Links are followed.
 pub(crate) fn read_whole(path: &Path) -> Result<Option<Vec<u8>>> {
     found(attempt("read", path, || std::fs::read(path)))
 }
 
-/// Reads from a file's start up to a buffer's length. `path` is for the message.
+/// Reads from a file's start, at most a buffer's length. `path` is for the message.
 pub(crate) fn read_start(file: &File, buffer: &mut [u8], path: &Path) -> Result<usize> {
     read_at(file, buffer, 0, path)
 }
 
-/// Reads from an offset up to a buffer's length; 0 at the end. `path` is for the message.
+/// Reads from an offset, at most a buffer's length; 0 at the end. `path` is for the message.
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64, path: &Path) -> Result<usize> {
     attempt("read", path, || sys::read_at(file, buffer, offset))
 }
@@ -228,26 +229,26 @@ pub(crate) fn read_last(file: &File, len: u64, path: &Path) -> Result<Option<u8>
     Ok((read > 0).then_some(last[0]))
 }
 
-/// Writes over a file's start with one call; may be short. `path` is for the message.
+/// Overwrites a file's start with one call; may be short. `path` is for the message.
 pub(crate) fn write_start(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
     let write = |len| sys::write_start(file, &bytes[..len]);
     let written = fault::write_step("write", bytes.len(), write);
     written.map_err(|source| Error::io("write", path, source))
 }
 
-/// Writes over the start of a file that is being made. Its own handle cannot: it appends.
+/// Overwrites the start of an unfinished file. Its own handle cannot: it appends.
 pub(crate) fn overwrite_start(path: &Path, bytes: &[u8]) -> Result<()> {
     const PRIVATE: u32 = 0o600;
     let file = attempt("open", path, || sys::open_lock(path, PRIVATE))?;
-    // In one call, so that there is no offset to keep.
+    // With one call, so no offset has to be kept.
     match write_start(&file, bytes, path)? {
         taken if taken == bytes.len() => Ok(()),
         _ => Err(Error::io("write", path, io::ErrorKind::WriteZero.into())),
     }
 }
 
-/// Renames a file, replacing what is at `to`. If someone has that open and the system minds, waits a
-/// second for it: there, programs that read a file or scan it stand in the way for a moment.
+/// Renames a file, replacing any file at `to`. If the system refuses because that file is open,
+/// retries for 1 s: programs that read or scan a file block it for a moment.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     let deadline = Deadline::after(Duration::from_secs(1));
     attempt("rename", from, || {
@@ -262,17 +263,17 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     })
 }
 
-/// Renames a file where nothing may be at `to`.
+/// Renames a file. Fails if anything exists at `to`.
 pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> Result<()> {
     attempt("rename", from, || sys::rename_noreplace(from, to))
 }
 
-/// Removes a file; `false` if there was none.
+/// Removes a file; `false` if it did not exist.
 pub(crate) fn remove(path: &Path) -> Result<bool> {
     Ok(found(attempt("remove", path, || std::fs::remove_file(path)))?.is_some())
 }
 
-/// The names in a directory, in no order; names that are not Unicode are left out.
+/// The names in a directory, in no order. Names that are not Unicode are skipped.
 pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
     attempt("list", dir, || {
         let mut names = Vec::new();
@@ -285,7 +286,7 @@ pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
     })
 }
 
-/// Makes a file's content durable, without metadata that reading it back does not need.
+/// Makes a file's content durable, without the metadata that reading it does not need.
 pub(crate) fn sync_data(file: &File, path: &Path) -> Result<()> {
     attempt("sync", path, || file.sync_data())
 }
@@ -300,12 +301,12 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     attempt("sync directory", dir, || sys::sync_dir(dir))
 }
 
-/// Sets the permission bits exactly, whatever the umask.
+/// Sets the exact permission bits, whatever the umask.
 pub(crate) fn set_mode(file: &File, mode: u32, path: &Path) -> Result<()> {
     attempt("set the mode of", path, || sys::set_mode(file, mode))
 }
 
-/// Gives a file its owner and group.
+/// Sets the owner and group of a file.
 pub(crate) fn set_owner(file: &File, access: Access, path: &Path) -> Result<()> {
     attempt("set the owner of", path, || sys::set_owner(file, access))
 }
@@ -315,12 +316,12 @@ pub(crate) fn set_modified(file: &File, time: SystemTime, path: &Path) -> Result
     attempt("set the time of", path, || file.set_times(FileTimes::new().set_modified(time)))
 }
 
-/// Tells the system that a file's content need not be kept in memory. Only advice; cannot fail.
+/// Advises the system that a file's content need not stay in memory. Cannot fail.
 pub(crate) fn drop_from_cache(file: &File) {
     sys::drop_from_cache(file);
 }
 
-/// Lets all other threads have the processors and the disk before this one, as far as may be.
+/// Gives all other threads precedence for processors and disk, where the system can.
 pub(crate) fn lower_priority() {
     sys::lower_priority();
 }
@@ -330,7 +331,8 @@ pub(crate) fn free_space(dir: &Path) -> Result<u64> {
     attempt("ask the free space of", dir, || fs4::available_space(dir))
 }
 
-/// What the system calls the network file system that `dir` is on, if it is on one and that can be told.
+/// The system's name for the network file system that holds `dir`; `None` if it is on none, or the
+/// system does not say.
 pub(crate) fn network_file_system(dir: &Path) -> Result<Option<String>> {
     attempt("ask the file system of", dir, || sys::network_file_system(dir))
 }
@@ -340,7 +342,7 @@ pub(crate) fn create_dirs(dir: &Path) -> Result<()> {
     attempt("create directory", dir, || std::fs::create_dir_all(dir))
 }
 
-/// The directory that a path is in.
+/// The directory part of a path.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(dir) if dir != Path::new("") => dir,
@@ -348,12 +350,12 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// A directory's absolute path, free of links.
+/// The absolute path of a directory, free of links.
 pub(crate) fn canonical(dir: &Path) -> Result<PathBuf> {
     attempt("resolve", dir, || std::fs::canonicalize(dir))
 }
 
-/// Where a link leads. One that another user has put where everybody may put files is not followed.
+/// The target of a link. A link that another user has put into a directory open to all is rejected.
 pub(crate) fn read_link(link: &Path) -> Result<PathBuf> {
     attempt("read link", link, || {
         if sys::is_untrusted_symlink(link, parent(link))? {
@@ -384,12 +386,12 @@ pub(crate) fn resolve_links(action: &'static str, path: &Path) -> Result<(PathBu
     Err(Error::too_many_links(action, path))
 }
 
-/// Whether this process may make and rename files in a directory.
+/// Whether this process may create and rename files in a directory.
 pub(crate) fn is_writable_dir(dir: &Path) -> bool {
     sys::is_writable_dir(dir)
 }
 
-/// The locks held on this machine; of none is known where the system does not let us see them.
+/// The locks held on this machine; unknown where the system does not show them.
 pub(crate) fn file_locks() -> FileLocks {
     attempt("read", Path::new("/proc/locks"), sys::file_locks).unwrap_or_default()
 }

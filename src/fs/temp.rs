@@ -1,7 +1,7 @@
-//! Temporaries: files that are written beside their target and take its name when they are whole.
+//! Temporary files: written beside their target, and renamed to it once they are complete.
 //!
-//! A temporary of `T` is named `.T.<12 letters or digits>.tmp`. It is leased from the start, so that
-//! whoever clears up after a crash can tell one that is being written from one left behind.
+//! A temporary file of `T` is named `.T.<12 letters or digits>.tmp`. It is leased from the start,
+//! so that a clean-up after a crash can distinguish a file in use from one left behind.
 
 use crate::error::{Error, Result};
 use crate::fs::{self, Access, Unleased};
@@ -14,7 +14,7 @@ use tempfile::TempPath;
 const RANDOM: usize = 12;
 const SUFFIX: &str = ".tmp";
 
-/// A temporary beside its target; removed on drop unless it was [persisted](Temp::persist).
+/// A temporary file beside its target; removed on drop unless it was [persisted](Temp::persist).
 #[derive(Debug)]
 pub(crate) struct Temp {
     file: File,
@@ -22,9 +22,9 @@ pub(crate) struct Temp {
 }
 
 impl Temp {
-    /// Creates a leased, empty temporary for `target`, open for reading and appending.
+    /// Creates an empty, leased temporary file for `target`, open for reading and appending.
     ///
-    /// `mode` is what others may do with it from the first instant, less the umask.
+    /// `mode` has its permissions from the first instant, less the umask.
     pub(crate) fn beside(target: &Path, mode: u32) -> Result<Self> {
         // A clean-up may take a new temporary for a dead one in the instant before it is leased.
         // The next attempt has another name.
@@ -67,7 +67,7 @@ impl Temp {
 
     fn lease(&self) -> Result<bool> {
         match fs::try_lease(&self.file, &self.path) {
-            // Then nobody can lock it for a clean-up either, and it is safe without.
+            // Then no clean-up can lock it either, and it is safe without a lease.
             Err(error) if error.io_error().is_some_and(sys::is_lock_unsupported) => Ok(true),
             leased => leased,
         }
@@ -86,9 +86,9 @@ impl Temp {
         &self.path
     }
 
-    /// Gives the file the owner and group of the one it follows, if there is one, as far as the process
-    /// may: if not both, the group; if not that, the file stays its own, which is no reason not to
-    /// make it. Then its [mode](Temp::set_mode).
+    /// Gives the file the owner and group of `like`, as far as the process may, then its
+    /// [mode](Temp::set_mode). If the process may not give both, it gives the group; if not that,
+    /// the file keeps its own, which is no error.
     pub(crate) fn set_access(&self, like: Option<Access>, mode: Option<u32>) -> Result<()> {
         if let Some(wanted) = like {
             self.try_owner(wanted)?;
@@ -97,8 +97,8 @@ impl Temp {
         self.set_mode(mode, like)
     }
 
-    /// Gives the file the mode `mode` exactly, or that of `like`, less what the owner or group that it has
-    /// should not be allowed.
+    /// Gives the file exactly the mode `mode`, or that of `like` without the rights that its
+    /// present owner or group must not have.
     pub(crate) fn set_mode(&self, mode: Option<u32>, like: Option<Access>) -> Result<()> {
         let mode = match (mode, like) {
             (Some(mode), _) => mode,
@@ -121,22 +121,23 @@ impl Temp {
         Ok(())
     }
 
-    /// Gives the file its final name in one step, and returns the open handle with its lease.
+    /// Renames the file to `target` in one step, and returns the open handle with its lease.
     ///
-    /// With [`Replace::No`] anything already at `target` makes it fail with `AlreadyExists`. On
-    /// failure the temporary is removed.
+    /// With [`Replace::No`] it fails with `AlreadyExists` if anything exists at `target`. On
+    /// failure the temporary file is removed.
     pub(crate) fn persist(mut self, target: &Path, replace: Replace) -> Result<File> {
         match replace {
             Replace::Yes => fs::rename(&self.path, target)?,
             Replace::No => fs::rename_noreplace(&self.path, target)?,
         }
-        // The name is gone from the directory, so nothing is left for the drop to remove.
+        // The name is gone from the directory, so the drop has nothing to remove.
         self.path.disable_cleanup(true);
         Ok(self.file)
     }
 }
 
-/// The mode of `wanted` for a file with the owner and group of `given`: nobody may do more than before.
+/// The mode of `wanted` for a file with the owner and group of `given`: no user gets more rights
+/// than before.
 fn kept_mode(wanted: Access, given: Access) -> u32 {
     let mut mode = wanted.mode;
     if given.uid != wanted.uid {
@@ -149,16 +150,17 @@ fn kept_mode(wanted: Access, given: Access) -> u32 {
     mode
 }
 
-/// Whether giving a file its name may replace another.
+/// Whether an existing file may be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Replace {
-    /// A file of that name is replaced.
+    /// An existing file is replaced.
     Yes,
-    /// A file of that name stays, and the attempt fails with [`std::io::ErrorKind::AlreadyExists`].
+    /// An existing file stays, and the attempt fails with [`std::io::ErrorKind::AlreadyExists`].
     No,
 }
 
-/// The target's file name, if `name` is that of a temporary: the inverse of what `Temp` builds.
+/// The target's file name, if `name` is that of a temporary file: the inverse of the names that
+/// `Temp` builds.
 pub(crate) fn temp_target(name: &str) -> Option<&str> {
     let inner = name.strip_prefix('.')?.strip_suffix(SUFFIX)?;
     let (target, random) = inner.rsplit_once('.')?;
@@ -166,15 +168,15 @@ pub(crate) fn temp_target(name: &str) -> Option<&str> {
     (is_random && !target.is_empty()).then_some(target)
 }
 
-/// Removes a temporary unless some process is writing it; `true` if it is gone.
+/// Removes a temporary file unless a process is writing it; `true` if it is gone.
 pub(crate) fn remove_dead_temp(path: &Path) -> Result<bool> {
     match fs::open_unleased(path) {
-        // Another user's, who will clear it up.
+        // It belongs to another user, whose processes remove it.
         Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => Ok(false),
         Err(error) => Err(error),
         Ok(Unleased::Ours(held)) => {
             let ours = fs::fstat(&held, path)?.id;
-            // Since it was opened it may have been finished, and be what it was made for.
+            // Since it was opened it may have been finished, and have its final name.
             if fs::is_at(path, ours)? {
                 fs::remove(path)?;
             }

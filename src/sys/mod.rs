@@ -1,59 +1,65 @@
-//! What differs between operating systems: the same functions in [`unix`] and [`windows`].
+//! The differences between operating systems: the same functions in [`unix`] and [`windows`].
 //!
 //! This is the only place with `cfg(unix)` or `cfg(windows)`. The contracts:
 //!
-//! - `stat(path)` / `fstat(file)`: an [`Entry`]; `stat` does not follow a link in the last component.
-//! - `open_append(path)`: opens for reading and appending, does not create, does not follow a link
-//!   in the last component, does not wait (a FIFO), is not inherited by child programs.
-//! - `create_new(path, mode)`: as `open_append`, but creates, and fails if anything is there. The
+//! - `stat(path)` / `fstat(file)`: an [`Entry`]. `stat` does not follow a link in the last
+//!   component.
+//! - `open_append(path)`: opens for reading and appending. Does not create, does not follow a link
+//!   in the last component, and does not wait (a FIFO). Child programs do not inherit the handle.
+//! - `create_new(path, mode)`: like `open_append`, but creates, and fails if anything exists. The
 //!   mode is subject to the umask.
-//! - `open_lock(path, mode)`: opens or creates a lock file, following no link in the last component.
-//!   Where this process may only read an existing one, the handle can lock but not write.
-//! - `open_lock_read(path)`: as `open_lock`, for reading, without creating.
+//! - `open_lock(path, mode)`: opens or creates a lock file, without following a link in the last
+//!   component. If this process may only read an existing one, the handle can lock but not write.
+//! - `open_lock_read(path)`: like `open_lock`, for reading, without creating.
 //! - `is_lock_unsupported(error)`: whether locking failed because the file system has no locks.
-//! - `is_removal_refused(error)`: whether a file was not removed because this process may not, or because
-//!   another has it open just now.
-//! - `is_removal_pending(error)`: whether a lock file was not opened because it is removed already, but for
-//!   the handles that others still have.
-//! - `is_in_use(error)`: whether a file was not replaced because someone has it open, perhaps for a moment.
-//! - `is_lease_refused(error)`: whether `open_append` failed because someone holds the file through
-//!   `open_unleased`.
-//! - `is_file_name(name)`: whether a file, and not something else, can have this name.
-//! - `read_at(file, buffer, offset)`: one read at an offset; appends do not notice.
+//! - `is_removal_refused(error)`: whether a file was not removed because this process may not, or
+//!   because another process has it open.
+//! - `is_removal_pending(error)`: whether a lock file could not be opened because it is already
+//!   removed and only open handles keep it.
+//! - `is_in_use(error)`: whether a file was not replaced because a process has it open, perhaps for
+//!   a moment.
+//! - `is_lease_refused(error)`: whether `open_append` failed because a handle of `open_unleased`
+//!   holds the file.
+//! - `is_file_name(name)`: whether a regular file can have this name.
+//! - `read_at(file, buffer, offset)`: one read at an offset, without effect on appends.
 //! - `write_start(file, bytes)`: one write at offset 0, not on an appending handle.
 //! - `append(file, bytes)`: one write at the end of an appending handle's file; may be short.
 //! - `append_offset(file)`: the end of the handle's last append, other processes' included.
-//! - `open_segment(path)`: opens a segment for reading, follows no link in the last component, does not
-//!   wait.
-//! - `try_lease(file)`: marks the file behind a segment's handle as in use until the handle closes;
-//!   `false` if someone holds it through `open_unleased`. On Windows a handle for reading marks nothing,
-//!   and needs not: what it has open can be read to the end, whatever becomes of the name.
-//! - `end_lease(file)`: takes the mark back; the handle stays open.
-//! - `may_grow(file, path)`: whether a worker may still append to a finished segment. `file` is a handle
-//!   for reading, whose lease, if it has one, is given back; `path` is where the segment was last seen.
+//! - `open_segment(path)`: opens a segment for reading. Does not follow a link in the last
+//!   component, and does not wait.
+//! - `try_lease(file)`: marks the file of a segment's handle as in use until the handle closes;
+//!   `false` if a handle of `open_unleased` holds it. On Windows a handle for reading marks nothing
+//!   and need not: it can be read to the end, whatever becomes of the name.
+//! - `end_lease(file)`: removes the mark; the handle stays open.
+//! - `may_grow(file, path)`: whether a worker may still append to a finished segment. `file` is a
+//!   handle for reading, whose lease, if any, is released. `path` is where the segment was last
+//!   seen.
 //! - `open_unleased(path)`: opens for reading and takes the file for this handle alone; `None` if
-//!   any appending handle of this crate is open on it, in this process or another. Follows no link.
-//!   Where exclusive locks are for writers only (NFS) it is opened for appending.
+//!   an appending handle of this crate is open on it, in this process or another. Follows no link.
+//!   Where exclusive locks need write access (NFS), it opens for appending.
 //! - `rename_noreplace(from, to)`: fails with `AlreadyExists` rather than replace. On file systems
 //!   without an atomic form the check comes just before the rename.
-//! - `set_mode`, `set_owner`: permissions and ownership of an open file; no-ops where there are none.
-//! - `is_untrusted_symlink(link, dir)`: whether a link in a sticky directory that all may write to is neither this
-//!   user's nor that of the directory's owner: the rule of Linux's `fs.protected_symlinks`, which holds
-//!   for links that the kernel itself follows, if it is on.
+//! - `set_mode`, `set_owner`: permissions and ownership of an open file; no-ops on systems without
+//!   them.
+//! - `is_untrusted_symlink(link, dir)`: whether a link in a sticky, world-writable directory
+//!   belongs neither to this user nor to the directory's owner. It is the rule of Linux's
+//!   `fs.protected_symlinks`, which holds for links that the kernel itself follows, if it is on.
 //! - `sync_dir(path)`: makes the directory's entries durable, where that is a separate act.
-//! - `network_file_system(dir)`: what the system calls the network file system that a directory, whose links
-//!   are resolved, is on; `None` if it is on none, or the system does not tell.
-//! - `drop_from_cache(file)`: advises that the content need not be kept in memory.
-//! - `lower_priority()`: lowers this thread's priority, and with it that of its I/O where the system derives
-//!   the one from the other.
-//! - `coarse_micros()`: the wall clock in microseconds since 1970, cheap, a few milliseconds stale.
-//! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are reused.
-//! - `process_start(pid)`: a number that tells processes of one pid apart, if there is one.
+//! - `network_file_system(dir)`: the system's name for the network file system that holds a
+//!   directory, whose links are resolved. `None` if it is on none, or the system does not say.
+//! - `drop_from_cache(file)`: advises that the content need not stay in memory.
+//! - `lower_priority()`: lowers this thread's priority, and that of its I/O on systems that derive
+//!   one from the other.
+//! - `coarse_micros()`: the wall clock in microseconds since 1970; cheap, and a few milliseconds
+//!   stale.
+//! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are
+//!   reused.
+//! - `process_start(pid)`: a number that distinguishes processes with the same pid, if known.
 //! - `file_locks()`: the [`FileLocks`] of this machine, as far as this process may see them.
-//! - `open_for(pid, id)`: what a process has a file open for; `None` if that cannot be seen.
-//! - `process_name(pid)`: its program's name, perhaps cut short, if that can be known.
-//! - `host_name()` / `user_name()`: this machine's name, and that of the user this process acts as, or
-//!   the user's number. For humans to read.
+//! - `open_for(pid, id)`: the access that a process has to a file; `None` if that cannot be seen.
+//! - `process_name(pid)`: its program's name, perhaps truncated, if that can be known.
+//! - `host_name()` / `user_name()`: the name of this machine, and the name or number of the user
+//!   this process acts as. For humans to read.
 
 #[cfg(unix)]
 mod unix;
@@ -80,29 +86,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Which file it is, whatever its name: equal for two handles or paths of one file while either
-/// handle is open.
+/// The identity of a file, whatever its name: equal for two handles or paths of one file while
+/// either handle is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FileId {
     pub(crate) volume: u64,
     pub(crate) index: u64,
 }
 
-/// Whom a file lock keeps out.
+/// The holders that a file lock excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LockMode {
-    /// Exclusive holders only: any number of shared holders at a time.
+    /// Excludes exclusive holders only: any number of shared holders at a time.
     Shared,
-    /// Everybody else.
+    /// Excludes all other holders.
     Exclusive,
 }
 
-/// The `flock`s held on this machine; `None` if the system does not tell.
+/// The `flock`s held on this machine; `None` if the system does not show them.
 #[derive(Debug, Default)]
 pub(crate) struct FileLocks(Option<Vec<(FileId, LockMode, u32)>>);
 
 impl FileLocks {
-    /// Who holds a file, and how; `None` if that is not known.
+    /// The holders of a file and their lock modes; `None` if unknown.
     pub(crate) fn holders(&self, id: FileId) -> Option<Vec<(LockMode, u32)>> {
         let locks = self.0.as_ref()?;
         let of_file = |at: fn(FileId) -> (u64, u64)| {
@@ -113,15 +119,15 @@ impl FileLocks {
         if !exact.is_empty() {
             return Some(exact);
         }
-        // File systems of several volumes (btrfs, overlayfs) lock under another one's number; whoever has
-        // the file open holds it.
+        // File systems of several volumes (btrfs, overlayfs) lock under another volume's number.
+        // There, a process with a matching lock holds the file if it has the file open.
         let mut likely = of_file(|id| (0, id.index));
         likely.retain(|(_, pid)| open_for(*pid, id).is_some());
         Some(likely)
     }
 }
 
-/// What a process has a file open for.
+/// The access that a process has to an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
@@ -132,18 +138,18 @@ pub(crate) enum OpenFor {
     Appending,
 }
 
-/// What is known of a file or directory.
+/// The state of a file or directory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) id: FileId,
     pub(crate) kind: EntryKind,
     pub(crate) len: u64,
-    /// Names that the file has; 0 once it was deleted.
+    /// The number of names of the file; 0 once it was deleted.
     pub(crate) links: u64,
     pub(crate) modified: SystemTime,
-    /// When the file was made, where the file system knows it.
+    /// The creation time, if the file system knows it.
     pub(crate) born: Option<SystemTime>,
-    /// As `born`; but on Windows it may be when an earlier file of that name was made.
+    /// Like `born`, but on Windows it may be the creation time of an earlier file of that name.
     pub(crate) born_at_earliest: Option<SystemTime>,
     pub(crate) access: Access,
 }
@@ -156,7 +162,7 @@ pub(crate) enum EntryKind {
     Other,
 }
 
-/// Who may do what with a file. All zero where the system has no such thing.
+/// Permissions and owner of a file. All zero on systems without them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Access {
     pub(crate) mode: u32,
@@ -164,7 +170,7 @@ pub(crate) struct Access {
     pub(crate) gid: u32,
 }
 
-/// The name of a file that was last seen at `path`; `None` if it has none in that directory any more.
+/// The name of a file last seen at `path`; `None` if it has no name in that directory any more.
 fn present_name(id: FileId, path: &Path) -> io::Result<Option<PathBuf>> {
     let is_it = |path: &Path| stat(path).is_ok_and(|there| there.id == id);
     if is_it(path) {

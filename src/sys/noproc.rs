@@ -1,4 +1,4 @@
-//! For systems that do not tell who has a file open. Contracts: see the parent module.
+//! Systems that do not show which processes have a file open. Contracts: see the parent module.
 
 use super::{FileId, FileLocks, OpenFor};
 use std::io;

@@ -1,4 +1,5 @@
-//! Who has a file open and locked, as Linux's `/proc` tells. Contracts: see the parent module.
+//! The processes that have a file open and locked, from Linux's `/proc`. Contracts: see the parent
+//! module.
 
 use super::{FileId, FileLocks, LockMode, OpenFor};
 use rustix::fs::{OFlags, makedev};
@@ -11,8 +12,8 @@ pub(crate) fn file_locks() -> io::Result<FileLocks> {
     Ok(FileLocks(Some(read_to_string("/proc/locks")?.lines().filter_map(parse_lock).collect())))
 }
 
-/// One line of `/proc/locks`, as in `1: FLOCK  ADVISORY  READ 4121 08:01:1234 0 EOF`. Those who wait have
-/// an arrow in the second place, and are left out.
+/// Parses a line of `/proc/locks`, as in `1: FLOCK  ADVISORY  READ 4121 08:01:1234 0 EOF`. Waiters
+/// have an arrow in the second place, and are skipped.
 fn parse_lock(line: &str) -> Option<(FileId, LockMode, u32)> {
     let mut words = line.split_ascii_whitespace().skip(1);
     if words.next()? != "FLOCK" {

@@ -58,7 +58,7 @@ pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     options.read(true).append(true).create_new(true).mode(mode).custom_flags(OPEN_FLAGS).open(path)
 }
 
-/// How often `open_lock` looks again at another user's file that comes and goes.
+/// How often `open_lock` retries on another user's file that comes and goes.
 const LOOKS: usize = 16;
 
 pub(crate) fn open_lock(path: &Path, mode: u32) -> io::Result<File> {
@@ -70,7 +70,7 @@ pub(crate) fn open_lock(path: &Path, mode: u32) -> io::Result<File> {
             done => return done,
         }
         match open_others_lock(path) {
-            // It has just been removed, or there is none and we may not make one.
+            // It has just been removed, or it does not exist and we may not create it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             done => return done,
         }
@@ -79,7 +79,7 @@ pub(crate) fn open_lock(path: &Path, mode: u32) -> io::Result<File> {
 }
 
 /// Opens the lock file of another user. In a sticky directory the kernel may refuse to open it with
-/// the *permission* to create it (`fs.protected_regular`), so that permission is not asked for.
+/// the *permission* to create it (`fs.protected_regular`), so that permission is not requested.
 fn open_others_lock(path: &Path) -> io::Result<File> {
     match OpenOptions::new().read(true).write(true).custom_flags(OPEN_FLAGS).open(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open_lock_read(path),
@@ -128,7 +128,7 @@ pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Takes a file for this handle alone; `false` if another one has it.
+/// Takes a file for this handle alone; `false` if another handle has it.
 fn try_alone(file: &File) -> io::Result<bool> {
     match fs4::FileExt::try_lock(file) {
         Ok(()) => Ok(true),
@@ -137,8 +137,8 @@ fn try_alone(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Whether an exclusive lock was refused because the handle cannot write: NFS has `flock` made of locks of a range,
-/// which ask for that.
+/// Whether an exclusive lock was refused because the handle cannot write. NFS turns `flock` into a
+/// range lock, which needs write access.
 fn is_for_writers(error: &io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::BADF)
 }
@@ -162,7 +162,7 @@ pub(crate) fn end_lease(file: &File) -> io::Result<()> {
 pub(crate) fn may_grow(file: &File, path: &Path) -> io::Result<bool> {
     let grows = match try_alone(file) {
         Ok(true) => false,
-        // Somebody holds it. If exclusively, then no worker does, nor ever will: workers lease the
+        // Another handle holds it. If exclusively, no worker does or ever will: workers lease the
         // active segment only.
         Ok(false) => try_lease(file)?,
         Err(error) if is_for_writers(&error) => {
@@ -175,13 +175,13 @@ pub(crate) fn may_grow(file: &File, path: &Path) -> io::Result<bool> {
     Ok(grows)
 }
 
-/// As [`may_grow`], by a handle that can write.
+/// Like [`may_grow`], by a handle that can write.
 fn is_writable_elsewhere(file: &File, path: &Path) -> io::Result<bool> {
     let id = fstat(file)?.id;
-    // Packed or removed, it was in nobody's hands.
+    // A compressed or removed segment was held by no worker.
     let Some(path) = present_name(id, path)? else { return Ok(false) };
     let there = match open_append(&path) {
-        // It has got another name just now.
+        // It has been renamed just now.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         opened => opened?,
     };
@@ -196,8 +196,8 @@ pub(crate) fn write_start(file: &File, bytes: &[u8]) -> io::Result<usize> {
     file.write_at(bytes, 0)
 }
 
-/// Not std's `write`: in a process with threads the C library's turns cancellation on and off around the
-/// call, which was measured to cost a fifth of it.
+/// Not std's `write`: in a process with threads the C library's turns cancellation on and off
+/// around the call, which was measured to cost a fifth of it.
 #[inline]
 pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::io::write(file, bytes)?)
@@ -212,7 +212,7 @@ pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     use rustix::io::Errno;
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // What kernels and file systems without the flag answer.
+        // The answers of kernels and file systems without the flag.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => check_then_rename(from, to),
         done => Ok(done?),
     }
@@ -255,16 +255,17 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn network_file_system(dir: &Path) -> io::Result<Option<String>> {
-    // The numbers have 32 bits, whatever the type that they are in.
+    // The numbers have 32 bits, whatever their type.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
     let magic = rustix::fs::statfs(dir)?.f_type as u32;
     Ok(network_name(magic).map(str::to_owned))
 }
 
-/// The name, as `mount` has it, of a file system whose files others may change than this kernel.
+/// The name used by `mount` for a file system whose files other machines may change.
 ///
-/// Not among them: FUSE, which is everybody's (sshfs has the number of a local one); and file systems of a
-/// disk that machines share, whose locks are made for that (OCFS2, GFS2).
+/// FUSE is not included, as it serves local and remote files alike (sshfs has the number of a local
+/// one). Neither are file systems on a disk shared by machines, whose locks are made for that
+/// (OCFS2, GFS2).
 ///
 /// Source: statfs(2), `linux/magic.h`, and `stat.c` of the GNU coreutils.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -290,7 +291,7 @@ fn network_name(magic: u32) -> Option<&'static str> {
 
 #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
 pub(crate) fn network_file_system(dir: &Path) -> io::Result<Option<String>> {
-    // As in `sys/mount.h` of both.
+    // The value in `sys/mount.h` of both systems.
     const MNT_LOCAL: u64 = 0x1000;
     let found = rustix::fs::statfs(dir)?;
     #[allow(clippy::useless_conversion, reason = "the flags have 32 bits on macOS")]
@@ -314,19 +315,19 @@ pub(crate) fn network_file_system(_dir: &Path) -> io::Result<Option<String>> {
 pub(crate) fn drop_from_cache(_file: &File) {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     {
-        // Advice: it is as good to be without.
+        // The advice may fail without harm.
         let _ = rustix::fs::fadvise(_file, 0, None, rustix::fs::Advice::DontNeed);
     }
 }
 
 pub(crate) fn lower_priority() {
-    // On Linux this is the calling thread's own, and its disk accesses get the best-effort level that
-    // goes with it (ioprio_set(2)). Not the idle class: on a busy disk that may get nothing for ever, and
-    // then backups pile up. Elsewhere it would be the whole process's.
+    // On Linux this is the priority of the calling thread, and its disk accesses get the matching
+    // best-effort level (ioprio_set(2)). Not the idle class: on a busy disk it may starve, and then
+    // backups pile up. Elsewhere it would be the priority of the whole process.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         const NICE: i32 = 10;
-        // Where it may not be lowered, the priority stays what it was.
+        // If it may not be lowered, the priority stays as it was.
         let _ = rustix::process::setpriority_process(None, NICE);
     }
 }
@@ -372,7 +373,7 @@ pub(crate) fn host_name() -> String {
 #[cfg(feature = "policy")]
 pub(crate) fn user_name() -> String {
     let uid = rustix::process::geteuid().as_raw();
-    // Users of a directory service are not in it, and are told by number.
+    // Users of a directory service are not in it, and are named by number.
     let known = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = known.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -382,7 +383,7 @@ pub(crate) fn user_name() -> String {
     named.unwrap_or_else(|| uid.to_string())
 }
 
-/// Whether this process may write into the directory, as the kernel decides it.
+/// Whether this process may write into the directory, by the kernel's own check.
 pub(crate) fn is_writable_dir(path: &Path) -> bool {
     use rustix::fs::{Access as May, CWD, accessat};
     accessat(CWD, path, May::WRITE_OK | May::EXEC_OK, AtFlags::EACCESS).is_ok()

@@ -4,9 +4,10 @@
 //! is the appending handle itself, and `open_unleased` asks for a share mode that denies writing,
 //! which the system refuses while any appending handle is open.
 //!
-//! std opens files so that others may rename and remove them. A name that was removed while somebody had
-//! the file open is free at once on NTFS since Windows 10 1903; before, and on FAT and network drives, it
-//! stays until the last handle closes, and all that is asked of it is refused (*deletion pending*).
+//! std opens files so that other processes may rename and remove them. On NTFS since Windows 10
+//! 1903, the name of a removed file is free at once, even while the file is open. On older systems,
+//! FAT and network drives it stays until the last handle closes, and every access to it is refused
+//! (*deletion pending*).
 
 use super::{Access, Entry, EntryKind, FileId, present_name};
 use std::fs::{File, Metadata, OpenOptions};
@@ -40,7 +41,8 @@ pub(crate) fn stat(path: &Path) -> io::Result<Entry> {
     options.custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT);
     match options.open(path) {
         Ok(file) => fstat(&file),
-        // Whoever may list a directory may ask this of every file in it, but of one whose deletion is pending.
+        // A process that may list a directory may query every file in it, except one whose deletion
+        // is pending.
         Err(error) if is(&error, &[ERROR_ACCESS_DENIED, ERROR_DELETE_PENDING]) => {
             Err(io::ErrorKind::NotFound.into())
         }
@@ -57,8 +59,8 @@ pub(crate) fn fstat(file: &File) -> io::Result<Entry> {
         len: meta.file_size(),
         links: info.number_of_links(),
         modified: meta.modified().unwrap_or(UNIX_EPOCH),
-        // A name made again within 15 s gets its predecessor's creation time ("tunnelling"), so the
-        // birth of a segment cannot be told from it.
+        // A name that is recreated within 15 s gets its predecessor's creation time ("tunnelling"),
+        // so it is not the birth of the segment.
         born: None,
         born_at_earliest: meta.created().ok(),
         access: Access { mode: 0, uid: 0, gid: 0 },
@@ -78,8 +80,8 @@ fn kind(meta: &Metadata) -> EntryKind {
     }
 }
 
-/// Opens what has this name, links not followed. Files that are kept in a cloud, or without what they have
-/// in common with others, are reparse points as links are; their own driver opens them.
+/// Opens the entry with this name without following links. Files kept in a cloud, and deduplicated
+/// ones, are reparse points like links; their own driver opens them.
 fn open_itself(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let file = options.clone().custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)?;
     let meta = file.metadata()?;
@@ -107,7 +109,7 @@ pub(crate) fn open_lock(path: &Path, _mode: u32) -> io::Result<File> {
     opened.map_err(|error| told_apart(path, error))
 }
 
-/// Tells a refusal because the file's deletion is pending from one for lack of rights.
+/// Distinguishes a refusal because of a pending deletion from one for lack of rights.
 fn told_apart(path: &Path, error: io::Error) -> io::Error {
     let is_gone = || stat(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     if is(&error, &[ERROR_ACCESS_DENIED]) && is_gone() {
@@ -141,7 +143,7 @@ pub(crate) fn is_lease_refused(error: &io::Error) -> bool {
 }
 
 pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
-    // Open for appending, which it is not used for: so two who ask refuse each other.
+    // Opened for appending, without use, so that two such handles exclude each other.
     match open_denying_writes(path, OpenOptions::new().read(true).append(true)) {
         Err(error) if is(&error, &[ERROR_ACCESS_DENIED]) => {
             open_denying_writes(path, OpenOptions::new().read(true))
@@ -150,7 +152,7 @@ pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// `None` if anyone has the file open for writing.
+/// `None` if a process has the file open for writing.
 fn open_denying_writes(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
     match open_itself(path, options.share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE)) {
         Ok(file) => Ok(Some(file)),
@@ -172,11 +174,11 @@ pub(crate) fn end_lease(_file: &File) -> io::Result<()> {
 }
 
 pub(crate) fn may_grow(file: &File, path: &Path) -> io::Result<bool> {
-    // Packed or removed, it was in nobody's hands.
+    // A compressed or removed segment was held by no worker.
     let Some(path) = present_name(fstat(file)?.id, path)? else { return Ok(false) };
     // For reading only, as a reader may have no more rights.
     match open_denying_writes(&path, OpenOptions::new().read(true)) {
-        // Unless it has got another name just now.
+        // Unless it was renamed just now.
         Ok(Some(there)) => Ok(fstat(&there)?.id != fstat(file)?.id),
         Ok(None) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
@@ -186,7 +188,7 @@ pub(crate) fn may_grow(file: &File, path: &Path) -> io::Result<bool> {
 
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     match file.seek_read(buffer, offset) {
-        // What the system says of an offset beyond the end.
+        // The system's answer to an offset beyond the end.
         Err(error) if is(&error, &[ERROR_HANDLE_EOF]) => Ok(0),
         done => done,
     }
@@ -204,8 +206,8 @@ pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
     Ok(file.metadata()?.len())
 }
 
-/// Those who rotate hold the lock, and a packed backup's name is that of the plain one; so nobody but another
-/// program can come between, and there is no safe call that would refuse it.
+/// Rotating workers hold the lock, and a compressed backup has the name of the uncompressed one. So
+/// only another program can come in between, and no safe call would refuse that.
 pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(to) {
         Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -230,8 +232,8 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.access_mode(FILE_WRITE_DATA).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
     match options.open(path).and_then(|dir| dir.sync_all()) {
-        // Not every file system lets itself be asked. NTFS keeps the order of names given and taken in any
-        // case, so that what is lost at a power cut is the last of it.
+        // Not every file system supports it. NTFS keeps the order of renames in any case, so a
+        // power loss loses only the last of them.
         Err(error)
             if is(&error, &[ERROR_ACCESS_DENIED, ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED]) =>
         {
@@ -241,7 +243,8 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-/// By its path alone. With its links resolved, that of a drive letter which stands for a share names the share.
+/// Decided by the path alone. With its links resolved, the path of a drive letter that stands for a
+/// share names the share.
 pub(crate) fn network_file_system(dir: &Path) -> io::Result<Option<String>> {
     let is_share = matches!(
         dir.components().next(),
@@ -250,7 +253,8 @@ pub(crate) fn network_file_system(dir: &Path) -> io::Result<Option<String>> {
     Ok(is_share.then(|| "unc".to_owned()))
 }
 
-/// What Windows reserves, beside what has a meaning of its own: `a:b` is a stream of the file `a`.
+/// Names without the characters that Windows reserves and those with a meaning of their own: `a:b`
+/// is a stream of the file `a`.
 pub(crate) fn is_file_name(name: &str) -> bool {
     let is_reserved = |c: char| c.is_control() || "<>:\"/\\|?*".contains(c);
     !name.contains(is_reserved) && !name.ends_with(['.', ' '])
@@ -324,7 +328,7 @@ mod tests {
         let (_dir, path) = dir_with("a");
         let taken = open_unleased(&path).unwrap().unwrap();
         assert!(is_lease_refused(&open_append(&path).unwrap_err()));
-        // A reader is not.
+        // A reader is not refused.
         open_segment(&path).unwrap();
         drop(taken);
         open_append(&path).unwrap();
