@@ -106,11 +106,11 @@ pub(crate) fn create_new(path: &Path, _mode: u32) -> io::Result<File> {
 pub(crate) fn open_lock(path: &Path, _mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let opened = open_itself(path, options.read(true).write(true).create(true).truncate(false));
-    opened.map_err(|error| told_apart(path, error))
+    opened.map_err(|error| distinguish_pending(path, error))
 }
 
 /// Distinguishes a refusal because of a pending deletion from one for lack of rights.
-fn told_apart(path: &Path, error: io::Error) -> io::Error {
+fn distinguish_pending(path: &Path, error: io::Error) -> io::Error {
     let is_gone = || stat(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     if is(&error, &[ERROR_ACCESS_DENIED]) && is_gone() {
         return io::Error::from_raw_os_error(ERROR_DELETE_PENDING);

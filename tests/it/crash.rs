@@ -50,8 +50,9 @@ fn worker_killed_at_any_operation_costs_a_second_worker_nothing() {
     killed_at_every_operation(true);
 }
 
-/// Lines as they would be had nobody died in the middle of a `write`: its record, which nobody acknowledged,
-/// ends where the process did, and the next one, of another worker, may follow on the same line.
+/// The lines as they would be without a death in the middle of a `write`. That record, which was
+/// never acknowledged, ends where the process did, and the next one, of another worker, may follow
+/// on the same line.
 fn without_beginnings(lines: &[String]) -> (Vec<String>, usize) {
     let is_record = |line: &str| check(&[line.to_owned()], &BTreeMap::new()).extra == 1;
     let mut beginnings = 0;
@@ -69,8 +70,8 @@ fn without_beginnings(lines: &[String]) -> (Vec<String>, usize) {
     (whole, beginnings)
 }
 
-/// Kills one of `workers` processes after the other, each as soon as it has written some, and starts another
-/// in its place.
+/// Kills one of `workers` processes after the other, each once it has written some records, and
+/// starts another in its place.
 fn random_kills(
     random: &mut fastrand::Rng,
     workers: usize,
@@ -168,7 +169,7 @@ fn gzip_killed_at_random_offsets_is_done_again_by_the_next() {
         if round % 2 == 0 {
             job = job.with("numbered", 1);
         }
-        // The encoder writes about every 32 KiB; of the write at which it dies, half is done.
+        // The encoder writes about every 32 KiB; half of the write at which it dies is done.
         let at = 1 + random.usize(..10);
         let struck = job.clone().env("LOGROTOR_FAULT", format!("{at}/write:torn")).spawn();
         deaths += u32::from(!struck.end());

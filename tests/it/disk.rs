@@ -1,4 +1,4 @@
-//! Disks that are really full, files that may not grow, directories that may not be changed.
+//! Disks that are really full, files that may not grow, and directories that may not be changed.
 
 use crate::support::{Dir, Job, Worker, eventually, is_long, record, seed, unpack};
 use logrotor::{Compression, LogBuilder, MaintenanceMode, Naming, RotatingFileWriter};
@@ -14,7 +14,7 @@ use std::time::Duration;
 struct Disk(Dir);
 
 impl Disk {
-    /// `None`, and a word about it, where mounting is refused.
+    /// `None`, with a printed note, where mounting is refused.
     fn new(kib: usize) -> Option<Self> {
         let dir = Dir::new();
         let size = format!("size={kib}k");
@@ -59,7 +59,7 @@ impl Drop for Disk {
     }
 }
 
-/// Acts within log calls alone, and looks at the path before each.
+/// Acts within log calls alone, and checks the path before each.
 fn quick(disk: &Disk) -> LogBuilder {
     disk.0.writer().maintenance(MaintenanceMode::Inline).check_interval(Duration::ZERO)
 }
@@ -97,7 +97,7 @@ fn full_disk_makes_no_chain_of_empty_backups_and_cuts_nothing() {
         for _ in 0..100 {
             assert_full(put(&log, &line));
         }
-        // Without space the full segment was rotated, or it was not; but none without a record.
+        // Without space the full segment was rotated or not, but no segment without a record was.
         assert!(disk.backups().len() <= 1, "{:?}", disk.0.names());
         assert_eq!(disk.0.all_lines().len(), 50);
         disk.free();
@@ -126,7 +126,7 @@ fn torn_record_is_reported_and_the_next_starts_on_a_new_line_within_the_limit() 
     assert_eq!(lines[2], "d");
 }
 
-// The room for a record was reckoned without the line break that goes before it after a torn one.
+// The room for a record was computed without the line break that precedes it after a torn one.
 #[test]
 fn regression_line_break_after_a_torn_record_counts_as_part_of_the_segment() {
     let Some(disk) = Disk::new(64) else { return };
@@ -142,8 +142,8 @@ fn regression_line_break_after_a_torn_record_counts_as_part_of_the_segment() {
     assert_eq!(disk.0.read(&backups[0]).len(), 4096);
 }
 
-// Only the worker whose record was torn knew of it, so on a full disk its record and the next one of another
-// worker were one line.
+// Only the worker whose record was torn knew of it. So on a full disk its record and the next one
+// of another worker shared a line.
 #[test]
 fn regression_record_torn_by_another_worker_is_not_glued_to_the_next() {
     let Some(disk) = Disk::new(64) else { return };
@@ -166,7 +166,7 @@ fn regression_record_torn_by_another_worker_is_not_glued_to_the_next() {
 fn worker_that_is_refused_breaks_no_line_that_is_whole() {
     let Some(disk) = Disk::new(64) else { return };
     let logs = [0, 1].map(|_| quick(&disk).build().unwrap());
-    // Records that are no lines: 4096 bytes, so that the next needs a block.
+    // Records that are no lines: 4096 bytes, so that the next one needs a block.
     let mut record = vec![0; 4096];
     record[4095] = b'.';
     (&logs[0]).write_all(&record).unwrap();
@@ -187,7 +187,7 @@ fn disk_that_fills_up_inside_gzip_costs_nothing_and_leaves_no_temporary() {
     let name = "app.log.2026-11-20T23-57-01.123456Z";
     std::fs::write(disk.0.file(name), &text).unwrap();
     let log = quick(&disk).compression(Compression::Gzip).build().unwrap();
-    // 153 KiB are there, and need about 75; the disk has less.
+    // The content has 153 KiB and needs about 75 compressed; the disk has less.
     assert_eq!(disk.backups(), [name], "{:?}", disk.0.names());
     disk.fill();
     log.finish().ok();
@@ -213,19 +213,19 @@ fn free_space_is_kept_free_when_another_program_fills_the_disk() {
     let log = builder.build().unwrap();
     put(&log, "one").unwrap();
     assert_eq!(disk.backups().len(), 5);
-    // 151 KiB are free; the program leaves 71, so that two backups have to go.
+    // 151 KiB are free; the program leaves 71, so that two backups must be removed.
     std::fs::write(disk.stuffing(), [0; 80 * 1024]).unwrap();
     log.rotate().unwrap();
     assert_eq!(disk.backups(), ["app.log.4", "app.log.3", "app.log.2", "app.log.1"]);
     disk.fill();
-    // It is refused, or has room in the last block; in any case that is when the disk is looked at.
+    // It is refused or fits into the last block; in either case the disk is checked then.
     let _ = put(&log, "y");
     assert_eq!(disk.backups(), [""; 0]);
     put(&log, "z").unwrap();
 }
 
-/// What is left of the records when the disk was full again and again: each that was acknowledged once, on a
-/// line of its own but for the beginning of one that was refused; of these, no more than are counted.
+/// Checks the records on a repeatedly full disk. Each acknowledged one exists once, on a line of
+/// its own, but for the start of a refused one. There are no more of these than are counted.
 fn check_torn(disk: &Disk, acknowledged: &[(usize, usize)], torn: u64) {
     let mut expected: BTreeSet<_> = acknowledged
         .iter()
@@ -266,7 +266,7 @@ fn disk_that_is_full_again_and_again_costs_only_what_was_refused() {
             }
         }
         disk.free();
-        // So that backups do not fill it by themselves: what is in them is checked now.
+        // So that backups alone do not fill the disk: their content is checked now.
         let torn = logs.iter().map(|log| log.stats().torn).sum();
         check_torn(&disk, &acknowledged, torn);
         for name in disk.backups() {
@@ -280,7 +280,7 @@ fn disk_that_is_full_again_and_again_costs_only_what_was_refused() {
 #[test]
 fn file_that_may_not_grow_is_rotated_by_hand_and_no_record_is_glued() {
     let dir = Dir::new();
-    // 4 KiB: the limit of the process, which the log knows nothing of.
+    // 4 KiB: the limit of the process, unknown to the log.
     let mut worker = Job::new("obey", &dir.log()).with("file_blocks", 8).spawn();
     worker.expect("ready");
     worker.write(&"x".repeat(3000));

@@ -8,7 +8,7 @@ use std::path::Path;
 const ERRNOS: [Errno; 7] =
     [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::ACCESS, Errno::MFILE, Errno::INTR, Errno::STALE];
 
-/// What the child said of how it went.
+/// The child's account of its run.
 #[derive(Debug)]
 struct Account {
     refused: u64,
@@ -20,7 +20,8 @@ struct Account {
     struck: Option<String>,
 }
 
-/// Plays the scenario under the plan `which:effect`; all that is acknowledged must be there at the end.
+/// Plays the scenario under the plan `which:effect`; all acknowledged records must exist at the
+/// end.
 fn play(at: usize, which: &str, effect: &str, variant: Variant) -> Account {
     let (dir, aside) = (Dir::new(), Dir::new());
     let (count, until, trace) = (aside.file("count"), aside.file("until"), aside.file("trace"));
@@ -49,9 +50,9 @@ fn verb_of(at: usize, trace: &Path) -> Option<String> {
     trace.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix(" !")).map(str::to_owned)
 }
 
-/// Strikes at operation 1, 2, and so on, as long as the scenario has as many. In the short form each operation
-/// fails with one errno, in the long one with every; and of faults that last only every `stride`th
-/// begins.
+/// Strikes at operation 1, 2, and so on, as long as the scenario has as many. In the short form
+/// each operation fails with one errno, in the long one with every. Of lasting faults, only every
+/// `stride`th begins.
 fn struck_at_every_operation(which: &str, stride: usize, mut check: impl FnMut(&str, &Account)) {
     for (turn, variant) in Variant::all().into_iter().enumerate() {
         for at in (1..).step_by(if is_long() { 1 } else { stride }) {
@@ -59,7 +60,7 @@ fn struck_at_every_operation(which: &str, stride: usize, mut check: impl FnMut(&
             let errnos = if is_long() { &ERRNOS[..] } else { &ERRNOS[chosen..=chosen] };
             let mut any = false;
             for errno in errnos {
-                // A call that is interrupted for ever is tried again for ever.
+                // A call that is always interrupted is retried without end.
                 let some = format!("-{}", at + 20);
                 let is_endless = which == "+" && *errno == Errno::INTR;
                 let which = if is_endless { &some } else { which };
@@ -77,9 +78,9 @@ fn struck_at_every_operation(which: &str, stride: usize, mut check: impl FnMut(&
     }
 }
 
-/// Operations whose failure need not be told: the record was appended after all, or what was asked for is
-/// only a help (the true size, the owner's name in the lock file), or the lock file may not be
-/// removed by us and stays.
+/// Operations whose failure needs no report. The record was appended after all; or the operation
+/// only helps (the true size, the owner's name in the lock file); or we may not remove the lock
+/// file, and it stays.
 fn may_go_untold(verb: Option<&str>) -> bool {
     matches!(verb, None | Some("append" | "ask the offset of" | "write" | "remove"))
 }
@@ -92,7 +93,7 @@ fn operation_that_fails_once_costs_no_record_and_is_told_once() {
         let all =
             account.refused + account.returned + account.failures + u64::from(!account.closed);
         assert!(all >= 1 || may_go_untold(account.struck.as_deref()), "{what}");
-        // A failure that `rotate` or `close` returns may be counted as maintenance's as well.
+        // A failure returned by `rotate` or `close` may be counted as maintenance's as well.
         assert!(all <= 2, "{what}");
         assert_eq!(account.torn, 0, "{what}");
     });
@@ -100,7 +101,7 @@ fn operation_that_fails_once_costs_no_record_and_is_told_once() {
 
 #[test]
 fn operations_that_fail_for_a_while_cost_no_record_and_are_told_a_few_times() {
-    // The log's own records go in: what fails is everything else, rotation first of all.
+    // The records themselves are appended: all else fails, rotation first of all.
     struck_at_every_operation("+/!append", 2, |what, account| {
         assert_eq!(account.refused, 0, "{what}");
         assert!(

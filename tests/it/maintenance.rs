@@ -1,4 +1,4 @@
-//! What becomes of backups: packed, kept within limits, and whatever a crash left is cleared up.
+//! Maintenance of backups: compression, limits, and recovery after a crash.
 
 use crate::support::{Dir, Job, Worker, eventually, lines, record, seed};
 use logrotor::__test::Clock;
@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 const LONG: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A log that does its work within the calls of a test, and looks beyond its handle at none.
+/// A log that does its work within the calls of a test, and never looks at the path beyond its
+/// handle.
 fn inline(dir: &Dir) -> LogBuilder {
     dir.writer().check_interval(LONG).maintenance(MaintenanceMode::Inline)
 }
@@ -28,7 +29,7 @@ fn of_day(day: u32) -> String {
     format!("app.log.2020-01-{day:02}T00-00-00.000000Z")
 }
 
-/// Puts backups of the first days of January 2020 into the directory, of this size; returns their names.
+/// Creates backups of this size, of the first days of January 2020; returns their names.
 fn plant(dir: &Dir, days: u32, bytes: usize) -> Vec<String> {
     let names: Vec<_> = (1..=days).map(of_day).collect();
     names.iter().for_each(|name| std::fs::write(dir.file(name), vec![b'x'; bytes]).unwrap());
@@ -39,7 +40,7 @@ fn midnight_of_day(day: u32) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800) + (day - 1) * DAY
 }
 
-/// Bytes that take long to compress and do not become much fewer.
+/// Bytes that take long to compress and hardly shrink.
 fn noise(len: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed());
     (0..len / 8).flat_map(|_| (random.u64(..) & 0x7f7f_3f3f_7f3f_7f7f).to_le_bytes()).collect()
@@ -49,12 +50,12 @@ fn size(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().len()
 }
 
-/// Text that can be packed well or less well.
+/// Text that compresses well or less well, depending on the level.
 fn text() -> String {
     (0..400).map(|seq| record(seq % 7, seq)).collect()
 }
 
-/// Packs one backup; returns its name, having seen that it holds what was written.
+/// Compresses one backup and checks its content; returns its name.
 fn packed(dir: &Dir, compression: Compression, level: Option<u32>) -> String {
     let builder = inline(dir).compression(compression);
     let builder = match level {
@@ -67,7 +68,7 @@ fn packed(dir: &Dir, compression: Compression, level: Option<u32>) -> String {
     name
 }
 
-/// The sizes that a backup is packed to, at one level each.
+/// The sizes of a compressed backup, one for each level.
 fn packed_sizes(compression: Compression, levels: [Option<u32>; 3]) -> [u64; 3] {
     levels.map(|level| {
         let dir = Dir::new();
@@ -150,8 +151,8 @@ fn packed_backup_has_the_mode_and_owner_of_the_plain_one() {
     assert_eq!(access(&format!("{name}.gz")), plain);
 }
 
-/// Opens a log in a directory with backups of ten days of 100 bytes each, and rotates it five times;
-/// how many backups there are at first and then.
+/// Opens a log in a directory with backups of ten days of 100 bytes each, and rotates it five
+/// times. Returns the number of backups at first and after each rotation.
 fn kept(limit: impl Fn(LogBuilder) -> LogBuilder) -> Vec<usize> {
     let dir = Dir::new();
     plant(&dir, 10, 100);
@@ -161,7 +162,7 @@ fn kept(limit: impl Fn(LogBuilder) -> LogBuilder) -> Vec<usize> {
         rotate(&log, &format!("{round:099}\n"));
         kept.push(dir.backups().len());
     }
-    // The newest are those that are kept.
+    // The newest ones are kept.
     let last = dir.backups().pop().map(|name| dir.lines_of(&name)[0].clone());
     assert_eq!(last, (kept[5] > 0).then(|| format!("{:099}", 4)));
     assert_eq!(log.segments().unwrap().pop().unwrap().path, log.path());
@@ -193,7 +194,7 @@ fn max_total_size_counts_the_active_segment_full_and_holds_at_the_start_and_afte
 #[test]
 fn max_backup_age_holds_at_the_start_and_after_every_rotation() {
     let clock = Clock::manual(midnight_of_day(11));
-    // Those of days 9 and 10.
+    // The backups of days 9 and 10.
     let limit = |log: LogBuilder| log.clock(clock.clone()).max_backup_age(3 * DAY - DAY / 2);
     assert_eq!(kept(limit), [2, 3, 4, 5, 6, 7]);
 }
@@ -289,7 +290,7 @@ fn temporary_that_is_being_written_counts_in_the_total_size() {
     assert_eq!(dir.backups(), names[2..]);
 }
 
-/// The names of temporaries of a log's files, or that look like it.
+/// The names of temporaries of a log's files, or names that resemble them.
 const TEMPORARIES: [&str; 3] = [
     ".app.log.abcdefGHIJ12.tmp",
     ".app.log.2020-01-01T00-00-00.000000Z.gz.abcdefGHIJ12.tmp",
@@ -304,7 +305,7 @@ fn temporaries_that_nobody_writes_any_more_are_removed() {
         std::fs::write(dir.file(name), "half").unwrap();
     }
     inline(&dir).build().unwrap();
-    // Those of the other naming are as strange as its backups.
+    // Temporaries of the other naming are strays, as its backups are.
     assert_eq!(dir.names(), [numbered, "app.log"]);
     inline(&dir).naming(Naming::Number).build().unwrap();
     assert_eq!(dir.names(), ["app.log"]);
@@ -363,7 +364,7 @@ fn backup_that_is_there_twice_counts_once() {
     );
 }
 
-// A backup that another worker was just packing counted twice, and the oldest one went in its stead.
+// A backup that another worker was compressing counted twice, and the oldest one was removed.
 #[test]
 fn regression_backup_that_is_being_replaced_by_its_packed_twin_counts_once() {
     let listings = |dir: &Dir| {
@@ -374,7 +375,7 @@ fn regression_backup_that_is_being_replaced_by_its_packed_twin_counts_once() {
     let dry = Dir::new();
     start(&listings(&dry)).finish();
     let trace = std::fs::read_to_string(dry.file("trace")).unwrap();
-    // One listing to see that there are too many, and two under way to removing them.
+    // One listing shows that there are too many, and the lock is held for two more.
     let third = trace.lines().filter(|line| line.ends_with(" list")).nth(2).unwrap();
     let third = third.split(' ').next().unwrap();
     let (dir, gates) = (Dir::new(), Dir::new());
@@ -388,7 +389,8 @@ fn regression_backup_that_is_being_replaced_by_its_packed_twin_counts_once() {
     worker.finish();
 }
 
-/// Makes the packed form of a backup as a worker does that is then killed: it has the time of the plain one.
+/// Creates the compressed form of a backup as a worker does that is then killed: with the time of
+/// the uncompressed one.
 fn plant_twin(dir: &Dir, name: &str, content: &[u8]) {
     let file = std::fs::File::create(dir.file(&format!("{name}.gz"))).unwrap();
     let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
@@ -397,8 +399,8 @@ fn plant_twin(dir: &Dir, name: &str, content: &[u8]) {
     encoder.finish().unwrap().set_modified(modified).unwrap();
 }
 
-// `gzip app.log.1` by hand, while a worker looks after the backups: the plain one was removed as one that is
-// there packed, and when gzip gave up for want of space, so was what it had made.
+// While `gzip app.log.1` ran by hand, a worker removed the uncompressed backup as superseded. When
+// gzip then failed for lack of space, it removed its own output as well.
 #[test]
 fn regression_plain_backup_that_another_program_is_packing_stays() {
     let dir = Dir::new();
@@ -418,7 +420,8 @@ fn regression_plain_backup_that_another_program_is_packing_stays() {
 #[test]
 fn inline_work_is_done_when_the_call_returns() {
     let dir = Dir::new();
-    // A process of its own: one that another test starts from this one has its files open for a moment.
+    // A process of its own: a child that another test starts from this one has its files open for a
+    // moment.
     let job = Job::new("obey", &dir.log()).with("inline", 1).with("gzip", 1).with("max_size", 30);
     let mut worker = start(&job.with("max_backups", 2));
     for seq in 0..10 {
@@ -432,8 +435,8 @@ fn inline_work_is_done_when_the_call_returns() {
     assert_eq!((worker.count("compressions"), worker.count("pruned")), (9, 7));
 }
 
-/// Waits until the threads of a worker that has packed a backup, or is about to, have just these names.
-/// The first is the one that uses the log; a new thread has its parent's name at first.
+/// Waits until the threads of a worker that compresses a backup have just these names. The first
+/// one uses the log; a new thread has its parent's name at first.
 #[cfg(target_os = "linux")]
 fn until_threads_are(expected: &[&str], job: impl Fn(Job) -> Job) {
     let dir = Dir::new();
@@ -481,7 +484,7 @@ fn temporaries(dir: &Dir) -> Vec<String> {
     dir.names().into_iter().filter(|name| name.ends_with(".tmp")).collect()
 }
 
-/// Waits until a backup is being compressed, and is not yet.
+/// Waits until a backup is being compressed, and is not finished.
 fn until_compressing(dir: &Dir) {
     eventually("the backup is being compressed", || {
         temporaries(dir).first().is_some_and(|name| {
@@ -490,7 +493,7 @@ fn until_compressing(dir: &Dir) {
     });
 }
 
-/// Has a new worker finish what another has begun.
+/// Checks that a new worker finishes the compression that another one started.
 fn assert_finished_by_the_next(dir: &Dir, name: &str, content: &[u8]) {
     let log = dir.writer().compression(Compression::Gzip).compression_level(1).build().unwrap();
     log.close().unwrap();
@@ -549,7 +552,7 @@ fn closing_returns_what_the_work_fails_with_and_the_backup_stays() {
         (error.kind(), error.path().unwrap()),
         (ErrorKind::NotAFile, &*log.path().with_file_name(&packed))
     );
-    // What does not depend on it was done.
+    // The work that does not depend on it was done.
     assert_eq!(dir.names(), ["app.log", name, &packed, &format!("{}.gz", of_day(2))]);
     assert_eq!(std::fs::read(dir.file(name)).unwrap(), [b'x'; 100]);
     std::fs::remove_dir(dir.file(&packed)).unwrap();
@@ -596,14 +599,14 @@ fn backup_that_another_worker_may_append_to_is_not_removed_before_that_one_moves
     assert_eq!((dir.backups().len(), log.stats().pruned), (1, 0));
     other.reopen().unwrap();
     log.close().unwrap();
-    // A child that another test starts has a copy of every lease, until it is a program of its own.
+    // A child that another test starts has a copy of every lease until its `exec`.
     eventually("it is removed", || {
         inline(&dir).max_backups(0).build().unwrap().close().unwrap();
         dir.names() == ["app.log"]
     });
 }
 
-// Inline, a deferred backup was looked at again with the next rotation only.
+// Inline, a deferred backup was tried again with the next rotation only.
 #[test]
 fn regression_inline_log_looks_at_deferred_backups_once_per_check_interval() {
     let (dir, start) = (Dir::new(), SystemTime::now());
@@ -620,8 +623,8 @@ fn regression_inline_log_looks_at_deferred_backups_once_per_check_interval() {
     assert_eq!((log.stats().deferrals, log.stats().compressions), (1, 1));
 }
 
-// A log looked after its backups at the first rotation only: a program that writes little left what
-// a crash had interrupted, and kept more than its limits, for as long as it ran.
+// A log maintained its backups at the first rotation only. A program that writes little left the
+// work of a crashed worker undone, and kept more than its limits, as long as it ran.
 #[test]
 fn regression_backups_are_looked_after_when_the_log_is_opened() {
     for maintenance in [MaintenanceMode::Inline, MaintenanceMode::Thread] {
@@ -647,7 +650,7 @@ fn two_workers_that_keep_three_backups_leave_exactly_three() {
         let mut workers = [0, 1].map(|id| start(&job.clone().with("worker", id)));
         workers.iter_mut().for_each(|worker| worker.tell("go"));
         workers.into_iter().for_each(Worker::finish);
-        // What one of them left to the other when it closed.
+        // Backups that one of them left to the other when it closed.
         job.builder().build().unwrap().close().unwrap();
         let backups = dir.backups();
         assert!(
@@ -678,7 +681,7 @@ fn numbered_backups_keep_their_order_while_they_are_packed() {
         }
         assert!(log.stats().rotations > 20);
         log.close().unwrap();
-        // A child that another test is starting just then has a copy of the lease until its `exec`.
+        // A child that another test is starting has a copy of the lease until its `exec`.
         eventually("all is packed", || {
             dir.writer()
                 .naming(Naming::Number)

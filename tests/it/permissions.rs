@@ -1,4 +1,4 @@
-//! Who may do what with a log's files, from their first instant on, and links that lead elsewhere.
+//! The permissions of a log's files from their creation on, and links that lead elsewhere.
 
 use crate::support::{Dir, Job, Worker};
 use logrotor::__test::Clock;
@@ -33,7 +33,7 @@ fn write_and_rotate(mut log: &RotatingFileWriter) -> PathBuf {
     log.rotate().unwrap().unwrap()
 }
 
-/// A process with this umask and log mode, which packs its backups or not.
+/// A process with this umask and log mode, which compresses its backups or not.
 fn worker(dir: &Dir, umask: &str, mode: &str, gzip: bool) -> Worker {
     let job = Job::new("obey", &dir.log()).with("umask", umask).with("mode", mode);
     let job = job.with("inline", 1);
@@ -78,7 +78,7 @@ fn lock_file_and_the_segment_being_made_have_the_configured_mode_whatever_the_um
         worker.expect("ready");
         let opened = trace.len();
         assert_eq!(worker.ask("rotate"), "ok");
-        // When all is made, and nothing has its name yet.
+        // All is written, and nothing has its name yet.
         let at = trace.first("rename", opened);
         let dir = dir_with_log(0o640);
         let job = job.with("log", dir.log().display());
@@ -93,8 +93,8 @@ fn lock_file_and_the_segment_being_made_have_the_configured_mode_whatever_the_um
     }
 }
 
-/// Looks at a log's files for as long as `on` says: its own name has exactly the mode `exact`, and no
-/// file ever lets anybody do more. Returns how often the log was seen.
+/// Watches a log's files as long as `on` is set: the log itself has exactly the mode `exact`, and
+/// no file ever has more rights. Returns how often the log was seen.
 fn watch(dir: &Dir, exact: u32, on: &AtomicBool) -> usize {
     let mut seen = 0;
     while on.load(Ordering::Relaxed) {
@@ -142,8 +142,8 @@ fn mode_of_the_segment_before_is_kept_where_none_is_configured() {
     assert!(modes.len() == 2 && modes.iter().all(|(_, mode)| *mode == 0o662), "{modes:?}");
 }
 
-// The next segment was made with the mode and owner that the one before had had when it was opened, so
-// that what an administrator changed while the program ran was undone by the next rotation.
+// The next segment got the mode and owner that its predecessor had when it was opened. So a
+// rotation undid the changes that an administrator made while the program ran.
 #[test]
 fn regression_mode_changed_while_the_log_is_open_is_kept_by_rotation_and_by_making_it_again() {
     let dir = Dir::new();
@@ -157,7 +157,7 @@ fn regression_mode_changed_while_the_log_is_open_is_kept_by_rotation_and_by_maki
     assert_eq!(mode(&dir.log()), 0o626);
 }
 
-/// Whether this process may give files away; says so if not.
+/// Whether this process may give files away; prints a note if not.
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
@@ -187,7 +187,7 @@ fn owner_and_group_of_the_log_are_kept_where_the_process_may() {
         write_and_rotate(&log);
         assert_eq!(owners(&dir), [(1234, 2345); 3]);
         assert!(modes(&dir).iter().all(|(_, mode)| *mode == 0o640));
-        // And that of a log that is made again.
+        // The same holds for a log that is recreated.
         std::fs::remove_file(dir.log()).unwrap();
         log.reopen().unwrap();
         assert_eq!(owners(&dir), [(1234, 2345); 3]);
@@ -227,7 +227,7 @@ fn worker_that_may_not_give_files_away_rotates_all_the_same() {
     assert_eq!(mode(&dir.log()), 0o666);
 }
 
-/// A file elsewhere that nothing may happen to.
+/// A file elsewhere that must not change.
 struct Victim {
     dir: Dir,
 }

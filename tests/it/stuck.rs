@@ -1,5 +1,6 @@
-//! Neighbours that stand still: at every operation of a rotation with its compression and pruning, or just with a
-//! lease. The others go on, and no log call waits for one longer than `lock_timeout`.
+//! A worker that is stopped: at every operation of a rotation with its compression and pruning, or
+//! just while it holds a lease. The others continue, and no log call waits for it longer than
+//! `lock_timeout`.
 
 use crate::support::{Dir, Job, Trace, Worker, eventually, is_long};
 use logrotor::{
@@ -9,24 +10,25 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 const LOCK_TIMEOUT: Duration = Duration::from_millis(50);
-/// What a loaded machine may add to a call. The neighbour stands still until it is told to go on, so a call
-/// that waits for it does not return at all.
+/// The time that a loaded machine may add to a call. The peer stays stopped until it is resumed, so
+/// a call that waits for it does not return at all.
 const SLACK: Duration = Duration::from_secs(180);
 const MAX_SIZE: usize = 300;
-/// Records of the worker that goes on while its neighbour stands still: about three to a segment.
+/// Records of the worker that continues while its peer is stopped: about three to a segment.
 const COUNT: usize = 12;
 /// Backups that are kept: more than those records fill.
 const KEPT: usize = 6;
 
-/// A neighbour that rotates, packs and prunes within its calls, so that each of these is an operation of a
-/// known number.
+/// A peer that rotates, compresses and prunes within its calls, so that each of these is an
+/// operation of a known number.
 fn neighbour(dir: &Dir, numbered: bool) -> Job {
     let job = Job::new("obey", &dir.log()).with("max_size", MAX_SIZE).with("gzip", 1);
     let job = job.with("inline", 1).with("max_backups", KEPT).with("check_ms", 3_600_000);
     if numbered { job.with("numbered", 1) } else { job }
 }
 
-/// A log with as many backups as are kept, so that the next rotation makes one surplus, and has one to pack.
+/// A log with as many backups as are kept: the next rotation makes one too many, and has one to
+/// compress.
 fn dir(numbered: bool) -> Dir {
     let dir = Dir::new();
     for at in 1..=KEPT {
@@ -47,7 +49,7 @@ fn is_newest(at: usize, numbered: bool) -> bool {
     at == if numbered { 1 } else { KEPT }
 }
 
-/// Starts the neighbour, with a record of its own in the log.
+/// Starts the peer, with a record of its own in the log.
 fn start(neighbour: &Job) -> Worker {
     let mut neighbour = neighbour.spawn();
     neighbour.expect("ready");
@@ -55,22 +57,22 @@ fn start(neighbour: &Job) -> Worker {
     neighbour
 }
 
-/// The numbers of the first and the last operation of a rotation with all that comes of it.
+/// The numbers of the first and the last operation of a rotation with all that follows from it.
 fn operations(numbered: bool) -> (usize, usize) {
     let (dir, trace) = (dir(numbered), Trace::new());
     let mut neighbour = start(&trace.of(&neighbour(&dir, numbered)));
     let _log = worker(&dir, numbered, MaintenanceMode::Inline);
     let before = trace.len();
     assert_eq!(neighbour.ask("rotate"), "ok");
-    // It rotates, packs and prunes.
+    // It rotates, compresses and prunes.
     for counter in ["rotations", "compressions", "pruned"] {
         assert_eq!(neighbour.count(counter), 1, "{counter}");
     }
     (before + 1, trace.len())
 }
 
-/// A worker of this process that finds the log. It packs nothing, so that the neighbour has something to pack.
-/// Without a thread, nobody but the neighbour can be in its way.
+/// A worker of this process on an existing log. It compresses nothing, so that the peer has work to
+/// do. Without a thread, only the peer can be in its way.
 fn worker(dir: &Dir, numbered: bool, maintenance: MaintenanceMode) -> RotatingFileWriter {
     let builder = dir.writer().max_size(MAX_SIZE as u64).maintenance(maintenance);
     let builder = builder.check_interval(Duration::ZERO).lock_timeout(LOCK_TIMEOUT);
@@ -81,7 +83,7 @@ fn text(seq: usize) -> String {
     format!("{seq:03} {}", "x".repeat(90))
 }
 
-/// Writes what the worker has to write; each record is taken, and none waits long.
+/// Writes the worker's records; each is accepted, and none waits long.
 fn write_all(mut log: &RotatingFileWriter) {
     for seq in 0..COUNT {
         let start = Instant::now();
@@ -91,14 +93,14 @@ fn write_all(mut log: &RotatingFileWriter) {
     }
 }
 
-/// Whether somebody holds the rotation lock.
+/// Whether a process holds the rotation lock.
 fn is_locked(dir: &Dir) -> bool {
     let lock = FileLock::open(dir.file("app.log.lock")).unwrap();
     lock.exclusive(Wait::Never).is_err()
 }
 
-/// Stops a neighbour at operation `at`, lets another worker write, and has the neighbour go on. Returns whether
-/// it was stopped with the rotation lock.
+/// Stops a peer at operation `at`, lets another worker write, and resumes the peer. Returns whether
+/// the peer was stopped with the rotation lock.
 fn stopped_at(at: usize, numbered: bool, maintenance: MaintenanceMode) -> bool {
     let (dir, aside) = (dir(numbered), Dir::new());
     let gate = aside.file("gate");
@@ -132,7 +134,8 @@ fn check_counters(stats: &Stats, is_locked: bool, what: &str) {
     if is_locked {
         assert_eq!(stats.rotations, 0, "{what}");
         assert!(timeouts >= 1, "{what}: {stats:?}");
-        // Only the first waits: whoever has let it wait in vain is not waited for again.
+        // Only the first call waits: after a wait in vain, later calls do not wait for the same
+        // holder.
         assert!(stats.lock_waits <= 1, "{what}: {stats:?}");
     } else {
         assert!(stats.rotations >= 2, "{what}: {stats:?}");
@@ -140,7 +143,7 @@ fn check_counters(stats: &Stats, is_locked: bool, what: &str) {
     }
 }
 
-/// A log that is there is opened at once, whoever holds the lock; one that must be made again waits in vain.
+/// An existing log opens at once while the lock is held; one that must be created waits in vain.
 fn check_opening(dir: &Dir, is_locked: bool) {
     let is_there = dir.log().exists();
     match dir.writer().lock_timeout(LOCK_TIMEOUT).build() {
@@ -152,7 +155,7 @@ fn check_opening(dir: &Dir, is_locked: bool) {
     }
 }
 
-/// All records are there, once, and each worker's in order; nothing is left lying about.
+/// All records exist once, each worker's in order, and no other files are left.
 fn check_files(dir: &Dir, what: &str) {
     let lines = dir.all_lines();
     let (own, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.ends_with('x'));
@@ -208,7 +211,7 @@ fn neighbour_stopped_with_a_lease_holds_up_neither_records_nor_rotation_nor_othe
     let stats = log.stats();
     assert!(stats.rotations >= 3, "{stats:?}");
     assert_eq!((stats.lock_waits, stats.all_failures()), (0, 0));
-    // Its segment, which is the oldest, is neither packed nor removed; those after it are.
+    // Its segment, the oldest, is neither compressed nor removed; later ones are.
     eventually("the others are packed", || {
         let packed = dir.backups().iter().map(|name| name.ends_with(".gz")).collect::<Vec<_>>();
         packed == [false, true, true]

@@ -1,4 +1,4 @@
-//! Several users on one log, and users that mean harm.
+//! Several users on one log, and malicious users.
 
 use crate::support::{Dir, Job, Worker, check, eventually};
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ fn dir(mode: u32, uid: u32, gid: u32) -> Dir {
     dir
 }
 
-/// One like `/tmp`.
+/// A directory like `/tmp`.
 fn open_to_all() -> Dir {
     dir(0o1777, 0, 0)
 }
@@ -44,7 +44,7 @@ fn users_of_one_group_share_a_log_whatever_their_umasks() {
     for (umasks, numbered) in
         [(["077", "077"], false), (["000", "000"], true), (["077", "000"], false)]
     {
-        // The bit has all files belong to the group.
+        // The setgid bit gives all files to the group.
         let dir = dir(0o2770, ANNA, GROUP);
         let job = Job::new("write", &dir.log()).with("count", COUNT).with("max_size", 5000);
         let job = job.with("mode", "660").with("gzip", 1);
@@ -103,7 +103,7 @@ fn backup_of_another_user_is_packed_and_pruned_by_one_who_may_and_what_a_dead_on
     assert_eq!(dir.lines_of(&backups[0]), ["bert's"]);
 }
 
-/// A file of Anna's that nothing may happen to.
+/// A file of Anna that must not change.
 struct Precious(Dir);
 
 impl Precious {
@@ -115,7 +115,7 @@ impl Precious {
         Self(dir)
     }
 
-    /// Puts a link of Bert's to it, or to what is not there yet beside it, at `link`.
+    /// Creates a link of Bert at `link` that leads to it, or to a missing file beside it.
     fn plant(&self, target: &str, link: &Path) {
         symlink(self.0.file(target), link).unwrap();
         lchown(link, Some(BERT), Some(BERT)).unwrap();
@@ -129,8 +129,8 @@ impl Precious {
     }
 }
 
-/// Anna writes, and rotates if it can be, while what Bert has put there is in her way. Also returns what became
-/// of the rotations.
+/// Anna writes, and rotates if possible, while Bert's file or link is in her way. Also returns the
+/// results of the rotations.
 fn anna_goes_on(shared: &Dir, numbered: bool) -> (Worker, Vec<String>) {
     let job = Job::new("obey", &shared.log()).with("inline", 1).with("gzip", 1);
     let job = job.with("mode", "640").with("max_backups", 1).with("lock_ms", 50);
@@ -173,7 +173,7 @@ fn links_planted_at_names_of_the_log_in_a_directory_open_to_all_lead_nowhere() {
                 assert!(rotated.iter().all(is_refused), "{rotated:?}");
             }
             assert_eq!(shared.active_lines().last().map(String::as_str), Some("last"), "{name}");
-            // Once the link is gone all is as ever.
+            // Once the link is gone, rotation works again.
             std::fs::remove_file(shared.file(name)).unwrap();
             eventually("she rotates", || anna.ask("rotate") == "ok");
             anna.finish();
@@ -207,8 +207,8 @@ fn file_of_another_user_at_the_lock_file_s_name_is_neither_written_nor_removed()
     }
 }
 
-// A link at the log's path is followed step by step, which went around what the kernel has against links
-// that somebody has planted in `/tmp`: records went to any file of the victim's, which was then renamed.
+// A link at the log's path was followed step by step, which bypassed the kernel's protection
+// against links planted in `/tmp`. Records went to any file of the victim, which was then renamed.
 #[test]
 fn regression_link_planted_at_the_log_s_path_is_not_followed() {
     if !is_root() {
@@ -219,14 +219,14 @@ fn regression_link_planted_at_the_log_s_path_is_not_followed() {
     let job = of_user(Job::new("open", &shared.log()), ANNA);
     assert!(refusal(&job).contains("another user has put it"), "{}", refusal(&job));
     precious.check();
-    // The link of the user itself, or of the directory's owner, is meant.
+    // A link of the user, or of the directory's owner, is intended.
     for uid in [ANNA, 0] {
         lchown(shared.log(), Some(uid), None).unwrap();
         assert_eq!(refusal(&job), "opened");
     }
 }
 
-/// Why the log cannot be opened, or that it was.
+/// The error of opening the log, or the fact that it was opened.
 fn refusal(job: &Job) -> String {
     job.spawn().hear().unwrap()
 }
