@@ -1,4 +1,4 @@
-//! What a lock and a replaced file cost, beside the bare system calls.
+//! The cost of a lock and of a replaced file, beside the bare system calls.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking")]
 
 use criterion::{Criterion, Throughput};
@@ -90,7 +90,7 @@ fn contended(criterion: &mut Criterion) {
     }
 }
 
-/// How long `times` acquisitions take, shared out among the processes.
+/// The time of `times` acquisitions, divided among the processes.
 fn acquire_all(children: &mut [Child], times: u64) -> Duration {
     let start = Instant::now();
     for (n, child) in (0..).zip(children.iter_mut()) {

@@ -1,4 +1,5 @@
-//! The fault hook is compiled in with its feature alone. A file of its own: other tests name its variables.
+//! The fault hook is compiled in with its feature alone. A file of its own: other tests name its
+//! variables.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::io::Write;

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_mode_never_gives_anybody_more() {
+    fn kept_mode_never_gives_more_rights() {
         let of = |mode, uid, gid| Access { mode, uid, gid };
         assert_eq!(kept_mode(of(0o6750, 1, 1), of(0, 1, 1)), 0o6750);
         assert_eq!(kept_mode(of(0o6750, 1, 1), of(0, 2, 1)), 0o2750);

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn lock_file_is_made_by_the_first_holder_and_removed_by_the_last() {
+    fn first_holder_creates_and_last_holder_removes_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let lock = lock_in(&dir);
         assert_eq!(names(&dir), Vec::<String>::new());
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn file_removed_by_hand_is_told_at_unlock_and_the_new_holders_file_stays() {
+    fn unlock_reports_a_removed_file_and_keeps_the_new_one() {
         let dir = tempfile::tempdir().unwrap();
         let (mine, other) = (lock_in(&dir), lock_in(&dir));
         for mode in [LockMode::Shared, LockMode::Exclusive] {
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn file_with_other_content_is_locked_but_never_written_or_removed() {
+    fn file_with_other_content_is_never_written_or_removed() {
         let dir = tempfile::tempdir().unwrap();
         let (lock, other) = (lock_in(&dir), lock_in(&dir));
         std::fs::write(lock.path(), "precious").unwrap();

@@ -402,7 +402,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn network_file_systems_are_told_by_their_numbers() {
+    fn network_file_systems_are_recognized_by_number() {
         use rustix::fs::NFS_SUPER_MAGIC;
         let nfs = u32::try_from(NFS_SUPER_MAGIC).unwrap();
         assert_eq!(network_name(nfs), Some("nfs"));

@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn share_of_another_machine_is_told_by_its_path() {
+    fn network_share_is_recognized_by_its_path() {
         let told = |dir: &str| network_file_system(Path::new(dir)).unwrap();
         for share in [r"\\?\UNC\server\share\logs", r"\\server\share"] {
             assert_eq!(told(share).as_deref(), Some("unc"), "{share}");

@@ -1,6 +1,6 @@
 //! Whole-file replacement, with real processes.
 
-use crate::support_lock::{Args, Child, listen, names, rounds, tell};
+use crate::support_lock::{Args, Child, listen, names, rounds, send};
 use logrotor::atomic::{self, AtomicFile, SyncLevel};
 use logrotor::{ErrorKind, Wait};
 use std::fs;
@@ -21,14 +21,14 @@ pub(crate) fn do_job(job: &str, args: &mut Args) -> bool {
     true
 }
 
-/// A name as [`logrotor::atomic`] gives to what a killed process may leave.
+/// A name that [`logrotor::atomic`] gives to the file that a killed process may leave.
 fn is_temporary(name: &str, of: &str) -> bool {
     name.strip_prefix(&format!(".{of}.")).is_some_and(|rest| rest.ends_with(".tmp"))
 }
 
 // ---------------------------------------------------------------- many writers
 
-/// Adds a line of its own in every round, when told to.
+/// Adds a line in every round, each time the parent says so.
 fn add(args: &mut Args) {
     let (path, process) = (args.path(), args.text());
     while let Some(round) = listen() {
@@ -36,12 +36,12 @@ fn add(args: &mut Args) {
         let builder = AtomicFile::builder().sync(SyncLevel::None);
         let new = |old: Option<&[u8]>| [old.unwrap_or_default(), line.as_bytes()].concat();
         builder.update(&path, Wait::Forever, new).unwrap();
-        tell("added");
+        send("added");
     }
 }
 
 #[test]
-fn entries_that_ten_processes_add_in_a_hundred_rounds_are_all_there() {
+fn updates_of_ten_processes_are_never_lost() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("shared");
     let rounds = rounds(100, 1000);
@@ -66,7 +66,7 @@ fn entries_that_ten_processes_add_in_a_hundred_rounds_are_all_there() {
 
 // ---------------------------------------------------------------- readers and death
 
-/// Content that shows whether it is whole: its length, then as many bytes of one kind.
+/// Content that shows whether it is complete: its length, then as many equal bytes.
 fn content(random: &mut fastrand::Rng) -> String {
     let len = random.u64(..100_000) as usize;
     let letter = char::from(b'a' + random.u64(..26) as u8);
@@ -93,7 +93,7 @@ fn replace(args: &mut Args) {
         }
         file.commit().unwrap();
         if !std::mem::replace(&mut started, true) {
-            tell("started");
+            send("started");
         }
     }
 }
@@ -119,7 +119,7 @@ fn reader_never_sees_a_torn_file_while_writers_are_killed() {
             let seed = random.u64(..).to_string();
             let mut writer = Child::start("replace", &[&path, &seed, &sync]);
             writer.expect("started");
-            // Any instant will do; a little later each is another one.
+            // Any instant will do; each next one comes a little later.
             std::thread::sleep(std::time::Duration::from_micros(random.u64(..5000)));
             writer.kill();
         }
@@ -131,11 +131,11 @@ fn reader_never_sees_a_torn_file_while_writers_are_killed() {
     eprintln!("{reads} whole reads, {} temporaries left by the dead", left.len() - 1);
 }
 
-/// Replaces a file by `new`, and tells how it went.
+/// Replaces a file by `new`, and reports the result.
 fn write_once(args: &mut Args) {
     match atomic::write(args.path(), "new") {
-        Ok(()) => tell("ok"),
-        Err(error) => tell(&format!("{:?} {error}", error.kind())),
+        Ok(()) => send("ok"),
+        Err(error) => send(&format!("{:?} {error}", error.kind())),
     }
 }
 
@@ -170,7 +170,7 @@ mod fault {
     }
 
     #[test]
-    fn full_disk_and_broken_disk_leave_the_old_content_and_no_temporary() {
+    fn failing_disk_leaves_the_old_content_and_no_temporary() {
         for errno in [28, 5] {
             for step in 1..=STEPS {
                 let (dir, mut child) = scenario(&format!("{step}:errno={errno}"));
@@ -186,7 +186,7 @@ mod fault {
         }
     }
 
-    /// What happens to the file and its name, in order, at a level of durability.
+    /// The operations on the file and its name, in order, at a level of durability.
     fn order(level: &str) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let (path, trace) = (dir.path().join("a"), dir.path().join("trace"));
@@ -202,7 +202,7 @@ mod fault {
     }
 
     #[test]
-    fn content_is_synced_before_it_gets_the_name_and_the_name_before_success() {
+    fn content_is_synced_before_rename_and_directory_after() {
         assert_eq!(order("none"), ["write", "rename"]);
         assert_eq!(order("file"), ["write", "sync", "rename"]);
         assert_eq!(order("both"), ["write", "sync", "rename", "sync directory"]);
@@ -210,7 +210,8 @@ mod fault {
 
     #[test]
     fn file_system_without_locks_is_good_enough() {
-        // Operation 3 leases the temporary. ENOLCK and EOPNOTSUPP, or what Windows calls such.
+        // Operation 3 leases the temporary. The errors are ENOLCK and EOPNOTSUPP, or their
+        // counterparts on Windows.
         let numbers = if cfg!(windows) { [1, 50] } else { [37, 95] };
         for errno in numbers {
             let (dir, mut child) = scenario(&format!("3:errno={errno}"));
@@ -256,7 +257,7 @@ fn directory_as_the_target_is_refused() {
     );
     assert_eq!(names(dir.path()), ["d"]);
 
-    // One that comes while the file is written is noticed as well.
+    // A directory created while the file is written is detected as well.
     let path = dir.path().join("late");
     let file = AtomicFile::create(&path).unwrap();
     fs::create_dir(&path).unwrap();
@@ -283,7 +284,7 @@ mod unix {
     }
 
     #[test]
-    fn link_is_followed_to_its_target_unless_told_otherwise() {
+    fn link_is_followed_by_default() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir(at("sub")).unwrap();
@@ -350,7 +351,7 @@ mod unix {
     }
 
     #[test]
-    fn nobody_else_can_read_a_private_file_while_it_is_written() {
+    fn private_file_is_never_readable_by_others() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         let new = AtomicFile::builder().mode(0o640).open(&path).unwrap();
@@ -395,7 +396,7 @@ mod unix {
     }
 
     #[test]
-    fn group_that_cannot_be_kept_leaves_nobody_more_rights() {
+    fn group_that_cannot_be_kept_gives_no_more_rights() {
         if !is_root() {
             return; // Only root can be two users.
         }
@@ -455,5 +456,5 @@ mod unix {
 #[cfg(unix)]
 fn give_away(args: &mut Args) {
     let given = AtomicFile::builder().owner(0, 0).write(args.path(), "x");
-    tell(&given.map_or_else(|error| error.to_string(), |()| "ok".to_owned()));
+    send(&given.map_or_else(|error| error.to_string(), |()| "ok".to_owned()));
 }

@@ -73,7 +73,7 @@ fn assert_full(result: std::io::Result<()>) {
 }
 
 #[test]
-fn log_opens_on_a_full_disk_and_takes_records_once_there_is_space() {
+fn log_opens_on_a_full_disk_and_recovers_with_space() {
     let Some(disk) = Disk::new(64) else { return };
     disk.fill();
     let log = quick(&disk).build().unwrap();
@@ -109,7 +109,7 @@ fn full_disk_makes_no_chain_of_empty_backups_and_cuts_nothing() {
 }
 
 #[test]
-fn torn_record_is_reported_and_the_next_starts_on_a_new_line_within_the_limit() {
+fn record_after_a_torn_one_starts_on_a_new_line() {
     let Some(disk) = Disk::new(64) else { return };
     let log = quick(&disk).max_size(10_000).build().unwrap();
     put(&log, &"a".repeat(3000)).unwrap();
@@ -128,7 +128,7 @@ fn torn_record_is_reported_and_the_next_starts_on_a_new_line_within_the_limit() 
 
 // The room for a record was computed without the line break that precedes it after a torn one.
 #[test]
-fn regression_line_break_after_a_torn_record_counts_as_part_of_the_segment() {
+fn regression_line_break_after_a_torn_record_counts() {
     let Some(disk) = Disk::new(64) else { return };
     let log = quick(&disk).max_size(6000).build().unwrap();
     put(&log, &"a".repeat(3000)).unwrap();
@@ -145,7 +145,7 @@ fn regression_line_break_after_a_torn_record_counts_as_part_of_the_segment() {
 // Only the worker whose record was torn knew of it. So on a full disk its record and the next one
 // of another worker shared a line.
 #[test]
-fn regression_record_torn_by_another_worker_is_not_glued_to_the_next() {
+fn regression_record_torn_by_another_worker_ends_its_line() {
     let Some(disk) = Disk::new(64) else { return };
     let logs = [0, 1].map(|_| quick(&disk).build().unwrap());
     for log in &logs {
@@ -180,7 +180,7 @@ fn worker_that_is_refused_breaks_no_line_that_is_whole() {
 }
 
 #[test]
-fn disk_that_fills_up_inside_gzip_costs_nothing_and_leaves_no_temporary() {
+fn disk_full_during_compression_leaves_no_temporary() {
     let Some(disk) = Disk::new(256) else { return };
     let mut random = fastrand::Rng::with_seed(seed());
     let text: String = (0..9000).map(|_| format!("{:016x}\n", random.u64(..))).collect();
@@ -195,7 +195,7 @@ fn disk_that_fills_up_inside_gzip_costs_nothing_and_leaves_no_temporary() {
     assert_eq!(disk.0.read(name), text.as_bytes());
     disk.free();
     disk.remount("size=1m");
-    eventually("there is space, and it is packed", || {
+    eventually("there is space, and it is compressed", || {
         log.finish().unwrap();
         disk.backups() == [format!("{name}.gz")]
     });
@@ -244,7 +244,7 @@ fn check_torn(disk: &Disk, acknowledged: &[(usize, usize)], torn: u64) {
 }
 
 #[test]
-fn disk_that_is_full_again_and_again_costs_only_what_was_refused() {
+fn repeatedly_full_disk_costs_only_refused_records() {
     let Some(disk) = Disk::new(512) else { return };
     let mut random = fastrand::Rng::with_seed(seed());
     let rounds = if is_long() { 400 } else { 40 };
@@ -278,7 +278,7 @@ fn disk_that_is_full_again_and_again_costs_only_what_was_refused() {
 }
 
 #[test]
-fn file_that_may_not_grow_is_rotated_by_hand_and_no_record_is_glued() {
+fn file_at_its_size_limit_is_rotated_by_hand() {
     let dir = Dir::new();
     // 4 KiB: the limit of the process, unknown to the log.
     let mut worker = Job::new("obey", &dir.log()).with("file_blocks", 8).spawn();
@@ -300,7 +300,7 @@ fn limit_handles(worker: &Worker, count: u64) -> Rlimit {
 }
 
 #[test]
-fn worker_without_handles_left_goes_on_with_its_segment_and_rotates_when_it_has_some() {
+fn worker_without_free_handles_keeps_its_segment() {
     let dir = Dir::new();
     let job = Job::new("obey", &dir.log()).with("max_size", 100).with("inline", 1);
     let mut worker = job.spawn();
@@ -324,7 +324,7 @@ fn worker_without_handles_left_goes_on_with_its_segment_and_rotates_when_it_has_
 }
 
 #[test]
-fn read_only_file_system_is_refused_at_opening_and_taken_once_it_is_writable() {
+fn log_on_a_read_only_file_system_opens_once_writable() {
     let Some(disk) = Disk::new(64) else { return };
     let log = quick(&disk).build().unwrap();
     put(&log, "one").unwrap();
@@ -339,7 +339,7 @@ fn read_only_file_system_is_refused_at_opening_and_taken_once_it_is_writable() {
 }
 
 #[test]
-fn unwritable_directory_stops_rotation_alone_until_it_is_writable_again() {
+fn unwritable_directory_stops_rotation_only() {
     const NOBODY: u32 = 65534;
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can be another user");

@@ -81,18 +81,18 @@ fn struck_at_every_operation(which: &str, stride: usize, mut check: impl FnMut(&
 /// Operations whose failure needs no report. The record was appended after all; or the operation
 /// only helps (the true size, the owner's name in the lock file); or we may not remove the lock
 /// file, and it stays.
-fn may_go_untold(verb: Option<&str>) -> bool {
+fn may_go_unreported(verb: Option<&str>) -> bool {
     matches!(verb, None | Some("append" | "ask the offset of" | "write" | "remove"))
 }
 
 #[test]
-fn operation_that_fails_once_costs_no_record_and_is_told_once() {
+fn operation_that_fails_once_is_reported_and_costs_no_record() {
     struck_at_every_operation("", 1, |what, account| {
         let is_append = account.struck.as_deref() == Some("append");
         assert!(account.refused <= u64::from(is_append), "{what}");
         let all =
             account.refused + account.returned + account.failures + u64::from(!account.closed);
-        assert!(all >= 1 || may_go_untold(account.struck.as_deref()), "{what}");
+        assert!(all >= 1 || may_go_unreported(account.struck.as_deref()), "{what}");
         // A failure returned by `rotate` or `close` may be counted as maintenance's as well.
         assert!(all <= 2, "{what}");
         assert_eq!(account.torn, 0, "{what}");
@@ -100,12 +100,13 @@ fn operation_that_fails_once_costs_no_record_and_is_told_once() {
 }
 
 #[test]
-fn operations_that_fail_for_a_while_cost_no_record_and_are_told_a_few_times() {
+fn failing_operations_cost_no_record_and_few_reports() {
     // The records themselves are appended: all else fails, rotation first of all.
     struck_at_every_operation("+/!append", 2, |what, account| {
         assert_eq!(account.refused, 0, "{what}");
         assert!(
-            account.returned + account.failures >= 1 || may_go_untold(account.struck.as_deref()),
+            account.returned + account.failures >= 1
+                || may_go_unreported(account.struck.as_deref()),
             "{what}"
         );
         assert!(account.returned + account.failures <= 8, "{what}");
@@ -114,7 +115,7 @@ fn operations_that_fail_for_a_while_cost_no_record_and_are_told_a_few_times() {
 }
 
 #[test]
-fn records_that_are_refused_for_a_while_are_the_callers_to_write_again() {
+fn refused_records_can_be_written_again_by_the_caller() {
     struck_at_every_operation("+", 3, |what, account| {
         assert!(account.returned + account.failures + account.refused <= 24, "{what}");
         assert!(account.closed && account.torn == 0, "{what}");

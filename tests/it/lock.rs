@@ -1,6 +1,8 @@
 //! Locks between processes, with real ones.
 
-use crate::support_lock::{Args, Child, PATIENCE, listen, names, rounds, tell, until, until_told};
+use crate::support_lock::{
+    Args, Child, PATIENCE, listen, names, rounds, send, until, until_stopped,
+};
 use logrotor::{ErrorKind, FileLock, LockGuard, LockMode, Wait};
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -9,7 +11,8 @@ use std::time::{Duration, Instant};
 
 const LONG: Wait = Wait::AtMost(PATIENCE);
 
-/// What a busy machine may add to a call. The holder never lets go, so a call without a bound would not return at all.
+/// The time that a busy machine may add to a call. The holder never releases the lock, so a call
+/// without a bound would not return at all.
 const SLACK: Duration = Duration::from_secs(30);
 
 /// The jobs of child processes.
@@ -55,16 +58,16 @@ fn hold(args: &mut Args) {
     let mode = if args.text() == "shared" { LockMode::Shared } else { LockMode::Exclusive };
     let lock = lock.keep_file(args.text() == "keep");
     let guard = lock.lock(mode, LONG).unwrap();
-    tell("in");
+    send("in");
     listen();
     guard.unlock().unwrap();
-    tell("out");
+    send("out");
 }
 
 // ---------------------------------------------------------------- exclusion under load
 
 /// Fails if another process is in here at the same time: a marker that must not exist yet, and a
-/// counter that loses a step when two read it at once.
+/// counter that loses a step if two processes read it at once.
 fn alone(dir: &Path) {
     let (marker, counter) = (dir.join("marker"), dir.join("counter"));
     OpenOptions::new().write(true).create_new(true).open(&marker).unwrap();
@@ -106,7 +109,7 @@ fn eight_processes_count(keep: &str, times: u64, cleaner_seed: Option<u64>) {
 
 fn clean(args: &mut Args) {
     let (dir, mut random) = (args.path(), fastrand::Rng::with_seed(args.number()));
-    until_told(|| {
+    until_stopped(|| {
         FileLock::clean_stale(&dir).unwrap();
         std::thread::sleep(Duration::from_micros(random.u64(..300)));
     });
@@ -123,17 +126,17 @@ fn eight_processes_never_overlap_when_the_file_is_kept() {
 }
 
 #[test]
-fn eight_processes_never_overlap_while_another_cleans_stale_locks() {
+fn eight_processes_never_overlap_despite_stale_lock_cleaning() {
     // Kept files are stale between two holders, so the cleaner removes them under the acquirers.
     let mut random = fastrand::Rng::with_seed(crate::support::seed());
     eight_processes_count("keep", rounds(500, 5000), Some(random.u64(..)));
     eight_processes_count("remove", rounds(200, 5000), Some(random.u64(..)));
 }
 
-/// Deletes the lock file now and then, without asking anybody.
+/// Deletes the lock file now and then, without taking the lock.
 fn delete(args: &mut Args) {
     let (path, mut random) = (args.path(), fastrand::Rng::with_seed(args.number()));
-    until_told(|| {
+    until_stopped(|| {
         for _ in 0..random.u64(..2000) {
             std::hint::spin_loop();
         }
@@ -141,8 +144,8 @@ fn delete(args: &mut Args) {
     });
 }
 
-/// Takes the lock again and again, and writes down from when to when it was held, and whether the
-/// release told that the file was lost.
+/// Takes the lock repeatedly, and records the intervals in which it was held and whether the
+/// release reported the file as lost.
 fn intervals(args: &mut Args) {
     let (path, times, out) = (args.path(), args.number(), args.path());
     let lock = open(&path);
@@ -164,7 +167,7 @@ fn intervals(args: &mut Args) {
 
 #[cfg(unix)]
 fn monotonic_nanos() -> i64 {
-    // One clock for all processes, which `Instant` does not say it is.
+    // One clock for all processes, which `Instant` does not promise to be.
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
@@ -175,7 +178,7 @@ fn monotonic_nanos() -> i64 {
 }
 
 #[test]
-fn of_two_that_overlap_because_the_file_was_deleted_by_hand_one_is_told() {
+fn overlap_after_manual_deletion_is_reported_to_one_holder() {
     let dir = tempfile::tempdir().unwrap();
     let seed = fastrand::Rng::with_seed(crate::support::seed()).u64(..).to_string();
     let (lock, times) = (dir.path().join("it.lock"), rounds(500, 5000).to_string());
@@ -196,20 +199,20 @@ fn of_two_that_overlap_because_the_file_was_deleted_by_hand_one_is_told() {
         }
     }
     held.sort_unstable();
-    let (mut overlaps, told) = (0, held.iter().filter(|held| held.2).count());
+    let (mut overlaps, reported) = (0, held.iter().filter(|held| held.2).count());
     for (at, &(from, to, lost)) in held.iter().enumerate() {
         for &(other_from, _, other_lost) in held[at + 1..].iter().take_while(|o| o.0 < to) {
             overlaps += 1;
-            // What is measured lies within what was held, so they did overlap; who came first is
-            // only nearly known.
+            // The measured interval lies within the held one, so they did overlap. The order of the
+            // two is known only approximately.
             assert!(lost || other_lost, "silent overlap at {from}, {other_from}");
         }
     }
-    eprintln!("{} acquisitions, {told} told of a lost file, {overlaps} overlaps", held.len());
-    assert!(told > 0, "the deleter never hit, so nothing was tested");
+    eprintln!("{} acquisitions, {reported} reported a lost file, {overlaps} overlaps", held.len());
+    assert!(reported > 0, "the deleter never hit, so nothing was tested");
 }
 
-/// Readers and writers at random: nobody may see a writer, and writers may see nobody.
+/// Readers and writers at random: no process sees a writer, and a writer sees no process.
 fn mix(args: &mut Args) {
     let (dir, times, mut random) =
         (args.path(), args.number(), fastrand::Rng::with_seed(args.number()));
@@ -237,7 +240,7 @@ fn mix(args: &mut Args) {
 }
 
 #[test]
-fn readers_and_writers_of_eight_processes_exclude_each_other_as_they_should() {
+fn readers_and_writers_of_eight_processes_exclude_each_other() {
     let dir = tempfile::tempdir().unwrap();
     let (mut random, times) =
         (fastrand::Rng::with_seed(crate::support::seed()), rounds(300, 5000).to_string());
@@ -296,7 +299,7 @@ fn threads_that_share_a_value_get_the_lock_or_an_error_at_once() {
 fn readers_share_and_writers_exclude() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("it.lock");
-    // Each is in while the others are.
+    // Each holds the lock while the others do.
     let readers: Vec<_> = (0..4).map(|_| holder(&path, "shared")).collect();
     let refused = open(&path).exclusive(Wait::Never).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::LockTimeout);
@@ -318,7 +321,7 @@ fn reader_that_comes_after_a_waiting_writer_goes_after_it() {
     let path = dir.path().join("it.lock");
     let mut first = holder(&path, "shared");
     let mut writer = Child::start("hold", &[&path, &"exclusive", &"remove"]);
-    // The lock is held by a reader only, and still a new reader is refused: the writer is next.
+    // Only a reader holds the lock, and still a new reader is refused: the writer is next.
     until("the writer closes the gate", || match open(&path).shared(Wait::Never) {
         Ok(guard) => guard.unlock().is_err(),
         Err(error) => error.kind() == ErrorKind::LockTimeout,
@@ -359,7 +362,7 @@ fn writer_gets_a_free_lock_though_another_keeps_the_gate_closed() {
     let gate = fs::File::create(dir.path().join("it.lock.gate")).unwrap();
     fs4::FileExt::lock(&gate).unwrap();
     let mut writer = Child::start("hold", &[&path, &"exclusive", &"remove"]);
-    // Long enough, mostly, for the writer to come to the gate; it must get in either way.
+    // Usually long enough for the writer to reach the gate; it must get the lock either way.
     std::thread::sleep(Duration::from_millis(50));
     reader.finish();
     writer.expect("in");
@@ -369,11 +372,11 @@ fn writer_gets_a_free_lock_though_another_keeps_the_gate_closed() {
 /// Holds the lock shared most of the time.
 fn read_on(args: &mut Args) {
     let lock = open(&args.path());
-    let mut told = false;
-    until_told(|| {
+    let mut reported = false;
+    until_stopped(|| {
         let guard = lock.shared(LONG).unwrap();
-        if !std::mem::replace(&mut told, true) {
-            tell("in");
+        if !std::mem::replace(&mut reported, true) {
+            send("in");
         }
         std::thread::sleep(Duration::from_millis(5));
         guard.unlock().unwrap();
@@ -399,7 +402,7 @@ fn writer_is_not_starved_by_readers_that_come_and_go() {
 // ---------------------------------------------------------------- waiting and dying
 
 #[test]
-fn timeout_is_kept_within_its_bound_against_a_holder_that_never_lets_go() {
+fn timeout_holds_against_a_permanent_holder() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("it.lock");
     let child = holder(&path, "exclusive");
@@ -461,7 +464,7 @@ fn hold_and_start(args: &mut Args) {
     let lock = open(&args.path());
     let _guard = lock.exclusive(Wait::Never).unwrap();
     let mut sleep = Command::new("sleep").arg("60").stdout(Stdio::null()).spawn().unwrap();
-    tell(&sleep.id().to_string());
+    send(&sleep.id().to_string());
     sleep.wait().unwrap();
 }
 
@@ -583,7 +586,8 @@ mod unix {
 
     #[test]
     fn lock_file_that_may_only_be_read_can_be_locked() {
-        // As of another user, in a directory that is his: a user without rights, or we ourselves.
+        // As of another user, in that user's directory: a user without rights, or this process
+        // itself.
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("it.lock");
         open(&path).keep_file(true).exclusive(Wait::Never).unwrap().unlock().unwrap();
@@ -599,12 +603,12 @@ mod unix {
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(names(dir.path()), ["it.lock"]);
 
-        // He may not make a gate to wait behind either, and waits without.
+        // That user may not create a gate to wait behind either, and waits without.
         let file = fs::File::open(&path).unwrap();
         fs4::FileExt::lock(&file).unwrap();
         let args: [&dyn AsRef<std::ffi::OsStr>; 3] = [&path, &"exclusive", &"remove"];
         let mut child = Child::start_with("hold", &args, without_rights);
-        // Mostly long enough for him to come to where he would make it.
+        // Usually long enough to reach the point where it would be created.
         std::thread::sleep(Duration::from_millis(50));
         drop(file);
         child.expect("in");
@@ -617,7 +621,7 @@ mod unix {
     }
 
     #[test]
-    fn lock_in_a_directory_that_may_not_be_written_is_an_error_that_names_it() {
+    fn error_names_the_unwritable_directory_of_a_lock() {
         let dir = tempfile::tempdir().unwrap();
         chmod(dir.path(), 0o555);
         let path = dir.path().join("it.lock");
@@ -645,7 +649,7 @@ mod unix {
         let mut theirs = Child::start_with("hold", &args, without_rights);
         theirs.expect("in");
         assert!(is_held(&path));
-        // He may not remove our file, which is no failure of his release.
+        // The user may not remove our file, which is no failure of the release.
         theirs.finish();
         assert_eq!(names(dir.path()), ["it.lock"]);
 
@@ -659,7 +663,7 @@ mod unix {
     }
 
     #[test]
-    fn file_system_without_locks_is_told_as_such() {
+    fn file_system_without_locks_is_reported() {
         const ENOLCK: i32 = 37;
         const EOPNOTSUPP: i32 = 95;
         const ENOSYS: i32 = 38;
@@ -680,7 +684,7 @@ mod unix {
     }
 
     #[test]
-    fn failure_of_any_step_leaves_the_lock_free_and_the_value_usable() {
+    fn failure_of_any_step_leaves_the_value_usable() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("it.lock");
         for (mode, steps) in STEPS {
@@ -720,15 +724,15 @@ mod unix {
     ];
 }
 
-/// Takes and releases the lock twice with one value, and tells how each time went.
+/// Takes and releases the lock twice with one value, and reports both results.
 #[cfg(unix)]
 fn lock_twice(args: &mut Args) {
     let lock = open(&args.path());
     let mode = if args.text() == "shared" { LockMode::Shared } else { LockMode::Exclusive };
     for _ in 0..2 {
         match lock.lock(mode, Wait::Never).and_then(LockGuard::unlock) {
-            Ok(()) => tell("ok"),
-            Err(error) => tell(&format!("{:?} {error}", error.kind())),
+            Ok(()) => send("ok"),
+            Err(error) => send(&format!("{:?} {error}", error.kind())),
         }
     }
 }

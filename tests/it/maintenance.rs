@@ -56,7 +56,7 @@ fn text() -> String {
 }
 
 /// Compresses one backup and checks its content; returns its name.
-fn packed(dir: &Dir, compression: Compression, level: Option<u32>) -> String {
+fn compressed(dir: &Dir, compression: Compression, level: Option<u32>) -> String {
     let builder = inline(dir).compression(compression);
     let builder = match level {
         Some(level) => builder.compression_level(level),
@@ -69,34 +69,34 @@ fn packed(dir: &Dir, compression: Compression, level: Option<u32>) -> String {
 }
 
 /// The sizes of a compressed backup, one for each level.
-fn packed_sizes(compression: Compression, levels: [Option<u32>; 3]) -> [u64; 3] {
+fn compressed_sizes(compression: Compression, levels: [Option<u32>; 3]) -> [u64; 3] {
     levels.map(|level| {
         let dir = Dir::new();
-        size(&dir.file(&packed(&dir, compression, level)))
+        size(&dir.file(&compressed(&dir, compression, level)))
     })
 }
 
 #[test]
-fn gzip_backup_decodes_to_what_was_written_and_has_the_plain_ones_name_and_gz() {
+fn gzip_backup_has_the_same_content_and_the_suffix_gz() {
     let dir = Dir::new();
-    let name = packed(&dir, Compression::Gzip, None);
+    let name = compressed(&dir, Compression::Gzip, None);
     assert!(name.ends_with("Z.gz"), "{name}");
     assert_eq!(dir.names(), ["app.log".to_owned(), name]);
 }
 
 #[test]
 fn gzip_tries_as_hard_as_its_level_says() {
-    let [low, default, high] = packed_sizes(Compression::Gzip, [Some(1), None, Some(9)]);
+    let [low, default, high] = compressed_sizes(Compression::Gzip, [Some(1), None, Some(9)]);
     assert!(low > default && low > high, "{low} {default} {high}");
-    let [six, one, _] = packed_sizes(Compression::Gzip, [Some(6), Some(1), None]);
+    let [six, one, _] = compressed_sizes(Compression::Gzip, [Some(6), Some(1), None]);
     assert_eq!((six, one), (default, low));
 }
 
 #[cfg(feature = "zstd")]
 #[test]
-fn zstd_backup_decodes_to_what_was_written_and_has_the_plain_ones_name_and_zst() {
+fn zstd_backup_has_the_same_content_and_the_suffix_zst() {
     let dir = Dir::new();
-    let name = packed(&dir, Compression::Zstd, None);
+    let name = compressed(&dir, Compression::Zstd, None);
     assert!(name.ends_with("Z.zst"), "{name}");
     assert_eq!(dir.names(), ["app.log".to_owned(), name]);
 }
@@ -104,14 +104,14 @@ fn zstd_backup_decodes_to_what_was_written_and_has_the_plain_ones_name_and_zst()
 #[cfg(feature = "zstd")]
 #[test]
 fn zstd_tries_as_hard_as_its_level_says() {
-    let [low, default, high] = packed_sizes(Compression::Zstd, [Some(1), None, Some(19)]);
+    let [low, default, high] = compressed_sizes(Compression::Zstd, [Some(1), None, Some(19)]);
     assert!(low > high && default >= high, "{low} {default} {high}");
 }
 
 #[test]
-fn backups_that_are_packed_already_stay_as_they_are() {
+fn compressed_backups_stay_as_they_are() {
     let dir = Dir::new();
-    let name = packed(&dir, Compression::Gzip, None);
+    let name = compressed(&dir, Compression::Gzip, None);
     let before = std::fs::read(dir.file(&name)).unwrap();
     let log = inline(&dir).compression(Compression::Gzip).build().unwrap();
     log.finish().unwrap();
@@ -119,20 +119,20 @@ fn backups_that_are_packed_already_stay_as_they_are() {
 }
 
 #[test]
-fn packed_backup_has_the_time_of_the_plain_one() {
+fn compressed_backup_keeps_the_time() {
     let dir = Dir::new();
     let name = &plant(&dir, 1, 1000)[0];
     let plain = std::fs::File::options().write(true).open(dir.file(name)).unwrap();
     plain.set_modified(midnight_of_day(1)).unwrap();
     drop(plain);
     inline(&dir).compression(Compression::Gzip).build().unwrap();
-    let packed = std::fs::metadata(dir.file(&format!("{name}.gz"))).unwrap();
-    assert_eq!(packed.modified().unwrap(), midnight_of_day(1));
+    let compressed = std::fs::metadata(dir.file(&format!("{name}.gz"))).unwrap();
+    assert_eq!(compressed.modified().unwrap(), midnight_of_day(1));
 }
 
 #[cfg(unix)]
 #[test]
-fn packed_backup_has_the_mode_and_owner_of_the_plain_one() {
+fn compressed_backup_keeps_mode_and_owner() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     let dir = Dir::new();
     let name = &plant(&dir, 1, 1000)[0];
@@ -185,7 +185,7 @@ fn max_backups_of_zero_keeps_none() {
 }
 
 #[test]
-fn max_total_size_counts_the_active_segment_full_and_holds_at_the_start_and_after_every_rotation() {
+fn max_total_size_counts_the_active_segment_at_its_maximum() {
     assert_eq!(kept(|log| log.max_total_size(499)), [3; 6]);
     assert_eq!(kept(|log| log.max_total_size(500)), [4; 6]);
     assert_eq!(kept(|log| log.max_total_size(100)), [0; 6]);
@@ -200,12 +200,12 @@ fn max_backup_age_holds_at_the_start_and_after_every_rotation() {
 }
 
 #[test]
-fn min_free_space_that_cannot_be_had_takes_all_backups_and_leaves_the_active_segment() {
+fn unreachable_min_free_space_removes_backups_only() {
     assert_eq!(kept(|log| log.min_free_space(u64::MAX)), [0; 6]);
 }
 
 #[test]
-fn min_free_space_that_there_is_takes_none() {
+fn sufficient_free_space_removes_no_backup() {
     assert_eq!(kept(|log| log.min_free_space(1)), [10, 11, 12, 13, 14, 15]);
 }
 
@@ -256,7 +256,7 @@ fn backup_is_too_old_at_exactly_its_age() {
 }
 
 #[test]
-fn backup_that_becomes_too_old_goes_while_nobody_writes() {
+fn idle_log_removes_a_backup_that_becomes_too_old() {
     let dir = Dir::new();
     let names = plant(&dir, 3, 100);
     let clock = Clock::manual(midnight_of_day(3));
@@ -268,7 +268,7 @@ fn backup_that_becomes_too_old_goes_while_nobody_writes() {
 }
 
 #[test]
-fn strangers_never_go() {
+fn strays_are_never_removed() {
     let dir = Dir::new();
     let strangers = ["app.log.bak.gz", "app.log.old", "app.error.log.1", "app.log.1.txt"];
     strangers.iter().for_each(|name| std::fs::write(dir.file(name), "x\n").unwrap());
@@ -298,7 +298,7 @@ const TEMPORARIES: [&str; 3] = [
 ];
 
 #[test]
-fn temporaries_that_nobody_writes_any_more_are_removed() {
+fn temporaries_of_dead_workers_are_removed() {
     let dir = Dir::new();
     let numbered = ".app.log.7.gz.abcdefGHIJ12.tmp";
     for name in TEMPORARIES.into_iter().chain([numbered]) {
@@ -329,7 +329,7 @@ fn temporaries_of_others_are_not_touched() {
 }
 
 #[test]
-fn temporary_that_somebody_writes_is_left_to_them() {
+fn temporary_in_use_is_kept() {
     let dir = Dir::new();
     let mut live = AtomicFile::create(dir.file("app.log.2020-01-01T00-00-00.000000Z.gz")).unwrap();
     live.write_all(b"half").unwrap();
@@ -341,22 +341,22 @@ fn temporary_that_somebody_writes_is_left_to_them() {
 }
 
 #[test]
-fn plain_backup_whose_packed_twin_is_there_is_removed() {
+fn uncompressed_backup_is_removed_once_superseded() {
     let dir = Dir::new();
     plant(&dir, 1, 100);
-    let packed = format!("{}.gz", of_day(1));
-    plant_twin(&dir, &of_day(1), b"whole\n");
+    let compressed = format!("{}.gz", of_day(1));
+    plant_compressed(&dir, &of_day(1), b"whole\n");
     let log = inline(&dir).build().unwrap();
-    assert_eq!(dir.backups(), [packed.as_str()]);
-    assert_eq!(dir.lines_of(&packed), ["whole"]);
+    assert_eq!(dir.backups(), [compressed.as_str()]);
+    assert_eq!(dir.lines_of(&compressed), ["whole"]);
     assert_eq!(log.stats().pruned, 0);
 }
 
 #[test]
-fn backup_that_is_there_twice_counts_once() {
+fn superseded_backup_counts_once() {
     let dir = Dir::new();
     let names = plant(&dir, 3, 100);
-    plant_twin(&dir, &names[1], b"whole\n");
+    plant_compressed(&dir, &names[1], b"whole\n");
     inline(&dir).max_backups(3).build().unwrap();
     assert_eq!(
         dir.backups(),
@@ -366,7 +366,7 @@ fn backup_that_is_there_twice_counts_once() {
 
 // A backup that another worker was compressing counted twice, and the oldest one was removed.
 #[test]
-fn regression_backup_that_is_being_replaced_by_its_packed_twin_counts_once() {
+fn regression_backup_under_compression_counts_once() {
     let listings = |dir: &Dir| {
         plant(dir, 4, 100);
         let job = Job::new("obey", &dir.log()).with("inline", 1).with("max_backups", 3);
@@ -375,14 +375,14 @@ fn regression_backup_that_is_being_replaced_by_its_packed_twin_counts_once() {
     let dry = Dir::new();
     start(&listings(&dry)).finish();
     let trace = std::fs::read_to_string(dry.file("trace")).unwrap();
-    // One listing shows that there are too many, and the lock is held for two more.
+    // One listing finds too many backups; the next two belong to their removal.
     let third = trace.lines().filter(|line| line.ends_with(" list")).nth(2).unwrap();
     let third = third.split(' ').next().unwrap();
     let (dir, gates) = (Dir::new(), Dir::new());
     let plan = format!("{third}:pause={}", gates.file("gate").display());
     let mut worker = listings(&dir).env("LOGROTOR_FAULT", plan).spawn();
     eventually("the listing is reached", || gates.file("gate.reached").exists());
-    plant_twin(&dir, &of_day(4), b"whole\n");
+    plant_compressed(&dir, &of_day(4), b"whole\n");
     std::fs::write(gates.file("gate"), "").unwrap();
     worker.expect("ready");
     assert_eq!(dir.backups()[..2], [of_day(2), of_day(3)]);
@@ -391,7 +391,7 @@ fn regression_backup_that_is_being_replaced_by_its_packed_twin_counts_once() {
 
 /// Creates the compressed form of a backup as a worker does that is then killed: with the time of
 /// the uncompressed one.
-fn plant_twin(dir: &Dir, name: &str, content: &[u8]) {
+fn plant_compressed(dir: &Dir, name: &str, content: &[u8]) {
     let file = std::fs::File::create(dir.file(&format!("{name}.gz"))).unwrap();
     let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     encoder.write_all(content).unwrap();
@@ -402,7 +402,7 @@ fn plant_twin(dir: &Dir, name: &str, content: &[u8]) {
 // While `gzip app.log.1` ran by hand, a worker removed the uncompressed backup as superseded. When
 // gzip then failed for lack of space, it removed its own output as well.
 #[test]
-fn regression_plain_backup_that_another_program_is_packing_stays() {
+fn regression_backup_that_gzip_is_compressing_stays() {
     let dir = Dir::new();
     let name = &plant(&dir, 1, 100)[0];
     let plain = std::fs::File::options().write(true).open(dir.file(name)).unwrap();
@@ -497,13 +497,13 @@ fn until_compressing(dir: &Dir) {
 fn assert_finished_by_the_next(dir: &Dir, name: &str, content: &[u8]) {
     let log = dir.writer().compression(Compression::Gzip).compression_level(1).build().unwrap();
     log.close().unwrap();
-    let packed = format!("{name}.gz");
-    assert_eq!(dir.names(), ["app.log", &packed]);
-    assert!(dir.read(&packed) == content, "the backup holds something else");
+    let compressed = format!("{name}.gz");
+    assert_eq!(dir.names(), ["app.log", &compressed]);
+    assert!(dir.read(&compressed) == content, "the backup holds something else");
 }
 
 #[test]
-fn dropping_the_last_handle_gives_up_a_long_compression_which_the_next_worker_finishes() {
+fn next_worker_finishes_the_compression_that_a_drop_aborted() {
     let (dir, name, content) = with_large_backup();
     let log = dir.writer().compression(Compression::Gzip).compression_level(9).build().unwrap();
     until_compressing(&dir);
@@ -515,7 +515,7 @@ fn dropping_the_last_handle_gives_up_a_long_compression_which_the_next_worker_fi
 }
 
 #[test]
-fn worker_killed_in_the_middle_of_a_compression_has_it_finished_by_the_next() {
+fn next_worker_finishes_the_compression_of_a_killed_one() {
     let (dir, name, content) = with_large_backup();
     let mut worker = start(&Job::new("obey", &dir.log()).with("gzip", 1));
     until_compressing(&dir);
@@ -531,7 +531,7 @@ fn start(job: &Job) -> Worker {
 }
 
 #[test]
-fn closing_finishes_the_work_that_is_due() {
+fn close_finishes_the_work_that_is_due() {
     let (dir, name, content) = with_large_backup();
     let log = dir.writer().compression(Compression::Gzip).compression_level(1).build().unwrap();
     rotate(&log, "x\n");
@@ -541,27 +541,27 @@ fn closing_finishes_the_work_that_is_due() {
 }
 
 #[test]
-fn closing_returns_what_the_work_fails_with_and_the_backup_stays() {
+fn close_returns_the_failure_of_maintenance() {
     let dir = Dir::new();
     let name = &plant(&dir, 2, 100)[0];
-    let packed = format!("{name}.gz");
-    std::fs::create_dir(dir.file(&packed)).unwrap();
+    let compressed = format!("{name}.gz");
+    std::fs::create_dir(dir.file(&compressed)).unwrap();
     let log = inline(&dir).compression(Compression::Gzip).build().unwrap();
     let error = log.finish().unwrap_err();
     assert_eq!(
         (error.kind(), error.path().unwrap()),
-        (ErrorKind::NotAFile, &*log.path().with_file_name(&packed))
+        (ErrorKind::NotAFile, &*log.path().with_file_name(&compressed))
     );
     // The work that does not depend on it was done.
-    assert_eq!(dir.names(), ["app.log", name, &packed, &format!("{}.gz", of_day(2))]);
+    assert_eq!(dir.names(), ["app.log", name, &compressed, &format!("{}.gz", of_day(2))]);
     assert_eq!(std::fs::read(dir.file(name)).unwrap(), [b'x'; 100]);
-    std::fs::remove_dir(dir.file(&packed)).unwrap();
+    std::fs::remove_dir(dir.file(&compressed)).unwrap();
     log.close().unwrap();
-    assert_eq!(dir.read(&packed), [b'x'; 100]);
+    assert_eq!(dir.read(&compressed), [b'x'; 100]);
 }
 
 #[test]
-fn backup_that_another_worker_may_append_to_is_packed_once_that_one_moves_on() {
+fn leased_backup_is_compressed_once_its_worker_moves_on() {
     let dir = Dir::new();
     let mut other = inline(&dir).build().unwrap();
     let log = dir.writer().compression(Compression::Gzip).build().unwrap();
@@ -570,13 +570,13 @@ fn backup_that_another_worker_may_append_to_is_packed_once_that_one_moves_on() {
     writeln!(other, "from a worker that knows of no rotation").unwrap();
     assert_eq!(log.stats().compressions, 0);
     other.reopen().unwrap();
-    eventually("it is packed", || log.stats().compressions == 1);
+    eventually("it is compressed", || log.stats().compressions == 1);
     let backup = &dir.backups()[0];
     assert_eq!(dir.lines_of(backup), ["first", "from a worker that knows of no rotation"]);
 }
 
 #[test]
-fn backup_that_another_worker_may_append_to_is_packed_once_that_one_is_killed() {
+fn leased_backup_is_compressed_once_its_worker_is_killed() {
     let dir = Dir::new();
     let idle = Job::new("obey", &dir.log()).with("inline", 1).with("check_ms", 3_600_000);
     let mut other = start(&idle);
@@ -586,12 +586,12 @@ fn backup_that_another_worker_may_append_to_is_packed_once_that_one_is_killed() 
     eventually("it is deferred", || log.stats().deferrals > 0);
     assert_eq!(log.stats().compressions, 0);
     other.kill();
-    eventually("it is packed", || log.stats().compressions == 1);
+    eventually("it is compressed", || log.stats().compressions == 1);
     assert_eq!(dir.lines_of(&dir.backups()[0]), ["first"]);
 }
 
 #[test]
-fn backup_that_another_worker_may_append_to_is_not_removed_before_that_one_moves_on() {
+fn leased_backup_is_removed_once_its_worker_moves_on() {
     let dir = Dir::new();
     let other = inline(&dir).build().unwrap();
     let log = inline(&dir).max_backups(0).build().unwrap();
@@ -608,7 +608,7 @@ fn backup_that_another_worker_may_append_to_is_not_removed_before_that_one_moves
 
 // Inline, a deferred backup was tried again with the next rotation only.
 #[test]
-fn regression_inline_log_looks_at_deferred_backups_once_per_check_interval() {
+fn regression_inline_log_retries_deferred_backups() {
     let (dir, start) = (Dir::new(), SystemTime::now());
     let clock = Clock::manual(start);
     let other = inline(&dir).build().unwrap();
@@ -626,7 +626,7 @@ fn regression_inline_log_looks_at_deferred_backups_once_per_check_interval() {
 // A log maintained its backups at the first rotation only. A program that writes little left the
 // work of a crashed worker undone, and kept more than its limits, as long as it ran.
 #[test]
-fn regression_backups_are_looked_after_when_the_log_is_opened() {
+fn regression_opening_a_log_maintains_its_backups() {
     for maintenance in [MaintenanceMode::Inline, MaintenanceMode::Thread] {
         let dir = Dir::new();
         plant(&dir, 3, 100);
@@ -671,7 +671,7 @@ fn two_workers_that_keep_three_backups_leave_exactly_three() {
 }
 
 #[test]
-fn numbered_backups_keep_their_order_while_they_are_packed() {
+fn numbered_backups_keep_their_order_during_compression() {
     for maintenance in [MaintenanceMode::Inline, MaintenanceMode::Thread] {
         let dir = Dir::new();
         let builder = dir.writer().naming(Naming::Number).compression(Compression::Gzip);
@@ -682,7 +682,7 @@ fn numbered_backups_keep_their_order_while_they_are_packed() {
         assert!(log.stats().rotations > 20);
         log.close().unwrap();
         // A child that another test is starting has a copy of the lease until its `exec`.
-        eventually("all is packed", || {
+        eventually("all is compressed", || {
             dir.writer()
                 .naming(Naming::Number)
                 .compression(Compression::Gzip)

@@ -19,7 +19,7 @@ fn maintenance(dir: &Dir, config: &Config) -> Maintenance {
 }
 
 #[test]
-fn plan_touches_nothing_and_is_what_is_done() {
+fn plan_touches_nothing_and_matches_the_run() {
     for naming in [Naming::Timestamp, Naming::Number] {
         let dir = Dir::new();
         let _log = log_of_three(&dir, naming);
@@ -47,7 +47,7 @@ fn plan_touches_nothing_and_is_what_is_done() {
 }
 
 #[test]
-fn what_a_reader_has_open_is_deferred() {
+fn backup_that_a_reader_has_open_is_deferred() {
     let dir = Dir::new();
     let _log = log_of_three(&dir, Naming::Timestamp);
     let mut reader = logrotor::reader::LogReader::open(dir.log()).unwrap();
@@ -61,7 +61,7 @@ fn what_a_reader_has_open_is_deferred() {
 }
 
 #[test]
-fn what_is_given_up_half_way_leaves_the_plain_backup() {
+fn aborted_compression_leaves_the_uncompressed_backup() {
     let dir = Dir::new();
     let _log = log_of_three(&dir, Naming::Timestamp);
     let mut config = Config::default();
@@ -74,7 +74,7 @@ fn what_is_given_up_half_way_leaves_the_plain_backup() {
 }
 
 #[test]
-fn no_log_is_made_and_impossible_settings_are_refused() {
+fn no_log_is_created_and_invalid_settings_are_rejected() {
     let dir = Dir::new();
     let mut config = Config::default();
     assert!(maintenance(&dir, &config).plan().unwrap().prune.is_empty());

@@ -43,7 +43,7 @@ fn worker(dir: &Dir, umask: &str, mode: &str, gzip: bool) -> Worker {
 }
 
 #[test]
-fn configured_mode_is_exact_whatever_the_umask_for_segments_and_packed_and_plain_backups() {
+fn configured_mode_of_segments_ignores_the_umask() {
     for umask in ["077", "000"] {
         for gzip in [false, true] {
             let dir = Dir::new();
@@ -69,7 +69,7 @@ fn dir_with_log(mode: u32) -> Dir {
 }
 
 #[test]
-fn lock_file_and_the_segment_being_made_have_the_configured_mode_whatever_the_umask() {
+fn configured_mode_holds_for_lock_file_and_new_segment() {
     for umask in ["077", "000"] {
         let dir = dir_with_log(0o640);
         let job = Job::new("obey", &dir.log()).with("umask", umask).with("mode", "640");
@@ -112,7 +112,7 @@ fn watch(dir: &Dir, exact: u32, on: &AtomicBool) -> usize {
 }
 
 #[test]
-fn no_file_is_ever_seen_with_more_than_its_mode_and_no_segment_with_less() {
+fn no_file_ever_has_more_rights_than_its_mode() {
     for (umask, exact, gzip) in [("077", 0o664, false), ("000", 0o600, true)] {
         let dir = Dir::new();
         let mut worker = worker(&dir, umask, &format!("{exact:o}"), gzip);
@@ -145,7 +145,7 @@ fn mode_of_the_segment_before_is_kept_where_none_is_configured() {
 // The next segment got the mode and owner that its predecessor had when it was opened. So a
 // rotation undid the changes that an administrator made while the program ran.
 #[test]
-fn regression_mode_changed_while_the_log_is_open_is_kept_by_rotation_and_by_making_it_again() {
+fn regression_mode_changed_while_open_survives_rotation() {
     let dir = Dir::new();
     let log = inline(&dir).build().unwrap();
     chmod(&dir.log(), 0o662);
@@ -195,7 +195,7 @@ fn owner_and_group_of_the_log_are_kept_where_the_process_may() {
 }
 
 #[test]
-fn directory_that_gives_its_group_gives_it_to_every_file_of_the_log() {
+fn setgid_directory_gives_its_group_to_all_files() {
     if !is_root() {
         return;
     }
@@ -252,7 +252,7 @@ impl Victim {
 }
 
 #[test]
-fn link_in_place_of_the_lock_file_is_not_followed_and_costs_no_record() {
+fn link_at_the_lock_path_is_not_followed() {
     let (dir, victim) = (Dir::new(), Victim::new());
     victim.lure(&dir.file("app.log.lock"));
     std::fs::write(dir.log(), "before\n").unwrap();
@@ -282,7 +282,7 @@ fn log_is_not_created_under_a_lock_file_that_is_a_link() {
 }
 
 #[test]
-fn link_with_the_name_of_a_temporary_is_left_alone_with_what_it_leads_to() {
+fn link_with_the_name_of_a_temporary_is_not_touched() {
     let (dir, victim) = (Dir::new(), Victim::new());
     let link = ".app.log.abcdefghijkl.tmp";
     victim.lure(&dir.file(link));
@@ -294,7 +294,7 @@ fn link_with_the_name_of_a_temporary_is_left_alone_with_what_it_leads_to() {
 }
 
 #[test]
-fn links_with_names_of_backups_are_neither_written_packed_nor_made_to_lose_their_target() {
+fn links_with_names_of_backups_are_not_followed() {
     let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_800_014_400);
     let times = ["app.log.2027-01-15T12-00-00.000000Z", "app.log.2027-01-15T12-00-00.000001Z.gz"];
     for (naming, links) in
@@ -316,7 +316,7 @@ fn links_with_names_of_backups_are_neither_written_packed_nor_made_to_lose_their
 }
 
 #[test]
-fn link_at_the_log_s_path_stays_and_all_files_live_beside_its_target() {
+fn link_at_the_log_path_stays_and_files_go_to_its_target() {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
     symlink(elsewhere.file("real.log"), dir.log()).unwrap();
     let log = inline(&dir).mode(0o640).build().unwrap();

@@ -1,5 +1,6 @@
-//! One scenario for all faults: open, write, rotate by size and by hand, compress, prune, close. A child
-//! process plays it, and a fault strikes it at one file operation; others go on with its log.
+//! One scenario for all faults: open, write, rotate by size and by hand, compress, prune, close. A
+//! child process plays it, and a fault strikes it at one file operation; other workers then take
+//! over its log.
 
 use crate::support::{Dir, Job, eventually, is_long, listen, record, say, unpack};
 use logrotor::{
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 pub const COUNT: usize = 14;
 const MAX_SIZE: usize = 400;
 
-/// How the log is set up.
+/// The settings of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct Variant {
     pub numbered: bool,
@@ -33,8 +34,9 @@ impl fmt::Display for Variant {
 }
 
 impl Variant {
-    /// Both namings, packed and not, both deliveries; maintenance on a thread or not and a limit or
-    /// none are spread over these in the short form, and go with all of them in the long one.
+    /// Both namings, both compressions, both deliveries. Maintenance on a thread or inline, and a
+    /// limit or none, are spread over these in the short form, and combined with all in the long
+    /// one.
     pub fn all() -> Vec<Self> {
         let pick = |bits: u32| {
             let bit = |at: u32| bits & (1 << at) != 0;
@@ -46,7 +48,7 @@ impl Variant {
         if is_long() {
             return (0..32).map(pick).collect();
         }
-        // The two extra bits are parities, so that each pair of choices meets.
+        // The two extra bits are parities, so that each pair of choices occurs.
         let parity = |bits: u32, mask: u32| (bits & mask).count_ones() % 2;
         (0..8)
             .map(|bits| pick(bits | parity(bits, 0b011) << 3 | parity(bits, 0b101) << 4))
@@ -71,8 +73,8 @@ impl Variant {
         }
     }
 
-    /// A worker of this process, which looks at the log's path before every record, and does its
-    /// maintenance when it is told.
+    /// A worker of this process, which checks the log's path before every record and does its
+    /// maintenance within its calls.
     pub fn open(&self, dir: &Dir) -> RotatingFileWriter {
         let mut builder = dir
             .writer()
@@ -92,36 +94,36 @@ impl Variant {
     }
 }
 
-/// The delivery of a job with `buffered`: written when asked, or when half full.
+/// The delivery of a job with `buffered`: written on request, or when half full.
 pub fn buffered() -> Delivery {
     let flush_interval = Duration::from_secs(3600);
     Delivery::Buffered(Buffering::new().capacity(1000).flush_interval(flush_interval))
 }
 
-/// What the child counted.
+/// The counts of the child.
 #[derive(Debug, Default)]
 struct Tally {
     /// Records that were refused, and written again.
     refused: u64,
-    /// Failures that calls other than those for a record returned.
+    /// Failures returned by calls other than those for a record.
     returned: u64,
 }
 
-/// The child: writes its records, each until it is taken, and says what it met with. If the fault does
-/// not end by itself, it ends it after a number of refusals.
+/// The child: writes its records, each until it is accepted, and reports its counts. If the fault
+/// does not end by itself, the child ends it after a number of refusals.
 pub fn play(job: &Job) {
     let acknowledged = std::fs::File::create(job.text("acknowledged")).unwrap();
     let acknowledge = |count: usize| {
         (&acknowledged).seek(SeekFrom::Start(0)).unwrap();
         (&acknowledged).write_all(&(count as u64).to_le_bytes()).unwrap();
     };
-    let told = Arc::new(AtomicU64::new(0));
+    let reported = Arc::new(AtomicU64::new(0));
     let mut tally = Tally::default();
     let mut log = loop {
-        let told = Arc::clone(&told);
+        let reported = Arc::clone(&reported);
         let builder = job.builder().observer(move |event| {
             if let Event::Failed { .. } = event {
-                told.fetch_add(1, Ordering::SeqCst);
+                reported.fetch_add(1, Ordering::SeqCst);
             }
         });
         match builder.build() {
@@ -140,7 +142,7 @@ pub fn play(job: &Job) {
             tally.refused += 1;
             end_fault_after(tally.refused, job);
         }
-        // In the buffer, a record is acknowledged by the flush after it.
+        // With a buffer, the flush after a record acknowledges it.
         if !is_buffered {
             acknowledge(seq + 1);
         } else if seq % 3 == 2 {
@@ -154,7 +156,7 @@ pub fn play(job: &Job) {
     let before = log.stats();
     end_fault_after(u64::MAX, job);
     let mut seq = COUNT;
-    // Only for jobs with a fault that others than `kill` make: the log recovers by itself.
+    // Only for jobs with a fault other than `kill`: the log recovers by itself.
     while job.has("recover")
         && log.stats().rotations + log.stats().skips <= before.rotations + before.skips
     {
@@ -165,11 +167,11 @@ pub fn play(job: &Job) {
     log.flush().unwrap();
     acknowledge(seq);
     let closed = log.finish();
-    // Of those of one pass over the backups, the first.
-    eventually("failures are told", || {
-        (told.load(Ordering::SeqCst) > 0) == (log.stats().all_failures() > 0)
+    // Of the failures of one pass over the backups, the first.
+    eventually("failures are reported", || {
+        (reported.load(Ordering::SeqCst) > 0) == (log.stats().all_failures() > 0)
     });
-    assert!(told.load(Ordering::SeqCst) <= log.stats().all_failures());
+    assert!(reported.load(Ordering::SeqCst) <= log.stats().all_failures());
     let stats = log.stats();
     say(format!(
         "{} {} {} {} {}",
@@ -182,7 +184,7 @@ pub fn play(job: &Job) {
     listen();
 }
 
-/// Refusals after which the fault is ended.
+/// The number of refusals after which the fault is ended.
 const PATIENCE: u64 = 3;
 
 fn end_fault_after(count: u64, job: &Job) {
@@ -191,15 +193,15 @@ fn end_fault_after(count: u64, job: &Job) {
     }
 }
 
-/// The number of records that the child says are written.
+/// The number of records that the child reported as written.
 pub fn acknowledged(path: &Path) -> usize {
     let bytes = std::fs::read(path).unwrap_or_default();
     bytes.try_into().map_or(0, |bytes| usize::try_from(u64::from_le_bytes(bytes)).unwrap())
 }
 
-/// Others go on with the log: a worker that was there all the time, if there is one, and a fresh one, which
-/// rotates once. Worker 1 is the child, of whose records `acknowledged` must be there, and up to
-/// `unacknowledged` more may be.
+/// Others take over the log: a worker that was there all the time, if there is one, and a new one,
+/// which rotates once. Worker 1 is the child: `acknowledged` of its records must exist, and up to
+/// `unacknowledged` more may.
 pub fn take_over(
     dir: &Dir,
     variant: Variant,
@@ -241,7 +243,7 @@ pub fn take_over(
         let all = expected(child);
         match variant.keep {
             None => found == all,
-            // Only the oldest are missing, and only if as many backups as may be are there.
+            // Only the oldest are missing, and only if the number of backups is at its limit.
             Some(count) => {
                 all.ends_with(&found) && (found.len() == all.len() || dir.backups().len() == count)
             }
@@ -254,8 +256,8 @@ pub fn take_over(
     );
 }
 
-/// Looks after the backups until all is as it should be. Once is enough, unless a process that another test
-/// is just starting has a copy of one of our handles until its `exec`, and with it a lease.
+/// Runs maintenance until all files are as they should be. Once is enough, unless a child that
+/// another test is starting has copies of our handles, and so of a lease, until its `exec`.
 fn settle_files(dir: &Dir, variant: Variant) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while let Err(why) = check_files(dir, variant) {
@@ -264,15 +266,15 @@ fn settle_files(dir: &Dir, variant: Variant) {
     }
 }
 
-/// No temporary or lock file is left, no backup is there twice, each unpacks, and there are no more than may
-/// be.
+/// No temporary or lock file is left, no backup exists twice, each can be decompressed, and their
+/// number is within the limit.
 fn check_files(dir: &Dir, variant: Variant) -> Result<(), String> {
     let (names, backups) = (dir.names(), dir.backups());
     let must = |holds: bool, what: &str| holds.then_some(()).ok_or(format!("{what}: {names:?}"));
     must(names.len() == backups.len() + 1, "nothing but the log and its backups")?;
     must(variant.keep.is_none_or(|count| backups.len() <= count), "no more than may be")?;
-    let packed = backups.iter().filter(|name| name.ends_with(".gz")).count();
-    must(packed == if variant.gzip { backups.len() } else { 0 }, "all packed or none")?;
+    let compressed = backups.iter().filter(|name| name.ends_with(".gz")).count();
+    must(compressed == if variant.gzip { backups.len() } else { 0 }, "all compressed or none")?;
     let is_empty = |name: &String| unpack(&dir.file(name)).is_empty();
     must(!backups.iter().any(is_empty), "no empty backup")?;
     let mut keys: Vec<_> = backups.iter().map(|name| name.trim_end_matches(".gz")).collect();

@@ -21,7 +21,7 @@ const KEPT: usize = 6;
 
 /// A peer that rotates, compresses and prunes within its calls, so that each of these is an
 /// operation of a known number.
-fn neighbour(dir: &Dir, numbered: bool) -> Job {
+fn peer(dir: &Dir, numbered: bool) -> Job {
     let job = Job::new("obey", &dir.log()).with("max_size", MAX_SIZE).with("gzip", 1);
     let job = job.with("inline", 1).with("max_backups", KEPT).with("check_ms", 3_600_000);
     if numbered { job.with("numbered", 1) } else { job }
@@ -50,23 +50,23 @@ fn is_newest(at: usize, numbered: bool) -> bool {
 }
 
 /// Starts the peer, with a record of its own in the log.
-fn start(neighbour: &Job) -> Worker {
-    let mut neighbour = neighbour.spawn();
-    neighbour.expect("ready");
-    neighbour.write("neighbour 0");
-    neighbour
+fn start(peer: &Job) -> Worker {
+    let mut peer = peer.spawn();
+    peer.expect("ready");
+    peer.write("peer 0");
+    peer
 }
 
 /// The numbers of the first and the last operation of a rotation with all that follows from it.
 fn operations(numbered: bool) -> (usize, usize) {
     let (dir, trace) = (dir(numbered), Trace::new());
-    let mut neighbour = start(&trace.of(&neighbour(&dir, numbered)));
+    let mut peer = start(&trace.of(&peer(&dir, numbered)));
     let _log = worker(&dir, numbered, MaintenanceMode::Inline);
     let before = trace.len();
-    assert_eq!(neighbour.ask("rotate"), "ok");
+    assert_eq!(peer.ask("rotate"), "ok");
     // It rotates, compresses and prunes.
     for counter in ["rotations", "compressions", "pruned"] {
-        assert_eq!(neighbour.count(counter), 1, "{counter}");
+        assert_eq!(peer.count(counter), 1, "{counter}");
     }
     (before + 1, trace.len())
 }
@@ -105,11 +105,11 @@ fn stopped_at(at: usize, numbered: bool, maintenance: MaintenanceMode) -> bool {
     let (dir, aside) = (dir(numbered), Dir::new());
     let gate = aside.file("gate");
     let plan = format!("{at}:pause={}", gate.display());
-    let mut neighbour = start(&neighbour(&dir, numbered).env("LOGROTOR_FAULT", plan));
+    let mut peer = start(&peer(&dir, numbered).env("LOGROTOR_FAULT", plan));
     let log = worker(&dir, numbered, maintenance);
-    neighbour.tell("rotate");
-    eventually("the neighbour is at the place", || aside.file("gate.reached").exists());
-    neighbour.stop();
+    peer.tell("rotate");
+    eventually("the peer is at the place", || aside.file("gate.reached").exists());
+    peer.stop();
     let is_locked = is_locked(&dir);
     let what = format!("operation {at}, numbered {numbered}, {:?}", dir.names());
     write_all(&log);
@@ -119,10 +119,10 @@ fn stopped_at(at: usize, numbered: bool, maintenance: MaintenanceMode) -> bool {
     check_opening(&dir, is_locked);
 
     std::fs::write(gate, "").unwrap();
-    neighbour.go_on();
-    assert_eq!(neighbour.hear().as_deref(), Some("ok"), "{what}");
-    neighbour.write("neighbour 1");
-    neighbour.finish();
+    peer.go_on();
+    assert_eq!(peer.hear().as_deref(), Some("ok"), "{what}");
+    peer.write("peer 1");
+    peer.finish();
     (&log).write_all(b"last\n").unwrap();
     log.close().unwrap();
     check_files(&dir, &what);
@@ -164,7 +164,7 @@ fn check_files(dir: &Dir, what: &str) {
         "{what}: {own:?}"
     );
     let others: Vec<_> = others.iter().map(String::as_str).filter(|line| *line != "old").collect();
-    assert_eq!(others, ["neighbour 0", "neighbour 1", "last"], "{what}");
+    assert_eq!(others, ["peer 0", "peer 1", "last"], "{what}");
     let (names, backups) = (dir.names(), dir.backups());
     assert_eq!(names.len(), backups.len() + 1, "{what}: {names:?}");
 }
@@ -180,17 +180,17 @@ fn stopped_at_every_operation(numbered: bool) {
 }
 
 #[test]
-fn neighbour_stopped_anywhere_in_rotation_packing_or_pruning_holds_up_no_record() {
+fn stopped_worker_delays_no_record_of_another() {
     stopped_at_every_operation(false);
 }
 
 #[test]
-fn neighbour_stopped_anywhere_with_numbered_backups_holds_up_no_record() {
+fn stopped_worker_delays_no_record_with_numbered_backups() {
     stopped_at_every_operation(true);
 }
 
 #[test]
-fn neighbour_stopped_anywhere_holds_up_no_record_of_a_worker_with_a_thread_of_its_own() {
+fn stopped_worker_delays_no_record_of_a_log_with_a_thread() {
     for numbered in [false, true] {
         let (first, last) = operations(numbered);
         let step = if is_long() { 1 } else { 4 };
@@ -201,10 +201,10 @@ fn neighbour_stopped_anywhere_holds_up_no_record_of_a_worker_with_a_thread_of_it
 }
 
 #[test]
-fn neighbour_stopped_with_a_lease_holds_up_neither_records_nor_rotation_nor_other_backups() {
+fn stopped_lease_holder_delays_only_its_own_segment() {
     let dir = Dir::new();
-    let mut neighbour = start(&Job::new("obey", &dir.log()).with("check_ms", 3_600_000));
-    neighbour.stop();
+    let mut peer = start(&Job::new("obey", &dir.log()).with("check_ms", 3_600_000));
+    peer.stop();
     let builder = dir.writer().max_size(MAX_SIZE as u64).lock_timeout(LOCK_TIMEOUT);
     let log = builder.compression(Compression::Gzip).max_backups(2).build().unwrap();
     write_all(&log);
@@ -212,14 +212,14 @@ fn neighbour_stopped_with_a_lease_holds_up_neither_records_nor_rotation_nor_othe
     assert!(stats.rotations >= 3, "{stats:?}");
     assert_eq!((stats.lock_waits, stats.all_failures()), (0, 0));
     // Its segment, the oldest, is neither compressed nor removed; later ones are.
-    eventually("the others are packed", || {
+    eventually("the others are compressed", || {
         let packed = dir.backups().iter().map(|name| name.ends_with(".gz")).collect::<Vec<_>>();
         packed == [false, true, true]
     });
-    assert_eq!(dir.lines_of(&dir.backups()[0])[0], "neighbour 0");
-    neighbour.go_on();
-    neighbour.write("neighbour 1");
-    neighbour.finish();
+    assert_eq!(dir.lines_of(&dir.backups()[0])[0], "peer 0");
+    peer.go_on();
+    peer.write("peer 1");
+    peer.finish();
     eventually("its segment goes as well", || dir.backups().len() == 2);
     assert!(dir.backups().iter().all(|name| name.ends_with(".gz")));
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const JOB: &str = "LOGROTOR_TEST_JOB";
 const ARGS: &str = "LOGROTOR_TEST_ARGS";
 
-/// Longer than anything takes on a busy machine; reached only by a test that fails.
+/// Longer than any step takes on a busy machine; only a failing test reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that does a job of [`do_job`]; killed when dropped.
@@ -19,7 +19,8 @@ pub(crate) struct Child {
     output: Lines<BufReader<ChildStdout>>,
 }
 
-/// Starts a process. Wine refuses that now and then, with `ERROR_INTERNAL_ERROR`, if several are started at a time.
+/// Starts a process. Wine sometimes refuses that with `ERROR_INTERNAL_ERROR`, if several are
+/// started at a time.
 pub(crate) fn start(command: &mut Command) -> std::process::Child {
     const REFUSED: Option<i32> = Some(1359);
     const TRIES: usize = 10;
@@ -37,14 +38,14 @@ impl Child {
         Self::start_with(job, args, |_| {})
     }
 
-    /// As [`start`](Child::start), with more environment or another user.
+    /// Like [`start`](Child::start), with more environment or another user.
     pub(crate) fn start_with(
         job: &str,
         args: &[&dyn AsRef<OsStr>],
         more: impl FnOnce(&mut Command),
     ) -> Self {
         let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
-        // On Linux by a name that works whoever may enter the build directory.
+        // On Linux by a name that works for every user.
         let linux = cfg!(target_os = "linux").then(|| PathBuf::from("/proc/self/exe"));
         let mut command = Command::new(linux.unwrap_or_else(|| std::env::current_exe().unwrap()));
         command.args(["--exact", "support_lock::child", "--ignored", "--nocapture"]);
@@ -56,13 +57,13 @@ impl Child {
         Self { input: process.stdin.take(), output, process }
     }
 
-    /// What the job tells next; `None` when it has ended.
+    /// The next line of the job; `None` once it has ended.
     pub(crate) fn hear(&mut self) -> Option<String> {
         let mut lines = self.output.by_ref().map(Result::unwrap);
         lines.find_map(|line| line.strip_prefix('@').map(str::to_owned))
     }
 
-    /// Waits until the job tells just this.
+    /// Waits for just this line of the job.
     pub(crate) fn expect(&mut self, word: &str) {
         assert_eq!(self.hear().as_deref(), Some(word));
     }
@@ -83,13 +84,13 @@ impl Child {
         self.process.wait().unwrap();
     }
 
-    /// Lets the job come to its end, which must be a good one.
+    /// Lets the job run to its end, which must be successful.
     pub(crate) fn finish(self) {
         let status = self.end();
         assert!(status.success(), "{status}");
     }
 
-    /// Lets the job come to its end, whatever that is.
+    /// Lets the job run to its end, successful or not.
     pub(crate) fn end(mut self) -> ExitStatus {
         self.input = None;
         while self.hear().is_some() {}
@@ -104,23 +105,23 @@ impl Drop for Child {
     }
 }
 
-/// The job's side: says a line to the parent.
-pub(crate) fn tell(line: &str) {
-    // The harness may have begun a line of its own.
+/// The job's side: sends a line to the parent.
+pub(crate) fn send(line: &str) {
+    // The harness may have written the start of a line of its own.
     let mut out = std::io::stdout().lock();
     out.write_all(format!("\n@{line}\n").as_bytes()).unwrap();
     out.flush().unwrap();
 }
 
-/// The job's side: waits for a line from the parent; `None` when it is gone.
+/// The job's side: waits for a line from the parent; `None` once it is gone.
 pub(crate) fn listen() -> Option<String> {
     std::io::stdin().lines().next().map(Result::unwrap)
 }
 
-/// The job's side: works until the parent says something or is gone.
-pub(crate) fn until_told(mut work: impl FnMut()) {
-    let told = std::thread::spawn(listen);
-    while !told.is_finished() {
+/// The job's side: works until the parent sends a line or is gone.
+pub(crate) fn until_stopped(mut work: impl FnMut()) {
+    let stopped = std::thread::spawn(listen);
+    while !stopped.is_finished() {
         work();
     }
 }
@@ -153,7 +154,7 @@ fn child() {
     }
 }
 
-/// Waits for something that another process brings about.
+/// Waits for an effect of another process.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -176,7 +177,8 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Runs a child as a user without rights, if this process may; else it is one itself, most likely.
+/// Runs a child as a user without rights if this process may; otherwise this process most likely is
+/// such a user.
 #[cfg(unix)]
 pub(crate) fn without_rights(command: &mut Command) {
     use std::os::unix::process::CommandExt;

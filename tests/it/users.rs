@@ -68,8 +68,7 @@ fn users_of_one_group_share_a_log_whatever_their_umasks() {
 }
 
 #[test]
-fn backup_of_another_user_is_packed_and_pruned_by_one_who_may_and_what_a_dead_one_left_is_cleared_up()
- {
+fn privileged_worker_maintains_the_files_of_other_users() {
     if !is_root() {
         return;
     }
@@ -87,7 +86,7 @@ fn backup_of_another_user_is_packed_and_pruned_by_one_who_may_and_what_a_dead_on
     let job = of_user(job.with("gzip", 1).with("max_backups", 1), BERT);
     let mut bert = job.spawn();
     bert.expect("ready");
-    eventually("it is packed", || {
+    eventually("it is compressed", || {
         bert.ask("close");
         dir.backups().iter().all(|name| name.ends_with(".gz"))
     });
@@ -147,7 +146,7 @@ fn anna_goes_on(shared: &Dir, numbered: bool) -> (Worker, Vec<String>) {
 }
 
 #[test]
-fn links_planted_at_names_of_the_log_in_a_directory_open_to_all_lead_nowhere() {
+fn planted_links_at_names_of_the_log_are_not_followed() {
     if !is_root() {
         return;
     }
@@ -183,7 +182,7 @@ fn links_planted_at_names_of_the_log_in_a_directory_open_to_all_lead_nowhere() {
 }
 
 #[test]
-fn file_of_another_user_at_the_lock_file_s_name_is_neither_written_nor_removed() {
+fn file_of_another_user_at_the_lock_path_is_not_touched() {
     if !is_root() {
         return;
     }
@@ -232,7 +231,7 @@ fn refusal(job: &Job) -> String {
 }
 
 #[test]
-fn link_planted_at_the_log_s_path_while_it_is_open_is_not_followed_either() {
+fn link_planted_over_an_open_log_is_not_followed() {
     if !is_root() {
         return;
     }
