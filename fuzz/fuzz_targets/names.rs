@@ -1,4 +1,4 @@
-//! A file of any name beside a log: it is listed, and pruned, only if the name is exactly that of a backup.
+//! A file of any name beside a log is listed, and pruned, only if its name is exactly a backup's.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -19,12 +19,12 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     log.close().expect("its end");
     let is_pruned = !stranger.exists();
     assert_eq!(is_pruned, is_backup(name, naming), "{name:?}");
-    // What is listed before pruning may be gone already, for opening prunes too; a stranger never is.
+    // A listed backup may be gone already, because opening prunes too; a stray file never is.
     assert!(is_pruned || segments.iter().all(|segment| segment.path != stranger));
     Corpus::Keep
 });
 
-/// What is no file's name, is the log itself, or is what tidying up takes for left behind, is not asked about.
+/// Names that are skipped: invalid ones, the log itself, and those that recovery removes.
 fn may_be_a_file(name: &str) -> bool {
     const TAKEN: [&str; 4] = [".", "..", "a.log", "a.log.lock"];
     let is_temporary = name.starts_with(".a.log.") && name.ends_with(".tmp");
@@ -32,7 +32,7 @@ fn may_be_a_file(name: &str) -> bool {
     is_a_name && !is_temporary && !TAKEN.contains(&name)
 }
 
-/// What a name must be, put in another way than the library has it.
+/// The form of a backup's name, written independently of the library.
 fn is_backup(name: &str, naming: Naming) -> bool {
     let Some(rest) = name.strip_prefix("a.log.") else { return false };
     let key = rest.strip_suffix(".gz").or_else(|| rest.strip_suffix(".zst")).unwrap_or(rest);

@@ -1,4 +1,4 @@
-//! A policy file of any content: it is refused with an error, or read as settings that work.
+//! A policy file of any content is rejected with an error, or read as valid settings.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ fuzz_target!(|data: &[u8]| {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("policy.toml");
     std::fs::write(&path, data).expect("a file");
-    // One that was just written is given a moment to be finished.
+    // A file that was just written gets a moment to be finished.
     let file = std::fs::File::options().write(true).open(&path).expect("the file");
     file.set_modified(SystemTime::UNIX_EPOCH).expect("its time");
     let config = Config::from_file(&path);

@@ -1,5 +1,5 @@
-//! A backup of any content, plain or packed: it is read to its end, whole as far as it is whole, and what is not is
-//! reported.
+//! A backup of any content, compressed or not, is read to its end. Undamaged data is returned
+//! whole, and damage is reported.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         ".gz" => gunzip(content),
         _ => None,
     };
-    // Holes of NUL bytes are reported, and left out.
+    // Holes of NUL bytes are reported and skipped.
     if let Some(whole) = whole.filter(|whole| !whole.contains(&0)) {
         assert_eq!((&read[..read.len() - 5], damages), (&whole[..], 0));
     }

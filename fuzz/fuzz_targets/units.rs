@@ -1,4 +1,5 @@
-//! A value of any text for any setting: it is refused, or means the same when it is written and read again.
+//! A value of any text for any setting is rejected, or keeps its meaning when written and read
+//! again.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};

@@ -1,7 +1,7 @@
-//! Looks at every state that can be reached, nearest first.
+//! Checks every reachable state, nearest first.
 //!
-//! States are told apart by a 64-bit hash; for ten million of them the chance that any two share
-//! one is 3 in a million.
+//! A 64-bit hash identifies a state. For ten million states the chance that any two share a hash is
+//! 3 in a million.
 //!
 //! Why not a ready-made checker such as `stateright`: that the log *can* still be written, whatever
 //! came before, is about what may follow a state, and needs a memory across states; `stateright`
@@ -16,7 +16,7 @@ use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
-/// What came of looking at all states.
+/// The result of checking all states.
 pub struct Report {
     /// How many there are, or how many it took.
     pub states: usize,
@@ -38,10 +38,10 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks at all states until `until` is broken, or there are no more.
+/// Checks all states until `until` is broken, or there are no more.
 ///
-/// What follows from a broken promise is looked at, too: two holders of a lock are a flaw, the
-/// record they lose is what it costs.
+/// States after a broken promise are checked, too: two holders of a lock are a flaw, and the record
+/// that they lose is its cost.
 pub fn check(model: &Model, until: Option<&str>) -> Report {
     let first = State::first(model);
     let mut seen = Seen::default();

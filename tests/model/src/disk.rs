@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 
 /// A set of records, one bit each but the highest.
 pub type Records = u16;
-/// A file's number. Renumbered after every step, so it means nothing once nobody holds the file.
+/// A file's number. It changes after every step, so it is valid only while a handle holds the file.
 pub type Inode = u8;
 
 /// Backups that may exist at once, and temporaries.
@@ -49,7 +49,7 @@ impl Name {
     }
 }
 
-/// What a file holds. `whole` is false for a `.gz` that is still being written.
+/// The content of a file. `whole` is false for a `.gz` that is still being written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct File {
     /// The records in it; their order within a file is the order of appending.
@@ -154,7 +154,7 @@ impl Disk {
         &mut self.files[usize::from(file)]
     }
 
-    /// What is at `name`, if anything.
+    /// The file at `name`, if there is one.
     pub fn at(&self, name: Name) -> Option<&File> {
         self.stat(name).map(|file| self.file(file))
     }

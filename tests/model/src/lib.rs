@@ -1,7 +1,8 @@
 //! An exhaustive model of how workers share, rotate and maintain one log.
 //!
-//! [`protocol`] has the steps, [`world`] what they do, on [`disk`]'s small file system; [`promises`] what must hold in every
-//! state; [`check`](check::check) looks at every state that can be reached, in whatever order the workers run.
+//! [`protocol`] has the steps, [`world`] their effects on [`disk`]'s small file system, and
+//! [`promises`] the conditions of every state. [`check`](check::check) checks every state that can be
+//! reached, in any order of the workers' steps.
 
 pub mod check;
 pub mod disk;
@@ -13,7 +14,7 @@ pub mod world;
 use protocol::{Job, Model, Step};
 use world::State;
 
-/// One thing that happens next.
+/// One possible next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// An idle worker begins something, with its first call.
@@ -24,7 +25,7 @@ pub enum Event {
     Fails(u8),
     /// A worker is killed, and a fresh one takes its place.
     Crashes(u8),
-    /// A stranger makes a file at the log's path.
+    /// Another program creates a file at the log's path.
     Intrudes,
 }
 
@@ -49,7 +50,7 @@ impl Model {
         }
     }
 
-    /// The state after `event`, and what came of it.
+    /// The state after `event`, and its result.
     pub fn after(&self, state: &State, event: Event) -> (State, &'static str) {
         let mut next = *state;
         let outcome = match event {

@@ -1,4 +1,4 @@
-//! What must be true in every state.
+//! The promises that every state must keep.
 
 use crate::check::{Seen, hash};
 use crate::disk::{Name, Records};
@@ -148,7 +148,7 @@ fn comes_to_rest(model: &Model, state: &mut State) -> bool {
     (0..200).any(|_| !take_turns(model, state))
 }
 
-/// Whether worker 0 alone can write until a segment is full and one more is begun.
+/// Whether worker 0 alone can write until a segment is full and another is created.
 fn works(model: &Model, mut state: State) -> bool {
     let writes = usize::try_from(model.full_at).expect("BUG: too many") + 1;
     let before = state.acknowledged;

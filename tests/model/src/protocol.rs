@@ -1,4 +1,4 @@
-//! The protocol's words: what each worker does, one system call a step. [`world`](crate::world) does it.
+//! The steps of each worker, one system call each. [`world`](crate::world) has their effects.
 //!
 //! | Job | Steps |
 //! |---|---|
@@ -6,11 +6,11 @@
 //! | write | open if need be; rotate if full; `Append` |
 //! | lock | `OpenLock` `TryLock` `CheckLock`; moved: again; refused: wait, or give up |
 //! | rotate | lock; `SecondLook`; `CreateTemp` `LeaseTemp` `CheckTemp`; `ChooseName` (numbers: `Shift` until 1 is free); `RenameToBackup` `RenameToLog`; unlock |
-//! | … that fails | `RenameBack` `RemoveTemp`; unlock; go on with the old segment |
+//! | … that fails | `RenameBack` `RemoveTemp`; unlock; keep the old segment |
 //! | unlock | `RemoveLock` `CloseLock` |
 //! | glance | the log's path names another file than ours, or none: open |
-//! | compress | `OpenTarget` `TryTarget` `CheckTarget` `LookForGz`; `CreateTemp` `LeaseTemp` `CheckTemp` `Pack`; `RenameToGz` `Remove` `Close` |
-//! | … numbers | the same up to `Pack`; lock; `FindName` `RenameToGz` `Remove`; unlock; `Close` |
+//! | compress | `OpenTarget` `TryTarget` `CheckTarget` `LookForGz`; `CreateTemp` `LeaseTemp` `CheckTemp` `WriteGz`; `RenameToGz` `Remove` `Close` |
+//! | … numbers | the same up to `WriteGz`; lock; `FindName` `RenameToGz` `Remove`; unlock; `Close` |
 //! | prune | `OpenTarget` `TryTarget` `CheckTarget` `LookForGz` `Remove` `Close`; a lone `.gz`: `Remove` |
 //! | … numbers | lock; `PickOldest`; if plain `OpenTarget` `TryTarget`; `Remove`; unlock |
 //! | clean | a temporary: `OpenTarget` `TryTarget` `CheckTarget` `Remove` `Close` |
@@ -78,7 +78,8 @@ pub struct Model {
     pub keep: usize,
     /// Crashes that may happen.
     pub crashes: u8,
-    /// Other misfortunes that may: a call fails, or a stranger makes a file at the log's path.
+    /// Other faults that may happen: a call fails, or another program creates a file at the log's
+    /// path.
     pub faults: u8,
     /// The part that is taken out.
     pub without: Option<Guard>,
@@ -90,7 +91,7 @@ impl Model {
     }
 }
 
-/// What a worker does next: one system call.
+/// The next step of a worker: one system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // the table above
 pub enum Step {
@@ -119,7 +120,7 @@ pub enum Step {
     TryTarget,
     CheckTarget,
     LookForGz,
-    Pack,
+    WriteGz,
     FindName,
     RenameToGz,
     PickOldest,
@@ -134,9 +135,9 @@ pub enum Task {
     Open,
     /// End the active segment.
     Rotate,
-    /// It is ended: go on with the new one.
+    /// It is ended: continue with the new one.
     Adopt,
-    /// It could not be ended: go on with the old one.
+    /// It could not be ended: keep the old one.
     GiveUp,
     /// Make a backup's `.gz`.
     Compress,
@@ -144,11 +145,11 @@ pub enum Task {
     Prune,
     /// Remove a plain backup that has its `.gz`.
     Discard,
-    /// Remove a temporary that nobody leases.
+    /// Remove a temporary without a lease.
     Clean,
 }
 
-/// What an idle worker may begin.
+/// A job that an idle worker may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Job {
     /// Write a record.
@@ -168,7 +169,7 @@ pub enum Job {
 pub struct Worker {
     /// The next step.
     pub step: Step,
-    /// What it is part of.
+    /// The job that it is part of.
     pub task: Task,
     /// Whether a record waits to be written.
     pub(crate) writing: bool,

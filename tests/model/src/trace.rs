@@ -6,7 +6,7 @@ use crate::protocol::{Model, PER_WORKER, Step, Task};
 use crate::world::State;
 use std::fmt::Write;
 
-/// One line an event: who, which call, what came of it; after it the directory, where it changed.
+/// One line per event: worker, call, result; after it the directory, where it changed.
 pub(crate) fn print(model: &Model, events: &[Event]) -> String {
     let mut state = State::first(model);
     let mut text = String::new();
@@ -23,7 +23,7 @@ pub(crate) fn print(model: &Model, events: &[Event]) -> String {
                 format!("worker {w}  {:<50}", call(&before, w.into()))
             }
             Event::Crashes(w) => format!("worker {w}  CRASHES; a fresh one takes its place"),
-            Event::Intrudes => "stranger  creates app.log".to_owned(),
+            Event::Intrudes => "other     creates app.log".to_owned(),
         };
         let line = if outcome.is_empty() { line } else { format!("{line} -> {outcome}") };
         writeln!(text, "  {}", line.trim_end()).expect("BUG: a string takes all");
@@ -79,7 +79,7 @@ fn call(state: &State, w: usize) -> String {
         Step::TryTarget => "flock exclusive".into(),
         Step::CheckTarget => format!("stat {target}: is it what we locked?"),
         Step::LookForGz => format!("stat {backup}"),
-        Step::Pack => format!("read what {target} was opened as, write {temp}"),
+        Step::WriteGz => format!("read what {target} was opened as, write {temp}"),
         Step::FindName => "list: find the backup's present name".into(),
         Step::RenameToGz => format!("rename {temp} -> {backup}"),
         Step::PickOldest => "list: find the oldest backup".into(),

@@ -1,4 +1,4 @@
-//! The world, and what each call does to it. The table in [`protocol`](crate::protocol) is the index.
+//! The world, and the effect of each call. The table in [`protocol`](crate::protocol) is the index.
 
 use crate::disk::{BACKUPS, Disk, File, Flock, Handle, Name, Records};
 use crate::protocol::*;
@@ -33,7 +33,7 @@ impl State {
         }
     }
 
-    /// What worker `w`, idle, may begin.
+    /// The jobs that idle worker `w` may begin.
     pub fn jobs(&self, model: &Model, w: usize, mut offer: impl FnMut(Job)) {
         if self.records_of(w) < model.writes[w] as u32 {
             offer(Job::Write);
@@ -79,7 +79,7 @@ impl State {
         }
     }
 
-    /// Makes worker `w`'s next system call, and says what came of it.
+    /// Makes worker `w`'s next system call, and returns its result.
     pub fn step(&mut self, model: &Model, w: usize) -> &'static str {
         let mut me = self.workers[w];
         let outcome = match me.step {
@@ -129,14 +129,14 @@ impl State {
         self.crashes > 0 && self.workers[w] != Worker::FRESH
     }
 
-    /// Makes a stranger's file at the log's path.
+    /// Creates another program's file at the log's path.
     pub fn intrude(&mut self) {
         self.faults -= 1;
         self.create(Name::Log);
         self.renumber();
     }
 
-    /// Whether a stranger may do so: where the log was, and is not.
+    /// Whether another program may do so: where the log was, and is not.
     pub fn may_intrude(&self) -> bool {
         self.faults > 0 && !self.disk.has(Name::Log) && self.disk.backups().next().is_some()
     }
@@ -152,7 +152,7 @@ impl State {
                 self.rotates(model, step, me)
             }
             OpenTarget | TryTarget | CheckTarget => self.holds(model, step, me),
-            LookForGz | Pack | FindName | RenameToGz | PickOldest | Remove | Close => {
+            LookForGz | WriteGz | FindName | RenameToGz | PickOldest | Remove | Close => {
                 self.maintains(model, step, me)
             }
         }
@@ -273,7 +273,7 @@ impl State {
                     return me.goes(CreateTemp, "gone: tries another");
                 }
                 match (me.task, model.naming) {
-                    (Task::Compress, _) => me.goes(Pack, ""),
+                    (Task::Compress, _) => me.goes(WriteGz, ""),
                     (_, Naming::Timestamp) => me.goes(ChooseName, ""),
                     (_, Naming::Number) => me.goes(Shift, ""),
                 }
@@ -369,8 +369,8 @@ impl State {
         match step {
             LookForGz => {
                 let has_gz = self.disk.has(Name::Gz(me.backup()));
-                // Numbers may change until the rotation lock is ours: there `Shift` and `PickOldest`
-                // see to pairs, and `RenameToGz` makes the same `.gz` again.
+                // Numbers may change until the rotation lock is ours: there `Shift` and
+                // `PickOldest` resolve pairs, and `RenameToGz` creates the same `.gz` again.
                 let is_settled =
                     model.naming == Naming::Timestamp || !model.has(Guard::DiscardLocked);
                 if has_gz && is_settled {
@@ -378,7 +378,7 @@ impl State {
                 }
                 me.goes(if me.task == Task::Compress { CreateTemp } else { Remove }, "")
             }
-            Pack => {
+            WriteGz => {
                 let (from, to) =
                     (me.held.expect("BUG: no backup"), me.new.expect("BUG: no temporary"));
                 *self.disk.file_mut(to.file) = File { whole: true, ..*self.disk.file(from.file) };

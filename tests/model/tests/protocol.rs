@@ -93,7 +93,7 @@ fn without_lease_a_record_is_appended_to_a_removed_backup() {
 }
 
 #[test]
-fn without_look_after_leasing_a_record_is_appended_to_a_removed_backup() {
+fn without_check_of_the_lease_a_record_goes_to_a_removed_backup() {
     breaks(LOST, Naming::Timestamp, Guard::OpenIdentity, Model { crashes: 1, ..TWO });
 }
 
@@ -120,7 +120,7 @@ fn without_rename_back_a_failed_rotation_leaves_no_log() {
 }
 
 #[test]
-fn without_look_at_temporary_a_rotation_depends_on_one_that_is_gone() {
+fn without_check_of_the_temporary_a_rotation_uses_a_removed_one() {
     breaks(PATH, Naming::Timestamp, Guard::TempIdentity, Model { faults: 1, ..TWO });
 }
 

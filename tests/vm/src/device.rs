@@ -1,10 +1,11 @@
-//! What a device was asked to write, as dm-log-writes has logged it, and what of that a power cut may leave.
+//! The writes to a device, from the log of dm-log-writes, and the disks that a power cut may leave.
 //!
-//! A device with a cache has on its disk, when the power fails, all that was written before the last flush that
-//! has ended, what was written since past the cache (*FUA*), and of the rest anything: a write may be there, or
-//! not, or the first of its sectors.
+//! When the power fails, the disk of a device with a cache has all writes before the last flush
+//! that has ended, and later ones that went past the cache (*FUA*). Any other write may be there,
+//! or not, or only its first sectors.
 //!
-//! Source: `drivers/md/dm-log-writes.c` and `Documentation/admin-guide/device-mapper/log-writes.rst` of Linux.
+//! Source: `drivers/md/dm-log-writes.c` and
+//! `Documentation/admin-guide/device-mapper/log-writes.rst` of Linux.
 
 use fastrand::Rng;
 use std::fs::File;
@@ -17,12 +18,12 @@ const FUA: u64 = 2;
 const DISCARD: u64 = 4;
 const MARK: u64 = 8;
 
-/// One thing that was asked of the device, in the order in which it was done.
+/// One request to the device, in the order of completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// A note of ours.
+    /// A mark of these tests.
     Mark(String),
-    /// All that was written before is on the disk, once it is done; it may write as well.
+    /// After it, all earlier writes are on the disk. It may write as well.
     Write {
         /// Whether it began with a flush.
         flushes: bool,
@@ -48,7 +49,7 @@ impl Entry {
 pub struct WriteLog {
     file: File,
     sector: u64,
-    /// What is in it.
+    /// Its entries.
     pub entries: Vec<Entry>,
 }
 
@@ -56,7 +57,7 @@ impl WriteLog {
     /// Reads a log that is complete.
     ///
     /// # Errors
-    /// If it cannot be read, or is none.
+    /// If it cannot be read, or is no such log.
     pub fn read(file: File) -> io::Result<Self> {
         let head = numbers::<4>(&file, 0)?;
         // Eight bytes each, but for the last: the size of a sector has four.
@@ -105,8 +106,8 @@ impl WriteLog {
         disk.write_all_at(&bytes, *at)
     }
 
-    /// Puts on a disk that has the first `from` entries, or those of them that were flushed, what is
-    /// certain to be there when the power fails after `upto` of them. Returns how many are certain.
+    /// Completes a disk that has the first `from` entries, or those of them that were flushed, with
+    /// the entries that are certain when the power fails after `upto`. Returns their number.
     ///
     /// # Errors
     /// If it cannot be read or written.
@@ -118,7 +119,8 @@ impl WriteLog {
         Ok(certain)
     }
 
-    /// Puts on a disk that has the first `certain` entries what may be there of the others up to `upto`.
+    /// Completes a disk that has the first `certain` entries with a choice of the others up to
+    /// `upto`.
     ///
     /// # Errors
     /// If it cannot be read or written.
@@ -145,7 +147,7 @@ impl Entry {
     }
 }
 
-/// How many entries were done before the last flush. The write that comes with a flush is not one of them.
+/// The number of entries before the last flush. The write that comes with a flush does not count.
 fn flushed(entries: &[Entry]) -> usize {
     entries.iter().rposition(Entry::flushes).unwrap_or(0)
 }
@@ -160,7 +162,7 @@ fn numbers<const N: usize>(file: &File, at: u64) -> io::Result<[u64; N]> {
     Ok(numbers)
 }
 
-/// What a device's cache has brought to the disk by itself when the power fails.
+/// The cached writes that reached the disk before the power failed.
 pub enum Cache {
     /// Nothing.
     Idle,
@@ -243,7 +245,7 @@ mod tests {
         }
     }
 
-    /// What is on the disk when the power fails after `upto` entries: the first byte of each sector.
+    /// The disk when the power fails after `upto` entries: the first byte of each sector.
     fn disk(log: &WriteLog, upto: usize, cache: &mut Cache) -> Vec<u8> {
         let disk = tempfile::tempfile().unwrap();
         disk.set_len(4 * SECTOR as u64).unwrap();
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_flushed_may_be_lost_and_what_was_may_not() {
+    fn only_unflushed_writes_may_be_lost() {
         let log = made();
         let idle = |upto| disk(&log, upto, &mut Cache::Idle);
         assert_eq!(idle(2), [0, 0, 0, 0]);
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn all_may_be_there_and_the_first_of_a_write_s_sectors_alone_as_well() {
+    fn unflushed_writes_may_be_there_whole_or_in_part() {
         let log = made();
         assert_eq!(disk(&log, 6, &mut Cache::Through), [3, 1, 2, 4]);
         let some = |seed| disk(&log, 1, &mut Cache::Chance(Rng::with_seed(seed)));

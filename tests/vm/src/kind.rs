@@ -1,4 +1,5 @@
-//! The promises that are put to the test: what works until the power fails, and what must be there then.
+//! The tested promises: the work until the power fails, and the content that must be there
+//! afterwards.
 
 use crate::promise::{Found, Notes, Promises};
 use crate::record::line;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What went wrong, in words.
+/// A failure, in words.
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// One promise.
@@ -26,23 +27,24 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 pub enum Kind {
     /// `Durability::EveryRecord`: a record whose call has returned.
     Every,
-    /// `sync`: what this worker has written before it.
+    /// `sync`: all earlier records of this worker.
     Sync,
-    /// `Durability::OnRotate`: what is in backups when `close` returns.
+    /// `Durability::OnRotate`: the content of backups when `close` returns.
     OnRotate,
-    /// Compression: what is in a packed backup of which an event has told, with no other sync.
+    /// Compression: the content of a compressed backup that an event has reported, with no other
+    /// sync.
     Packed,
     /// `atomic::write` and `update`: the content whole, and no older than that of the last call.
     Atomic,
     /// A policy: the last version, whole.
     Policy,
-    /// Nothing was promised, and something has to be lost: else the power was not cut.
+    /// Nothing was promised, and something must be lost: otherwise the power was not cut.
     Nothing,
 }
 
 /// Two processes work at a time.
 pub const PROCESSES: u32 = 2;
-/// Who writes after the power has come back.
+/// The number of the worker that writes after the power is back.
 const LATER: u32 = 99;
 
 impl Kind {
@@ -89,10 +91,10 @@ impl Kind {
         }
     }
 
-    /// Works in `dir` until this process is killed. What it writes is numbered from `first`.
+    /// Works in `dir` until this process is killed. Its records are numbered from `first`.
     ///
     /// # Errors
-    /// Whatever fails; nothing should.
+    /// Any failure; none is expected.
     pub fn work(self, dir: &Path, notes: &Path, process: u32, first: u64) -> Result<()> {
         let notes = Arc::new(Notes::open(notes)?);
         match self {
@@ -163,10 +165,10 @@ impl Kind {
         Ok(())
     }
 
-    /// Looks at what the power cut has left in `dir`.
+    /// Checks the content of `dir` after the power cut.
     ///
     /// # Errors
-    /// Whatever is not as it was promised.
+    /// The first broken promise.
     pub fn check(self, dir: &Path, promises: &Promises) -> Result<Kept> {
         match self {
             Self::Atomic => check_replaced(dir, promises),
@@ -192,7 +194,7 @@ impl Kind {
         Ok(Kept { promises: promises.count(), found: after.count(), torn: after.torn, lost: 0 })
     }
 
-    /// Opens the log again, writes, rotates, and leaves no trace of what was half done.
+    /// Opens the log again, writes, rotates, and leaves no unfinished work.
     fn go_on(self, dir: &Path) -> Result<()> {
         let mut log = self.log(dir).build().map_err(|error| said("opening", &error))?;
         log.write_all(line(LATER, 0).as_bytes())?;
@@ -209,15 +211,15 @@ impl Kind {
     }
 }
 
-/// What comes after the last line break of the active segment, if anything does.
+/// The text after the last line break of the active segment, if there is any.
 fn torn_end(dir: &Path) -> Option<Vec<u8>> {
     let active = std::fs::read(dir.join("app.log")).unwrap_or_default();
     let end = active.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     (end < active.len()).then(|| active[end..].to_vec())
 }
 
-/// Whether the log has all that was there before, and what was written since; but the first of that may be on
-/// one line with what the cut has torn.
+/// Whether the log has all earlier records and all new ones. The first new one may share a line
+/// with a record that the cut has torn.
 fn check_gone_on(mut before: Found, after: &Found, torn_end: Option<&[u8]>) -> Result<()> {
     if let Some((worker, seq)) = torn_end.and_then(crate::record::parse) {
         before.records.entry(worker).and_modify(|seqs| seqs.retain(|there| *there != seq));
@@ -237,8 +239,8 @@ fn said(what: &str, error: &dyn Display) -> Box<dyn Error + Send + Sync> {
     format!("{what}: {error}").into()
 }
 
-/// Has one promise in so many be the last thing that was done for a while: what has not been synced for it is not
-/// brought along by the next sync before the power can be cut.
+/// Pauses after one promise in so many, so that the power can be cut before the next sync brings
+/// along data that this promise failed to sync.
 fn rest(rng: &mut Rng, one_in: u64) {
     const AT_MOST: u64 = 40;
     if rng.u64(..one_in) == 0 {
@@ -261,20 +263,20 @@ fn write_promised(
     Ok(())
 }
 
-/// What was found to be as it should.
+/// The counts of a successful check.
 #[derive(Debug, Default)]
 pub struct Kept {
     /// How many promises there were, all of them kept.
     pub promises: usize,
     /// How many records were found, promised or not.
     pub found: usize,
-    /// How many lines that are no record, whole: of those that were not promised.
+    /// How many lines are no whole record, all of them without a promise.
     pub torn: usize,
-    /// How many records were lost, where that is what is asked.
+    /// How many records were lost, where losses are expected.
     pub lost: usize,
 }
 
-/// When the packed backups of a log were packed.
+/// When the compressed backups of a log were compressed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Packed {
     BeforeTheCut,
@@ -282,9 +284,9 @@ enum Packed {
 }
 
 impl Packed {
-    /// Of records that were not promised, holes may be left in plain segments, and in what has been packed of
-    /// these since, but not in what was packed before. Of backups that were being renumbered, a number may be
-    /// free until the next rotation.
+    /// Records without a promise may leave holes in uncompressed segments, and in backups that were
+    /// compressed since, but not in earlier ones. Where backups were being renumbered, a number may
+    /// be free until the next rotation.
     fn allows(self, damage: &Damage) -> bool {
         match damage.kind() {
             DamageKind::Hole => self == Self::Since || !is_packed(damage.segment()),
@@ -294,7 +296,7 @@ impl Packed {
     }
 }
 
-/// Reads a log, what may be wrong with it left out.
+/// Reads a log and ignores permitted damage.
 fn read(dir: &Path, packed: Packed) -> Result<Found> {
     let mut found = Found::default();
     let path = dir.join("app.log");
@@ -317,7 +319,7 @@ fn is_packed(segment: &Path) -> bool {
     segment.extension().is_some_and(|extension| extension == "gz")
 }
 
-/// Notes every record of a packed backup as promised.
+/// Notes every record of a compressed backup as promised.
 fn promise_what_is_in(packed: &Path, notes: &Notes) -> Result<()> {
     let content = BufReader::new(GzDecoder::new(File::open(packed)?));
     for text in content.lines() {
@@ -332,7 +334,7 @@ fn own_file(dir: &Path, worker: u32) -> PathBuf {
     dir.join(format!("own-{worker}"))
 }
 
-/// Content that tells its version, and whether it is whole.
+/// Content with its version and a check of its completeness.
 fn content(worker: u32, version: u64) -> String {
     let lines = Rng::with_seed(version).u64(..300);
     (0..=lines).map(|_| line(worker, version)).collect()
@@ -350,7 +352,7 @@ fn version_of(worker: u32, path: &Path) -> Result<u64> {
     }
 }
 
-/// What worker `worker` has counted up to in a file that has a number of each.
+/// The count of worker `worker` in a file that has a count for each.
 fn counted(text: &str, worker: u32) -> Option<u64> {
     text.split(' ').nth(worker as usize)?.trim_end().parse().ok()
 }

@@ -1,10 +1,12 @@
-//! What needs a machine of its own to be seen: `.ci/vm` starts one, and runs this in it.
+//! Tests that need a virtual machine, which `.ci/vm` starts.
 //!
-//! **Power cut** (`.ci/power-cut`): two processes work on a device whose every write, flush and barrier is logged
-//! ([`power`]). They note what they were promised ([`promise`], [`kind`]) elsewhere. Then, for many moments, a disk is
-//! made as the power cut may have left it ([`device`]), mounted, and looked at.
+//! **Power cut** (`.ci/power-cut`): two processes work on a device whose every write, flush and
+//! barrier is logged ([`power`]). They note their promises ([`promise`], [`kind`]) elsewhere. Then,
+//! for many moments, a disk is made as the power cut may have left it ([`device`]), mounted, and
+//! checked.
 //!
-//! **Network file systems** (`.ci/nfs`): an NFS server and two clients of it, and what holds on them ([`nfs`]).
+//! **Network file systems** (`.ci/nfs`): an NFS server and two clients, and checks on them
+//! ([`nfs`]).
 
 pub mod device;
 pub mod kind;

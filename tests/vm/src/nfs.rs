@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What the server's directory is mounted at, twice: the second mount shares nothing with the first, so that it is
+/// The two mount points of the server's directory. The second mount shares nothing with the first,
 /// as if it were on another machine.
 pub struct Clients {
     /// Of all but one worker.
@@ -25,10 +25,10 @@ pub struct Clients {
     pub other: PathBuf,
 }
 
-/// Starts a server whose files are on ext4, has `work` done, and stops it.
+/// Starts a server whose files are on ext4, calls `work`, and stops it.
 ///
 /// # Errors
-/// What fails on the way, and what `work` says.
+/// Any failure of the setup or of `work`.
 pub fn serve(dir: &Path, work: impl FnOnce(&Clients) -> Result<()>) -> Result<()> {
     let [disk, export] = ["disk", "export"].map(|name| dir.join(name));
     let clients = Clients { one: dir.join("one"), other: dir.join("other") };
@@ -52,7 +52,8 @@ pub fn serve(dir: &Path, work: impl FnOnce(&Clients) -> Result<()>) -> Result<()
 fn start_server(export: &Path) -> Result<()> {
     run(&["ip", "link", "set", "lo", "up"])?;
     run(&["mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd"])?;
-    // Seconds in which a client of before may claim its locks; until then nobody else gets one. The least there is.
+    // Seconds in which an earlier client may reclaim its locks; no other client gets one before.
+    // This is the minimum.
     for setting in ["nfsv4leasetime", "nfsv4gracetime"] {
         std::fs::write(Path::new("/proc/fs/nfsd").join(setting), "10")?;
     }
@@ -71,7 +72,7 @@ fn log(dir: &Path) -> LogBuilder {
 /// Whether something holds, of a log in a directory.
 pub type Check = fn(&Path) -> Result<()>;
 
-/// What is asked of a log on NFS whose workers are all on one machine. All of it has to hold.
+/// The checks of a log on NFS whose workers are all on one machine. All must hold.
 pub const HOLDS: [(&str, Check); 5] = [
     ("it is told that the log is on NFS, and of a local one that it is not", is_told),
     ("nothing replaces a backup", no_backup_is_replaced),
@@ -194,7 +195,7 @@ impl Drop for Workers {
 /// For a worker: appends records, and notes each whose call has returned.
 ///
 /// # Errors
-/// Whatever fails; nothing should.
+/// Any failure; none is expected.
 pub fn append(dir: &Path, notes: &Path, worker: u32, first: u64) -> Result<()> {
     let notes = Notes::open(notes)?;
     let mut log = log(dir).max_size(20_000).compression(Compression::Gzip).build()?;
@@ -257,8 +258,8 @@ fn workers_share(dir: &Path) -> Result<()> {
     expect_tidy(dir)
 }
 
-/// No plain backup, nothing half done, and no file that the client has kept under another name for those who had it
-/// open.
+/// Waits until there is no uncompressed backup, no unfinished work, and no file that the client
+/// keeps under another name while a process has it open.
 fn expect_tidy(dir: &Path) -> Result<()> {
     let mut log = log(dir).compression(Compression::Gzip).build()?;
     // A lock file that a killed worker has left goes with the next rotation.
@@ -266,7 +267,7 @@ fn expect_tidy(dir: &Path) -> Result<()> {
     log.rotate()?;
     log.close()?;
     let mut names = untidy(dir)?;
-    // The client removes what was kept for a process that is gone by a call that nobody waits for.
+    // The client asynchronously removes files that it kept for a process that is gone.
     let deadline = Instant::now() + Duration::from_secs(30);
     while !names.is_empty() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
@@ -275,7 +276,7 @@ fn expect_tidy(dir: &Path) -> Result<()> {
     expect("the directory", names, Vec::new())
 }
 
-/// What is in the directory but the log and its packed backups.
+/// The files in the directory except the log and its compressed backups.
 fn untidy(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -290,7 +291,7 @@ fn killed_workers_lose_nothing(dir: &Path) -> Result<()> {
     for round in 0..ROUNDS {
         let before = std::fs::metadata(notes(dir)).map_or(0, |file| file.len());
         let workers = Workers::start(&[dir; 2], &notes(dir), round * RECORDS)?;
-        // So much that they have rotated at least once.
+        // Enough for at least one rotation.
         while std::fs::metadata(notes(dir)).map_or(0, |file| file.len()) < before + 5000 {
             std::thread::yield_now();
         }
@@ -315,10 +316,10 @@ pub fn run_on(client: &Path, command: &[&str]) -> Result<()> {
     if status.success() { Ok(()) } else { Err(status.to_string().into()) }
 }
 
-/// What is not promised, told for the record: what becomes of records when two machines write to one log.
+/// Shows the effect of two machines that write to one log, for which there is no promise.
 ///
 /// # Errors
-/// If it cannot be tried.
+/// If it cannot be tested.
 pub fn two_machines(clients: &Clients) -> Result<String> {
     let dirs = [&clients.one, &clients.other].map(|client| client.join("shared"));
     log(&dirs[0]).durability(Durability::None).build()?;
@@ -339,7 +340,7 @@ pub fn two_machines(clients: &Clients) -> Result<String> {
     ))
 }
 
-/// Facts about the file system that decide which way is taken.
+/// The properties of the file system that the checks depend on.
 ///
 /// # Errors
 /// If they cannot be asked.

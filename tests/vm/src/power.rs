@@ -1,4 +1,5 @@
-//! The machine whose power fails. Needs to be root in a virtual machine of its own, with dm-log-writes.
+//! The machine whose power fails. Needs to be root in a virtual machine of its own, with
+//! dm-log-writes.
 
 use crate::device::{Cache, Entry, WriteLog};
 use crate::kind::{Kept, Kind, PROCESSES, Result};
@@ -9,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What is done, and how often.
+/// The extent of a run.
 pub struct Plan {
-    /// A directory with room for the disks, which no cut concerns.
+    /// A directory with room for the disks, which no cut affects.
     pub dir: PathBuf,
-    /// Of all that is chosen at random.
+    /// The seed of all random choices.
     pub seed: u64,
     /// How often a worker is killed, and another one started, before the power fails.
     pub reliefs: usize,
@@ -24,22 +25,22 @@ pub struct Plan {
 /// A file system that a log may be on.
 #[derive(Debug, Clone, Copy)]
 pub struct FileSystem {
-    /// As `mount` has it.
+    /// The name for `mount`.
     pub name: &'static str,
-    /// The smallest disk that it takes, in MiB, or so.
+    /// The smallest disk that it accepts, in MiB, roughly.
     mib: u64,
     make: &'static [&'static str],
     options: &'static str,
 }
 
-/// Those that are tried.
+/// The tested file systems.
 pub const FILE_SYSTEMS: [FileSystem; 3] = [
     FileSystem { name: "ext4", mib: 64, make: &["mkfs.ext4", "-q", "-F"], options: "defaults" },
     FileSystem { name: "xfs", mib: 320, make: &["mkfs.xfs", "-q", "-f"], options: "nouuid" },
     FileSystem { name: "btrfs", mib: 160, make: &["mkfs.btrfs", "-q", "-f"], options: "defaults" },
 ];
 
-/// Runs a program that must succeed, and returns what it says.
+/// Runs a program that must succeed, and returns its output.
 pub(crate) fn run(line: &[&str]) -> Result<String> {
     let output = Command::new(line[0]).args(&line[1..]).stdin(Stdio::null()).output()?;
     if !output.status.success() {
@@ -107,7 +108,7 @@ impl Drop for Logged {
     }
 }
 
-/// Those who work, killed when they are dropped.
+/// The workers, killed when they are dropped.
 struct Workers<'a> {
     kind: Kind,
     dir: &'a Path,
@@ -127,7 +128,8 @@ impl<'a> Workers<'a> {
         Ok(workers)
     }
 
-    /// Starts one, as the first or second process by turns. Each numbers what it writes from where no other comes to.
+    /// Starts a worker, as the first or second process by turns. Each numbers its records in a
+    /// range of its own.
     fn spawn(&mut self) -> Result<Child> {
         const FAR: u64 = 1_000_000;
         let (turn, processes) = (self.started, u64::from(PROCESSES));
@@ -138,12 +140,12 @@ impl<'a> Workers<'a> {
         Ok(command.spawn()?)
     }
 
-    /// Marks the log of writes while they work: until they were promised something, but for a time at least.
+    /// Marks the log of writes while they work, until they got a promise, and for a minimum time.
     fn work_on(&mut self) -> Result<()> {
         let noted = || std::fs::metadata(self.notes).map(|file| file.len());
         let (start, before) = (Instant::now(), noted()?);
         loop {
-            // Whatever is noted now was promised before the mark.
+            // All notes so far were promised before the mark.
             let now = noted()?;
             Logged::mark(&now.to_string())?;
             if now > before && start.elapsed() >= RELIEF {
@@ -177,7 +179,7 @@ impl Drop for Workers<'_> {
     }
 }
 
-/// What two processes have had written and were promised.
+/// The writes and the promises of two processes.
 struct Recording {
     log: WriteLog,
     notes: Vec<u8>,
@@ -185,10 +187,10 @@ struct Recording {
     marks: Vec<(usize, usize)>,
 }
 
-/// Puts one promise to the test on one file system. Returns what to say of it.
+/// Tests one promise on one file system. Returns a summary.
 ///
 /// # Errors
-/// The first promise that was not kept, with what is needed to see it again.
+/// The first broken promise, with the means to repeat it.
 pub fn test(plan: &Plan, on: FileSystem, kind: Kind) -> Result<String> {
     run(&["modprobe", "--all", "loop", "dm-log-writes"])?;
     let base = plan.dir.join("base");
@@ -225,7 +227,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     run(&["cp", "--sparse=always", text(from), text(to)]).map(drop)
 }
 
-/// Has two processes work on a copy of `base`.
+/// Runs two processes on a copy of `base`.
 fn record(plan: &Plan, on: FileSystem, kind: Kind, base: &Path) -> Result<Recording> {
     let [disk, log, notes, at] = ["disk", "log", "notes", "work"].map(|name| plan.dir.join(name));
     copy(base, &disk)?;
@@ -250,11 +252,11 @@ fn record(plan: &Plan, on: FileSystem, kind: Kind, base: &Path) -> Result<Record
     Recording::read(WriteLog::read(File::open(&log)?)?, std::fs::read(&notes)?)
 }
 
-/// How long two workers work together, at least.
+/// The minimum time that two workers work together.
 const RELIEF: Duration = Duration::from_millis(150);
-/// More than what is ever logged; it takes up no more room than it is filled.
+/// More than is ever logged; the sparse file uses no more room than its content.
 const LOG: u64 = 4 << 30;
-/// Where it no longer matters what is written.
+/// A place where writes no longer matter.
 const END: &str = "end";
 
 impl Recording {
@@ -273,7 +275,8 @@ impl Recording {
         Ok(Self { log, notes, marks })
     }
 
-    /// Moments after the first mark, in order. One of them is right after the last, when most was promised.
+    /// Moments after the first mark, in order. One of them is right after the last mark, with the
+    /// most promises.
     fn cuts(&self, count: usize, rng: &mut Rng) -> Vec<usize> {
         let (first, last) = (self.marks[0].0, self.marks[self.marks.len() - 1].0);
         let any = |_| first + 1 + rng.u64(..(last - first) as u64) as usize;
@@ -282,14 +285,14 @@ impl Recording {
         cuts
     }
 
-    /// What was promised before the first `cut` entries.
+    /// The promises before the first `cut` entries.
     fn promises(&self, cut: usize) -> Promises {
         let passed = self.marks.partition_point(|(at, _)| *at < cut);
         Promises::parse(&self.notes[..self.marks[passed.saturating_sub(1)].1])
     }
 
-    /// Lets the power fail after `cut` entries, and looks at what is left on a copy of the base, which has
-    /// the first `certain`.
+    /// Lets the power fail after `cut` entries, and checks the result on a copy of the base, which
+    /// has the first `certain`.
     fn check(
         &self,
         plan: &Plan,

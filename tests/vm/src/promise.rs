@@ -1,12 +1,12 @@
-//! What was promised before the cut, and whether it was kept.
+//! The promises before the cut, and whether they were kept.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Where workers note what they were promised: on a file system that the cut spares. One line, in one call,
-/// for the records (or versions) `from..upto` of a worker.
+/// The notes of workers about their promises, on a file system that the cut spares: one line, in
+/// one call, for the records (or versions) `from..upto` of a worker.
 pub struct Notes(File);
 
 impl Notes {
@@ -25,12 +25,12 @@ impl Notes {
     }
 }
 
-/// What was promised up to some moment.
+/// The promises up to some moment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Promises(Vec<(u32, u64, u64)>);
 
 impl Promises {
-    /// Those in the first bytes of what [`Notes`] have written; a last line that is not whole is none.
+    /// The promises in the first bytes of [`Notes`]. An incomplete last line does not count.
     pub fn parse(notes: &[u8]) -> Self {
         let whole = notes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines = notes[..whole].split(|byte| *byte == b'\n');
@@ -42,7 +42,7 @@ impl Promises {
         Self(lines.filter_map(promise).collect())
     }
 
-    /// How many they are.
+    /// Their number.
     pub fn count(&self) -> usize {
         self.0.len()
     }
@@ -72,12 +72,12 @@ impl Promises {
     }
 }
 
-/// What was found of the records of a log.
+/// The records found in a log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// The numbers of each worker's, in the order in which they are in the log.
     pub records: BTreeMap<u32, Vec<u64>>,
-    /// Lines that are no record, whole.
+    /// Lines that are no whole record.
     pub torn: usize,
 }
 

@@ -1,8 +1,9 @@
-//! Records that say who has written them and whether they are whole.
+//! Records with their writer and a check of their completeness.
 
 use fastrand::Rng;
 
-/// Record `seq` of a worker: one line. Its filler follows from the two, so that a byte that is wrong shows.
+/// Record `seq` of a worker: one line. Its filler follows from both numbers, so that a wrong byte
+/// shows.
 pub fn line(worker: u32, seq: u64) -> String {
     let mut rng = Rng::with_seed(u64::from(worker) << 40 ^ seq);
     let letters = rng.u64(..160);
@@ -10,7 +11,7 @@ pub fn line(worker: u32, seq: u64) -> String {
     format!("{worker} {seq} {}.\n", filler.collect::<String>())
 }
 
-/// Whose record a line, without its line break, is; `None` if it is not one, whole.
+/// The worker and number of the record in a line without its line break; `None` if it is not whole.
 pub fn parse(text: &[u8]) -> Option<(u32, u64)> {
     let text = std::str::from_utf8(text).ok()?;
     let (worker, rest) = text.split_once(' ')?;
