@@ -87,12 +87,12 @@ impl Active {
 pub(crate) struct Switch {
     /// The segment that was active before. It is the same file if only the handle is new.
     pub(crate) left: Lease,
-    pub(crate) cause: Cause,
+    pub(crate) cause: SwitchCause,
 }
 
 /// The reason for a [`Switch`].
 #[derive(Debug)]
-pub(crate) enum Cause {
+pub(crate) enum SwitchCause {
     /// This worker rotated: the backup, and its size.
     Rotated { backup: PathBuf, bytes: u64 },
     /// Another worker or program created the segment.
@@ -214,7 +214,7 @@ impl Segments {
         if let Some(found) = self.open_existing(Duration::ZERO)? {
             let left = active.switch_to(found);
             self.ensure_header_locked(active);
-            return Ok(Switch { left, cause: Cause::Adopted });
+            return Ok(Switch { left, cause: SwitchCause::Adopted });
         }
         let like = active.lease.present_access(self.location());
         let left = match self.create_if_missing(Some(like))? {
@@ -222,7 +222,7 @@ impl Segments {
             // Another program has just created it; the next check adopts that.
             None => active.lease.clone(),
         };
-        Ok(Switch { left, cause: Cause::Created })
+        Ok(Switch { left, cause: SwitchCause::Created })
     }
 
     /// Renames the active segment to a backup and puts a new one in its place, with the same
@@ -249,7 +249,7 @@ impl Segments {
                 return Err(error);
             }
         };
-        Ok(Switch { left, cause: Cause::Rotated { backup, bytes } })
+        Ok(Switch { left, cause: SwitchCause::Rotated { backup, bytes } })
     }
 
     /// Gives the active segment the log's path again, where readers and other workers look for it.

@@ -1,7 +1,7 @@
 //! Opening and creating the active segment of a log.
 
 use super::trigger::started;
-use super::{Active, Cause, NewestBackup};
+use super::{Active, NewestBackup, SwitchCause};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Access, Temp};
@@ -102,21 +102,21 @@ impl Segments {
         &mut self,
         like: Option<Access>,
         timeout: Duration,
-    ) -> Result<(Active, Cause)> {
+    ) -> Result<(Active, SwitchCause)> {
         self.resolve_again()?;
         let mut collisions = 0;
         // If another worker creates the log first, the second round finds it.
         loop {
             if let Some(mut active) = self.open_existing(timeout)? {
                 self.ensure_header(&mut active, timeout);
-                return Ok((active, Cause::Adopted));
+                return Ok((active, SwitchCause::Adopted));
             }
             self.location.ensure_dir()?;
             let guard = self.take_lock(timeout)?;
             let created = self.create_if_missing(like);
             self.release(guard);
             match created {
-                Ok(Some(active)) => return Ok((active, Cause::Created)),
+                Ok(Some(active)) => return Ok((active, SwitchCause::Created)),
                 Ok(None) => {}
                 // Another program created it without the lock. A file that exists and cannot be
                 // found is an error.

@@ -13,7 +13,7 @@ use crate::fs::{self, EntryKind};
 use crate::maintenance::Wakeup;
 use crate::retry::Retry;
 use crate::rotation::trigger::{Trigger, Window};
-use crate::rotation::{Active, Cause, Rotator, Switch};
+use crate::rotation::{Active, Rotator, Switch, SwitchCause};
 use crate::segment::Location;
 use crate::segment::lease::Lease;
 use crate::stats::{Event, Journal};
@@ -384,7 +384,7 @@ impl Appender {
         let Switch { left, cause } = self.rotator.adopt(timeout)?;
         let counters = &self.shared.journal.counters;
         match cause {
-            Cause::Created => counters.recreations.increment(),
+            SwitchCause::Created => counters.recreations.increment(),
             _ => counters.follows.increment(),
         }
         self.switched(left);
@@ -429,7 +429,8 @@ impl Appender {
             let timeout = deadline.left().unwrap_or_default().min(lock_timeout);
             match self.rotator.rotate(timeout, &due) {
                 Ok(switch) => {
-                    let is_adopted = matches!(switch, Some(Switch { cause: Cause::Adopted, .. }));
+                    let is_adopted =
+                        matches!(switch, Some(Switch { cause: SwitchCause::Adopted, .. }));
                     self.rotated(switch);
                     if !is_adopted || self.active().is_empty() || !due(self.active()) {
                         return;
@@ -457,12 +458,12 @@ impl Appender {
             return None;
         };
         match cause {
-            Cause::Adopted => counters.skips.increment(),
-            Cause::Created => counters.recreations.increment(),
-            Cause::Rotated { .. } => counters.rotations.increment(),
+            SwitchCause::Adopted => counters.skips.increment(),
+            SwitchCause::Created => counters.recreations.increment(),
+            SwitchCause::Rotated { .. } => counters.rotations.increment(),
         }
         self.switched(left);
-        let Cause::Rotated { backup, bytes } = cause else { return None };
+        let SwitchCause::Rotated { backup, bytes } = cause else { return None };
         self.shared.journal.note(Event::Rotated { backup: backup.clone(), bytes });
         Some(backup)
     }
