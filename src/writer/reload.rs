@@ -8,24 +8,22 @@
 //! | rotate on open | for workers that start later |
 //! | naming, delivery, maintenance | rejected and reported; for workers that start later |
 
-#[cfg(feature = "policy")]
-pub(super) use on::PolicyWatcher;
-
-#[cfg(not(feature = "policy"))]
-pub(super) use off::PolicyWatcher;
+/// Watches the policy of a log, if it has one.
+pub(super) struct PolicyWatcher {
+    #[cfg(feature = "policy")]
+    watched: Option<on::Watched>,
+}
 
 #[cfg(not(feature = "policy"))]
 mod off {
+    use super::PolicyWatcher;
     use crate::config::{Callbacks, Config};
     use crate::stats::Journal;
     use crate::writer::log::Log;
 
-    /// Without the feature there is no policy to watch.
-    pub(in crate::writer) struct PolicyWatcher;
-
     impl PolicyWatcher {
         pub(in crate::writer) fn new(_: &Callbacks, _: &Config, _: u64, _: &Journal) -> Self {
-            Self
+            Self {}
         }
 
         pub(in crate::writer) fn has_policy(&self) -> bool {
@@ -43,6 +41,7 @@ mod off {
 
 #[cfg(feature = "policy")]
 mod on {
+    use super::PolicyWatcher;
     use crate::clock::{Clock, micros};
     use crate::config::{Callbacks, Config, Durability};
     use crate::error::{Error, Result};
@@ -61,10 +60,7 @@ mod on {
     /// The interval of checks, so that a new version takes effect well within a second.
     const INTERVAL: Duration = Duration::from_millis(250);
 
-    /// Watches the policy of a log, if it has one.
-    pub(in crate::writer) struct PolicyWatcher(Option<Watched>);
-
-    struct Watched {
+    pub(super) struct Watched {
         store: PolicyStore<Config>,
         /// The length of a segment's header.
         header_len: u64,
@@ -89,11 +85,11 @@ mod on {
             header_len: u64,
             journal: &Journal,
         ) -> Self {
-            let Some(bound) = &callbacks.policy else { return Self(None) };
+            let Some(bound) = &callbacks.policy else { return Self { watched: None } };
             let counters = &journal.counters;
             counters.policy_version.set(bound.version);
             counters.policy_overrides.add(u64::from(bound.overrides));
-            Self(Some(Watched {
+            let watched = Watched {
                 store: bound.store.clone(),
                 header_len,
                 next: AtomicI64::new(0),
@@ -102,11 +98,12 @@ mod on {
                     settings: config.clone(),
                     trouble: 0,
                 }),
-            }))
+            };
+            Self { watched: Some(watched) }
         }
 
         pub(in crate::writer) fn has_policy(&self) -> bool {
-            self.0.is_some()
+            self.watched.is_some()
         }
     }
 
@@ -141,7 +138,7 @@ mod on {
         /// Checks the policy if that is due, and applies a new version.
         #[inline]
         pub(in crate::writer) fn check_policy(&self) {
-            if let Some(watched) = &self.policy_watcher.0 {
+            if let Some(watched) = &self.policy_watcher.watched {
                 if watched.is_due() {
                     self.reload_policy(watched);
                 }
