@@ -7,39 +7,37 @@ use super::schedule::{Schedule, Timeouts};
 use super::size::SizeTracker;
 use super::sync_queue::SyncQueue;
 use super::torn::{LastByte, SegmentEnd};
-use crate::clock::{Clock, Deadline, Timestamp};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, EntryKind};
+use crate::fs;
 use crate::maintenance::Wakeup;
 use crate::retry::Retry;
 use crate::rotation::trigger::{Trigger, Window};
-use crate::rotation::{Active, Rotator, Switch, SwitchCause};
+use crate::rotation::{Active, Rotator};
 use crate::segment::Location;
-use crate::segment::lease::Lease;
-use crate::stats::{Event, Journal};
+use crate::stats::Journal;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Appends records to the active segment, and rotates it.
 pub(crate) struct Appender {
-    rotator: Rotator,
-    trigger: Trigger,
+    pub(super) rotator: Rotator,
+    pub(super) trigger: Trigger,
     /// The time during which the active segment may stay active by its age and the calendar.
-    window: Window,
-    schedule: Schedule,
-    timeouts: Timeouts,
+    pub(super) window: Window,
+    pub(super) schedule: Schedule,
+    pub(super) timeouts: Timeouts,
     /// When a rotation or a check that failed may be tried again.
-    retry: Retry,
+    pub(super) retry: Retry,
     /// Whether the active segment has lost its last name. A record in it would be lost.
-    is_unlinked: bool,
-    end: SegmentEnd,
+    pub(super) is_unlinked: bool,
+    pub(super) end: SegmentEnd,
     /// Records written so far.
-    records: u64,
-    size_tracker: SizeTracker,
-    shared: Shared,
+    pub(super) records: u64,
+    pub(super) size_tracker: SizeTracker,
+    pub(super) shared: Shared,
 }
 
 /// The parts of a log that its appender shares with others.
@@ -94,7 +92,7 @@ impl Appender {
         self.rotator.location()
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.location().path()
     }
 
@@ -134,7 +132,6 @@ impl Appender {
     }
 }
 
-/// Appending.
 impl Appender {
     /// Appends one record. Rotates first if that is due and possible.
     #[inline]
@@ -327,171 +324,5 @@ impl Appender {
         let (file, path) = (&self.active().lease.file, self.path());
         let len = fs::fstat(file, path)?.len;
         Ok(LastByte { len, byte: fs::read_last(file, len, path)? })
-    }
-}
-
-/// Checking and rotating.
-impl Appender {
-    /// Adopts the file at the log's path if it is another one, and rotates if the segment's time is
-    /// over.
-    ///
-    /// The maintainer calls it too while there are no records. So an idle worker neither misses the
-    /// end of a period nor holds up the compression of a segment that others have rotated.
-    pub(crate) fn check(&mut self) {
-        match self.check_path() {
-            Ok(()) if self.retry.is_due() => self.check_time(),
-            Err(error) if self.retry.is_due() => self.failed(error),
-            // The failure is reported once per step of the delay. The path is checked each time.
-            Err(_) => self.check_links(),
-            Ok(()) => {}
-        }
-        self.shared.wakeup.hint();
-        self.schedule_check();
-    }
-
-    fn schedule_check(&mut self) {
-        let now = self.shared.clock.coarse();
-        self.schedule = Schedule::new(now, self.timeouts.check_interval, self.window.until());
-    }
-
-    /// Rotates whether due or not, unless there is no record in the active segment or another
-    /// worker rotates first. Returns the backup if this call made one.
-    pub(crate) fn rotate(&mut self) -> Result<Option<PathBuf>> {
-        let switch = self.rotator.rotate(self.timeouts.lock_timeout, |_| true)?;
-        Ok(switch.and_then(|switch| self.rotated(Some(switch))))
-    }
-
-    /// Opens the log's path again.
-    pub(crate) fn reopen(&mut self) -> Result<()> {
-        let Switch { left, .. } = self.rotator.adopt(self.timeouts.lock_timeout)?;
-        self.switched(left);
-        Ok(())
-    }
-
-    /// Adopts the file at the log's path if it is not ours.
-    fn check_path(&mut self) -> Result<()> {
-        match fs::stat(self.path())? {
-            Some(there) if there.id == self.active().lease.id() => {
-                self.is_unlinked = false;
-                return Ok(());
-            }
-            Some(there) if matches!(there.kind, EntryKind::Directory | EntryKind::Other) => {
-                return Err(Error::not_a_file("use as a log", self.path(), there.kind));
-            }
-            _ => {}
-        }
-        let timeout = self.present_lock_timeout();
-        let Switch { left, cause } = self.rotator.adopt(timeout)?;
-        let counters = &self.shared.journal.counters;
-        match cause {
-            SwitchCause::Created => counters.recreations.increment(),
-            _ => counters.follows.increment(),
-        }
-        self.switched(left);
-        Ok(())
-    }
-
-    /// Rotates if the segment's time is over. A segment without a record is not rotated: its time
-    /// starts again now for the workers that have it open.
-    fn check_time(&mut self) {
-        let now = Timestamp::from_micros(self.shared.clock.coarse());
-        if self.window.contains(now) {
-            return;
-        }
-        match fs::fstat(&self.active().lease.file, self.path()) {
-            Ok(entry) => {
-                self.rotator.active_mut().learn_size(entry.len, &self.shared.journal.counters);
-            }
-            Err(error) => return self.failed(error),
-        }
-        if self.active().is_empty() {
-            self.active_mut().started = now;
-            self.window = self.trigger.window(now);
-        } else {
-            let trigger = self.trigger;
-            self.rotate_for(|active| !trigger.window(active.started).contains(now));
-        }
-    }
-
-    #[cold]
-    fn make_room(&mut self, len: usize) {
-        if self.retry.is_due() {
-            let trigger = self.trigger;
-            self.rotate_for(|active| trigger.overflows(active.size, active.header_len, len));
-        }
-    }
-
-    /// Rotates while `due`. If another worker was first, its segment may be full as well.
-    fn rotate_for(&mut self, due: impl Fn(&Active) -> bool) {
-        let lock_timeout = self.present_lock_timeout();
-        let deadline = Deadline::after(lock_timeout);
-        loop {
-            let timeout = deadline.left().unwrap_or_default().min(lock_timeout);
-            match self.rotator.rotate(timeout, &due) {
-                Ok(switch) => {
-                    let is_adopted =
-                        matches!(switch, Some(Switch { cause: SwitchCause::Adopted, .. }));
-                    self.rotated(switch);
-                    if !is_adopted || self.active().is_empty() || !due(self.active()) {
-                        return;
-                    }
-                }
-                Err(error) => return self.failed(error),
-            }
-        }
-    }
-
-    /// How long to wait for the rotation lock now. After a wait in vain, the lock is only tried
-    /// until its holder releases it.
-    fn present_lock_timeout(&self) -> Duration {
-        if self.retry.is_failing() { Duration::ZERO } else { self.timeouts.lock_timeout }
-    }
-
-    /// Counts the outcome of a rotation. Returns the backup if there is one.
-    fn rotated(&mut self, switch: Option<Switch>) -> Option<PathBuf> {
-        let counters = &self.shared.journal.counters;
-        self.retry.succeeded();
-        let Some(Switch { left, cause }) = switch else {
-            counters.skips.increment();
-            // The segment may have turned out to be younger than its file.
-            self.window = self.trigger.window(self.active().started);
-            return None;
-        };
-        match cause {
-            SwitchCause::Adopted => counters.skips.increment(),
-            SwitchCause::Created => counters.recreations.increment(),
-            SwitchCause::Rotated { .. } => counters.rotations.increment(),
-        }
-        self.switched(left);
-        let SwitchCause::Rotated { backup, bytes } = cause else { return None };
-        self.shared.journal.note(Event::Rotated { backup: backup.clone(), bytes });
-        Some(backup)
-    }
-
-    /// Starts with another active segment.
-    fn switched(&mut self, left: Lease) {
-        if left.id() != self.active().lease.id() {
-            self.end = SegmentEnd::Whole;
-        }
-        let Shared { sync_queue, journal, wakeup, .. } = &self.shared;
-        sync_queue.enqueue(left, self.records, self.rotator.location(), journal);
-        wakeup.notify();
-        self.size_tracker.reset();
-        self.is_unlinked = false;
-        self.retry.succeeded();
-        self.window = self.trigger.window(self.active().started);
-        self.schedule_check();
-    }
-
-    /// Keeps the present segment, and tries again later.
-    fn failed(&mut self, error: Error) {
-        self.retry.failed();
-        self.check_links();
-        self.shared.journal.failed(error);
-    }
-
-    fn check_links(&mut self) {
-        let entry = fs::fstat(&self.active().lease.file, self.path());
-        self.is_unlinked = entry.is_ok_and(|entry| entry.links == 0);
     }
 }

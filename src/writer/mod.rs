@@ -3,6 +3,7 @@
 mod appender;
 mod buffered;
 mod build;
+mod check;
 mod flush;
 mod group_commit;
 mod io;
