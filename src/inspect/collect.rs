@@ -1,4 +1,4 @@
-//! Puts together what a snapshot of a log's directory shows, and who has its files open.
+//! Combines a snapshot of a log's directory with the processes that have its files open.
 
 use super::holders::{Holders, Usage, probe};
 use super::{Inspection, Leftover, LeftoverKind, Segment};
@@ -99,7 +99,7 @@ impl<'a> Collector<'a> {
         })
     }
 
-    /// The superseded copies that no process has open: the next worker removes them.
+    /// Returns the superseded copies that no process has open. The next worker removes them.
     fn superseded(&self, backups: &[Backup]) -> Result<Vec<Leftover>> {
         let mut leftovers = Vec::new();
         for Backup { path, entry, .. } in backups {
@@ -121,7 +121,7 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// When a compressed segment was created, and the length of its records.
+/// Returns the creation time of a compressed segment and the length of its records.
 fn said(path: &Path, compression: Compression, entry: Entry) -> (Option<SystemTime>, Option<u64>) {
     // A file that cannot be read says nothing.
     let Ok(Some(file)) = fs::open_segment(path) else { return (None, None) };

@@ -1,4 +1,4 @@
-//! Who has a file of a log in use.
+//! The processes that have a file of a log in use.
 
 use crate::clock::sleep;
 use crate::error::Result;
@@ -6,20 +6,20 @@ use crate::fs::{self, FileId, FileLocks, LockMode, OpenFor, Unleased};
 use std::path::Path;
 use std::time::Duration;
 
-/// Whether a file is in use.
+/// Whether a file is in use, and by which processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Usage {
-    /// By nobody.
+    /// No process has it in use.
     Free,
-    /// By these; none of them is known if the system does not say.
+    /// These processes have it in use. The list is empty if the system does not name them.
     InUse(Vec<Holder>),
-    /// It cannot be told without disturbing somebody.
+    /// Unknown: testing it could disturb a process that uses it.
     Unknown,
 }
 
 impl Usage {
-    /// Those who are known to have it.
+    /// Returns the processes that are known to use it.
     #[must_use]
     pub fn holders(&self) -> &[Holder] {
         match self {
@@ -32,33 +32,34 @@ impl Usage {
 /// A process that has a file in use.
 ///
 /// # Platform
-/// Linux tells who it is, of processes that this one may see. Elsewhere there is none.
+/// Linux names the processes that the caller may see. Other systems name none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// Its process id.
+    /// The process id.
     pub pid: u32,
-    /// The name of its program, perhaps cut short.
+    /// The name of the program, perhaps cut short.
     pub program: Option<String>,
-    /// What it does with the file, as far as can be seen.
+    /// The use that it makes of the file, as far as it can be seen.
     pub role: Role,
 }
 
-/// What a process has a segment in use for.
+/// The use that a process makes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Role {
-    /// It may append to it.
+    /// The process may append to it.
     Worker,
-    /// It reads it.
+    /// The process reads it.
     Reader,
-    /// It has it for itself, to pack or to remove it; or, of the lock file, to rotate.
+    /// The process holds it exclusively: a backup to compress or remove it, the lock file to
+    /// rotate.
     Maintenance,
-    /// It belongs to another user, so that this cannot be seen.
+    /// Unknown: the process belongs to another user.
     Unknown,
 }
 
-/// The locks that the system shows, as they were at one moment.
+/// The locks that the system shows, at one moment.
 pub(super) struct Holders(FileLocks);
 
 impl Holders {
@@ -66,7 +67,8 @@ impl Holders {
         Self(fs::file_locks())
     }
 
-    /// Who has a segment open. One that is still written to is not tried: that might make a worker wait.
+    /// Returns the processes that have a file open. A file that may still be written to is not
+    /// tested, because the test might make a worker wait.
     pub(super) fn of(&self, path: &Path, id: FileId, is_backup: bool) -> Result<Usage> {
         match self.0.holders(id) {
             Some(holders) if !holders.is_empty() => Ok(in_use(id, holders)),
@@ -76,9 +78,11 @@ impl Holders {
         }
     }
 
-    /// Who holds the rotation lock, and the lock file's size; `None` if there is none.
+    /// Returns the use of the rotation lock and the lock file's size; `None` if the file does not
+    /// exist.
     pub(super) fn of_lock_file(&self, path: &Path) -> Result<Option<(Usage, u64)>> {
-        // Whoever makes it locks it next. One that is nobody's is so at a second look.
+        // A process that creates the file locks it next. If it is still free at a second look, it
+        // is left over.
         const MOMENT: Duration = Duration::from_millis(20);
         let Some(entry) = fs::stat(path)? else { return Ok(None) };
         if let Some(holders) = self.0.holders(entry.id).filter(|holders| !holders.is_empty()) {
@@ -93,7 +97,7 @@ impl Holders {
     }
 }
 
-/// Whether somebody has a file in use, by an attempt to take it, which is given up at once.
+/// Tests whether a file is in use, by locking it for a moment.
 pub(super) fn probe(path: &Path) -> Result<Usage> {
     match fs::open_unleased(path) {
         Ok(Unleased::Leased) => Ok(Usage::InUse(Vec::new())),

@@ -1,4 +1,4 @@
-//! A log as it is seen from outside, by a process that does not write to it.
+//! Inspects a log from outside, without opening it for writing.
 //!
 //! ```
 //! use logrotor::{RotatingFileWriter, inspect::Inspection};
@@ -16,9 +16,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Nothing is changed by a look. It is not made at one instant: what workers do meanwhile may be seen or not,
-//! but no segment is left out because it was rotated or packed just then; unless the log is rotated again and again,
-//! for five seconds, before its directory has been listed.
+//! Inspecting changes nothing. It does not show one instant: changes by workers meanwhile may be
+//! seen or not. No segment is left out because it is rotated or compressed meanwhile, unless the
+//! log is rotated again and again, for 5 s, before its directory is listed.
 
 mod collect;
 mod holders;
@@ -34,27 +34,27 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What there is of a log; see the [module](self).
+/// The files of a log and their state; see the [module](self).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Inspection {
     /// The log's path, links resolved.
     pub path: PathBuf,
-    /// Its segments, oldest first, the active one last.
+    /// The segments, oldest first, the active one last.
     pub segments: Vec<Segment>,
-    /// Who rotates just now; `None` if there is no lock file.
+    /// The use of the rotation lock; `None` if the lock file does not exist.
     pub rotating: Option<Usage>,
-    /// Temporaries that live processes are writing.
+    /// The temporary files that live processes are writing.
     pub temporaries: Vec<PathBuf>,
-    /// What a process has left that was killed. The next worker clears it up.
+    /// The files that a killed process left. The next worker removes them.
     pub leftovers: Vec<Leftover>,
-    /// What has a name that begins like a backup's and is none, so that it is neither read, counted nor
-    /// removed. The files of a policy beside the log, `app.log.policy.toml`, are not among it.
+    /// Files that resemble backups but are none. They are neither read, counted nor removed. The
+    /// files of a policy beside the log, `app.log.policy.toml`, are not listed.
     pub strays: Vec<PathBuf>,
-    /// Bytes free to this user on the file system.
+    /// The free space of the file system for this user, in bytes.
     pub free_bytes: u64,
-    /// The network file system that it is on, as
-    /// [`RotatingFileWriter::network_file_system`](crate::RotatingFileWriter::network_file_system) has it.
+    /// The type of the network file system that the log is on, as in
+    /// [`RotatingFileWriter::network_file_system`](crate::RotatingFileWriter::network_file_system).
     pub network_file_system: Option<String>,
 }
 
@@ -68,23 +68,24 @@ pub struct Segment {
     pub bytes: u64,
     /// The size of the records in bytes, uncompressed.
     ///
-    /// A compressed backup of this crate has noted it. One of another program is decompressed to
-    /// count it if the file has at most 256 KiB and the records at most 16 MiB. Otherwise `None`.
+    /// The tag of a backup that this crate compressed has it. A backup of another program is
+    /// decompressed to count it, if the file has at most 256 KiB and the records at most 16 MiB.
+    /// Otherwise it is `None`.
     pub uncompressed_bytes: Option<u64>,
     /// The compression of the content.
     pub compression: Compression,
     /// The naming of the backup; `None` for the active segment.
     pub naming: Option<Naming>,
-    /// The creation time of the segment, which our compressed backups have noted.
+    /// The creation time of the segment; a backup that this crate compressed keeps it in its tag.
     ///
-    /// `None` if the file system keeps none. A copy is created when it is made, but never counts as
-    /// created after its last change.
+    /// `None` if the file system has no creation times. The creation time of a copy is that of the
+    /// copy, but never later than its last change.
     pub created: Option<SystemTime>,
     /// The time of the last write. Compressing a backup does not change it.
     pub modified: SystemTime,
     /// The time of the rotation that made it a backup, by its name; `None` if the name has no time.
     pub rotated_at: Option<SystemTime>,
-    /// The processes that have it open.
+    /// The processes that have the file open.
     pub usage: Usage,
 }
 
@@ -96,38 +97,39 @@ impl Segment {
     }
 }
 
-/// What is left of something half done. It is harmless, and the next worker that opens or rotates the
-/// log clears it up.
+/// A file that a killed process left. It is harmless: the next worker that opens or rotates the log
+/// removes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leftover {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: u64,
-    /// What it is.
+    /// The kind of file.
     pub kind: LeftoverKind,
 }
 
-/// What a [`Leftover`] is.
+/// The kind of a [`Leftover`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeftoverKind {
-    /// A file that was being made when its process died.
+    /// A temporary file whose process died while writing it.
     Temporary,
-    /// A plain backup that was packed, and not removed any more.
+    /// An uncompressed backup that was compressed but not removed.
     Superseded,
-    /// A rotation lock that nobody holds.
+    /// A rotation lock file that no process has locked.
     LockFile,
 }
 
 impl Inspection {
-    /// Looks at the log at `path`.
+    /// Inspects the log at `path`.
     ///
     /// # Errors
-    /// [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile) if the path is no file name, or names a directory,
-    /// a device or a pipe. [`ErrorKind::Io`](crate::ErrorKind::Io) if there is neither such a file nor a
-    /// backup of it, or its directory cannot be read.
+    /// - [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile): the path has no file name, or names a
+    ///   directory, a device or a pipe.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): neither such a file nor a backup of it exists, or
+    ///   its directory cannot be read.
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
         let given = path.as_ref();
         let inspection = collect::inspection(&Location::find(given)?)?;
@@ -137,10 +139,10 @@ impl Inspection {
         Ok(inspection)
     }
 
-    /// Bytes that the log takes up on disk: its segments, temporaries and leftovers.
+    /// Returns the size of the log on disk in bytes: segments, temporaries and leftovers.
     ///
     /// # Errors
-    /// If a temporary cannot be looked at.
+    /// If the system refuses to look at a temporary.
     pub fn bytes(&self) -> Result<u64> {
         let segments: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
         let leftovers: u64 = self.leftovers.iter().map(|leftover| leftover.bytes).sum();
@@ -151,10 +153,10 @@ impl Inspection {
         Ok(bytes)
     }
 
-    /// The processes that have a segment open to append to it, each once.
+    /// Returns the processes that may append to a segment, each once.
     ///
     /// # Platform
-    /// As [`Holder`].
+    /// Empty except on Linux; see [`Holder`].
     #[must_use]
     pub fn workers(&self) -> Vec<Holder> {
         let holders = self.segments.iter().flat_map(|segment| segment.usage.holders());
@@ -163,7 +165,7 @@ impl Inspection {
         by_pid.into_values().collect()
     }
 
-    /// How the newest backup is named; `None` if there is none.
+    /// Returns the naming of the newest backup; `None` if there is no backup.
     #[must_use]
     pub fn naming(&self) -> Option<Naming> {
         self.segments.iter().rev().find_map(|segment| segment.naming)

@@ -15,9 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Where to begin so that `lines` lines follow: a segment, and an offset in it.
+/// Finds the place after which `lines` lines follow: a segment and an offset in it.
 ///
-/// Damage met on the way is left to be reported when it is read.
+/// Damage on the way is reported later, when it is read.
 pub(super) fn last(walk: &mut Walk, range: &Range, lines: u64) -> Result<(Reached, u64)> {
     let mut wanted = lines;
     let mut newer = None;
@@ -28,7 +28,7 @@ pub(super) fn last(walk: &mut Walk, range: &Range, lines: u64) -> Result<(Reache
             Reached::End => break,
             Reached::Unreadable(segment, _) => segment.clone(),
             Reached::Segment(open) if range.is_before(open) && !open.is_active() => break,
-            // Clocks may have been set, so that this says nothing of the backups.
+            // Clocks may have been set, so this says nothing about the backups.
             Reached::Segment(open) if range.is_before(open) => open.segment.clone(),
             Reached::Segment(open) => match start_of_last(open, wanted) {
                 LastLines::From(offset) => return Ok((reached, offset)),
@@ -42,13 +42,13 @@ pub(super) fn last(walk: &mut Walk, range: &Range, lines: u64) -> Result<(Reache
         newer = Some((reached, mark));
         reached = before;
     }
-    // All there are; the way goes on from the oldest of them, not from beyond.
+    // Fewer lines exist: reading starts with the oldest segment.
     let Some((oldest, mark)) = newer else { return Ok((Reached::End, 0)) };
     *walk = mark;
     Ok((oldest, 0))
 }
 
-/// The newest segment that is not wholly after the range.
+/// Returns the newest segment that is not wholly after the range.
 pub(super) fn newest(walk: &mut Walk, range: &Range) -> Result<Reached> {
     let mut reached = walk.newest()?;
     while let (Some(until), Reached::Segment(open)) = (range.until, &reached) {
@@ -69,8 +69,8 @@ pub(super) fn newest(walk: &mut Walk, range: &Range) -> Result<Reached> {
     Ok(reached)
 }
 
-/// The plain segments shortly before one: those that workers that are late may still append to. Oldest
-/// first.
+/// Returns the uncompressed segments shortly before one, oldest first: late workers may still
+/// append to them.
 pub(super) fn shortly_before(walk: &Walk, reached: &Reached) -> Result<Vec<OpenSegment>> {
     const AT_MOST: usize = 8;
     let mut walk = walk.clone();
@@ -89,7 +89,7 @@ pub(super) fn shortly_before(walk: &Walk, reached: &Reached) -> Result<Vec<OpenS
     Ok(found.into())
 }
 
-/// What a segment has of the lines wanted.
+/// The lines that a segment has of those wanted.
 enum LastLines {
     /// All of them, from this offset on.
     From(u64),
@@ -97,7 +97,7 @@ enum LastLines {
     Lines(u64),
 }
 
-/// What can be read of a segment is searched; damage counts as its end.
+/// Searches the readable part of a segment. Damage counts as its end.
 fn start_of_last(open: &OpenSegment, lines: u64) -> LastLines {
     let Ok(mut content) = Content::new(open.clone()) else { return LastLines::Lines(0) };
     if content.is_packed() {
@@ -120,7 +120,7 @@ fn in_plain(content: &Content, lines: u64) -> LastLines {
         let Ok(taken) = content.read_exact_at(&mut block[..size], from) else { break };
         for at in (0..taken).rev().filter(|&at| block[at] == b'\n') {
             let end = from + at as u64 + 1;
-            // The line break at the very end ends a line, and begins none.
+            // A line break at the very end ends a line and begins none.
             if end == len {
                 continue;
             }
@@ -145,9 +145,9 @@ fn in_packed(content: &mut Content, open: &OpenSegment, lines: u64) -> LastLines
     LastLines::From(line_start(&mut again, all - lines).offset)
 }
 
-/// Where the line after some number of lines begins.
+/// The place where the line after a number of lines begins.
 struct LineStart {
-    /// How many lines are before it: fewer than asked for if there are no more.
+    /// The number of lines before it: fewer than wanted if the segment has no more.
     lines: u64,
     offset: u64,
 }
@@ -180,16 +180,16 @@ pub(super) struct Backward {
     walk: Walk,
     range: Range,
     at: Option<SegmentRef>,
-    /// When the backup there was created, if it notes that.
+    /// The creation time of that backup, if its tag has it.
     created: Option<SystemTime>,
     reader: Option<ReverseReader>,
     opened: u64,
     name: Arc<Path>,
-    /// The rest, backwards, of the line that is being handed out.
+    /// The pieces of the current line that are left, last piece first.
     pieces: VecDeque<Piece>,
     line: Vec<u8>,
     consumed: usize,
-    /// Where the line begins.
+    /// The offset at which the line begins.
     offset: u64,
     damage: VecDeque<Damage>,
     lines_left: u64,
@@ -197,7 +197,7 @@ pub(super) struct Backward {
 }
 
 impl Backward {
-    /// `lines` is the most to hand out.
+    /// Opens the log at its end, to hand out at most `lines` lines.
     pub(super) fn new(mut walk: Walk, range: Range, lines: u64, given: &Path) -> Result<Self> {
         let reached = newest(&mut walk, &range)?;
         if matches!(reached, Reached::End) && super::has_no_segment(&walk)? {
@@ -258,7 +258,7 @@ impl Backward {
         }
     }
 
-    /// Goes on to the segment before.
+    /// Continues with the segment before.
     fn go_back(&mut self) {
         let reached = match &mut self.at {
             Some(segment) => self.walk.before(segment),
@@ -348,20 +348,20 @@ impl ByteSource for Backward {
 struct ReverseReader {
     /// Keeps the lease.
     _held: OpenSegment,
-    /// What is read: the segment, or what a packed one unpacked to.
+    /// The segment, or the temporary file with its decompressed records.
     file: Arc<File>,
     name: Arc<Path>,
-    /// What is not handed out yet of what was read; it ends there.
+    /// The part of the segment that was read and not yet handed out; it ends there.
     block: Vec<u8>,
-    /// Where the block begins.
+    /// The offset at which the block begins.
     base: u64,
 }
 
-/// The longest line that is put together; a longer one comes in pieces.
+/// The longest line that is put together, in bytes. A longer one comes in pieces.
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
 impl ReverseReader {
-    /// Opens a segment at its end; also gives the damage of a compressed one.
+    /// Opens a segment at its end. Also returns the damage of a compressed one.
     fn open(open: OpenSegment) -> Result<(Self, Vec<Damage>), Damage> {
         let mut content = Content::new(open.clone())?;
         let mut damages = content.examine();
@@ -377,7 +377,7 @@ impl ReverseReader {
         Ok((Self { _held: open, file, name, block: Vec::new(), base }, damages))
     }
 
-    /// The last line not handed out yet, and where it begins.
+    /// Returns the last line that is not handed out yet, and its offset.
     fn previous(&mut self) -> Result<Option<(u64, Vec<u8>)>, Damage> {
         let mut searched = 0;
         loop {
@@ -396,14 +396,14 @@ impl ReverseReader {
         }
     }
 
-    /// Puts what comes before the block in front of it. `false` if there is nothing.
+    /// Puts the bytes before the block in front of it. Returns `false` at the start of the segment.
     fn extend(&mut self) -> Result<bool, Damage> {
         let size = CHUNK.max(self.block.len());
         let from = self.base.saturating_sub(size as u64);
         let len = usize::try_from(self.base - from).unwrap_or(size);
         let mut block = vec![0; len];
         let taken = read_exact_at(&self.file, &mut block, from, &self.name)?;
-        // Less only if another program has cut the file short.
+        // Fewer only if another program has cut the file short.
         block.truncate(taken);
         block.append(&mut self.block);
         (self.block, self.base) = (block, from);

@@ -1,20 +1,20 @@
-//! Bytes on their way from a segment to the caller, with holes found and left out.
+//! Bytes on their way from a segment to the caller; holes are found and skipped.
 
-/// How many NUL bytes in a row are a hole, and no record.
+/// The number of NUL bytes in a row that make a hole; fewer may be part of a record.
 pub(super) const HOLE: usize = 64;
 
-/// What a piece of a segment begins with.
+/// The kind of the first bytes of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Prefix {
     /// This many bytes of records.
     Bytes(usize),
-    /// This many NUL bytes that are a hole, and perhaps more after them.
+    /// This many NUL bytes of a hole, and perhaps more after them.
     Hole(usize),
-    /// It takes more of the segment to tell.
+    /// More of the segment is needed to decide.
     Unknown,
 }
 
-/// A buffer of one size: `ready` bytes for the caller, then raw ones.
+/// A buffer of a fixed size: `ready` bytes for the caller, then raw ones.
 pub(super) struct ReadBuffer {
     bytes: Vec<u8>,
     start: usize,
@@ -24,14 +24,14 @@ pub(super) struct ReadBuffer {
     hole: u64,
 }
 
-/// What is to be done next.
+/// The next thing to do, after the raw bytes were sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sorted {
-    /// There are bytes for the caller.
+    /// Hand out the bytes that are ready.
     Ready,
-    /// A hole of this length has ended where the raw bytes begin.
+    /// Report a hole of this length, which has ended where the raw bytes begin.
     Hole(u64),
-    /// More of the segment is needed; at its end, there is no more.
+    /// Read more of the segment. At its end, nothing is left.
     More,
 }
 
@@ -48,17 +48,17 @@ impl ReadBuffer {
         self.start = (self.start + len).min(self.ready);
     }
 
-    /// How many bytes are in it, ready and raw.
+    /// Returns the number of bytes in the buffer, ready and raw.
     pub(super) fn held(&self) -> u64 {
         (self.end - self.start) as u64
     }
 
-    /// Whether there is anything that belongs to the segment read last.
+    /// Whether nothing of the segment read last is in the buffer.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end && self.hole == 0
     }
 
-    /// Where more of the segment goes. Only while nothing is ready.
+    /// Returns the space for more of the segment. Call it only while nothing is ready.
     pub(super) fn space(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -68,12 +68,12 @@ impl ReadBuffer {
         &mut self.bytes[self.end..]
     }
 
-    /// Takes note of bytes put into the space.
+    /// Notes that the first `len` bytes of the space were filled.
     pub(super) fn filled(&mut self, len: usize) {
         self.end += len;
     }
 
-    /// Sorts the raw bytes; `is_last` says that the segment has no more for now.
+    /// Sorts the raw bytes. `is_last`: the segment has no more for now.
     pub(super) fn sort(&mut self, is_last: bool) -> Sorted {
         loop {
             let raw = &self.bytes[self.ready..self.end];
@@ -105,16 +105,16 @@ impl ReadBuffer {
         }
     }
 
-    /// Leaves out the first raw bytes. Only while nothing is ready.
+    /// Skips the first raw bytes. Call it only while nothing is ready.
     fn drop_raw(&mut self, len: usize) {
         self.start += len;
         self.ready = self.start;
     }
 }
 
-/// `bytes` is not empty.
+/// Classifies the first bytes of `bytes`, which is not empty.
 fn find(bytes: &[u8], is_last: bool) -> Prefix {
-    // By far the most pieces have no NUL byte, which is quickly seen.
+    // Most pieces have no NUL byte, which is quickly seen.
     if !bytes.contains(&0) {
         return Prefix::Bytes(bytes.len());
     }
@@ -142,7 +142,7 @@ pub(super) enum Piece {
     Hole { offset: u64, bytes: u64 },
 }
 
-/// Takes a line that begins at `offset` apart at its holes.
+/// Splits a line that begins at `offset` at its holes.
 pub(super) fn split(line: &[u8], offset: u64) -> Vec<Piece> {
     let (mut rest, mut offset, mut pieces) = (line, offset, Vec::new());
     while !rest.is_empty() {
@@ -168,7 +168,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What comes out of a buffer of `size` into which `input` is put in pieces of `step`.
+    /// Sends `input` in pieces of `step` through a buffer of `size`. Returns the bytes and the
+    /// holes.
     fn through(input: &[u8], size: usize, step: usize) -> (Vec<u8>, Vec<u64>) {
         let mut buffer = ReadBuffer::new(size);
         let (mut rest, mut bytes, mut holes) = (input, Vec::new(), Vec::new());

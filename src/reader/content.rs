@@ -1,4 +1,4 @@
-//! The bytes of one segment, unpacked.
+//! The uncompressed bytes of one segment.
 
 use super::damage::{Damage, DamageKind};
 use super::walk::{OpenSegment, Position};
@@ -17,9 +17,9 @@ use std::time::{Duration, SystemTime};
 /// A segment that is read from some offset on.
 pub(super) struct Content {
     pub(super) open: OpenSegment,
-    /// Its name when it was opened, for reports.
+    /// The path when it was opened, for reports.
     pub(super) name: Arc<Path>,
-    /// The offset of the next byte, in unpacked bytes.
+    /// The offset of the next byte, in uncompressed bytes.
     pub(super) position: u64,
     unpacked: Option<Box<dyn Read + Send>>,
     /// Whether its damage was reported before it was read.
@@ -75,7 +75,7 @@ impl Content {
         self.unpacked.is_some()
     }
 
-    /// Reads up to a buffer's length; 0 at the end.
+    /// Reads up to a buffer's length. Returns 0 at the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Damage> {
         let taken = match &mut self.unpacked {
             Some(unpacked) => match read_some(unpacked, buffer) {
@@ -92,7 +92,7 @@ impl Content {
         Ok(taken)
     }
 
-    /// Goes to an offset that is not before the present one.
+    /// Skips to an offset that is not before the present one.
     pub(super) fn skip_to(&mut self, offset: u64) -> Result<(), Damage> {
         if !self.is_packed() {
             self.position = offset;
@@ -108,14 +108,14 @@ impl Content {
         Ok(())
     }
 
-    /// The file's length now.
+    /// Returns the file's length now.
     pub(super) fn len(&self) -> Result<u64, Damage> {
         let entry = fs::fstat(&self.open.file, &self.name);
         Ok(entry.map_err(|e| Damage::unreadable(&*self.name, self.position, e))?.len)
     }
 
-    /// The file's length, when no record is being written to its end. A last line without a line break
-    /// is given a moment to be finished.
+    /// Returns the file's length at a moment when no record is being appended. A last line without
+    /// a line break gets 10 ms to be finished.
     pub(super) fn settled_len(&self) -> Result<u64, Damage> {
         const LOOKS: usize = 10;
         const MOMENT: Duration = Duration::from_millis(1);
@@ -130,12 +130,12 @@ impl Content {
         Ok(len)
     }
 
-    /// Where the last line that ends in the plain bytes from `start` to `end` ends.
+    /// Returns where the last line that ends in the uncompressed bytes from `start` to `end` ends.
     pub(super) fn last_line_end(&self, start: u64, end: u64) -> Result<Option<u64>, Damage> {
         const BLOCK: usize = 4096;
         let mut block = [0; BLOCK];
         let mut upto = end;
-        // Mostly the very last byte is a line break.
+        // Usually the very last byte is a line break.
         let mut size = 1;
         while upto > start {
             let from = start.max(upto.saturating_sub(size));
@@ -150,7 +150,7 @@ impl Content {
         Ok(None)
     }
 
-    /// Reads plain bytes at an offset; less than a buffer full only at the end.
+    /// Reads uncompressed bytes at an offset. Fills the buffer unless the file ends before.
     pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Damage> {
         read_exact_at(&self.open.file, buffer, offset, &self.name)
     }
@@ -199,7 +199,7 @@ pub(super) fn read_exact_at(
     Ok(done)
 }
 
-/// How much is asked of the system at once.
+/// The number of bytes asked of the system at once.
 pub(super) const CHUNK: usize = 64 * 1024;
 
 fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {

@@ -1,36 +1,37 @@
-//! What cannot be read back, and where.
+//! Damage in a log: its kind, its place and its cause.
 
 use crate::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is wrong at some place of a log.
+/// The kind of damage at one place of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DamageKind {
     /// A compressed backup is cut off or altered.
     ///
-    /// An altered backup that `logrotor` compressed is reported before its first record, because its
-    /// records may be altered too. A backup that another program compressed carries its checksum at
-    /// its end, so its records come first. The last record before a cut may be incomplete. Reading
-    /// resumes with the next segment.
+    /// An altered backup that `logrotor` compressed is reported before its first record, because
+    /// its records may be altered too. A backup that another program compressed carries its
+    /// checksum at its end, so its records come first. The last record before a cut may be
+    /// incomplete. Reading resumes with the next segment.
     Corrupt,
     /// A compressed backup has the name of another one, or is older than the backup before it. Its
     /// records are whole, but not in their place.
     Misplaced,
-    /// 64 or more NUL bytes in a row, as a power cut or a program that writes to a truncated file leaves
-    /// them. They are left out; reading goes on after them.
+    /// 64 or more NUL bytes in a row, which a power cut leaves, or a program that writes to a
+    /// truncated file. They are skipped; reading resumes after them.
     Hole,
-    /// A backup that should be there is not: it was removed before it was read, or its number is not there.
+    /// A backup is missing: it was removed before it was read, or its number does not exist.
     Missing,
-    /// The file became shorter while it was read. Reading goes on from its start.
+    /// The file became shorter while it was read. Reading restarts at its first byte.
     CutShort,
-    /// A segment cannot be opened or read; the error says why. Reading goes on with the next.
+    /// A segment cannot be opened or read; [`Damage::error`] has the cause. Reading resumes with
+    /// the next segment.
     Unreadable,
 }
 
-/// A place in a log where records are missing or cannot be read. Reading goes on after it.
+/// A place in a log where records are missing or unreadable. Reading resumes after it.
 #[derive(Debug, Clone)]
 pub struct Damage {
     pub(super) kind: DamageKind,
@@ -40,7 +41,7 @@ pub struct Damage {
     pub(super) detail: Detail,
 }
 
-/// What is known beyond the kind.
+/// Details beyond the kind.
 #[derive(Debug, Clone)]
 pub(super) enum Detail {
     Kind,
@@ -61,31 +62,33 @@ impl Damage {
         Self { detail: Detail::Text(text.into()), ..self }
     }
 
-    /// What is wrong.
+    /// Returns the kind of damage.
     #[must_use]
     pub fn kind(&self) -> DamageKind {
         self.kind
     }
 
-    /// The segment, by the name that it had when it was opened, or should have.
+    /// Returns the path of the segment when it was opened, or the path that a missing one should
+    /// have.
     #[must_use]
     pub fn segment(&self) -> &Path {
         &self.segment
     }
 
-    /// The offset in the segment's records, unpacked, at which they end or become unreadable.
+    /// Returns the offset in bytes, in the uncompressed segment, at which its records end or become
+    /// unreadable.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// How many bytes are concerned, if that is known.
+    /// Returns the number of damaged bytes, if it is known.
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
         self.bytes
     }
 
-    /// The failure behind it, for [`DamageKind::Unreadable`].
+    /// Returns the cause of [`DamageKind::Unreadable`].
     #[must_use]
     pub fn error(&self) -> Option<&Error> {
         match &self.detail {
@@ -126,7 +129,7 @@ impl std::error::Error for Damage {
 }
 
 impl From<Damage> for io::Error {
-    /// Of kind [`io::ErrorKind::InvalidData`], with the damage inside.
+    /// Returns an error of kind [`io::ErrorKind::InvalidData`] with the damage inside.
     fn from(damage: Damage) -> Self {
         io::Error::new(io::ErrorKind::InvalidData, damage)
     }

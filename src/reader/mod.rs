@@ -1,4 +1,4 @@
-//! A log read back in order across its segments: plain, packed and active, while others write to it.
+//! Reads a log back in order, across its segments, while processes write to it.
 //!
 //! ```
 //! use logrotor::{Compression, RotatingFileWriter, reader::LogReader};
@@ -18,36 +18,40 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! - Every record that was written before [`open`](ReaderBuilder::open) is read exactly once, whatever rotation,
-//!   compression and renumbering happen meanwhile, unless retention removes it first; then the gap is
-//!   [reported](DamageKind::Missing). What is written while it is read may be read or not, but without
-//!   holes: if a record of a worker is read, then so are all that this worker wrote before it.
-//! - The segments come oldest first. The records of one thread come in the order in which they were
-//!   written. Those of different workers come in the order in which the kernel took them, except around a
-//!   rotation: what a worker appends to a segment that has been rotated away comes when it is found,
-//!   after what others may have written to the next segment by then.
-//! - A [following](ReaderBuilder::follow) reader keeps to this for as long as it runs. It hands out whole lines: an
-//!   unfinished one waits for its end, or for that of its segment, or for 16 MiB.
-//! - Nothing that a reader does makes a log call wait or fail. It holds a shared lease on the segment that
-//!   it reads, so that this is not packed or removed from under it; maintenance comes back to it later.
-//! - Memory is bounded, whatever the sizes: about half a MiB, and for records the longest line, which comes in
-//!   pieces if it is longer than 16 MiB. A Zstandard backup takes its window in addition, at most the
+//! - Every record that was written before [`open`](ReaderBuilder::open) is read exactly once, while the log is rotated,
+//!   compressed and renumbered. If retention removes a segment before it is read, the gap is
+//!   [reported](DamageKind::Missing).
+//! - Records that are written during the reading may be read or not, but without holes: if a record
+//!   of a worker is read, all that this worker wrote before it are read too.
+//! - The segments come oldest first, and the records of a thread in the order in which it wrote
+//!   them.
+//! - Records of different workers come in the order in which the kernel took them. A worker that
+//!   has not noticed a rotation yet still appends to the old segment; such records come when they
+//!   are found, perhaps after newer ones of other workers.
+//! - A [following](ReaderBuilder::follow) reader keeps these promises for as long as it runs. It hands
+//!   out whole lines: an unfinished line waits for its end, the end of its segment, or 16 MiB.
+//! - Readers never block writers. A reader holds a shared lease on the segment that it reads, so
+//!   maintenance neither compresses nor removes that segment meanwhile, and returns to it later.
+//! - Memory is bounded: about 512 KiB, and for records the longest line. A line longer than 16 MiB
+//!   comes in pieces. A Zstandard backup takes its window in addition, at most the
 //!   [memory limit](ReaderBuilder::memory_limit).
-//! - [`Damage`] is reported where it is met, and reading goes on after it.
+//! - [`Damage`] is reported where it is met, and reading resumes after it.
 //!
 //! # Limits
 //!
-//! - A backup that retention removed before a following reader even saw its name is told by the birth of
-//!   its successor, or by a gap in the numbers. That misses one that was written to for less than the
-//!   resolution of file times (some 4 ms), and numbers that the next rotation has moved together.
-//! - Times are those of segments: [`since`](ReaderBuilder::since) and [`until`](ReaderBuilder::until) leave out
-//!   whole ones, and do not look into records.
-//! - A log whose workers have changed from one [`Naming`](crate::Naming) to the other is read in order. One
-//!   whose workers disagree about it has no order.
-//! - On Windows a reader holds no lease (what is open can be read to its end there anyway), so it can
-//!   lose its place in a log with numbered backups when the one that it reads is packed.
+//! - If retention removes a backup before a following reader has seen its name, the gap shows in
+//!   the creation time of the next segment, or in the numbers. A backup that was written to for
+//!   less than the resolution of file times (about 4 ms) leaves no such gap, nor do numbers that
+//!   the next rotation has closed up.
+//! - [`since`](ReaderBuilder::since) and [`until`](ReaderBuilder::until) skip whole segments; they do
+//!   not look into records.
+//! - A log whose workers have changed from one [`Naming`](crate::Naming) to the other is read in order.
+//!   If workers use both at the same time, the log has no order.
+//! - On Windows a reader holds no lease, because an open file can be read to its end there anyway.
+//!   In a log with numbered backups it can lose its position if the backup that it reads is
+//!   compressed.
 
 mod backward;
 mod buffer;
@@ -77,11 +81,12 @@ use watch::{DirWatcher, Notifier};
 
 /// A log as one stream of bytes or of [records](LogReader::records); see the [module](self).
 ///
-/// As [`Read`] and [`BufRead`] it gives the bytes of the segments one after the other. Damage is an error of
-/// kind [`InvalidData`](io::ErrorKind::InvalidData) with a [`Damage`] inside, after which one can read on.
+/// [`Read`] and [`BufRead`] return the bytes of the segments one after the other. Damage is an
+/// error of kind [`InvalidData`](io::ErrorKind::InvalidData) with a [`Damage`] inside; the next
+/// call resumes after it.
 ///
 /// # Examples
-/// Everything in one file, with what is damaged told apart:
+/// The whole log in memory, with damage reported separately:
 /// ```
 /// use logrotor::reader::LogReader;
 /// use std::io::{Read, Write};
@@ -107,8 +112,8 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// Opens the log at `path` to read all of it, oldest record first, up to the end it has when the
-    /// reader gets there.
+    /// Opens the log at `path` to read all of it, oldest record first. Reading ends where the log
+    /// ends when the reader gets there.
     ///
     /// # Errors
     /// As [`ReaderBuilder::open`].
@@ -116,7 +121,8 @@ impl LogReader {
         Self::builder(path).open()
     }
 
-    /// Chooses what to read; nothing is opened before [`ReaderBuilder::open`].
+    /// Returns a builder that chooses what to read. Nothing is opened before
+    /// [`ReaderBuilder::open`].
     pub fn builder(path: impl Into<PathBuf>) -> ReaderBuilder {
         ReaderBuilder {
             path: path.into(),
@@ -129,27 +135,30 @@ impl LogReader {
         }
     }
 
-    /// The log's records: its lines, without their line breaks.
+    /// Iterates over the log's records: its lines, without their line breaks.
     pub fn records(&mut self) -> Records<'_> {
         Records::new(self)
     }
 
-    /// Reads the next record into `record`, whose memory is used again. `false` at the end.
+    /// Reads the next record into `record` and reuses its memory. Returns `false` at the end of the
+    /// log.
     ///
     /// # Errors
-    /// The damage met before the next record, which the next call reads.
+    /// The damage before the next record. The next call returns that record.
     pub fn read_record(&mut self, record: &mut Record) -> Result<bool, Damage> {
         record.read(&mut *self.source)
     }
 
-    /// The segment that the next byte comes from, as far as it is known, and the offset in it.
+    /// Returns the segment of the next byte, as far as it is known, and its offset in the
+    /// uncompressed segment, in bytes.
     #[must_use]
     pub fn position(&self) -> (&Path, u64) {
         let at = self.source.at();
         (at.segment, at.offset)
     }
 
-    /// What ends a following reader. To others it makes no difference.
+    /// Returns a handle that ends a following reader from any thread. It has no effect on other
+    /// readers.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.notifier))
@@ -191,7 +200,7 @@ impl fmt::Debug for LogReader {
     }
 }
 
-/// What to read of a log, and how.
+/// Chooses which part of a log to read, and in which order. [`LogReader::builder`] returns one.
 ///
 /// # Examples
 /// The last two lines, newest first:
@@ -218,48 +227,61 @@ pub struct ReaderBuilder {
 }
 
 impl ReaderBuilder {
-    /// Leaves out the segments that were finished before this time, by their names and times of change.
-    /// What is read may still begin earlier, by up to a segment.
+    /// Skips the segments that were finished before `time`, by their names and times of change.
+    /// Default: none.
+    ///
+    /// Whole segments are skipped, so the first record may be older than `time` by up to a segment.
     pub fn since(mut self, time: SystemTime) -> Self {
         self.range.since = Some(time);
         self
     }
 
-    /// Leaves out the segments that were begun after this time: after the one before was rotated away, or,
-    /// with [`Naming::Number`](crate::Naming::Number), after the file was made, unless it is a copy that was made
-    /// after the last record. Nothing tells that of the oldest one, which is read in any case. What is read
-    /// may still end later, by up to a segment.
+    /// Skips the segments that were created after `time`. Default: none.
+    ///
+    /// A segment is created when the one before it is rotated. With
+    /// [`Naming::Number`](crate::Naming::Number) the creation time of the file counts, unless the
+    /// file was created after its last record and so is a copy. The oldest segment is always read,
+    /// because its creation time is unknown. The last record may be newer than `time` by up to a
+    /// segment.
     pub fn until(mut self, time: SystemTime) -> Self {
         self.range.until = Some(time);
         self
     }
 
-    /// Begins with the last `lines` lines that there are. Plain segments are read from their ends, and of the
-    /// packed ones only those that are needed.
+    /// Reads only the last `lines` lines. Default: all lines.
+    ///
+    /// Uncompressed segments are read from their ends. Compressed segments are read only if they
+    /// are needed.
     pub fn last(mut self, lines: u64) -> Self {
         self.last = Some(lines);
         self
     }
 
-    /// Reads the newest line first. Every line then ends in a line break, also one that has none in
-    /// its segment. A packed segment is unpacked to a temporary file without a name meanwhile.
+    /// Reads the newest line first. Default: the oldest.
+    ///
+    /// Every line ends in a line break then, even a last line that has none in its segment. A
+    /// compressed segment is decompressed into a temporary file without a name, so that much disk
+    /// space is needed.
     pub fn reverse(mut self) -> Self {
         self.reverse = true;
         self
     }
 
-    /// Goes on as the log grows and rotates, until it is [stopped](Stopper::stop): the reader waits instead
-    /// of coming to an end. There need not be a log yet, only its directory.
+    /// Follows the log as it grows and rotates, until it is [stopped](Stopper::stop), like `tail
+    /// -F`. Default: reading ends at the end of the log.
     ///
-    /// With the feature `follow`, the system tells of changes (inotify and its like); without, or
-    /// where it cannot, the reader looks again at intervals.
+    /// The log need not exist yet; its directory must.
+    ///
+    /// With the feature `follow` the system reports changes (inotify and the like), and the reader
+    /// looks at the log every 250 ms as well. Without it, or if the system has no watches left, the
+    /// reader looks at the log every 50 ms.
     pub fn follow(mut self) -> Self {
         self.follow = true;
         self
     }
 
-    /// Looks for changes at this interval, and has the system tell of none. Default: 50 ms where the
-    /// system cannot tell.
+    /// Looks at the log at this interval, and asks the system for no reports. Default: see
+    /// [`follow`](Self::follow).
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = Some(interval);
         self
@@ -267,8 +289,8 @@ impl ReaderBuilder {
 
     /// Lets decompression take up to `bytes` of memory for a segment. Default: 128 MiB.
     ///
-    /// Only Zstandard backups that were compressed with a larger window (`zstd --long=31`, `--ultra`)
-    /// need more. They are reported as [unreadable](DamageKind::Unreadable) below their window's size.
+    /// Only Zstandard backups that were compressed with a larger window (`zstd --long=31`,
+    /// `--ultra`) need more. They are reported as [unreadable](DamageKind::Unreadable) below their window's size.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = bytes;
         self
@@ -277,12 +299,12 @@ impl ReaderBuilder {
     /// Opens the log.
     ///
     /// # Errors
-    /// - [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig): reading in reverse or up to a time,
-    ///   and following; a poll interval of zero.
-    /// - [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile): the path is no file name, or names a
+    /// - [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig): `follow` with `reverse` or
+    ///   `until`, or a poll interval of zero.
+    /// - [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile): the path has no file name, or names a
     ///   directory, a device or a pipe.
-    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): the directory, or to read without following the log,
-    ///   does not exist; or whatever else the file system refuses.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): the directory does not exist, or the log does not
+    ///   and is not followed; and any other failure of the file system.
     pub fn open(self) -> Result<LogReader> {
         self.check()?;
         let walk = Walk::new(Location::find(&self.path)?, self.memory_limit)?;
@@ -300,7 +322,11 @@ impl ReaderBuilder {
     fn check(&self) -> Result<()> {
         let refuse = |setting, value: &str, why| Err(Error::config(setting, value, why));
         if self.follow && self.reverse {
-            return refuse("reverse", "true", "what is followed has no end to begin at");
+            return refuse(
+                "reverse",
+                "true",
+                "a followed log has no end to start from; leave one of them out",
+            );
         }
         if self.follow && self.range.until.is_some() {
             return refuse(
@@ -316,7 +342,7 @@ impl ReaderBuilder {
     }
 
     fn forward(&self, mut walk: Walk, notifier: &Arc<Notifier>) -> Result<Stream> {
-        // Before anything is looked for, so that nothing that comes after the look is missed.
+        // Watch before the first look, so that no change after the look is missed.
         let mode = if self.follow {
             ReadMode::Follow(DirWatcher::new(
                 Arc::clone(notifier),
@@ -348,7 +374,7 @@ impl ReaderBuilder {
     }
 }
 
-/// The oldest segment of the range.
+/// Returns the oldest segment of the range.
 fn first(walk: &mut Walk, range: &Range, unreadable: &mut Vec<Damage>) -> Result<Reached> {
     let mut reached = walk.oldest()?;
     loop {
@@ -364,25 +390,25 @@ fn first(walk: &mut Walk, range: &Range, unreadable: &mut Vec<Damage>) -> Result
     }
 }
 
-/// Whether there is no log at all; else none of it may be wanted.
+/// Whether there is no log at all. Otherwise the range may exclude all of it.
 fn has_no_segment(walk: &Walk) -> Result<bool> {
     Ok(matches!(walk.clone().newest()?, Reached::End))
 }
 
-/// What time is wanted.
+/// The span of time to read.
 #[derive(Debug, Clone, Copy, Default)]
 struct Range {
     since: Option<SystemTime>,
     until: Option<SystemTime>,
-    /// Whether what is still to come is wanted.
+    /// Whether records that are still to be written are wanted.
     follows: bool,
 }
 
 impl Range {
-    /// How far the time of a file's last change may lag behind the clock.
+    /// The time by which a file's last change may lag behind the clock.
     const LAG: Duration = Duration::from_secs(2);
 
-    /// Whether a segment had got its last record when the range begins.
+    /// Whether a segment received its last record before the range begins.
     fn is_before(&self, open: &OpenSegment) -> bool {
         let Some(since) = self.since else { return false };
         let changed = open.entry.modified + Self::LAG;
@@ -393,41 +419,42 @@ impl Range {
     }
 }
 
-/// When a segment was begun: when the one before was rotated away, or else when its file was made. A file that
-/// was made after its last record is a copy, and does not tell.
+/// Returns the time at which a segment was started: the rotation of the one before or, if that is
+/// unknown, the creation of the file. A file that was created after its last record is a copy; its
+/// creation says nothing.
 fn started(open: &OpenSegment, before: Option<SystemTime>) -> Option<SystemTime> {
     let changed = open.entry.modified;
     let last = open.rotated_at().map_or(changed, |rotated_at| rotated_at.min(changed));
     before.or(open.created.filter(|created| *created <= last))
 }
 
-/// What [`Source::pull`] came to.
+/// The result of [`ByteSource::pull`].
 enum Pulled {
-    /// There are bytes ready.
+    /// Bytes are ready.
     Bytes,
     Damage(Damage),
     End,
 }
 
-/// Where the bytes that are ready come from.
+/// The origin of the bytes that are ready.
 struct At<'a> {
     segment: &'a Arc<Path>,
     offset: u64,
-    /// Another number for every segment opened.
+    /// A number that differs for every segment that is opened.
     ordinal: u64,
 }
 
-/// Where a reader's bytes come from.
+/// A source of a reader's bytes.
 ///
-/// Bytes of another segment than those before begin a new line.
+/// Bytes of a new segment begin a new line.
 trait ByteSource: Send {
-    /// Makes bytes ready, unless there are any.
+    /// Makes bytes ready, unless some are.
     fn pull(&mut self) -> Pulled;
 
-    /// Has the next `pull` tell of this damage.
+    /// Makes the next `pull` return this damage.
     fn put_back(&mut self, damage: Damage);
 
-    /// Bytes to be consumed.
+    /// Returns the bytes to be consumed.
     fn ready(&self) -> &[u8];
 
     fn consume(&mut self, len: usize);

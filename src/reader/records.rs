@@ -1,4 +1,4 @@
-//! A log's records: its lines, each with the place where it was found.
+//! The records of a log: its lines, each with its segment and offset.
 
 use super::{ByteSource, Damage, LogReader, Pulled};
 use std::io::BufRead;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// One line of a log, without its line break.
 ///
-/// A line longer than 16 MiB comes in pieces, each a record.
+/// A line longer than 16 MiB comes in pieces of at least that size, each a record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     bytes: Vec<u8>,
@@ -15,42 +15,42 @@ pub struct Record {
     offset: u64,
 }
 
-/// The longest record.
+/// The length in bytes at which a line is cut into pieces.
 const MAX_RECORD: usize = 16 * 1024 * 1024;
 
 impl Record {
-    /// An empty one, for [`LogReader::read_record`].
+    /// Returns an empty record, for [`LogReader::read_record`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What was written, without the line break at its end.
+    /// Returns the bytes of the line, without the line break at its end.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What was written, without the line break at its end.
+    /// Returns the bytes of the line, without the line break at its end, and consumes the record.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// As text, with replacement characters for what is not UTF-8.
+    /// Returns the line as text. Bytes that are not UTF-8 become replacement characters.
     #[must_use]
     pub fn into_string_lossy(self) -> String {
         String::from_utf8(self.bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
-    /// The segment, by the name it had when it was opened.
+    /// Returns the path that the segment had when it was opened.
     #[must_use]
     pub fn segment(&self) -> &Path {
         self.segment.as_deref().unwrap_or(Path::new(""))
     }
 
-    /// Where it begins in its segment, unpacked.
+    /// Returns the offset in bytes of the line in its uncompressed segment.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
@@ -97,9 +97,9 @@ impl Record {
     }
 }
 
-/// Iterates over a log's records; made by [`LogReader::records`].
+/// Iterates over a log's records. [`LogReader::records`] returns one.
 ///
-/// An error tells of damage at that place; the next item is what comes after it.
+/// An error is damage at that place; the next item is the record after it.
 #[derive(Debug)]
 pub struct Records<'a> {
     reader: &'a mut LogReader,

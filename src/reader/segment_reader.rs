@@ -4,19 +4,19 @@ use super::content::Content;
 use super::damage::{Damage, DamageKind};
 use std::collections::VecDeque;
 
-/// The longest unfinished line that waits for its end.
+/// The longest unfinished line that waits for its end, in bytes.
 const MAX_UNFINISHED: u64 = 16 * 1024 * 1024;
 
 /// A segment that is being read.
 pub(super) struct SegmentReader {
     pub(super) content: Content,
-    /// Tells one lane from another in the eyes of those who put records together.
+    /// Distinguishes the segments of one reader.
     pub(super) number: u64,
-    /// How far it may be read in this round.
+    /// The offset up to which it may be read in this round.
     pub(super) limit: u64,
-    /// Up to where it was searched for the end of a line in vain.
+    /// The offset up to which no further end of a line was found.
     pub(super) searched: u64,
-    /// Nothing is appended to it any more, or nothing more is wanted.
+    /// Whether nothing is appended any more, or nothing more is wanted.
     pub(super) is_final: bool,
 }
 
@@ -47,9 +47,9 @@ impl SegmentReader {
         Ok(())
     }
 
-    /// Notes a segment's true end, if it has one by now.
+    /// Notes the segment's true end, if it has one by now.
     pub(super) fn settle(&mut self) {
-        // If that cannot be told, it stays open; nothing is lost by it.
+        // If that is unknown, the segment stays open; nothing is lost by it.
         if !self.content.open.may_grow().unwrap_or(true) {
             if let Ok(len) = self.content.len() {
                 (self.limit, self.is_final) = (len, true);

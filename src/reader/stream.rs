@@ -1,18 +1,19 @@
-//! Reading forward, oldest segment first, while workers go on writing and rotating.
+//! Reading forward, oldest segment first, while workers write and rotate.
 //!
-//! After a rotation, workers that have not noticed it still append to what is a backup by then. A reader
-//! that waited for them would stand still as long as one of them idles; one that did not would lose what
-//! they append. So a finished segment stays *open beside* its successors until no worker can append to it
-//! any more, and reading goes in rounds:
+//! After a rotation, workers that have not noticed it still append to the backup. A reader that
+//! waited for them would stand still while one of them idles. A reader that did not would lose what
+//! they append. So a finished segment stays *open beside* its successors until no worker can append
+//! to it any more, and reading goes in rounds:
 //!
 //! 1. For each open segment, **newest first**, note how far its whole lines go.
-//! 2. Hand these out, **oldest first**.
+//! 2. Hand these lines out, **oldest first**.
 //!
-//! Hence the order: what one worker wrote to the newer segment, it wrote after all that it wrote to the
-//! older one; the older one's end was noted later, so all of that is handed out before.
+//! This keeps the order: a worker's records in the newer segment were written after all of its
+//! records in the older one. The older one's end was noted later, so all of those are handed out
+//! before.
 //!
-//! A segment whose successor is open needs no lease any more: what is open can be read to its end even if
-//! it is packed and removed by then. So readers do not hold up maintenance, nor each other.
+//! A segment whose successor is open needs no lease any more. It can be read to its end even if it
+//! is compressed and removed by then. So readers hold up neither maintenance nor each other.
 
 use super::buffer::{ReadBuffer, Sorted};
 use super::content::{self, CHUNK, Content};
@@ -32,16 +33,16 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Walking,
-    /// What was noted last is handed out, and then it is over.
+    /// The limits noted last are handed out, and then reading is over.
     Ending,
     Over,
 }
 
-/// When reading ends.
+/// The point at which reading ends.
 pub(super) enum ReadMode {
     /// At the end that the active segment had when it was reached.
     Once,
-    /// Never, until it is told to.
+    /// When the reader is stopped.
     Follow(DirWatcher),
 }
 
@@ -51,17 +52,17 @@ pub(super) struct Stream {
     mode: ReadMode,
     until: Option<SystemTime>,
     phase: Phase,
-    /// Where the walk has got to.
+    /// The segment that the walk has reached.
     at: Option<SegmentRef>,
-    /// When the segment there was rotated away, if it was and its name tells.
+    /// The time of that segment's rotation, if its name has it.
     rotated_at: Option<SystemTime>,
-    /// When the backup there was created, if it notes that.
+    /// The creation time of that backup, if its tag has it.
     created: Option<SystemTime>,
-    /// Oldest first; the last one is the segment that the walk has got to.
+    /// Oldest first; the last one is the segment that the walk has reached.
     readers: Vec<SegmentReader>,
     opened: u64,
     buffer: ReadBuffer,
-    /// The lane whose bytes are in the buffer.
+    /// The number of the segment whose bytes are in the buffer.
     reading: u64,
     name: Arc<Path>,
     offset: u64,
@@ -94,8 +95,8 @@ impl Stream {
         }
     }
 
-    /// Begins at an offset of a segment. What workers that are late still append to those before it,
-    /// `behind`, is read as well.
+    /// Begins at an offset of a segment. Late records of the segments before it, `behind`, are read
+    /// too.
     pub(super) fn begin(
         &mut self,
         reached: Reached,
@@ -132,8 +133,8 @@ impl Stream {
         matches!(self.mode, ReadMode::Follow(_))
     }
 
-    /// Brings the next bytes of the oldest segment that has any, or a hole among them, into the buffer.
-    /// `false` if nothing could be done before the next round.
+    /// Brings the next bytes of the oldest segment that has any, or a hole among them, into the
+    /// buffer. Returns `false` if nothing can be done before the next round.
     fn read(&mut self) -> bool {
         let at = match self.buffer.is_empty() {
             true => self.readers.iter().position(|reader| !reader.is_at_limit()),
@@ -162,7 +163,8 @@ impl Stream {
             let left = reader.limit - reader.content.position;
             let len = usize::try_from(left).unwrap_or(space.len()).min(space.len());
             match reader.content.read(&mut space[..len]) {
-                // A packed segment's end; or it was cut short, which the next round finds out.
+                // The end of a compressed segment. Or the file was cut short: the next round finds
+                // out.
                 Ok(0) if reader.content.is_packed() => reader.end_here(),
                 Ok(0) => reader.limit = reader.content.position,
                 Ok(taken) => self.buffer.filled(taken),
@@ -186,7 +188,8 @@ impl Stream {
                 return Ok(());
             }
         }
-        // Before the search for a successor: what was there when it was told to end is still read.
+        // Check before looking for a successor: records that exist when the reader is stopped are
+        // read.
         if matches!(&self.mode, ReadMode::Follow(watch) if watch.notifier().is_over()) {
             self.mode = ReadMode::Once;
         }
@@ -198,17 +201,17 @@ impl Stream {
             Some(segment) => self.walk.after(segment),
             None => self.walk.oldest(),
         };
-        // The active segment has got its name by now, if it was rotated away.
+        // If the active segment was rotated, it has its name by now.
         self.rotated_at = self.at.as_ref().and_then(time_of);
         let reached = match reached {
-            // The directory was removed; its workers will make it again.
+            // The directory was removed; the log's workers will recreate it.
             Err(error) if error.is_not_found() && self.is_following() => Reached::End,
             reached => {
                 reached.map_err(|e| Damage::unreadable(self.walk.location().path(), 0, e))?
             }
         };
         if self.report_missing() {
-            // So that it is told once.
+            // Report the gap once.
             self.rotated_at = None;
         }
         match reached {
@@ -218,7 +221,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Notes how far each segment may be read now, newest first. `true` if there is anything to read.
+    /// Notes how far each segment may be read now, newest first. Returns `true` if there is
+    /// anything to read.
     fn measure(&mut self) -> bool {
         let mut grew = false;
         for reader in self.readers.iter_mut().rev().filter(|reader| !reader.is_final) {
@@ -231,7 +235,7 @@ impl Stream {
         grew
     }
 
-    /// Finds out which of the segments rotated away have got their last record.
+    /// Finds out which of the rotated segments have received their last record.
     fn settle(&mut self) {
         let newest = self.readers.len().saturating_sub(1);
         for reader in self.readers[..newest].iter_mut().filter(|reader| !reader.is_final) {
@@ -239,14 +243,14 @@ impl Stream {
         }
     }
 
-    /// Closes what is finished. The newest is kept: it is where the walk goes on from.
+    /// Closes finished segments. The newest is kept: the walk continues from there.
     fn drop_finished(&mut self) {
         let newest = self.opened;
         self.readers
             .retain(|reader| reader.number == newest || !(reader.is_final && reader.is_at_limit()));
     }
 
-    /// Goes on to a segment.
+    /// Continues with the segment that the walk has reached.
     fn go(&mut self, reached: Reached) -> Result<(), Damage> {
         match reached {
             Reached::Segment(open) => {
@@ -288,7 +292,7 @@ impl Stream {
             is_final: is_packed,
         };
         if is_last {
-            // Here reading ends, even if the log grows faster than we read.
+            // Reading ends here, even if the log grows faster than it is read.
             match reader.content.settled_len() {
                 Ok(len) => reader.limit = len,
                 Err(damage) => self.damage.push_back(damage),
@@ -297,7 +301,7 @@ impl Stream {
             self.phase = Phase::Ending;
         }
         self.readers.push(reader);
-        // The newest first: see the module's head.
+        // Newest first: see the head of this file.
         self.measure();
         let before = self.readers.len() - 1;
         if let Some(reader) = self.readers[..before].last_mut() {
@@ -312,7 +316,7 @@ impl Stream {
         }
     }
 
-    /// There is no later segment.
+    /// Waits for a successor, or ends.
     fn at_end(&mut self) {
         match &self.mode {
             ReadMode::Once => self.end(),
@@ -323,7 +327,7 @@ impl Stream {
         }
     }
 
-    /// Hands out what there is, unfinished lines as well, and nothing more.
+    /// Hands out what is left, unfinished lines too, and ends.
     fn end(&mut self) {
         self.phase = Phase::Ending;
         self.note_ends();
@@ -337,7 +341,7 @@ impl Stream {
         }
     }
 
-    /// Reports what the walk found missing; `false` if nothing.
+    /// Reports the segments that the walk found missing. Returns `false` if there are none.
     fn report_missing(&mut self) -> bool {
         let all = self.walk.take_missing();
         let is_any = !all.is_empty();
@@ -365,13 +369,13 @@ impl Stream {
         is_any
     }
 
-    /// Reports segments that came and went between two looks at the directory. A segment is made
-    /// before the one before it gets its name; one that was made later had another in between.
+    /// Reports segments that came and went between two looks at the directory. A segment is created
+    /// before the one before it gets its name. If it was created later, another one was in between.
     fn report_gap(&mut self, open: &OpenSegment) {
         let Some((before, followed_since)) = self.rotated_at.zip(self.followed_since) else {
             return;
         };
-        // An older one may be a copy, made when it was copied.
+        // An older segment may be a copy, with the creation time of the copy.
         let Some(created) = open.created.filter(|created| *created >= followed_since) else {
             return;
         };
@@ -382,17 +386,17 @@ impl Stream {
         }
     }
 
-    /// While we are behind, takes note now and then of what there is, to know of what is removed.
+    /// Lists the backups now and then while the reader is behind, to notice removed ones.
     fn look_around(&mut self) {
         if self.is_following() && self.looked.elapsed() > LOOK_EVERY {
             self.looked = Stopwatch::start();
-            // If the directory cannot be read, that shows when it must be.
+            // If the directory is unreadable, the next step that needs it reports that.
             let _ = self.walk.look();
         }
     }
 }
 
-/// How long to wait at most while a segment that was rotated away is open beside its successor.
+/// The longest wait while a rotated segment is open beside its successor.
 const BESIDE: Duration = Duration::from_millis(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -400,7 +404,7 @@ fn is_after(until: Option<SystemTime>, started: Option<SystemTime>) -> bool {
     until.zip(started).is_some_and(|(until, started)| started > until)
 }
 
-/// When a backup was rotated away, if its name tells.
+/// Returns the time of a backup's rotation, if its name has it.
 fn time_of(segment: &SegmentRef) -> Option<SystemTime> {
     match segment.position {
         Position::Backup(Key::Time(time)) if !segment.is_lost => Some(time.into()),

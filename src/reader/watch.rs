@@ -1,12 +1,12 @@
-//! Waiting until a log may have grown: told by the system where it can (feature `follow`), and looking
-//! again at intervals in any case.
+//! Waits until a log may have grown. With the feature `follow` the system reports changes; the log
+//! is looked at again at intervals in any case.
 
 use parking_lot::{Condvar, Mutex};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Rung when there may be something new, or when it is over.
+/// Notifies a waiting reader of changes, or that it is stopped.
 #[derive(Debug, Default)]
 pub(super) struct Notifier {
     state: Mutex<NotifierState>,
@@ -44,7 +44,8 @@ impl Notifier {
     }
 }
 
-/// Ends a [following](super::ReaderBuilder::follow) reader, from any thread.
+/// Ends a [following](super::ReaderBuilder::follow) reader, from any thread. Clones end the same
+/// reader.
 ///
 /// # Examples
 /// ```
@@ -65,7 +66,7 @@ impl Notifier {
 pub struct Stopper(pub(super) Arc<Notifier>);
 
 impl Stopper {
-    /// Has the reader end once it has read what the log holds now.
+    /// Makes the reader end once it has read what the log holds now.
     pub fn stop(&self) {
         self.0.end();
     }
@@ -81,7 +82,8 @@ pub(super) struct DirWatcher {
 }
 
 impl DirWatcher {
-    /// `interval` is how often to look where the system tells nothing.
+    /// Watches a directory. `interval` is the time between two looks, in place of reports by the
+    /// system.
     pub(super) fn new(notifier: Arc<Notifier>, dir: &Path, interval: Option<Duration>) -> Self {
         #[cfg(feature = "follow")]
         {
@@ -100,30 +102,30 @@ impl DirWatcher {
         &self.notifier
     }
 
-    /// Waits until there may be something new; at most for `limit`.
+    /// Waits until something may be new, for at most `limit`.
     pub(super) fn wait(&self, limit: Duration) {
         self.notifier.wait(self.interval.min(limit));
     }
 }
 
-/// How often to look when nobody tells.
+/// The time between two looks if the system reports nothing.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How often to look although the system tells: not all of them tell everything (a write through another
-/// machine, or on some systems to a file in a watched directory).
+/// The time between two looks although the system reports changes. Not all systems report all of
+/// them, such as a write by another machine.
 #[cfg(feature = "follow")]
 const SAFETY: Duration = Duration::from_millis(250);
 
-/// Has the system ring the bell when something happens in the log's directory; `None` if it will not, for
-/// want of watches or descriptors.
+/// Makes the system notify the reader of changes in the log's directory. Returns `None` if it
+/// cannot, for want of watches or descriptors.
 #[cfg(feature = "follow")]
 fn watch_dir(notifier: &Arc<Notifier>, dir: &Path) -> Option<notify::RecommendedWatcher> {
     use notify::Watcher;
     use notify::event::{AccessKind, EventKind};
     let ours = Arc::clone(notifier);
     let tell = move |event: notify::Result<notify::Event>| {
-        // Opening says nothing, and we do it ourselves. Whatever else happened, or if it could not be
-        // told: look.
+        // Opening a file changes nothing, and readers do it themselves. Anything else, or an error,
+        // is a reason to look.
         let is_opening =
             event.is_ok_and(|event| matches!(event.kind, EventKind::Access(AccessKind::Open(_))));
         if !is_opening {

@@ -1,4 +1,4 @@
-//! What a log's directory holds: its segments, temporaries, superseded copies and strays.
+//! The files in a log's directory: segments, temporaries, superseded copies and strays.
 
 use super::Location;
 use super::name::{Compression, Key, Name, Naming};
@@ -31,14 +31,14 @@ impl Backup {
 
     /// Returns [`rotated_at`](Self::rotated_at), or the last change if that is later than `now`.
     ///
-    /// A name in the future was given while the clock was wrong, and says nothing of the age.
+    /// A name in the future was given while the clock was wrong, and says nothing about the age.
     pub(crate) fn rotated_at_by(&self, now: Timestamp) -> Timestamp {
         let rotated_at = self.rotated_at();
         if rotated_at > now { self.entry.modified.into() } else { rotated_at }
     }
 }
 
-/// The files of a log, as a directory listing and a look at each of them found them.
+/// The files of a log at one time, as a listing of the directory and a look at each file show them.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     /// The active segment. A file that has a backup's name too is listed as a backup only.
@@ -52,18 +52,18 @@ pub(crate) struct Snapshot {
     pub(crate) superseded: Vec<Backup>,
     /// Temporaries of this log's files, with their sizes.
     pub(crate) temporaries: Vec<(PathBuf, u64)>,
-    /// Files that resemble the log's and are not, such as `app.log.old`; directories and links too.
+    /// Files that resemble the log's and are not, such as `app.log.old`. Directories and links too.
     pub(crate) strays: BTreeSet<PathBuf>,
 }
 
-/// For how long a snapshot is retried because the log was rotated meanwhile.
+/// The time for which a snapshot is retried because the log was rotated meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Snapshot {
     /// Reads the whole directory, with backups of either naming, until no rotation came between.
     ///
-    /// A rotation in between would leave a segment out: no backup yet, and not active any more. After
-    /// 5 s of one rotation after the other the last listing is returned.
+    /// A rotation in between would leave a segment out: no backup yet, and not active any more.
+    /// After 5 s of one rotation after the other the last listing is returned.
     pub(crate) fn take(location: &Location) -> Result<Self> {
         let deadline = Deadline::after(PATIENCE);
         let mut before = Progress::of(location)?;
@@ -82,8 +82,8 @@ impl Snapshot {
 
     /// Reads the backups with names of one kind, and the temporaries, once.
     ///
-    /// The caller looks again later: a backup that is compressed or renamed just then may be missed.
-    /// [`active`](Self::active) is not looked at.
+    /// The caller looks again later, because a backup that is compressed or renamed during the
+    /// listing may be missed. [`active`](Self::active) stays `None`.
     pub(crate) fn read(location: &Location, naming: Naming) -> Result<Self> {
         Self::of_names(location, Some(naming), &fs::names(location.dir())?)
     }
@@ -116,7 +116,7 @@ impl Snapshot {
     }
 
     fn note_backup(&mut self, location: &Location, name: Name) -> Result<()> {
-        // One that was listed uncompressed and is gone may have been compressed since.
+        // A backup that was listed uncompressed and is gone may have been compressed since.
         let forms = match name.compression {
             Compression::None => &Compression::ALL[..],
             _ => &[name.compression],
@@ -173,16 +173,16 @@ impl Snapshot {
         self.backups.iter().any(|backup| is_it(&backup.entry))
     }
 
-    /// The newest backup's time.
+    /// Returns the newest backup's time.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
         self.backups.last().map(Backup::rotated_at)
     }
 }
 
-/// How far a log has come, to notice a rotation between two looks.
+/// The state of a log that a rotation changes, to notice one between two looks.
 struct Progress {
     active: Option<Entry>,
-    /// Only if there is no active segment: it may be created for the second time since.
+    /// Only if there is no active segment: two rotations may have happened meanwhile.
     backups: BTreeSet<Key>,
 }
 
@@ -210,7 +210,7 @@ impl PartialEq for Progress {
 
 /// Lists the names of the backups, oldest first, without a look at the files.
 ///
-/// With names of both kinds, each kind is in order by itself.
+/// If names of both kinds exist, each kind is in order by itself.
 pub(crate) fn backup_names(location: &Location, naming: Option<Naming>) -> Result<Vec<Name>> {
     let names = fs::names(location.dir())?;
     let mut names: Vec<_> = names.iter().filter_map(|name| location.parse(name, naming)).collect();
@@ -218,7 +218,7 @@ pub(crate) fn backup_names(location: &Location, naming: Option<Naming>) -> Resul
     Ok(names)
 }
 
-/// Makes the uncompressed backups durable, and the names of all.
+/// Syncs the uncompressed backups and the names of all backups.
 pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
     let mut backups = Snapshot::read(location, naming)?.backups;
     for _ in 0..SYNC_ROUNDS {
@@ -227,12 +227,12 @@ pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
             sync_backup(&backup.path)?;
         }
         fs::sync_dir(location.dir())?;
-        // A rotation renames numbered backups, so one may have been passed over. Others keep their names.
+        // A rotation renames numbered backups, so one may have been missed. Other names stay.
         if naming == Naming::Timestamp {
             return Ok(());
         }
         let before = std::mem::replace(&mut backups, Snapshot::read(location, naming)?.backups);
-        // Numbers only go up, so a backup that is where it was has been there all the time.
+        // Numbers only grow, so a backup at the same place has been there all the time.
         let files = |backups: &[Backup]| -> Vec<_> {
             backups.iter().map(|backup| (backup.name, backup.entry.id)).collect()
         };
@@ -244,10 +244,10 @@ pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
     Err(Error::refused(ErrorKind::Contended, "sync", location.path(), why))
 }
 
-/// How often backups are synced again because the log was rotated meanwhile.
+/// The number of rounds of syncing, if rotations come between.
 const SYNC_ROUNDS: usize = 8;
 
-/// How long to wait for a backup that is being compressed before syncing it counts as failed.
+/// The time to wait for a backup that another process is compressing.
 const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 
 fn sync_backup(path: &Path) -> Result<()> {
@@ -267,7 +267,7 @@ fn sync_backup(path: &Path) -> Result<()> {
         Err(error) if error.io_kind() == PermissionDenied => fs::open_segment(path)?,
         opened => opened?,
     };
-    // Gone if it was compressed meanwhile, which has synced it.
+    // It is gone if it was compressed meanwhile, and then the compressed file was synced.
     opened.map_or(Ok(()), |file| fs::sync_data(&file, path))
 }
 

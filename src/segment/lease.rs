@@ -1,8 +1,8 @@
-//! The segment lease: an open segment that nobody may compress or remove while this handle lives.
+//! The segment lease: no process may compress or remove a leased segment.
 //!
-//! A worker leases the segment it writes to; maintenance takes a finished segment exclusively, and
-//! is refused while any worker may still append to it. So a worker that was not told of a rotation
-//! can go on writing to what is now a backup, and the record is found there.
+//! A worker leases the segment it writes to. Maintenance takes a finished segment exclusively, and
+//! is refused while any worker may still append to it. So a worker that has not noticed a rotation
+//! keeps writing to what is now a backup, and its records are found there.
 
 use super::Location;
 use crate::clock::{Deadline, sleep};
@@ -13,12 +13,12 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A segment open for appending, leased until this and all clones are dropped.
+/// A segment that is open for appending, leased until this and all clones are dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease {
-    /// Shared with whoever syncs it; the lease lasts as long as any of them.
+    /// Shared with the thread that syncs it. The lease lasts until the last clone is dropped.
     pub(crate) file: Arc<File>,
-    /// As it was when it was opened; only `id` and `born` stay true.
+    /// The state of the file when it was opened. Only `id` and `born` stay true.
     pub(crate) entry: Entry,
 }
 
@@ -27,25 +27,26 @@ impl Lease {
         self.entry.id
     }
 
-    /// Owner, group and mode as they are now, also of a file that has no name any more.
+    /// Returns the present owner, group and mode, even of a file that has no name any more.
     pub(crate) fn present_access(&self, location: &Location) -> Access {
         let entry = fs::fstat(&self.file, location.path());
         entry.map_or(self.entry.access, |entry| entry.access)
     }
 
-    /// Opens and leases the active segment; `None` if there is none.
+    /// Opens and leases the active segment; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`ErrorKind::NotAFile`] if something else has the log's path, [`ErrorKind::LockUnsupported`]
-    /// where the file system has no locks, [`ErrorKind::LockTimeout`] if another program keeps the
-    /// file locked for longer than `timeout`.
+    /// - [`ErrorKind::NotAFile`] if something else has the log's path.
+    /// - [`ErrorKind::LockUnsupported`] if the file system has no locks.
+    /// - [`ErrorKind::LockTimeout`] if another program keeps the file locked for longer than
+    ///   `timeout`.
     pub(crate) fn active(location: &Location, timeout: Duration) -> Result<Option<Self>> {
         let deadline = Deadline::after(timeout);
         loop {
             match Self::attempt(location)? {
                 Attempt::Leased(lease) => return Ok(Some(lease)),
                 Attempt::Missing => return Ok(None),
-                // It was rotated away between `open` and now; the next attempt finds its successor.
+                // It was rotated between `open` and now; the next attempt finds its successor.
                 Attempt::Moved if deadline.left().is_some() => sleep(RETRY),
                 Attempt::Moved => return Err(refused(location)),
             }
@@ -73,7 +74,8 @@ impl Lease {
             return Ok(Attempt::Moved);
         }
         // Invariant: a lease taken while the path still named the file holds for all its life as a
-        // backup. Taken later, it may be on a file that maintenance has already packed and removed.
+        // backup. Taken later, it may be on a file that maintenance has already compressed and
+        // removed.
         let entry = fs::fstat(&file, path)?;
         if !fs::is_at(path, entry.id)? {
             return Ok(Attempt::Moved);
@@ -81,7 +83,7 @@ impl Lease {
         Ok(Attempt::Leased(Self { file: Arc::new(file), entry }))
     }
 
-    /// A new segment that was leased from the start and has just got its name.
+    /// Gives a new segment, which was leased from the start, its name.
     pub(crate) fn fresh(temp: Temp, location: &Location) -> Result<Self> {
         let entry = fs::fstat(temp.file(), temp.path())?;
         let file = temp.persist(location.path(), fs::Replace::No)?;

@@ -1,4 +1,4 @@
-//! Where a log is: its directory, its name and the paths of its files.
+//! The location of a log: its directory, its name and the paths of its files.
 
 use super::name::{self, Name, Naming};
 use crate::error::{Error, ErrorKind, Result};
@@ -7,8 +7,8 @@ use crate::sys;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where a log is, all links resolved and absolute, so that no later change of the working directory
-/// matters.
+/// The location of a log. It is absolute and free of links, so no later change of the working
+/// directory matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Location {
     dir: PathBuf,
@@ -17,14 +17,14 @@ pub(crate) struct Location {
 }
 
 impl Location {
-    /// Finds where the log named by the user is, and creates its directory if need be.
+    /// Resolves the path given by the user, and creates its directory if it is missing.
     ///
-    /// A link at `given` is followed, so that the backups live beside its target.
+    /// A link at `given` is followed, so the backups are placed beside its target.
     pub(crate) fn resolve(given: &Path) -> Result<Self> {
         Self::at(given, |dir| fs::create_dirs(dir).and_then(|()| fs::canonical(dir)))
     }
 
-    /// As [`resolve`](Self::resolve), but makes nothing.
+    /// Like [`resolve`](Self::resolve), but creates nothing.
     pub(crate) fn find(given: &Path) -> Result<Self> {
         Self::at(given, fs::canonical)
     }
@@ -62,7 +62,7 @@ impl Location {
         Ok(Self { path: dir.join(name), name: name.to_owned(), dir })
     }
 
-    /// The log's own path, that of the active segment.
+    /// Returns the log's own path, that of the active segment.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -79,10 +79,10 @@ impl Location {
         self.dir.join(name.format(&self.name))
     }
 
-    /// What is at the log's path.
+    /// Looks at the log's path; `None` if it names nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::NotAFile`] if that is no regular file.
+    /// [`ErrorKind::NotAFile`] if it names a directory, a link or another special file.
     pub(crate) fn active(&self) -> Result<Option<Entry>> {
         match fs::stat(&self.path)? {
             Some(entry) if entry.kind != EntryKind::File => {
@@ -92,36 +92,37 @@ impl Location {
         }
     }
 
-    /// Whether a file of this name is a temporary of the log, or of a backup with this naming (`None`: any).
+    /// Whether a file name is that of a temporary of the log, or of a backup with this naming
+    /// (`None`: any).
     pub(crate) fn is_temporary(&self, file_name: &str, naming: Option<Naming>) -> bool {
         fs::temp_target(file_name)
             .is_some_and(|of| of == self.name || self.parse(of, naming).is_some())
     }
 
-    /// Whether a file of this name resembles one of the log's and is none.
+    /// Whether a file name resembles those of the log's files but is none of them.
     pub(crate) fn is_stray(&self, file_name: &str) -> bool {
         self.suffix(file_name).is_some()
             && file_name != name::lock_file(&self.name)
             && Name::parse(&self.name, file_name).is_none()
     }
 
-    /// Returns what follows the log's name and a dot in a file name, if it begins so.
+    /// Returns the part of a file name after the log's name and a dot, if it begins so.
     pub(crate) fn suffix<'a>(&self, file_name: &'a str) -> Option<&'a str> {
         file_name.strip_prefix(&self.name)?.strip_prefix('.')
     }
 
-    /// Makes the log's directory again, if someone has removed it.
+    /// Recreates the log's directory if it was removed.
     pub(crate) fn ensure_dir(&self) -> Result<()> {
         fs::create_dirs(&self.dir)
     }
 
-    /// Returns which backup with this naming (`None`: any) a file is, if it is one.
+    /// Parses the file name of a backup with this naming (`None`: any).
     pub(super) fn parse(&self, file_name: &str, naming: Option<Naming>) -> Option<Name> {
         let is_wanted = |name: &Name| naming.is_none_or(|naming| name.key.naming() == naming);
         Name::parse(&self.name, file_name).filter(is_wanted)
     }
 
-    /// The error for a log of which there is neither the active segment nor a backup.
+    /// The error for a log without an active segment and without a backup.
     pub(crate) fn no_log(given: &Path) -> Error {
         let why = "there is neither such a file nor a backup of it";
         Error::io("read", given, io::Error::new(io::ErrorKind::NotFound, why))

@@ -7,7 +7,7 @@
 //! | backup, [`Naming::Number`] | `app.log.1`, then `.gz` or `.zst` |
 //! | lock file | `app.log.lock` |
 //!
-//! What does not parse is not ours, and is never touched.
+//! A file with any other name is never opened, renamed or removed.
 
 use crate::clock::Timestamp;
 use crate::keywords::keywords;
@@ -15,7 +15,7 @@ use chrono::{DateTime, NaiveDate, Timelike};
 use std::cmp::Ordering;
 use std::fmt;
 
-/// How backups are named.
+/// The naming of backups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(
     feature = "serde",
@@ -24,20 +24,19 @@ use std::fmt;
 )]
 #[non_exhaustive]
 pub enum Naming {
-    /// By the time of their rotation, in UTC and microseconds: `app.log.2026-11-20T23-57-01.123456Z`.
-    /// The names sort by age, and a backup keeps its name for good. The default.
+    /// By the time of their rotation, in UTC with microseconds. The default.
     ///
-    /// A clock that is set back does not break the order: a name is always later than the newest
-    /// backup's.
+    /// A name is `app.log.2026-11-20T23-57-01.123456Z`. The names sort by age, and a backup keeps
+    /// its name. If the clock is set back, the next name is still later than the newest backup's.
     #[default]
     Timestamp,
-    /// By their place: `app.log.1` is the newest, and every rotation renames all the others.
+    /// By their position: `app.log.1` is the newest, and each rotation renames all others.
     Number,
 }
 
 keywords!(Naming, "naming": Timestamp => "timestamp", Number => "number");
 
-/// The compression of a segment's content, or of finished segments by a log's settings.
+/// The compression of a segment's content, and the setting for finished segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(
     feature = "serde",
@@ -46,15 +45,15 @@ keywords!(Naming, "naming": Timestamp => "timestamp", Number => "number");
 )]
 #[non_exhaustive]
 pub enum Compression {
-    /// The records as they were written. The default.
+    /// No compression. The default.
     #[default]
     None,
-    /// gzip, `.gz`; levels 1 (fast) to 9 (small), by default 6.
+    /// gzip, `.gz`, with levels 1 (fast) to 9 (small). The default level is 6.
     Gzip,
-    /// Zstandard, `.zst`; levels 1 (fast) to 22 (small), by default 3.
+    /// Zstandard, `.zst`, with levels 1 (fast) to 22 (small). The default level is 3.
     ///
-    /// [`Builder::build`](crate::Builder::build) rejects it without the feature `zstd`, and a reader
-    /// reports such a backup as unreadable.
+    /// Needs the feature `zstd`. Without it [`LogBuilder::build`](crate::LogBuilder::build) rejects
+    /// the setting, and readers report such a backup as unreadable.
     Zstd,
 }
 
@@ -72,7 +71,7 @@ impl Compression {
     }
 }
 
-/// Which backup it is, however packed. Ordered by age: the older one is less.
+/// The identity of a backup, compressed or not. Ordered by age: the older one is less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Time(Timestamp),
@@ -98,7 +97,7 @@ impl Ord for Key {
         match (self, other) {
             (Self::Time(a), Self::Time(b)) => a.cmp(b),
             (Self::Number(a), Self::Number(b)) => b.cmp(a),
-            // Kept apart by every caller; any total order will do.
+            // Callers keep the two kinds apart; any total order will do.
             (Self::Time(_), Self::Number(_)) => Ordering::Less,
             (Self::Number(_), Self::Time(_)) => Ordering::Greater,
         }
@@ -120,7 +119,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// A backup's name, apart from the log's.
+/// A backup's name, without the log's name in front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Name {
     pub(crate) key: Key,
@@ -132,15 +131,15 @@ impl Name {
         Self { key, compression: Compression::None }
     }
 
-    /// The file name of this backup of the log named `log`.
+    /// Returns the file name of this backup of the log named `log`.
     pub(crate) fn format(self, log: &str) -> String {
         format!("{log}.{}{}", self.key, self.compression.suffix())
     }
 
-    /// Which backup of the log named `log` the file `text` is, if it is one.
+    /// Parses the file name `text` of a backup of the log named `log`.
     pub(crate) fn parse(log: &str, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(log)?.strip_prefix('.')?;
-        // Plain comes last: its suffix is empty and fits every name.
+        // No compression comes last: its suffix is empty and fits every name.
         let [plain, packed @ ..] = Compression::ALL;
         packed.into_iter().chain([plain]).find_map(|compression| {
             let key = Key::parse(rest.strip_suffix(compression.suffix())?)?;
@@ -149,13 +148,14 @@ impl Name {
     }
 }
 
-/// The name of a log's rotation lock file.
+/// Returns the file name of a log's rotation lock.
 pub(crate) fn lock_file(log: &str) -> String {
     format!("{log}.lock")
 }
 
-/// The longest log name with which no file of the log has a name over 255 bytes: a temporary of a
-/// backup adds `.` before, and `.2026-11-20T23-57-01.123456Z`, `.zst`, `.` 12 characters `.tmp` after.
+/// The longest log name, in bytes. No file of the log then has a name over 255 bytes: a temporary
+/// of a backup adds `.` before the name, and `.2026-11-20T23-57-01.123456Z`, `.zst`, `.`, 12
+/// characters and `.tmp` after it.
 pub(crate) const MAX_LOG_NAME: usize = 255 - (1 + 28 + 4 + 17);
 
 fn parse_number(text: &str) -> Option<u32> {
@@ -179,7 +179,7 @@ fn parse_time(text: &str) -> Option<Timestamp> {
         .and_hms_opt(digits(11..13)?, digits(14..16)?, digits(17..19)?)?
         .with_nanosecond(digits(20..26)? * 1_000)?;
     let time = Timestamp::from_micros(time.and_utc().timestamp_micros());
-    // The separators, and years before 1970, are settled by writing it again.
+    // Formatting it again checks the separators and rejects years before 1970.
     (format_time(time) == text).then_some(time)
 }
 

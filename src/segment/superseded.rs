@@ -1,4 +1,4 @@
-//! A backup that is there twice: plain, and packed, when a crash or a power cut came between.
+//! Uncompressed backups that are also there compressed, after a crash or a power cut.
 
 use super::name::{Compression, Name};
 use super::{Location, birth_tag};
@@ -7,10 +7,11 @@ use crate::error::{Error, Result};
 use crate::fs::{self, Entry, EntryKind};
 use std::path::Path;
 
-/// Whether what is at `path` is what we made of the plain backup; then it is whole.
+/// Whether the file at `path` is what this crate made of the uncompressed backup, and so is whole.
 ///
-/// It has the plain one's time before it has its name. What somebody else is packing there has another until it
-/// is whole, and a directory or a link holds no records of ours.
+/// Such a file has the time of the uncompressed one before it has its name. A file that another
+/// program is writing has another time until it is whole. A directory or a link holds no records of
+/// ours.
 pub(crate) fn supersedes(
     path: &Path,
     compression: Compression,
@@ -22,8 +23,9 @@ pub(crate) fn supersedes(
         && (packed.modified == plain.modified || is_of_one_birth(path, compression, packed, plain))
 }
 
-/// A power cut may take the last changes of the plain one back, its time with them, as nobody has synced it;
-/// the packed one was synced. It notes when its segment was begun; one that cannot be read notes nothing.
+/// Compares the creation times. A power cut may undo the last changes of the uncompressed file, and
+/// its time, because it was not synced. The compressed file was synced, and its tag has the
+/// creation time.
 fn is_of_one_birth(path: &Path, compression: Compression, packed: Entry, plain: Entry) -> bool {
     let Some(born) = plain.born.filter(|_| plain.modified < packed.modified) else {
         return false;
@@ -33,11 +35,11 @@ fn is_of_one_birth(path: &Path, compression: Compression, packed: Entry, plain: 
         .is_ok_and(|found| found.created() == Some(Timestamp::from(born)))
 }
 
-/// Removes each plain backup that has a packed twin, and returns the names that are left. One that cannot
-/// be removed is left as well, and `failed` is told.
+/// Removes each superseded backup, and returns the names that are left. If one cannot be removed,
+/// it is left too, and `failed` gets the error.
 ///
-/// A packed backup got its name when it was whole, and only after no worker could append to the plain
-/// one any more; a crash came before that was removed.
+/// A compressed backup gets its name when it is whole, and only after no worker can append to the
+/// uncompressed one any more. A crash came before that one was removed.
 pub(crate) fn remove(
     location: &Location,
     names: &[Name],
@@ -54,8 +56,8 @@ pub(crate) fn remove(
     Ok(left)
 }
 
-/// Whether the same backup is there packed by us as well. `next` is the name after it in order of age,
-/// and of one backup the plain one first.
+/// Whether this crate has compressed the same backup. `next` is the next name in order of age; the
+/// uncompressed form of a backup comes first.
 fn is_superseded(location: &Location, name: Name, next: Option<&Name>) -> Result<bool> {
     let Some(next) = next.filter(|next| next.key == name.key) else { return Ok(false) };
     if name.compression != Compression::None {
@@ -94,7 +96,7 @@ mod tests {
         let (plain, path) = (dir.path().join("a.1"), dir.path().join("a.1.gz"));
         std::fs::write(&plain, "x").unwrap();
         let born = SystemTime::UNIX_EPOCH + SECOND;
-        // Not every file system knows one.
+        // Not every file system has a creation time.
         let plain = Entry { born: Some(born), ..look(&plain) };
         let is_ours = |packed| supersedes(&path, Compression::Gzip, packed, plain);
         let at = plain.modified;
@@ -115,7 +117,7 @@ mod tests {
             let file = std::fs::File::create(dir.path().join(name)).unwrap();
             file.set_modified(std::time::UNIX_EPOCH).unwrap();
         }
-        // One that another program is still packing.
+        // A file that another program is still writing.
         std::fs::write(dir.path().join("a.3.gz"), "partial").unwrap();
         let names = backup_names(&location, Some(Naming::Number)).unwrap();
         let left = remove(&location, &names, |_| unreachable!("none fails"));

@@ -1,7 +1,8 @@
 //! The steps from a backup that is named by number.
 //!
-//! Numbers only ever grow. A backup that has its number before and after a look had it all the time.
-//! So if the next lower number, or the active segment, was leased in between, it is the successor.
+//! Numbers only ever grow. A backup that has its number before and after a look had it all the
+//! time. So if the next lower number, or the active segment, was leased in between, it is the
+//! successor.
 
 use super::by_time::after;
 use super::open::OpenedBackup;
@@ -13,12 +14,14 @@ use crate::segment::name::{Compression, Key, Name};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How often a rotation is given the time to close a gap in the numbers, and how long each time.
+/// The number of looks at a gap in the numbers before it counts as final, and the time between
+/// them. A rotation that is under way closes it.
 const GAP_LOOKS: usize = 20;
 const GAP_WAIT: Duration = Duration::from_millis(5);
 
 impl Walk {
-    /// `from` is where we are, if that can be proven.
+    /// Steps to the next lower number. `from` is the present segment, if its position is certain.
+    /// Returns `None` if segments have moved meanwhile.
     pub(super) fn after_number(
         &mut self,
         from: Option<&SegmentRef>,
@@ -51,7 +54,7 @@ impl Walk {
         let Some(reached) = reached.filter(|_| is_same) else { return Ok(None) };
         let gap = lower.unwrap_or(0) + 1..=number - 1;
         if !gap.is_empty() {
-            // A rotation renames one after the other, so there may be a gap for a moment.
+            // A rotation renames one backup after the other, so a gap may last for a moment.
             *looks += 1;
             if *looks < GAP_LOOKS {
                 sleep(GAP_WAIT);

@@ -1,8 +1,8 @@
 //! The steps from a backup that is named by time.
 //!
-//! A backup keeps its name, and later ones have later names. So the successor is the next later name
-//! among those that were there before a listing. It is the active segment if no later name is there
-//! after the active segment was leased.
+//! A backup keeps its name, and later ones have later names. So the successor is the next later
+//! name among those that were there before a listing. It is the active segment if no later name is
+//! there after the active segment was leased.
 
 use super::open::OpenedBackup;
 use super::{Missing, Reached, Walk};
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 impl Walk {
-    /// `None` if things have moved meanwhile.
+    /// Steps to the next later name. Returns `None` if segments have moved meanwhile.
     pub(super) fn after_time(&mut self, time: Timestamp) -> Result<Option<Reached>> {
         let mut next = after(&self.known, time).next();
         if next.is_none_or(|next| next > self.complete) {
@@ -53,7 +53,7 @@ impl Walk {
         }
     }
 
-    /// The active segment, if there is no backup after those passed: `None` if there is.
+    /// Opens the active segment. Returns `None` if a backup comes before it.
     pub(super) fn next_active(&mut self) -> Result<Option<Reached>> {
         let reached = self.open_active()?;
         let times = self.list()?.times;

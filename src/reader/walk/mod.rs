@@ -1,23 +1,20 @@
-//! The order of a log's segments, walked one step at a time while workers go on rotating.
+//! The order of a log's segments, walked one step at a time while workers rotate.
 //!
-//! No lock is taken, and a listing of a directory is not made at one instant; so a step counts only if
-//! looks at single files prove it:
+//! No lock is taken, and the listing of a directory does not show one instant. So a step counts
+//! only if looks at single files prove it:
 //!
-//! - A segment is leased first, and its name is checked afterwards. What is leased is neither packed nor
-//!   removed, so it can be found again by its identity, wherever rotations have moved it.
-//! - A listing can miss a backup that is being packed just then: the plain name goes and the packed one
-//!   comes. That happens to a backup once, so of two listings in a row one has it, if it was there before.
-//! - [`Naming::Timestamp`]: a backup keeps its name, and later ones have later names. So the successor
-//!   is the next later name among those that were there before a listing; the active segment is, if
-//!   after it was leased there is no later name.
-//! - [`Naming::Number`]: numbers only ever grow. A backup that has its number before and after a look had
-//!   it all the time; so if the next lower number, or the active segment, was leased in between, then
-//!   it is the successor.
+//! - A segment is leased first, and its name is checked afterwards. A leased segment is neither
+//!   compressed nor removed, so it can be found again by its identity, wherever rotations have
+//!   moved it.
+//! - A listing can miss a backup that is being compressed: the uncompressed name goes and the
+//!   compressed one comes. That happens to a backup once, so it is in one of two listings in a row.
+//! - Each [`Naming`] has a proof of its own that a segment is the successor: see `by_time` and
+//!   `by_number`.
 //!
-//! A file that has two of these names is one segment, and the backup's name counts: NFS may go on giving it the
-//! log's path after the worker was killed that renamed it.
+//! A file that has two of these names is one segment, and the backup's name counts. NFS may keep
+//! the log's path for a file after the worker that renamed it was killed.
 //!
-//! If a log has backups with names of both kinds, those of the kind that has the newest backup come last.
+//! If a log has backups with names of both kinds, the kind that has the newest backup comes last.
 
 mod by_number;
 mod by_time;
@@ -39,7 +36,7 @@ use std::path::PathBuf;
 #[cfg(doc)]
 use crate::segment::name::Naming;
 
-/// Where a segment stands in its log.
+/// The position of a segment in its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Position {
     Backup(Key),
@@ -50,57 +47,57 @@ pub(crate) enum Position {
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentRef {
     pub(crate) position: Position,
-    /// Its name when it was last seen.
+    /// Its path when it was last seen.
     pub(crate) path: PathBuf,
     pub(crate) compression: Compression,
-    /// Whether another program took it away, so that its place is not known any more.
+    /// Whether another program took it away, so that its position is unknown.
     pub(crate) is_lost: bool,
     id: FileId,
 }
 
-/// Where a step leads.
+/// The result of a step.
 #[derive(Debug)]
 pub(crate) enum Reached {
     Segment(OpenSegment),
-    /// There is a segment, but it cannot be opened.
+    /// The segment exists but cannot be opened.
     Unreadable(SegmentRef, Error),
-    /// There is none, or none yet.
+    /// No segment, or none yet.
     End,
 }
 
-/// What should have been between two segments.
+/// Segments that are missing between two others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Missing {
     /// This backup was listed, and was removed before it was opened.
     Removed(PathBuf),
-    /// There are no backups with these numbers.
+    /// No backups have these numbers.
     Numbers(RangeInclusive<u32>),
 }
 
-/// A walk along a log's segments. A clone goes on from the same place.
+/// A walk along a log's segments. A clone continues from the same position.
 #[derive(Debug, Clone)]
 pub(crate) struct Walk {
     location: Location,
-    /// How much memory the decompression of a segment may take.
+    /// The most memory, in bytes, that the decompression of a segment may take.
     memory: u64,
     /// Whether numbered backups are older than those named by time.
     numbers_first: bool,
     /// Whether numbered backups are still to come.
     numbers_ahead: bool,
-    /// The newest time name that is at or before the place reached.
+    /// The newest time name at or before the present position.
     passed: Timestamp,
-    /// Time names after that, as far as they were listed.
+    /// The time names after that, as far as they were listed.
     known: BTreeSet<Timestamp>,
     /// The newest time name listed.
     seen: Timestamp,
-    /// Up to here no time name is unknown: this one was seen before the last listing.
+    /// All time names up to this one are known: it was seen before the last listing.
     complete: Timestamp,
-    /// What has a backup's name but is a directory or a link: not ours.
+    /// Directories and links that have a backup's name.
     strays: HashSet<Name>,
     missing: Vec<Missing>,
 }
 
-/// The backups there are, of either naming.
+/// The backups of either naming.
 #[derive(Debug, Default)]
 struct Backups {
     times: BTreeSet<Timestamp>,
@@ -137,17 +134,17 @@ impl Walk {
         &self.location
     }
 
-    /// What was found missing since this was last asked.
+    /// Returns the segments found missing since the last call.
     pub(crate) fn take_missing(&mut self) -> Vec<Missing> {
         std::mem::take(&mut self.missing)
     }
 
-    /// Takes note of the backups there are now, so that it is known when one is removed unread.
+    /// Lists the backups, so that the removal of an unread one is noticed.
     pub(crate) fn look(&mut self) -> Result<()> {
         self.list().map(drop)
     }
 
-    /// Lists the backups. None that was there before is left out.
+    /// Lists the backups. None that existed before the call is left out.
     fn list(&mut self) -> Result<Backups> {
         const LISTINGS: usize = 2;
         let mut backups = Backups::default();
@@ -168,7 +165,7 @@ impl Walk {
         Ok(backups)
     }
 
-    /// The oldest segment.
+    /// Opens the oldest segment.
     pub(crate) fn oldest(&mut self) -> Result<Reached> {
         loop {
             let backups = self.list()?;
@@ -184,7 +181,7 @@ impl Walk {
             };
             let OpenedBackup::Found(reached) = self.open(key)? else { continue };
             if let Key::Number(number) = key {
-                // Still the highest after it was leased.
+                // Check that it is still the highest number after it was leased.
                 let last = self.list()?.numbers.last().copied();
                 if last != Some(number) || !self.is_in_place(&reached)? {
                     continue;
@@ -195,7 +192,7 @@ impl Walk {
         }
     }
 
-    /// The newest segment: the active one, if there is one.
+    /// Opens the newest segment: the active one, if it exists.
     pub(crate) fn newest(&mut self) -> Result<Reached> {
         loop {
             let backups = self.list()?;
@@ -218,7 +215,7 @@ impl Walk {
         if self.numbers_first { time.or(number) } else { number.or(time) }
     }
 
-    /// The segment after one that is held, which is found again wherever it has been moved.
+    /// Opens the segment after one that is open, wherever rotations have moved that one.
     pub(crate) fn after(&mut self, segment: &mut SegmentRef) -> Result<Reached> {
         let mut looks = 0;
         loop {
@@ -236,7 +233,7 @@ impl Walk {
                     if found.is_active() && segment.is_in_place()? {
                         return Ok(Reached::End);
                     }
-                    // It may have been put back, by a rotation that failed half-way.
+                    // A rotation that failed half-way may have put it back.
                     *segment = found.segment.clone();
                     self.advance_to(segment.position);
                     continue;
@@ -250,7 +247,7 @@ impl Walk {
         }
     }
 
-    /// The segment before one that is held.
+    /// Opens the segment before one that is open.
     pub(crate) fn before(&mut self, segment: &mut SegmentRef) -> Result<Reached> {
         loop {
             let is_sure = self.locate(segment)?;
@@ -312,7 +309,7 @@ impl Walk {
         self.known = after(&backups.times, self.passed).collect();
     }
 
-    /// Finds out where a held segment is now. `false` if it cannot be told.
+    /// Finds the present position of an open segment. Returns `false` if it is unknown.
     fn locate(&mut self, segment: &mut SegmentRef) -> Result<bool> {
         const LOOKS: usize = 3;
         match segment.position {
@@ -344,7 +341,7 @@ impl Walk {
             }
         }
         if segment.position == Position::Active {
-            // Removed or taken elsewhere by another program. What came since is after it.
+            // Another program removed or renamed it. Newer backups come after it.
             segment.is_lost = true;
             segment.position = Position::Backup(Key::Time(self.passed));
         }

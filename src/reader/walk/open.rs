@@ -10,30 +10,30 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// A segment open for reading. It is leased, if that could be had, until [`Held::let_go`], or until
-/// this and all clones are dropped.
+/// A segment that is open for reading. It is leased, if possible, until [`let_go`](Self::let_go) is
+/// called, or until this and all clones are dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenSegment {
     pub(crate) file: Arc<File>,
-    /// As it was when it was opened.
+    /// The state of the file when it was opened.
     pub(crate) entry: Entry,
-    /// When its file was made, before it was packed; `None` if that is not known.
+    /// The creation time of the uncompressed file; `None` if it is unknown.
     pub(crate) created: Option<SystemTime>,
-    /// What a compressed one notes.
+    /// The tag of a compressed segment.
     pub(crate) tag: birth_tag::Found,
-    /// How much memory its decompression may take.
+    /// The most memory, in bytes, that its decompression may take.
     pub(crate) memory: u64,
     pub(crate) segment: SegmentRef,
 }
 
 impl OpenSegment {
-    /// Whether a worker may still append to it. Gives the lease back: only for what is not the active
-    /// segment any more, and whose successor is held.
+    /// Whether a worker may still append to it. Releases the lease, so call it only for a backup
+    /// whose successor is open.
     pub(crate) fn may_grow(&self) -> Result<bool> {
         fs::may_grow(&self.file, &self.segment.path)
     }
 
-    /// Gives the lease back.
+    /// Releases the lease.
     pub(crate) fn let_go(&self) -> Result<()> {
         fs::end_lease(&self.file, &self.segment.path)
     }
@@ -42,16 +42,16 @@ impl OpenSegment {
         self.segment.position == Position::Active
     }
 
-    /// When a compressed backup with a number was created, by its tag. A segment that was created after
-    /// its last record is a copy, and its tag says nothing of its position.
+    /// Returns the creation time in the tag of a numbered backup. A segment that was created after
+    /// its last record is a copy, and its tag says nothing about its position.
     pub(crate) fn noted_creation(&self) -> Option<SystemTime> {
         let Position::Backup(Key::Number(_)) = self.segment.position else { return None };
         let created = SystemTime::from(self.tag.created()?);
         (created <= self.entry.modified).then_some(created)
     }
 
-    /// When it was rotated away, or if its name does not tell, last written to; `None` for the active
-    /// segment.
+    /// Returns the time of its rotation or, if its name has none, of its last change; `None` for
+    /// the active segment.
     pub(crate) fn rotated_at(&self) -> Option<SystemTime> {
         match self.segment.position {
             Position::Active => None,
@@ -61,18 +61,18 @@ impl OpenSegment {
     }
 }
 
-/// What came of opening a backup.
+/// The result of opening a backup.
 pub(super) enum OpenedBackup {
     Found(Reached),
-    /// It is a directory or a link.
+    /// A directory or a link has its name.
     Stray,
     Gone,
 }
 
 impl Walk {
-    /// Opens and leases a backup, in whatever packing it is.
+    /// Opens and leases a backup, compressed or not.
     pub(super) fn open(&mut self, key: Key) -> Result<OpenedBackup> {
-        // It may be packed, once, between the look and the opening.
+        // It may be compressed, once, between the look and the opening.
         const LOOKS: usize = 3;
         let known = |compression| self.strays.contains(&Name { key, compression });
         let is_stray = Compression::ALL.into_iter().any(known);
@@ -91,11 +91,12 @@ impl Walk {
         Ok(result)
     }
 
-    /// Which of a backup's packings is to be read; `None` if there is none. A packed one beside the plain one
-    /// is whole if we made it of that; else somebody else is packing it there.
+    /// Chooses which form of a backup to read; `None` if it is gone. A compressed one beside the
+    /// uncompressed one is whole if this crate made it. Otherwise another program is compressing
+    /// the backup.
     fn choose(&self, key: Key) -> Result<Option<Name>> {
         let mut there = Vec::new();
-        // The packed ones last: what is packed in between is found then.
+        // Compressed forms last: a backup that is compressed in between is found then.
         for compression in Compression::ALL {
             let name = Name { key, compression };
             if self.strays.contains(&name) {
@@ -132,7 +133,7 @@ impl Walk {
 
     pub(super) fn open_active(&self) -> Result<Option<Reached>> {
         let path = self.location.path();
-        // Rotated away between two looks; the next ones find its successor.
+        // It was rotated between two looks; the next ones find its successor.
         for _ in 0..MOVES {
             let Some(there) = fs::stat(path)? else { return Ok(None) };
             if there.kind != EntryKind::File {
@@ -148,7 +149,7 @@ impl Walk {
         Ok(None)
     }
 
-    /// Opens and leases a file; `None` if it has not, or not any more, the name it was seen with.
+    /// Opens and leases a file. Returns `None` if it no longer has the name it was seen with.
     fn open_ref(&self, mut segment: SegmentRef) -> Result<Option<Reached>> {
         let file = match fs::open_segment(&segment.path) {
             Ok(Some(file)) => file,
@@ -162,7 +163,7 @@ impl Walk {
         if !is_it {
             return Ok(None);
         }
-        // A file that cannot be read will tell so later.
+        // A file that cannot be read reports that later.
         let tag = birth_tag::read(&file, entry.len, segment.compression, &segment.path);
         let tag = tag.unwrap_or(birth_tag::Found::Foreign);
         let created = match segment.compression {
@@ -182,9 +183,10 @@ impl Walk {
 
 const MOVES: usize = 1000;
 
-/// Leases a segment. Somebody may hold it for a moment to see whether it can, or for as long as packing
-/// it takes; then nobody appends to it any more, and what we have open stays readable. But a numbered
-/// backup that is packed loses its identity, and with it we our place, so its packing is waited for.
+/// Leases a segment. Another process may hold it for a moment to test it, or for as long as
+/// compressing it takes. No worker appends to it then, and the open file stays readable. But a
+/// numbered backup that is compressed loses its identity, and the reader its position, so the
+/// compression is waited for, up to 30 s.
 fn lease(file: &File, segment: &SegmentRef) -> Result<()> {
     const RETRY: Duration = Duration::from_micros(200);
     const BRIEFLY: Duration = Duration::from_millis(2);
