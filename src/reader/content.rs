@@ -161,8 +161,8 @@ impl Content {
             Err(error) => error,
         };
         let text = match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the packed content is cut off".to_owned(),
-            _ => format!("the packed content is damaged ({error})"),
+            io::ErrorKind::UnexpectedEof => "the compressed content is cut off".to_owned(),
+            _ => format!("the compressed content is damaged ({error})"),
         };
         Damage::new(DamageKind::Corrupt, &*self.name, self.position).with_text(text)
     }

@@ -110,7 +110,7 @@ impl fmt::Display for Damage {
             (Detail::Kind, _) => write!(f, "`{path}` at byte {offset}: ")?,
         }
         match self.kind {
-            DamageKind::Corrupt => write!(f, "the packed content is damaged"),
+            DamageKind::Corrupt => write!(f, "the compressed content is damaged"),
             DamageKind::Hole => {
                 write!(f, "{} NUL bytes in place of records", self.bytes.unwrap_or_default())
             }

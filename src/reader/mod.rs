@@ -205,12 +205,13 @@ impl fmt::Debug for LogReader {
 /// # Examples
 /// The last two lines, newest first:
 /// ```
-/// use logrotor::reader::LogReader;
+/// use logrotor::reader::{LogReader, Record};
 /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
 /// # let path = dir.path().join("app.log");
 /// std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
 /// let mut reader = LogReader::builder(&path).last(2).reverse().open()?;
-/// let lines: Vec<_> = reader.records().map(|record| record.unwrap().into_string_lossy()).collect();
+/// let lines: Vec<_> = reader.records().collect::<Result<_, _>>().unwrap();
+/// let lines: Vec<_> = lines.into_iter().map(Record::into_string_lossy).collect();
 /// assert_eq!(lines, ["three", "two"]);
 /// # Ok(()) }
 /// ```

@@ -134,7 +134,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let location = log(&dir);
         let Unleased::Ours(taken) = fs::open_unleased(location.path()).unwrap() else {
-            unreachable!("nobody else has it")
+            unreachable!("no other process has it")
         };
         assert!(matches!(fs::open_unleased(location.path()).unwrap(), Unleased::Leased));
         drop(taken);
@@ -156,7 +156,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let location = log(&dir);
         let Unleased::Ours(taken) = fs::open_unleased(location.path()).unwrap() else {
-            unreachable!("nobody else has it")
+            unreachable!("no other process has it")
         };
         let error = Lease::active(&location, Duration::ZERO).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LockTimeout);

@@ -271,7 +271,7 @@ fn damage_is_reported_and_skipped() {
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(
-        said.starts_with("logrotor: `") && said.ends_with("the packed content is cut off\n"),
+        said.starts_with("logrotor: `") && said.ends_with("the compressed content is cut off\n"),
         "{said}"
     );
     let printed = text(&output.stdout);
