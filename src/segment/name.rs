@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_not_ours() {
+    fn strays_do_not_parse() {
         for text in [
             "app.log",
             "app.log.",

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn packed_one_of_another_time_counts_if_it_is_newer_and_notes_the_birth_of_the_plain_one() {
+    fn newer_compressed_file_with_the_same_birth_supersedes() {
         const SECOND: Duration = Duration::from_secs(1);
         let dir = tempfile::tempdir().unwrap();
         let (plain, path) = (dir.path().join("a.1"), dir.path().join("a.1.gz"));

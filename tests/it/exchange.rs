@@ -105,7 +105,7 @@ fn micros(time: SystemTime) -> u64 {
 }
 
 #[test]
-fn what_one_machine_has_written_another_reads_and_goes_on_with() {
+fn log_of_another_machine_is_read_and_continued() {
     match std::env::var_os("LOGROTOR_EXCHANGE") {
         Some(place) => visit(Path::new(&place)),
         None => {

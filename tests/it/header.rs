@@ -37,7 +37,7 @@ fn every_segment_begins_with_the_header() {
 }
 
 #[test]
-fn header_is_made_anew_for_each_segment() {
+fn header_is_computed_for_each_segment() {
     let (dir, calls) = (Dir::new(), AtomicUsize::new(0));
     let header = move || format!("# {}\n", calls.fetch_add(1, Ordering::SeqCst)).into_bytes();
     let log = dir.writer().header_with(header).build().unwrap();
@@ -62,7 +62,7 @@ fn header_counts_as_part_of_the_size() {
 }
 
 #[test]
-fn segment_that_holds_the_header_alone_is_empty_and_not_rotated_for_a_large_record() {
+fn segment_with_only_a_header_is_not_rotated() {
     let dir = Dir::new();
     let log = csv(&dir).max_size(20).build().unwrap();
     write(&log, "far more than there is room for\n");
@@ -71,7 +71,7 @@ fn segment_that_holds_the_header_alone_is_empty_and_not_rotated_for_a_large_reco
 }
 
 #[test]
-fn second_worker_adopts_the_segment_with_its_header_and_adds_none() {
+fn second_worker_adopts_the_header_and_adds_none() {
     let dir = Dir::new();
     let first = csv(&dir).build().unwrap();
     let second = csv(&dir).build().unwrap();
@@ -82,7 +82,7 @@ fn second_worker_adopts_the_segment_with_its_header_and_adds_none() {
 }
 
 #[test]
-fn worker_that_follows_a_rotation_adopts_the_header_and_counts_it() {
+fn worker_that_adopts_a_segment_counts_its_header() {
     let (dir, start) = (Dir::new(), SystemTime::now());
     let clock = Clock::manual(start);
     let [first, second] =
@@ -99,7 +99,7 @@ fn worker_that_follows_a_rotation_adopts_the_header_and_counts_it() {
 }
 
 #[test]
-fn log_that_was_removed_gets_its_header_again() {
+fn recreated_log_gets_its_header() {
     let dir = Dir::new();
     let log = csv(&dir).build().unwrap();
     write(&log, "1,info\n");
@@ -138,7 +138,7 @@ fn log_is_never_seen_without_its_header() {
 }
 
 #[test]
-fn header_that_leaves_no_room_is_refused() {
+fn header_that_leaves_no_room_is_rejected() {
     let dir = Dir::new();
     let error = csv(&dir).max_size(HEADER.len() as u64).build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
@@ -147,7 +147,7 @@ fn header_that_leaves_no_room_is_refused() {
 
 // `logrotate` with `create` made an empty file, and the log went on in it without its header.
 #[test]
-fn regression_empty_file_that_another_program_has_made_gets_the_header_once() {
+fn regression_empty_file_of_another_program_gets_one_header() {
     let dir = Dir::new();
     let open = || {
         let builder = dir.writer().header(b"#\n").check_interval(Duration::ZERO);
@@ -169,7 +169,7 @@ fn regression_empty_file_that_another_program_has_made_gets_the_header_once() {
 }
 
 #[test]
-fn file_made_by_another_program_while_the_lock_is_held_goes_without_a_header_and_costs_no_record() {
+fn foreign_file_gets_no_header_while_the_lock_is_held() {
     let dir = Dir::new();
     let builder = dir.writer().header(b"#\n").check_interval(Duration::ZERO);
     let builder = builder.maintenance(MaintenanceMode::Inline);

@@ -26,7 +26,7 @@ fn packed(dir: &Dir, compression: Compression, naming: Naming) {
 }
 
 #[test]
-fn segments_are_told_in_order_with_sizes_and_times() {
+fn segments_are_listed_in_order_with_sizes_and_times() {
     #[cfg(feature = "zstd")]
     let codecs = [Compression::Gzip, Compression::Zstd];
     #[cfg(not(feature = "zstd"))]
@@ -67,7 +67,7 @@ fn segments_are_told_in_order_with_sizes_and_times() {
 }
 
 #[test]
-fn segment_with_two_names_is_told_once() {
+fn segment_with_two_names_is_listed_once() {
     let dir = Dir::new();
     packed(&dir, Compression::Gzip, Naming::Number);
     fs::remove_file(dir.log()).unwrap();
@@ -78,7 +78,7 @@ fn segment_with_two_names_is_told_once() {
 }
 
 #[test]
-fn backups_of_both_namings_come_in_the_order_in_which_they_are_read() {
+fn backups_of_both_namings_are_listed_in_reading_order() {
     for namings in [[Naming::Number, Naming::Timestamp], [Naming::Timestamp, Naming::Number]] {
         let dir = Dir::new();
         for naming in namings {
@@ -102,7 +102,7 @@ fn backups_of_both_namings_come_in_the_order_in_which_they_are_read() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn workers_and_readers_are_named_where_they_have_a_segment_open() {
+fn workers_and_readers_are_named_as_holders() {
     let dir = Dir::new();
     let mut log = dir.writer().build().unwrap();
     let mut idle = dir.writer().maintenance(logrotor::MaintenanceMode::Inline).build().unwrap();
@@ -127,7 +127,7 @@ fn workers_and_readers_are_named_where_they_have_a_segment_open() {
 }
 
 #[test]
-fn leftovers_and_strangers_are_told_apart_from_what_lives() {
+fn leftovers_and_strays_are_distinguished() {
     let dir = Dir::new();
     packed(&dir, Compression::Gzip, Naming::Timestamp);
     let backups = dir.backups();
@@ -172,7 +172,7 @@ fn leftovers_and_strangers_are_told_apart_from_what_lives() {
 }
 
 #[test]
-fn nothing_there_is_an_error_and_so_is_a_directory() {
+fn missing_log_and_directory_are_errors() {
     let dir = Dir::new();
     let error = Inspection::of(dir.log()).unwrap_err();
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
@@ -182,7 +182,7 @@ fn nothing_there_is_an_error_and_so_is_a_directory() {
 }
 
 #[test]
-fn no_segment_is_left_out_while_the_log_is_rotated_and_packed() {
+fn no_segment_is_left_out_during_rotation_and_compression() {
     let dir = Dir::new();
     let mut log = dir.writer().compression(Compression::Gzip).build().unwrap();
     writeln!(log, "first").unwrap();

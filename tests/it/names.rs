@@ -50,7 +50,7 @@ fn rotations_in_one_microsecond_get_names_that_differ_and_sort() {
 }
 
 #[test]
-fn names_do_not_go_back_with_a_clock_that_is_set_back_a_day() {
+fn names_do_not_go_back_with_the_clock() {
     let dir = Dir::new();
     let clock = Clock::manual(noon());
     let log = dir.writer().clock(clock.clone()).build().unwrap();
@@ -67,7 +67,7 @@ fn names_do_not_go_back_with_a_clock_that_is_set_back_a_day() {
 }
 
 #[test]
-fn clock_set_back_a_day_neither_stops_nor_repeats_daily_rotation() {
+fn clock_set_back_does_not_repeat_daily_rotation() {
     let dir = Dir::new();
     let clock = Clock::manual(noon());
     let builder = dir.writer().rotate_every(logrotor::Period::Daily).clock(clock.clone());
@@ -98,7 +98,7 @@ fn name_that_is_taken_is_not_taken_again() {
 }
 
 #[test]
-fn name_that_is_taken_by_a_packed_backup_is_not_taken_again() {
+fn name_of_a_compressed_backup_is_not_taken_again() {
     let dir = Dir::new();
     let clock = Clock::manual(noon());
     let builder = || dir.writer().clock(clock.clone()).compression(Compression::Gzip);
@@ -126,7 +126,7 @@ fn number_1_is_the_newest_and_all_others_move_up() {
 }
 
 #[test]
-fn number_1_is_the_newest_when_some_are_packed() {
+fn number_1_is_the_newest_when_some_are_compressed() {
     let dir = Dir::new();
     let builder = || dir.writer().naming(Naming::Number);
     let log = builder().compression(Compression::Gzip).build().unwrap();
@@ -178,12 +178,12 @@ fn strangers_stay(naming: Naming, of_the_other_naming: &str) {
 }
 
 #[test]
-fn strangers_are_left_alone_where_backups_are_named_by_time() {
+fn strays_are_left_alone_beside_backups_named_by_time() {
     strangers_stay(Naming::Timestamp, "app.log.1");
 }
 
 #[test]
-fn strangers_are_left_alone_where_backups_are_named_by_number() {
+fn strays_are_left_alone_beside_numbered_backups() {
     strangers_stay(Naming::Number, "app.log.2026-11-20T23-57-01.123456Z.gz");
 }
 
@@ -206,7 +206,7 @@ fn directories_and_links_with_names_of_backups_are_left_alone() {
 // Whether a plain backup has a packed twin, and so can go, was told by the names alone: a directory
 // named like the packed form of a backup had that backup removed.
 #[test]
-fn regression_directory_with_the_name_of_a_packed_backup_costs_no_record() {
+fn regression_directory_named_like_a_backup_costs_no_record() {
     for naming in [Naming::Number, Naming::Timestamp] {
         let dir = Dir::new();
         let builder = || dir.writer().naming(naming).clock(Clock::manual(noon()));

@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 #[test]
-fn follower_that_looks_at_intervals_gets_each_line_once_across_rotations() {
+fn polling_follower_gets_each_line_once_across_rotations() {
     let dir = Dir::new();
     let builder = LogReader::builder(dir.log()).follow().poll_interval(Duration::from_millis(1));
     // Begun before there is a log.

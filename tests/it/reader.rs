@@ -49,7 +49,7 @@ fn with_damage(mut reader: LogReader) -> Vec<String> {
 }
 
 #[test]
-fn log_is_one_stream_across_packed_plain_and_active_segments() {
+fn log_is_one_stream_across_all_its_segments() {
     for naming in NAMINGS {
         let dir = Dir::new();
         packed(&dir, naming);
@@ -73,7 +73,7 @@ fn log_is_one_stream_across_packed_plain_and_active_segments() {
 }
 
 #[test]
-fn record_tells_its_segment_and_offset() {
+fn record_has_its_segment_and_offset() {
     let dir = Dir::new();
     packed(&dir, Naming::Number);
     let mut reader = LogReader::open(dir.log()).unwrap();
@@ -99,7 +99,7 @@ fn log_that_changed_its_naming_is_read_in_order() {
 }
 
 #[test]
-fn strangers_are_not_read() {
+fn strays_are_not_read() {
     let dir = Dir::new();
     packed(&dir, Naming::Number);
     for name in ["app.log.old", "app.log.1.txt", "app.error.log.1", "app.log.0", "app.log.lock"] {
@@ -112,7 +112,7 @@ fn strangers_are_not_read() {
 }
 
 #[test]
-fn plain_backup_with_a_packed_twin_is_read_once() {
+fn superseded_backup_is_read_once() {
     for naming in NAMINGS {
         let dir = Dir::new();
         packed(&dir, naming);
@@ -150,7 +150,7 @@ fn segment_with_two_names_is_read_once() {
 }
 
 #[test]
-fn follower_of_a_segment_with_two_names_misses_nothing_that_is_written_by_either() {
+fn follower_of_a_segment_with_two_names_misses_no_record() {
     for naming in NAMINGS {
         let dir = Dir::new();
         renamed_by_half(&dir, naming);
@@ -174,7 +174,7 @@ fn follower_of_a_segment_with_two_names_misses_nothing_that_is_written_by_either
 }
 
 #[test]
-fn rotation_that_is_undone_in_mid_read_doubles_nothing() {
+fn rotation_undone_in_mid_read_duplicates_no_record() {
     let dir = Dir::new();
     write(&dir, Naming::Timestamp, Compression::None, 0..20);
     // As a worker does that has then no way to make the next segment.
@@ -189,7 +189,7 @@ fn rotation_that_is_undone_in_mid_read_doubles_nothing() {
 }
 
 #[test]
-fn plain_backup_that_another_program_is_packing_is_read() {
+fn backup_that_another_program_compresses_is_read() {
     for naming in NAMINGS {
         let dir = Dir::new();
         write(&dir, naming, Compression::None, 0..100);
@@ -200,7 +200,7 @@ fn plain_backup_that_another_program_is_packing_is_read() {
 }
 
 #[test]
-fn missing_log_or_directory_is_an_error_that_names_it() {
+fn missing_log_or_directory_is_named_by_the_error() {
     let dir = Dir::new();
     let error = LogReader::open(dir.log()).unwrap_err();
     assert!(error.to_string().contains("app.log"), "{error}");
@@ -213,7 +213,7 @@ fn missing_log_or_directory_is_an_error_that_names_it() {
 }
 
 #[test]
-fn what_cannot_be_followed_is_refused() {
+fn following_in_reverse_or_until_a_time_is_rejected() {
     let dir = Dir::new();
     packed(&dir, Naming::Timestamp);
     let builder = || LogReader::builder(dir.log()).follow();
@@ -271,7 +271,7 @@ fn long_lines_survive_every_way_of_reading() {
 }
 
 #[test]
-fn last_lines_come_from_as_many_segments_as_it_takes() {
+fn last_lines_come_from_several_segments() {
     for naming in NAMINGS {
         let dir = Dir::new();
         packed(&dir, naming);
@@ -287,7 +287,7 @@ fn last_lines_come_from_as_many_segments_as_it_takes() {
 }
 
 #[test]
-fn last_lines_leave_older_segments_alone() {
+fn last_lines_do_not_open_older_segments() {
     let dir = Dir::new();
     packed(&dir, Naming::Number);
     // Whoever looks into these reports it.
@@ -299,7 +299,7 @@ fn last_lines_leave_older_segments_alone() {
 }
 
 #[test]
-fn times_leave_out_whole_segments() {
+fn times_skip_whole_segments() {
     let dir = Dir::new();
     let hour = |n: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + n * 3600);
     let clock = logrotor::__test::Clock::manual(hour(0));
@@ -343,7 +343,7 @@ fn one_line_each(dir: &Dir, naming: Naming, compression: Compression) -> Rotatin
 }
 
 #[test]
-fn rotation_and_packing_in_mid_read_lose_and_double_nothing() {
+fn rotation_and_compression_in_mid_read_lose_no_record() {
     for naming in NAMINGS {
         for step in 1..7 {
             let dir = Dir::new();
@@ -371,7 +371,7 @@ fn rotation_and_packing_in_mid_read_lose_and_double_nothing() {
 }
 
 #[test]
-fn reading_backwards_loses_and_doubles_nothing_either() {
+fn reading_backwards_returns_each_record_once() {
     for naming in NAMINGS {
         let dir = Dir::new();
         let mut log = one_line_each(&dir, naming, Compression::Gzip);
@@ -388,7 +388,7 @@ fn reading_backwards_loses_and_doubles_nothing_either() {
 }
 
 #[test]
-fn segment_being_read_is_packed_later_and_writers_do_not_wait() {
+fn segment_being_read_is_compressed_later() {
     let dir = Dir::new();
     let mut log = one_line_each(&dir, Naming::Timestamp, Compression::Gzip);
     writeln!(log, "line 0000").unwrap();
@@ -435,7 +435,7 @@ fn follow(dir: &Dir) -> LogReader {
 }
 
 #[test]
-fn follower_waits_for_a_log_that_is_not_there_yet() {
+fn follower_waits_for_a_missing_log() {
     let dir = Dir::new();
     let (lines, damages) = while_following(follow(&dir), || packed(&dir, Naming::Timestamp));
     assert_eq!(lines, numbered(0..100));
@@ -443,7 +443,7 @@ fn follower_waits_for_a_log_that_is_not_there_yet() {
 }
 
 #[test]
-fn follower_is_told_of_a_line_without_waiting_for_the_next_look() {
+fn follower_is_notified_of_a_line_at_once() {
     let dir = Dir::new();
     let mut log = dir.writer().build().unwrap();
     let mut reader = follow(&dir);
@@ -464,7 +464,7 @@ fn follower_is_told_of_a_line_without_waiting_for_the_next_look() {
 }
 
 #[test]
-fn follower_with_last_begins_there_and_reads_on() {
+fn follower_with_last_begins_at_the_last_lines() {
     for naming in NAMINGS {
         let dir = Dir::new();
         write(&dir, naming, Compression::Gzip, 0..43);
@@ -476,7 +476,7 @@ fn follower_with_last_begins_there_and_reads_on() {
 }
 
 #[test]
-fn unfinished_line_is_held_back_until_it_is_whole() {
+fn unfinished_line_waits_until_it_is_whole() {
     let dir = Dir::new();
     let mut log = dir.writer().build().unwrap();
     let mut reader = follow(&dir);
@@ -493,7 +493,7 @@ fn unfinished_line_is_held_back_until_it_is_whole() {
 }
 
 #[test]
-fn stragglers_records_are_read_and_each_workers_order_is_kept() {
+fn late_records_are_read_in_the_order_of_their_worker() {
     let dir = Dir::new();
     // It looks at the path once an hour, so it goes on with its segment until that is full.
     let mut late =
@@ -523,7 +523,7 @@ fn stragglers_records_are_read_and_each_workers_order_is_kept() {
 }
 
 #[test]
-fn late_records_are_read_by_a_follower_that_began_after_the_rotation() {
+fn late_records_are_read_by_a_follower_that_starts_later() {
     let dir = Dir::new();
     let mut late =
         Job::new("obey", &dir.log()).with("check_ms", 3_600_000).with("inline", 1).spawn();
@@ -539,7 +539,7 @@ fn late_records_are_read_by_a_follower_that_began_after_the_rotation() {
 }
 
 #[test]
-fn followers_hold_up_neither_maintenance_nor_each_other() {
+fn followers_block_neither_maintenance_nor_each_other() {
     let dir = Dir::new();
     let log = one_line_each(&dir, Naming::Timestamp, Compression::Gzip);
     let readers = [follow(&dir), follow(&dir)];
@@ -557,7 +557,7 @@ fn followers_hold_up_neither_maintenance_nor_each_other() {
 }
 
 #[test]
-fn follower_goes_on_after_the_log_was_moved_deleted_or_its_directory_made_again() {
+fn follower_resumes_after_its_log_or_directory_was_replaced() {
     let dir = Dir::new();
     let sub = dir.file("logs");
     let path = sub.join("app.log");
@@ -585,7 +585,7 @@ fn follower_goes_on_after_the_log_was_moved_deleted_or_its_directory_made_again(
 }
 
 #[test]
-fn pruned_before_it_was_read_is_reported_and_nothing_is_doubled() {
+fn backup_pruned_before_it_is_read_is_reported() {
     let dir = Dir::new();
     let mut log = one_line_each(&dir, Naming::Timestamp, Compression::None);
     writeln!(log, "line 0000").unwrap();
@@ -611,7 +611,7 @@ fn pruned_before_it_was_read_is_reported_and_nothing_is_doubled() {
 }
 
 #[test]
-fn pruned_before_its_name_was_seen_is_reported() {
+fn backup_pruned_before_it_is_listed_is_reported() {
     for compression in [Compression::None, Compression::Gzip] {
         let dir = Dir::new();
         let builder = dir.writer().max_size(10).compression(compression).max_backups(2);
@@ -637,7 +637,7 @@ fn pruned_before_its_name_was_seen_is_reported() {
 }
 
 #[test]
-fn late_follower_of_a_log_with_few_backups_knows_that_it_lost_and_doubles_nothing() {
+fn slow_follower_reports_the_records_that_it_lost() {
     let dir = Dir::new();
     let job = Job::new("write", &dir.log()).with("count", 3_000).with("max_size", 8_000);
     let job = job.with("gzip", 1).with("max_backups", 2);
@@ -700,7 +700,7 @@ fn follow_many(workers: usize, count: usize, max_size: usize, numbered: bool) {
 }
 
 #[test]
-fn follower_is_exact_across_1000_rotations_by_4_processes_with_gzip() {
+fn follower_is_exact_across_1000_rotations_by_4_processes() {
     follow_many(4, 8_000, 2_500, false);
 }
 
@@ -722,7 +722,7 @@ fn is_beginning(lines: &[String]) -> BTreeMap<usize, usize> {
 }
 
 #[test]
-fn every_reading_during_writing_has_a_beginning_of_each_worker_without_a_gap() {
+fn reading_during_writing_has_no_gap_in_any_worker() {
     for numbered in [false, true] {
         let dir = Dir::new();
         let mut job = Job::new("write", &dir.log()).with("count", 3_000).with("max_size", 4_000);
@@ -769,7 +769,7 @@ fn damage_file(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[test]
-fn truncated_gzip_is_reported_and_reading_goes_on() {
+fn truncated_gzip_is_reported_and_skipped() {
     let dir = Dir::new();
     packed(&dir, Naming::Number);
     damage_file(&dir.file("app.log.3.gz"), |bytes| bytes.truncate(bytes.len() - 6));
@@ -781,7 +781,7 @@ fn truncated_gzip_is_reported_and_reading_goes_on() {
 }
 
 #[test]
-fn corrupt_gzip_is_reported_and_reading_goes_on() {
+fn corrupt_gzip_is_reported_and_skipped() {
     let dir = Dir::new();
     packed(&dir, Naming::Timestamp);
     let name = dir.backups()[10].clone();
@@ -820,7 +820,7 @@ fn corrupt_gzip_is_reported_and_reading_goes_on() {
 
 #[cfg(feature = "zstd")]
 #[test]
-fn damaged_zstd_is_reported_and_reading_goes_on() {
+fn damaged_zstd_is_reported_and_skipped() {
     let dir = Dir::new();
     write(&dir, Naming::Number, Compression::Zstd, 0..30);
     damage_file(&dir.file("app.log.2.zst"), |bytes| bytes.truncate(bytes.len() - 3));
@@ -868,7 +868,7 @@ fn missing_number_is_reported() {
 }
 
 #[test]
-fn log_cut_short_under_a_follower_is_reported_and_read_anew() {
+fn log_cut_short_under_a_follower_is_read_from_its_start() {
     let dir = Dir::new();
     std::fs::write(dir.log(), "one\ntwo\n").unwrap();
     let mut reader = follow(&dir);
@@ -881,7 +881,7 @@ fn log_cut_short_under_a_follower_is_reported_and_read_anew() {
 }
 
 #[test]
-fn read_error_carries_the_damage_and_the_next_read_goes_on() {
+fn read_error_has_the_damage_and_the_next_read_resumes() {
     let dir = Dir::new();
     packed(&dir, Naming::Number);
     damage_file(&dir.file("app.log.19.gz"), Vec::clear);
@@ -897,7 +897,7 @@ fn read_error_carries_the_damage_and_the_next_read_goes_on() {
 
 #[cfg(not(feature = "zstd"))]
 #[test]
-fn packing_that_was_not_built_in_is_reported() {
+fn compression_that_was_not_built_in_is_reported() {
     let dir = Dir::new();
     packed(&dir, Naming::Number);
     std::fs::rename(dir.file("app.log.2.gz"), dir.file("app.log.2.zst")).unwrap();
