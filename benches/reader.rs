@@ -1,5 +1,5 @@
-//! What reading a log back costs, beside reading the same files one after the other: 64 MiB in lines of
-//! 128 bytes, in 8 segments.
+//! The cost of reading a log back, compared with reading the same files one after the other: 64 MiB
+//! in lines of 128 bytes, in 8 segments.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot run must stop")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const SEGMENTS: u64 = 8;
 const SEGMENT: u64 = 8 * 1024 * 1024;
 
-/// Makes the log; returns its segments, oldest first.
+/// Creates the log. Returns its segments, oldest first.
 fn log(dir: &TempDir, compression: Compression) -> (PathBuf, Vec<PathBuf>) {
     let path = dir.path().join("app.log");
     let builder = RotatingFileWriter::builder(&path).max_size(SEGMENT).compression(compression);

@@ -1,5 +1,5 @@
 //! Reading takes the same memory whatever the size of the log. A binary of its own: it replaces the
-//! global allocator, which then counts what each thread has at most.
+//! global allocator, which then counts the most that each thread has.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use logrotor::reader::{LogReader, Record};
@@ -7,7 +7,7 @@ use logrotor::{Compression, RotatingFileWriter};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Makes a log of 4 segments; returns its size.
+/// Creates a log of 4 segments. Returns its size.
 fn log(path: &Path, segment: u64, compression: Compression) -> u64 {
     let builder = RotatingFileWriter::builder(path).max_size(segment).compression(compression);
     let mut log = builder.compression_level(1).build().unwrap();

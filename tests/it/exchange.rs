@@ -1,7 +1,7 @@
-//! Files that one machine has written and another one reads, whatever the byte order of either.
+//! Files that one machine writes and another one reads, whatever the byte order of either.
 //!
-//! By itself the test is one machine three times. With a directory in `LOGROTOR_EXCHANGE` it is one visit there, after
-//! those of other machines; see `.ci/platforms big-endian`.
+//! By itself the test is one machine three times. With a directory in `LOGROTOR_EXCHANGE` it is one
+//! visit there, after those of other machines; see `.ci/platforms big-endian`.
 
 use crate::support::Dir;
 use logrotor::inspect::Inspection;
@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What the visitors tell each other: how many there were, and what the last of them saw of each segment.
+/// The notes of the visitors: their number, and each segment as the last of them saw it.
 type Told = BTreeMap<String, u64>;
 
 fn builder() -> PolicyStoreBuilder<Told> {
@@ -34,7 +34,7 @@ fn logs(place: &Path) -> Vec<(PathBuf, Compression, Naming)> {
     logs
 }
 
-/// Checks what the visitors before have left, and leaves some more.
+/// Checks the files of the visitors before, and leaves some more.
 fn visit(place: &Path) {
     let store = builder().open_or_create(place.join("told.toml"), Told::new).unwrap();
     let visits = store.current().get("visits").copied().unwrap_or(0);
@@ -87,7 +87,7 @@ fn read(mut reader: LogReader) -> Vec<String> {
     reader.records().map(|record| text(record.unwrap().bytes())).collect()
 }
 
-/// What the segments say of themselves without being unpacked, that is, in binary.
+/// The facts that the segments have noted in binary, read without decompressing them.
 fn look(path: &Path) -> Told {
     let seen = Inspection::of(path).unwrap();
     assert!(seen.leftovers.is_empty() && seen.strays.is_empty(), "{seen:?}");

@@ -145,7 +145,7 @@ fn header_that_leaves_no_room_is_rejected() {
     assert!(error.to_string().contains("the header of 11 bytes fills it"), "{error}");
 }
 
-// `logrotate` with `create` made an empty file, and the log went on in it without its header.
+// `logrotate` with `create` made an empty file, and the log continued in it without a header.
 #[test]
 fn regression_empty_file_of_another_program_gets_one_header() {
     let dir = Dir::new();
@@ -160,7 +160,7 @@ fn regression_empty_file_of_another_program_gets_one_header() {
     std::fs::write(dir.log(), "").unwrap();
     write("after");
     assert_eq!(dir.active_lines(), ["#", "after", "after", "after"]);
-    // And one that is there when the log is opened.
+    // The same for a file that exists when the log is opened.
     let dir = Dir::new();
     std::fs::write(dir.log(), "").unwrap();
     let log = dir.writer().header(b"#\n").build().unwrap();

@@ -1,4 +1,4 @@
-//! A log as it is seen from outside.
+//! A log inspected from outside.
 
 use crate::support::{Dir, eventually};
 use logrotor::inspect::{Inspection, LeftoverKind, Role, Usage};
@@ -10,7 +10,7 @@ fn look(dir: &Dir) -> Inspection {
     Inspection::of(dir.log()).unwrap()
 }
 
-/// A log with two packed backups, a plain one that is held open, and an active segment.
+/// A log with two compressed backups, an uncompressed one that is open, and an active segment.
 fn packed(dir: &Dir, compression: Compression, naming: Naming) {
     let mut log = dir.writer().compression(compression).naming(naming).build().unwrap();
     for number in 0..2 {
@@ -146,7 +146,7 @@ fn leftovers_and_strays_are_distinguished() {
         .unwrap()
         .set_modified(modified)
         .unwrap();
-    // One that is being made.
+    // A temporary that a live process is writing.
     let live = logrotor::atomic::AtomicFile::builder().open(dir.file("app.log.9")).unwrap();
 
     let seen = look(&dir);

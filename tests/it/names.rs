@@ -1,4 +1,4 @@
-//! The names of backups: sorted, never backwards, never taken twice; strangers are left alone.
+//! The names of backups: sorted, never backwards, never taken twice. Strays are left alone.
 
 use crate::support::Dir;
 use logrotor::__test::Clock;
@@ -13,7 +13,7 @@ fn noon() -> SystemTime {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Writes and rotates away one record per text.
+/// Writes and rotates one record per text.
 fn rotate_each(log: &RotatingFileWriter, texts: &[&str]) {
     for text in texts {
         writeln!(&mut &*log, "{text}").unwrap();
@@ -21,7 +21,7 @@ fn rotate_each(log: &RotatingFileWriter, texts: &[&str]) {
     }
 }
 
-/// What the backups hold, oldest first.
+/// The records of the backups, oldest first.
 fn history(dir: &Dir) -> Vec<String> {
     dir.backups().iter().flat_map(|name| dir.lines_of(name)).collect()
 }
@@ -37,7 +37,7 @@ fn backup_is_named_by_the_time_of_its_rotation_in_utc() {
 #[test]
 fn rotations_in_one_microsecond_get_names_that_differ_and_sort() {
     let dir = Dir::new();
-    // The clock stands still; two workers know of each other's backups by the directory alone.
+    // The clock stands still. Two workers know each other's backups by the directory alone.
     let [a, b] = [0, 1].map(|_| dir.writer().clock(Clock::manual(noon())).build().unwrap());
     rotate_each(&a, &["1", "2"]);
     b.reopen().unwrap();
@@ -88,7 +88,7 @@ fn name_that_is_taken_is_not_taken_again() {
     let dir = Dir::new();
     let clock = Clock::manual(noon());
     let log = dir.writer().clock(clock).build().unwrap();
-    // Not there when the newest backup was looked for: the log knows of its own alone.
+    // Created after the newest backup was looked for, so the log does not know of it.
     rotate_each(&log, &["1"]);
     let taken = "app.log.2027-01-15T12-00-00.000001Z";
     std::fs::write(dir.file(taken), "foreign\n").unwrap();
@@ -156,7 +156,7 @@ const STRANGERS: [&str; 14] = [
     "app.log.zst",
 ];
 
-/// Puts strangers around a log that is made to keep nothing, and checks that they are as before.
+/// Puts strays around a log that keeps no backups, and checks that they stay unchanged.
 fn strangers_stay(naming: Naming, of_the_other_naming: &str) {
     let dir = Dir::new();
     let mut before = BTreeMap::new();
@@ -203,8 +203,8 @@ fn directories_and_links_with_names_of_backups_are_left_alone() {
     assert_eq!(dir.lines_of("elsewhere"), ["kept"]);
 }
 
-// Whether a plain backup has a packed twin, and so can go, was told by the names alone: a directory
-// named like the packed form of a backup had that backup removed.
+// A backup counted as superseded by its names alone, and was removed when a directory had the name
+// of its compressed form.
 #[test]
 fn regression_directory_named_like_a_backup_costs_no_record() {
     for naming in [Naming::Number, Naming::Timestamp] {
@@ -217,7 +217,7 @@ fn regression_directory_named_like_a_backup_costs_no_record() {
         }
         rotate_each(&log, &["3"]);
         drop(log);
-        // This one has a true twin, so that all are looked at.
+        // This backup is superseded, so that all are looked at.
         let newest = dir.backups().pop().unwrap();
         pack(&dir, &newest);
         builder().build().unwrap().close().unwrap();
@@ -227,7 +227,7 @@ fn regression_directory_named_like_a_backup_costs_no_record() {
     }
 }
 
-/// Makes the packed form of a backup, as a worker does that is then killed.
+/// Creates the compressed form of a backup, as a worker does that is then killed.
 fn pack(dir: &Dir, name: &str) {
     let file = std::fs::File::create(dir.file(&format!("{name}.gz"))).unwrap();
     let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());

@@ -1,4 +1,4 @@
-//! A reader that follows a log by looking at intervals, where the system tells nothing.
+//! A reader that follows a log by looking at intervals, without reports by the system.
 
 use crate::support::Dir;
 use logrotor::Compression;
@@ -11,7 +11,7 @@ use std::time::Duration;
 fn polling_follower_gets_each_line_once_across_rotations() {
     let dir = Dir::new();
     let builder = LogReader::builder(dir.log()).follow().poll_interval(Duration::from_millis(1));
-    // Begun before there is a log.
+    // Opened before the log exists.
     let mut reader = builder.open().unwrap();
     let (sender, lines) = channel();
     let stopper = reader.stopper();

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 const NAMINGS: [Naming; 2] = [Naming::Timestamp, Naming::Number];
 
-/// A log of 100 lines in 20 segments, the backups packed.
+/// A log of 100 lines in 20 segments, with compressed backups.
 fn packed(dir: &Dir, naming: Naming) {
     write(dir, naming, Compression::Gzip, 0..100);
 }
@@ -60,7 +60,7 @@ fn log_is_one_stream_across_all_its_segments() {
         write(&dir, naming, Compression::None, 150..151);
         {
             let _reader = LogReader::open(dir.log()).unwrap();
-            // Plain backups, for this writer packs none.
+            // Uncompressed backups: this writer compresses none.
             write(&dir, naming, Compression::None, 151..200);
         }
         assert_eq!(read(&dir), numbered(0..200), "{naming:?}");
@@ -128,8 +128,8 @@ fn superseded_backup_is_read_once() {
     }
 }
 
-/// A log whose newest backup still has the log's path too, as NFS has it after the worker was killed that
-/// renamed it.
+/// A log whose newest backup still has the log's path too, as on NFS after the worker that renamed
+/// it was killed.
 fn renamed_by_half(dir: &Dir, naming: Naming) {
     write(dir, naming, Compression::None, 0..20);
     std::fs::remove_file(dir.log()).unwrap();
@@ -157,7 +157,7 @@ fn follower_of_a_segment_with_two_names_misses_no_record() {
         let mut reader = follow(&dir);
         let mut expect = |numbers| {
             for line in numbered(numbers) {
-                // That nothing begins where the backup ends may mean that something is missing.
+                // If nothing begins where the backup ends, something may be missing.
                 let record = reader.records().find_map(Result::ok).unwrap();
                 assert_eq!(record.into_string_lossy(), line, "{naming:?}");
             }
@@ -177,7 +177,7 @@ fn follower_of_a_segment_with_two_names_misses_no_record() {
 fn rotation_undone_in_mid_read_duplicates_no_record() {
     let dir = Dir::new();
     write(&dir, Naming::Timestamp, Compression::None, 0..20);
-    // As a worker does that has then no way to make the next segment.
+    // A worker does this if it cannot create the next segment then.
     let backup = dir.file("app.log.9999-01-01T00-00-00.000000Z");
     std::fs::rename(dir.log(), &backup).unwrap();
     let backup = backup.canonicalize().unwrap();
@@ -290,7 +290,7 @@ fn last_lines_come_from_several_segments() {
 fn last_lines_do_not_open_older_segments() {
     let dir = Dir::new();
     packed(&dir, Naming::Number);
-    // Whoever looks into these reports it.
+    // Opening these would report it.
     for number in 3..20 {
         std::fs::write(dir.file(&format!("app.log.{number}.gz")), "not gzip").unwrap();
     }
@@ -309,7 +309,7 @@ fn times_skip_whole_segments() {
         clock.set(hour(n + 1));
         log.rotate().unwrap();
     }
-    // Written when their names say.
+    // The times of the last writes are those in the names.
     for (n, name) in (1..).zip(dir.backups()) {
         let file = std::fs::File::options().append(true).open(dir.file(&name)).unwrap();
         file.set_modified(hour(n)).unwrap();
@@ -337,7 +337,7 @@ fn times_skip_whole_segments() {
     assert_eq!(all(&mut last).concat(), "hour 2hour 3");
 }
 
-/// A log in which each segment has one line, so that every step of a reader crosses a rotation.
+/// A log with one line per segment, so that every step of a reader crosses a rotation.
 fn one_line_each(dir: &Dir, naming: Naming, compression: Compression) -> RotatingFileWriter {
     dir.writer().naming(naming).max_size(10).compression(compression).build().unwrap()
 }
@@ -359,7 +359,7 @@ fn rotation_and_compression_in_mid_read_lose_no_record() {
                 read.push(record.unwrap().into_string_lossy());
                 if read.len() < 30 && read.len() % step == 0 {
                     write(&mut log, 3);
-                    // Packs all that nobody has open.
+                    // Compresses all backups that no process has open.
                     log.finish().unwrap();
                 }
             }
@@ -408,7 +408,7 @@ fn segment_being_read_is_compressed_later() {
     assert!(is_packed(0), "{:?}", dir.backups());
 }
 
-/// Has a reader run on a thread while `work` is done; returns its lines.
+/// Runs a reader on a thread during `work`. Returns its lines.
 fn while_following(
     reader: LogReader,
     work: impl FnOnce(),
@@ -495,7 +495,7 @@ fn unfinished_line_waits_until_it_is_whole() {
 #[test]
 fn late_records_are_read_in_the_order_of_their_worker() {
     let dir = Dir::new();
-    // It looks at the path once an hour, so it goes on with its segment until that is full.
+    // It checks the path once an hour, so it stays with its segment until that is full.
     let mut late =
         Job::new("obey", &dir.log()).with("check_ms", 3_600_000).with("inline", 1).spawn();
     late.expect("ready");
@@ -510,7 +510,7 @@ fn late_records_are_read_in_the_order_of_their_worker() {
     for round in 0..5 {
         log.rotate().unwrap();
         writeln!(log, "early {round}").unwrap();
-        // Not held up by the one that is late.
+        // Not held up by the late worker.
         assert_eq!(next(), format!("early {round}"));
         late.write(&format!("late {round}"));
         assert_eq!(next(), format!("late {round}"));
@@ -592,7 +592,7 @@ fn backup_pruned_before_it_is_read_is_reported() {
     let mut reader = follow(&dir);
     assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"line 0000");
     (1..10).for_each(|n| writeln!(log, "line {n:04}").unwrap());
-    // Reads on, so the names of all that follow are known by now.
+    // The reader has read on, so it knows the names of all later backups.
     assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"line 0001");
     log.close().unwrap();
     let names = dir.backups();
@@ -618,7 +618,7 @@ fn backup_pruned_before_it_is_listed_is_reported() {
         let log = builder.check_interval(Duration::ZERO).build().unwrap();
         let line = |n: u32| {
             writeln!(&log, "line {n:04}").unwrap();
-            // Longer than file times need to differ.
+            // Longer than the resolution of file times.
             std::thread::sleep(Duration::from_millis(20));
         };
         line(0);
@@ -673,7 +673,7 @@ fn slow_follower_reports_the_records_that_it_lost() {
     println!("{verdict}, {gaps} gaps");
 }
 
-/// Has a follower read while processes write and rotate; checks that every record came once.
+/// Follows a log while processes write and rotate. Checks that every record came once.
 fn follow_many(workers: usize, count: usize, max_size: usize, numbered: bool) {
     let dir = Dir::new();
     let mut job = Job::new("write", &dir.log()).with("count", count).with("max_size", max_size);
@@ -709,7 +709,7 @@ fn follower_is_exact_with_numbered_backups_too() {
     follow_many(4, 1_500, 2_500, true);
 }
 
-/// Checks one reading of a log that was being written: of every worker a beginning, without a gap.
+/// Checks one reading of a log that was being written: each worker's records have no gap.
 fn is_beginning(lines: &[String]) -> BTreeMap<usize, usize> {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for line in lines {
@@ -785,7 +785,7 @@ fn corrupt_gzip_is_reported_and_skipped() {
     let dir = Dir::new();
     packed(&dir, Naming::Timestamp);
     let name = dir.backups()[10].clone();
-    // The checksum, the content, the header; nothing at all.
+    // The checksum, the content, the header, and nothing at all.
     let changes: [fn(&mut Vec<u8>); 4] = [
         |bytes| {
             let at = bytes.len() - 8;
