@@ -100,8 +100,8 @@ enum LastLines {
 /// Searches the readable part of a segment. Damage counts as its end.
 fn start_of_last(open: &OpenSegment, lines: u64) -> LastLines {
     let Ok(mut content) = Content::new(open.clone()) else { return LastLines::Lines(0) };
-    if content.is_packed() {
-        in_packed(&mut content, open, lines)
+    if content.is_compressed() {
+        in_compressed(&mut content, open, lines)
     } else {
         in_plain(&content, lines)
     }
@@ -136,7 +136,7 @@ fn in_plain(content: &Content, lines: u64) -> LastLines {
     if found == lines { LastLines::From(0) } else { LastLines::Lines(found) }
 }
 
-fn in_packed(content: &mut Content, open: &OpenSegment, lines: u64) -> LastLines {
+fn in_compressed(content: &mut Content, open: &OpenSegment, lines: u64) -> LastLines {
     let all = line_start(content, u64::MAX).lines;
     if all < lines {
         return LastLines::Lines(all);
@@ -366,10 +366,10 @@ impl ReverseReader {
         let mut content = Content::new(open.clone())?;
         let mut damages = content.examine();
         let name = Arc::clone(&content.name);
-        let (file, base) = if content.is_packed() {
+        let (file, base) = if content.is_compressed() {
             let scratch =
                 fs::anonymous_file().map_err(|error| Damage::unreadable(&*name, 0, error))?;
-            damages.extend(unpack_into(&mut content, &scratch)?);
+            damages.extend(decompress_into(&mut content, &scratch)?);
             (Arc::new(scratch), content.position)
         } else {
             (Arc::clone(&open.file), content.settled_len()?)
@@ -415,7 +415,7 @@ impl ReverseReader {
     }
 }
 
-fn unpack_into(content: &mut Content, scratch: &File) -> Result<Option<Damage>, Damage> {
+fn decompress_into(content: &mut Content, scratch: &File) -> Result<Option<Damage>, Damage> {
     let mut block = vec![0; CHUNK];
     loop {
         match content.read(&mut block) {

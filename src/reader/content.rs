@@ -21,7 +21,7 @@ pub(super) struct Content {
     pub(super) name: Arc<Path>,
     /// The offset of the next byte, in uncompressed bytes.
     pub(super) position: u64,
-    unpacked: Option<Box<dyn Read + Send>>,
+    uncompressed: Option<Box<dyn Read + Send>>,
     /// Whether its damage was reported before it was read.
     is_reported: bool,
 }
@@ -29,8 +29,8 @@ pub(super) struct Content {
 impl Content {
     pub(super) fn new(open: OpenSegment) -> Result<Self, Damage> {
         let name: Arc<Path> = open.segment.path.as_path().into();
-        let unpacked = unpack(&open).map_err(|e| Damage::unreadable(&*name, 0, e))?;
-        Ok(Self { open, name, position: 0, unpacked, is_reported: false })
+        let uncompressed = decompress(&open).map_err(|e| Damage::unreadable(&*name, 0, e))?;
+        Ok(Self { open, name, position: 0, uncompressed, is_reported: false })
     }
 
     /// Checks a compressed segment before it is read, so that damage is reported before any record
@@ -71,14 +71,14 @@ impl Content {
         Some(Damage::new(DamageKind::Misplaced, &*self.name, 0).with_text(text))
     }
 
-    pub(super) fn is_packed(&self) -> bool {
-        self.unpacked.is_some()
+    pub(super) fn is_compressed(&self) -> bool {
+        self.uncompressed.is_some()
     }
 
     /// Reads up to a buffer's length. Returns 0 at the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Damage> {
-        let taken = match &mut self.unpacked {
-            Some(unpacked) => match read_some(unpacked, buffer) {
+        let taken = match &mut self.uncompressed {
+            Some(uncompressed) => match read_some(uncompressed, buffer) {
                 Ok(taken) => taken,
                 Err(_) if self.is_reported => 0,
                 Err(error) => return Err(self.damage(error)),
@@ -94,7 +94,7 @@ impl Content {
 
     /// Skips to an offset that is not before the present one.
     pub(super) fn skip_to(&mut self, offset: u64) -> Result<(), Damage> {
-        if !self.is_packed() {
+        if !self.is_compressed() {
             self.position = offset;
             return Ok(());
         }
@@ -211,7 +211,7 @@ fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-fn unpack(open: &OpenSegment) -> Result<Option<Box<dyn Read + Send>>> {
+fn decompress(open: &OpenSegment) -> Result<Option<Box<dyn Read + Send>>> {
     let OpenSegment { file, segment, memory, .. } = open;
     let path = segment.path.as_path().into();
     match segment.compression {

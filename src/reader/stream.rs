@@ -165,7 +165,7 @@ impl Stream {
             match reader.content.read(&mut space[..len]) {
                 // The end of a compressed segment. Or the file was cut short: the next round finds
                 // out.
-                Ok(0) if reader.content.is_packed() => reader.end_here(),
+                Ok(0) if reader.content.is_compressed() => reader.end_here(),
                 Ok(0) => reader.limit = reader.content.position,
                 Ok(taken) => self.buffer.filled(taken),
                 Err(damage) => {
@@ -282,14 +282,14 @@ impl Stream {
 
     fn open_reader(&mut self, content: Content) {
         self.opened += 1;
-        let is_packed = content.is_packed();
+        let is_compressed = content.is_compressed();
         let is_last = !self.is_following() && content.open.segment.position == Position::Active;
         let mut reader = SegmentReader {
             content,
             number: self.opened,
-            limit: if is_packed { u64::MAX } else { 0 },
+            limit: if is_compressed { u64::MAX } else { 0 },
             searched: 0,
-            is_final: is_packed,
+            is_final: is_compressed,
         };
         if is_last {
             // Reading ends here, even if the log grows faster than it is read.
@@ -305,7 +305,7 @@ impl Stream {
         self.measure();
         let before = self.readers.len() - 1;
         if let Some(reader) = self.readers[..before].last_mut() {
-            if reader.content.is_packed() {
+            if reader.content.is_compressed() {
                 let _ = reader.content.open.let_go();
             } else {
                 reader.settle();

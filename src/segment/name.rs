@@ -140,8 +140,8 @@ impl Name {
     pub(crate) fn parse(log: &str, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(log)?.strip_prefix('.')?;
         // No compression comes last: its suffix is empty and fits every name.
-        let [plain, packed @ ..] = Compression::ALL;
-        packed.into_iter().chain([plain]).find_map(|compression| {
+        let [plain, compressed @ ..] = Compression::ALL;
+        compressed.into_iter().chain([plain]).find_map(|compression| {
             let key = Key::parse(rest.strip_suffix(compression.suffix())?)?;
             Some(Self { key, compression })
         })

@@ -15,23 +15,24 @@ use std::path::Path;
 pub(crate) fn supersedes(
     path: &Path,
     compression: Compression,
-    packed: Entry,
+    compressed: Entry,
     plain: Entry,
 ) -> bool {
     compression != Compression::None
-        && packed.kind == EntryKind::File
-        && (packed.modified == plain.modified || is_of_one_birth(path, compression, packed, plain))
+        && compressed.kind == EntryKind::File
+        && (compressed.modified == plain.modified
+            || has_same_birth(path, compression, compressed, plain))
 }
 
 /// Compares the creation times. A power cut may undo the last changes of the uncompressed file, and
 /// its time, because it was not synced. The compressed file was synced, and its tag has the
 /// creation time.
-fn is_of_one_birth(path: &Path, compression: Compression, packed: Entry, plain: Entry) -> bool {
-    let Some(born) = plain.born.filter(|_| plain.modified < packed.modified) else {
+fn has_same_birth(path: &Path, compression: Compression, compressed: Entry, plain: Entry) -> bool {
+    let Some(born) = plain.born.filter(|_| plain.modified < compressed.modified) else {
         return false;
     };
     let Ok(Some(file)) = fs::open_segment(path) else { return false };
-    birth_tag::read(&file, packed.len, compression, path)
+    birth_tag::read(&file, compressed.len, compression, path)
         .is_ok_and(|found| found.created() == Some(Timestamp::from(born)))
 }
 
@@ -65,7 +66,9 @@ fn is_superseded(location: &Location, name: Name, next: Option<&Name>) -> Result
     }
     let path = location.backup_path(*next);
     match (fs::stat(&location.backup_path(name))?, fs::stat(&path)?) {
-        (Some(plain), Some(packed)) => Ok(supersedes(&path, next.compression, packed, plain)),
+        (Some(plain), Some(compressed)) => {
+            Ok(supersedes(&path, next.compression, compressed, plain))
+        }
         _ => Ok(false),
     }
 }
@@ -81,9 +84,9 @@ mod tests {
         fs::stat(path).unwrap().unwrap()
     }
 
-    fn pack(path: &Path, begun: SystemTime, modified: SystemTime) -> Entry {
-        let packed = birth_tag::tests::gzip(b"", begun.into());
-        std::fs::write(path, packed).unwrap();
+    fn compress(path: &Path, created: SystemTime, modified: SystemTime) -> Entry {
+        let compressed = birth_tag::tests::gzip(b"", created.into());
+        std::fs::write(path, compressed).unwrap();
         let file = std::fs::File::options().append(true).open(path).unwrap();
         file.set_modified(modified).unwrap();
         look(path)
@@ -98,13 +101,13 @@ mod tests {
         let born = SystemTime::UNIX_EPOCH + SECOND;
         // Not every file system has a creation time.
         let plain = Entry { born: Some(born), ..look(&plain) };
-        let is_ours = |packed| supersedes(&path, Compression::Gzip, packed, plain);
+        let is_ours = |compressed| supersedes(&path, Compression::Gzip, compressed, plain);
         let at = plain.modified;
-        assert!(is_ours(pack(&path, born - SECOND, at)));
-        assert!(is_ours(pack(&path, born, at + SECOND)));
-        assert!(!is_ours(pack(&path, born, at - SECOND)));
-        assert!(!is_ours(pack(&path, born - SECOND, at + SECOND)));
-        let gone = pack(&path, born, at + SECOND);
+        assert!(is_ours(compress(&path, born - SECOND, at)));
+        assert!(is_ours(compress(&path, born, at + SECOND)));
+        assert!(!is_ours(compress(&path, born, at - SECOND)));
+        assert!(!is_ours(compress(&path, born - SECOND, at + SECOND)));
+        let gone = compress(&path, born, at + SECOND);
         std::fs::remove_file(&path).unwrap();
         assert!(!is_ours(gone), "what cannot be read notes nothing");
     }

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The notes of the visitors: their number, and each segment as the last of them saw it.
-type Told = BTreeMap<String, u64>;
+type Facts = BTreeMap<String, u64>;
 
-fn builder() -> PolicyStoreBuilder<Told> {
-    PolicyStore::builder(|_: &Told| Ok(()))
+fn builder() -> PolicyStoreBuilder<Facts> {
+    PolicyStore::builder(|_: &Facts| Ok(()))
 }
 
 fn logs(place: &Path) -> Vec<(PathBuf, Compression, Naming)> {
@@ -36,16 +36,16 @@ fn logs(place: &Path) -> Vec<(PathBuf, Compression, Naming)> {
 
 /// Checks the files of the visitors before, and leaves some more.
 fn visit(place: &Path) {
-    let store = builder().open_or_create(place.join("told.toml"), Told::new).unwrap();
+    let store = builder().open_or_create(place.join("facts.toml"), Facts::new).unwrap();
     let visits = store.current().get("visits").copied().unwrap_or(0);
     check(place, &store, visits);
-    let mut seen = Told::from([("visits".to_owned(), visits + 1)]);
+    let mut seen = Facts::from([("visits".to_owned(), visits + 1)]);
     for (path, compression, naming) in logs(place) {
         let log = RotatingFileWriter::builder(&path).compression(compression).naming(naming);
         write(log.build().unwrap(), visits);
         seen.extend(look(&path));
     }
-    store.begin_update().comment(std::env::consts::ARCH).apply(|told| *told = seen).unwrap();
+    store.begin_update().comment(std::env::consts::ARCH).apply(|listed| *listed = seen).unwrap();
     check(place, &store, visits + 1);
 }
 
@@ -63,7 +63,7 @@ fn lines_of(visit: u64) -> impl Iterator<Item = String> {
     (0..250).map(move |number| format!("visit {visit} line {number}"))
 }
 
-fn check(place: &Path, store: &PolicyStore<Told>, visits: u64) {
+fn check(place: &Path, store: &PolicyStore<Facts>, visits: u64) {
     assert_eq!(store.verify().unwrap(), store.version());
     assert!(store.problem().is_none(), "{:?}", store.problem());
     assert_eq!(store.history().unwrap().len() as u64, visits + 1);
@@ -88,14 +88,15 @@ fn read(mut reader: LogReader) -> Vec<String> {
 }
 
 /// The facts that the segments have noted in binary, read without decompressing them.
-fn look(path: &Path) -> Told {
+fn look(path: &Path) -> Facts {
     let seen = Inspection::of(path).unwrap();
     assert!(seen.leftovers.is_empty() && seen.strays.is_empty(), "{seen:?}");
-    let packed = seen.segments.iter().filter(|segment| segment.compression != Compression::None);
-    let facts = packed.enumerate().flat_map(|(number, segment)| {
+    let compressed =
+        seen.segments.iter().filter(|segment| segment.compression != Compression::None);
+    let facts = compressed.enumerate().flat_map(|(number, segment)| {
         let key = |fact| format!("{} {number} {fact}", path.file_name().unwrap().to_str().unwrap());
-        let begun = segment.created.map_or(0, micros);
-        [(key("bytes"), segment.uncompressed_bytes.unwrap()), (key("begun"), begun)]
+        let created = segment.created.map_or(0, micros);
+        [(key("bytes"), segment.uncompressed_bytes.unwrap()), (key("created"), created)]
     });
     facts.collect()
 }

@@ -11,7 +11,7 @@ fn look(dir: &Dir) -> Inspection {
 }
 
 /// A log with two compressed backups, an uncompressed one that is open, and an active segment.
-fn packed(dir: &Dir, compression: Compression, naming: Naming) {
+fn compressed(dir: &Dir, compression: Compression, naming: Naming) {
     let mut log = dir.writer().compression(compression).naming(naming).build().unwrap();
     for number in 0..2 {
         writeln!(log, "{}", format!("record {number} ").repeat(100)).unwrap();
@@ -34,7 +34,7 @@ fn segments_are_listed_in_order_with_sizes_and_times() {
     for compression in codecs {
         for naming in [Naming::Timestamp, Naming::Number] {
             let dir = Dir::new();
-            packed(&dir, compression, naming);
+            compressed(&dir, compression, naming);
             let seen = look(&dir);
             let names: Vec<_> = seen
                 .segments
@@ -49,15 +49,15 @@ fn segments_are_listed_in_order_with_sizes_and_times() {
                 compressions,
                 [compression, compression, Compression::None, Compression::None]
             );
-            let unpacked: Vec<_> =
+            let uncompressed: Vec<_> =
                 seen.segments.iter().map(|segment| segment.uncompressed_bytes).collect();
-            assert_eq!(unpacked, [Some(901), Some(901), Some(6), Some(7)]);
+            assert_eq!(uncompressed, [Some(901), Some(901), Some(6), Some(7)]);
             assert_eq!(seen.naming(), Some(naming));
             assert!(seen.segments[..3].iter().all(|s| s.naming == Some(naming) && !s.is_active()));
             for segment in &seen.segments {
                 let has_time = naming == Naming::Timestamp && !segment.is_active();
                 assert_eq!(segment.rotated_at.is_some(), has_time);
-                assert!(segment.created.is_none_or(|begun| begun <= segment.modified));
+                assert!(segment.created.is_none_or(|created| created <= segment.modified));
             }
             assert!(seen.leftovers.is_empty() && seen.strays.is_empty() && seen.rotating.is_none());
             assert_eq!(seen.network_file_system, None);
@@ -69,7 +69,7 @@ fn segments_are_listed_in_order_with_sizes_and_times() {
 #[test]
 fn segment_with_two_names_is_listed_once() {
     let dir = Dir::new();
-    packed(&dir, Compression::Gzip, Naming::Number);
+    compressed(&dir, Compression::Gzip, Naming::Number);
     fs::remove_file(dir.log()).unwrap();
     fs::hard_link(dir.file("app.log.1"), dir.log()).unwrap();
     let paths: Vec<_> = look(&dir).segments.into_iter().map(|segment| segment.path).collect();
@@ -118,7 +118,7 @@ fn workers_and_readers_are_named_as_holders() {
     assert_eq!(workers.len(), 1);
     assert!(workers[0].program.as_deref().is_some_and(|program| !program.is_empty()));
     drop((log, idle));
-    eventually("nobody has it open", || {
+    eventually("no process has it open", || {
         look(&dir).segments.iter().all(|segment| segment.usage == Usage::Free)
     });
     let mut reader = LogReader::open(dir.log()).unwrap();
@@ -129,7 +129,7 @@ fn workers_and_readers_are_named_as_holders() {
 #[test]
 fn leftovers_and_strays_are_distinguished() {
     let dir = Dir::new();
-    packed(&dir, Compression::Gzip, Naming::Timestamp);
+    compressed(&dir, Compression::Gzip, Naming::Timestamp);
     let backups = dir.backups();
     let superseded = backups[0].strip_suffix(".gz").unwrap().to_owned();
     let temporary = ".app.log.abcdefghijkl.tmp";
@@ -150,16 +150,16 @@ fn leftovers_and_strays_are_distinguished() {
     let live = logrotor::atomic::AtomicFile::builder().open(dir.file("app.log.9")).unwrap();
 
     let seen = look(&dir);
-    let told: Vec<_> = seen.leftovers.iter().map(|left| (left.path.clone(), left.kind)).collect();
+    let listed: Vec<_> = seen.leftovers.iter().map(|left| (left.path.clone(), left.kind)).collect();
     let dir_path = fs::canonicalize(dir.path()).unwrap();
     let expected = [
         (dir_path.join(&superseded), LeftoverKind::Superseded),
         (dir_path.join(temporary), LeftoverKind::Temporary),
         (dir_path.join("app.log.lock"), LeftoverKind::LockFile),
     ];
-    assert_eq!(told, expected);
-    let strangers = ["app.log.1.bz2", "app.log.7", "app.log.old"].map(|name| dir_path.join(name));
-    assert_eq!(seen.strays, strangers);
+    assert_eq!(listed, expected);
+    let strays = ["app.log.1.bz2", "app.log.7", "app.log.old"].map(|name| dir_path.join(name));
+    assert_eq!(seen.strays, strays);
     assert_eq!(seen.temporaries.len(), 1);
     assert_eq!(seen.segments.len(), 4);
     drop(live);

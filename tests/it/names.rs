@@ -157,7 +157,7 @@ const STRANGERS: [&str; 14] = [
 ];
 
 /// Puts strays around a log that keeps no backups, and checks that they stay unchanged.
-fn strangers_stay(naming: Naming, of_the_other_naming: &str) {
+fn strays_stay(naming: Naming, of_the_other_naming: &str) {
     let dir = Dir::new();
     let mut before = BTreeMap::new();
     for name in STRANGERS.into_iter().chain([of_the_other_naming]) {
@@ -179,12 +179,12 @@ fn strangers_stay(naming: Naming, of_the_other_naming: &str) {
 
 #[test]
 fn strays_are_left_alone_beside_backups_named_by_time() {
-    strangers_stay(Naming::Timestamp, "app.log.1");
+    strays_stay(Naming::Timestamp, "app.log.1");
 }
 
 #[test]
 fn strays_are_left_alone_beside_numbered_backups() {
-    strangers_stay(Naming::Number, "app.log.2026-11-20T23-57-01.123456Z.gz");
+    strays_stay(Naming::Number, "app.log.2026-11-20T23-57-01.123456Z.gz");
 }
 
 #[cfg(unix)]
@@ -219,7 +219,7 @@ fn regression_directory_named_like_a_backup_costs_no_record() {
         drop(log);
         // This backup is superseded, so that all are looked at.
         let newest = dir.backups().pop().unwrap();
-        pack(&dir, &newest);
+        compress(&dir, &newest);
         builder().build().unwrap().close().unwrap();
         assert!(!dir.file(&newest).exists(), "{naming:?}");
         let found: Vec<_> = dir.backups().iter().flat_map(|name| dir.lines_of(name)).collect();
@@ -228,7 +228,7 @@ fn regression_directory_named_like_a_backup_costs_no_record() {
 }
 
 /// Creates the compressed form of a backup, as a worker does that is then killed.
-fn pack(dir: &Dir, name: &str) {
+fn compress(dir: &Dir, name: &str) {
     let file = std::fs::File::create(dir.file(&format!("{name}.gz"))).unwrap();
     let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     encoder.write_all(&dir.read(name)).unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 const NAMINGS: [Naming; 2] = [Naming::Timestamp, Naming::Number];
 
 /// A log of 100 lines in 20 segments, with compressed backups.
-fn packed(dir: &Dir, naming: Naming) {
+fn compressed(dir: &Dir, naming: Naming) {
     write(dir, naming, Compression::Gzip, 0..100);
 }
 
@@ -52,7 +52,7 @@ fn with_damage(mut reader: LogReader) -> Vec<String> {
 fn log_is_one_stream_across_all_its_segments() {
     for naming in NAMINGS {
         let dir = Dir::new();
-        packed(&dir, naming);
+        compressed(&dir, naming);
         #[cfg(feature = "zstd")]
         write(&dir, naming, Compression::Zstd, 100..150);
         #[cfg(not(feature = "zstd"))]
@@ -75,7 +75,7 @@ fn log_is_one_stream_across_all_its_segments() {
 #[test]
 fn record_has_its_segment_and_offset() {
     let dir = Dir::new();
-    packed(&dir, Naming::Number);
+    compressed(&dir, Naming::Number);
     let mut reader = LogReader::open(dir.log()).unwrap();
     let records: Vec<_> = reader.records().map(Result::unwrap).collect();
     let place = |at: usize| {
@@ -101,9 +101,9 @@ fn log_that_changed_its_naming_is_read_in_order() {
 #[test]
 fn strays_are_not_read() {
     let dir = Dir::new();
-    packed(&dir, Naming::Number);
+    compressed(&dir, Naming::Number);
     for name in ["app.log.old", "app.log.1.txt", "app.error.log.1", "app.log.0", "app.log.lock"] {
-        std::fs::write(dir.file(name), "stranger\n").unwrap();
+        std::fs::write(dir.file(name), "stray\n").unwrap();
     }
     std::fs::create_dir(dir.file("app.log.7")).unwrap();
     std::fs::create_dir(dir.file("app.log.99")).unwrap();
@@ -115,15 +115,15 @@ fn strays_are_not_read() {
 fn superseded_backup_is_read_once() {
     for naming in NAMINGS {
         let dir = Dir::new();
-        packed(&dir, naming);
-        let twin = dir.backups()[7].clone();
-        let plain = twin.trim_end_matches(".gz");
-        std::fs::write(dir.file(plain), dir.read(&twin)).unwrap();
-        let modified = std::fs::metadata(dir.file(&twin)).unwrap().modified().unwrap();
+        compressed(&dir, naming);
+        let compressed = dir.backups()[7].clone();
+        let plain = compressed.trim_end_matches(".gz");
+        std::fs::write(dir.file(plain), dir.read(&compressed)).unwrap();
+        let modified = std::fs::metadata(dir.file(&compressed)).unwrap().modified().unwrap();
         let file = std::fs::File::options().append(true).open(dir.file(plain)).unwrap();
         file.set_modified(modified).unwrap();
         let record = LogReader::open(dir.log()).unwrap().records().nth(35).unwrap().unwrap();
-        assert_eq!(record.segment().file_name(), dir.file(&twin).file_name());
+        assert_eq!(record.segment().file_name(), dir.file(&compressed).file_name());
         assert_eq!(read(&dir), numbered(0..100), "{naming:?}");
     }
 }
@@ -215,7 +215,7 @@ fn missing_log_or_directory_is_named_by_the_error() {
 #[test]
 fn following_in_reverse_or_until_a_time_is_rejected() {
     let dir = Dir::new();
-    packed(&dir, Naming::Timestamp);
+    compressed(&dir, Naming::Timestamp);
     let builder = || LogReader::builder(dir.log()).follow();
     for builder in [
         builder().reverse(),
@@ -274,7 +274,7 @@ fn long_lines_survive_every_way_of_reading() {
 fn last_lines_come_from_several_segments() {
     for naming in NAMINGS {
         let dir = Dir::new();
-        packed(&dir, naming);
+        compressed(&dir, naming);
         for last in [0, 1, 4, 5, 6, 10, 11, 99, 100, 101] {
             let mut reader = LogReader::builder(dir.log()).last(last).open().unwrap();
             let first = 100 - u32::try_from(last).unwrap().min(100);
@@ -289,7 +289,7 @@ fn last_lines_come_from_several_segments() {
 #[test]
 fn last_lines_do_not_open_older_segments() {
     let dir = Dir::new();
-    packed(&dir, Naming::Number);
+    compressed(&dir, Naming::Number);
     // Opening these would report it.
     for number in 3..20 {
         std::fs::write(dir.file(&format!("app.log.{number}.gz")), "not gzip").unwrap();
@@ -396,8 +396,8 @@ fn segment_being_read_is_compressed_later() {
     assert_eq!(reader.records().next().unwrap().unwrap().bytes(), b"line 0000");
     (1..5).for_each(|n| writeln!(log, "line {n:04}").unwrap());
     log.finish().unwrap();
-    let is_packed = |at: usize| dir.backups()[at].ends_with(".gz");
-    assert!(!is_packed(0) && (1..4).all(is_packed), "{:?}", dir.backups());
+    let is_compressed = |at: usize| dir.backups()[at].ends_with(".gz");
+    assert!(!is_compressed(0) && (1..4).all(is_compressed), "{:?}", dir.backups());
     let stats = log.stats();
     assert_eq!((stats.rotations, stats.lock_waits, stats.all_failures()), (4, 0, 0));
     for n in 1..5 {
@@ -405,7 +405,7 @@ fn segment_being_read_is_compressed_later() {
         assert_eq!(record.into_string_lossy(), format!("line {n:04}"));
     }
     log.finish().unwrap();
-    assert!(is_packed(0), "{:?}", dir.backups());
+    assert!(is_compressed(0), "{:?}", dir.backups());
 }
 
 /// Runs a reader on a thread during `work`. Returns its lines.
@@ -437,7 +437,7 @@ fn follow(dir: &Dir) -> LogReader {
 #[test]
 fn follower_waits_for_a_missing_log() {
     let dir = Dir::new();
-    let (lines, damages) = while_following(follow(&dir), || packed(&dir, Naming::Timestamp));
+    let (lines, damages) = while_following(follow(&dir), || compressed(&dir, Naming::Timestamp));
     assert_eq!(lines, numbered(0..100));
     assert!(damages.is_empty(), "{damages:?}");
 }
@@ -546,7 +546,7 @@ fn followers_block_neither_maintenance_nor_each_other() {
     let stoppers = readers.each_ref().map(LogReader::stopper);
     let threads = readers.map(|mut reader| std::thread::spawn(move || all(&mut reader)));
     (0..20).for_each(|n| writeln!(&log, "line {n:04}").unwrap());
-    eventually("all backups are packed while followers run", || {
+    eventually("all backups are compressed while followers run", || {
         log.finish().unwrap();
         dir.backups().iter().all(|name| name.ends_with(".gz"))
     });
@@ -771,7 +771,7 @@ fn damage_file(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 #[test]
 fn truncated_gzip_is_reported_and_skipped() {
     let dir = Dir::new();
-    packed(&dir, Naming::Number);
+    compressed(&dir, Naming::Number);
     damage_file(&dir.file("app.log.3.gz"), |bytes| bytes.truncate(bytes.len() - 6));
     let items = with_damage(LogReader::open(dir.log()).unwrap());
     let mut expected = numbered(0..85);
@@ -783,7 +783,7 @@ fn truncated_gzip_is_reported_and_skipped() {
 #[test]
 fn corrupt_gzip_is_reported_and_skipped() {
     let dir = Dir::new();
-    packed(&dir, Naming::Timestamp);
+    compressed(&dir, Naming::Timestamp);
     let name = dir.backups()[10].clone();
     // The checksum, the content, the header, and nothing at all.
     let changes: [fn(&mut Vec<u8>); 4] = [
@@ -854,7 +854,7 @@ fn hole_of_nul_bytes_is_reported_with_its_length() {
 #[test]
 fn missing_number_is_reported() {
     let dir = Dir::new();
-    packed(&dir, Naming::Number);
+    compressed(&dir, Naming::Number);
     for number in [3, 7, 8] {
         std::fs::remove_file(dir.file(&format!("app.log.{number}.gz"))).unwrap();
     }
@@ -883,7 +883,7 @@ fn log_cut_short_under_a_follower_is_read_from_its_start() {
 #[test]
 fn read_error_has_the_damage_and_the_next_read_resumes() {
     let dir = Dir::new();
-    packed(&dir, Naming::Number);
+    compressed(&dir, Naming::Number);
     damage_file(&dir.file("app.log.19.gz"), Vec::clear);
     let mut reader = LogReader::open(dir.log()).unwrap();
     let mut text = String::new();
@@ -899,7 +899,7 @@ fn read_error_has_the_damage_and_the_next_read_resumes() {
 #[test]
 fn compression_that_was_not_built_in_is_reported() {
     let dir = Dir::new();
-    packed(&dir, Naming::Number);
+    compressed(&dir, Naming::Number);
     std::fs::rename(dir.file("app.log.2.gz"), dir.file("app.log.2.zst")).unwrap();
     let items = with_damage(LogReader::open(dir.log()).unwrap());
     assert!(items.contains(&"Unreadable app.log.2.zst 0".to_owned()), "{items:?}");

@@ -107,9 +107,9 @@ impl Walk {
             }
         }
         let Some((first, plain)) = there.first() else { return Ok(None) };
-        let is_ours = |(name, packed): &&(Name, Entry)| {
+        let is_ours = |(name, compressed): &&(Name, Entry)| {
             let path = self.location.backup_path(*name);
-            superseded::supersedes(&path, name.compression, *packed, *plain)
+            superseded::supersedes(&path, name.compression, *compressed, *plain)
         };
         Ok(Some(there.iter().skip(1).find(is_ours).map_or(*first, |(name, _)| *name)))
     }
