@@ -19,9 +19,9 @@ pub enum Durability {
     None,
     /// Those in backups as well.
     ///
-    /// A thread syncs each finished segment soon after the rotation and before it is compressed.
-    /// When [`finish`](crate::RotatingFileWriter::finish) or
-    /// [`close`](crate::RotatingFileWriter::close) returns `Ok`, all backups are synced.
+    /// A thread syncs each segment that this worker has left, soon after the rotation and before
+    /// the segment is compressed. When [`finish`](crate::RotatingFileWriter::finish) or
+    /// [`close`](crate::RotatingFileWriter::close) returns `Ok`, all of them are synced.
     /// [`Stats::failures`](crate::Stats::failures) counts failures.
     OnRotate,
     /// All those whose log call has returned `Ok`.
