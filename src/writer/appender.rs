@@ -101,6 +101,7 @@ impl Appender {
         self.rotator.active()
     }
 
+    #[inline]
     pub(crate) fn active_mut(&mut self) -> &mut Active {
         self.rotator.active_mut()
     }
