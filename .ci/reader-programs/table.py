@@ -60,8 +60,8 @@ def corpus():
     contents = [b"", b"x\n"] + [text(size) for size in sizes]
     first = 86_000
     [[_], [probe]] = compress("probe", [noise(first)])
-    # Around the first two multiples of 64 KiB, so that the ends of the content and of the tag come on
-    # each side.
+    # Around the first two multiples of 64 KiB, so that the ends of the content and of the tag come
+    # on each side.
     for number in range(EDGES):
         around = PIECE * (1 + number % 2) + (number - EDGES // 2) * (130 / EDGES)
         contents.append(noise(round(first + (around - probe.stat().st_size) / 0.757)))
