@@ -18,10 +18,10 @@ const AB: &str = "/usr/bin/ab";
 const MODULES: &str = "/usr/lib/apache2/modules";
 const REQUESTS: usize = 5000;
 const SMALL: &str = "small\n";
-/// More than the kernel takes for a client that does not read.
+/// More than the kernel buffers for a client that does not read.
 const LARGE: u64 = 64 << 20;
 
-/// An Apache httpd of its own, which logs by a pipe to the log of the directory.
+/// An Apache httpd that logs through a pipe to the log of a directory.
 struct Httpd {
     dir: Dir,
     child: Child,
@@ -42,7 +42,7 @@ impl Httpd {
         std::fs::create_dir(dir.file("htdocs")).unwrap();
         std::fs::write(dir.file("htdocs/small"), SMALL).unwrap();
         std::fs::File::create(dir.file("htdocs/large")).unwrap().set_len(LARGE).unwrap();
-        // Started by root, it serves as another user.
+        // If root starts Apache, it serves as another user.
         let open = std::fs::Permissions::from_mode(0o755);
         for name in ["", "htdocs", "htdocs/small", "htdocs/large"] {
             std::fs::set_permissions(dir.file(name), open.clone()).unwrap();
@@ -66,7 +66,7 @@ impl Httpd {
             .arg(dir.file(""))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            // It signals its whole group.
+            // Apache signals its whole process group.
             .process_group(0)
             .spawn()
             .unwrap();
@@ -101,7 +101,7 @@ impl Httpd {
         eventually("another logger", || !self.loggers().is_subset(&before));
     }
 
-    /// Asks for a file, and leaves the answer unread.
+    /// Requests a file and leaves the response unread.
     fn ask(&self, file: &str) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         write!(stream, "GET /{file} HTTP/1.0\r\n\r\n").unwrap();
@@ -114,7 +114,7 @@ impl Httpd {
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
-    /// Starts `ab`, which asks for a small file, 20 times at a time.
+    /// Starts `ab`, which requests a small file over 20 connections.
     fn load(&self, options: &[&str]) -> Child {
         let mut ab = Command::new(AB);
         ab.args(["-q", "-c", "20", "-n"]).arg(REQUESTS.to_string()).args(options);
@@ -122,7 +122,7 @@ impl Httpd {
         ab.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Waits for its end, and for that of all its loggers, and returns the log's lines in order.
+    /// Waits for Apache and its loggers to exit. Returns its status and the lines of the log.
     fn finish(mut self) -> (ExitStatus, Vec<String>) {
         let status = self.child.wait().unwrap();
         eventually("no logger is left", || self.loggers().is_empty());
@@ -168,7 +168,7 @@ CustomLog "{pipe}{logrotor} write {home}/app.log --max-size 20kB {options}" plai
     config
 }
 
-/// How many answers `ab` got.
+/// Returns the number of responses that `ab` received.
 fn answers(ab: Child) -> usize {
     let output = ab.wait_with_output().unwrap();
     let report = text(&output.stdout);
@@ -177,14 +177,14 @@ fn answers(ab: Child) -> usize {
     figure(&report, "HTML transferred:") / SMALL.len()
 }
 
-/// A figure of what `ab` reports.
+/// Returns a number from the report of `ab`.
 fn figure(report: &str, name: &str) -> usize {
     let line = report.lines().find_map(|line| line.strip_prefix(name));
     let line = line.unwrap_or_else(|| panic!("no {name} {report}"));
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// How often a path is in the log; each line is whole, and no request is there twice.
+/// Counts the requests of a path. Checks that each line is whole and no request is logged twice.
 #[track_caller]
 fn count(lines: &[String], path: &str) -> usize {
     let mut requests = BTreeSet::new();
@@ -196,7 +196,7 @@ fn count(lines: &[String], path: &str) -> usize {
     lines.iter().filter(|line| line.ends_with(&format!(" {path}"))).count()
 }
 
-/// Restarts it gracefully again and again while requests come.
+/// Restarts Apache gracefully several times under load. Returns the number of responses.
 fn restart_under_load(httpd: &Httpd, mut ab: Child) -> usize {
     for backups in [2, 4, 6] {
         eventually("some are served", || {
@@ -236,7 +236,7 @@ fn graceful_restarts_of_prefork_lose_no_request() {
 #[test]
 fn graceful_restarts_lose_no_request_of_lasting_connections() {
     let Some(httpd) = Httpd::start("event", "|", "") else { return };
-    // A connection that is closed between two requests may cost the client an answer.
+    // A client may lose a response if its connection is closed between two requests.
     let answers = restart_under_load(&httpd, httpd.load(&["-k", "-r"]));
     httpd.signal(Signal::WINCH);
     let (_, lines) = httpd.finish();
@@ -281,7 +281,7 @@ fn request_that_outlasts_two_restarts_is_logged_at_its_end() {
     }
 }
 
-/// So that the request is known to be taken.
+/// Waits until Apache has accepted the request.
 fn read_some(stream: &mut TcpStream) {
     stream.read_exact(&mut [0; 1000]).unwrap();
 }

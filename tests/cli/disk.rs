@@ -11,11 +11,11 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
 
-/// A small file system of its own, in memory.
+/// A small file system in memory.
 struct Disk(Dir);
 
 impl Disk {
-    /// `None`, and a word about it, where mounting is refused.
+    /// Returns `None` and prints a note if mounting is not permitted.
     fn new() -> Option<Self> {
         let dir = Dir::new();
         let mounted = mount(&["-t", "tmpfs", "-o", "size=256k", "tmpfs"], &dir.file(""));
@@ -29,7 +29,7 @@ impl Disk {
         assert!(mount(&["-o", "remount,size=64m"], &self.0.file("")));
     }
 
-    /// The lines that are whole; what was torn as the disk filled up is the beginning of one.
+    /// The whole lines. The line at which the disk became full may be torn.
     fn whole_lines(&self) -> Vec<String> {
         let mut log = LogReader::open(self.0.log()).unwrap();
         let lines = log.records().map(|record| record.unwrap().into_string_lossy());
@@ -48,7 +48,7 @@ fn mount(options: &[&str], at: &Path) -> bool {
     mounted.is_ok_and(|mounted| mounted.status.success())
 }
 
-/// Without the line break.
+/// The length of a line without its line break.
 const LEN: usize = 99;
 
 fn lines(numbers: std::ops::Range<usize>) -> Vec<String> {
@@ -59,7 +59,7 @@ fn text_of(lines: &[String]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// The next that the writer says on standard error.
+/// Reads the next message of the writer.
 fn said(writer: &mut Writer) -> String {
     let (mut said, mut byte) = (Vec::new(), [0]);
     let stderr = writer.child.stderr.as_mut().unwrap();
@@ -89,7 +89,7 @@ fn takes_more(pipe: &impl AsFd) -> bool {
 fn full_disk_delays_the_input_and_loses_no_line() {
     let Some(disk) = Disk::new() else { return };
     let mut writer = Writer::start(&disk.0, ["--max-size", "100kB"]);
-    // More than the disk, the pipe and the writer's buffer take.
+    // More than the disk, the pipe and the writer's buffer hold.
     let lines = lines(0..80_000);
     let input = writer.input.take().unwrap();
     let held = input.as_fd().try_clone_to_owned().unwrap();
@@ -116,9 +116,9 @@ fn signal_to_end_waits_for_room_during_the_grace() {
     writer.send(&text_of(&lines));
     assert!(said(&mut writer).ends_with("waiting until it can be written\n"));
     writer.signal(Signal::TERM);
-    // It obeys them in this order.
+    // The writer handles the two signals in this order.
     writer.signal(Signal::USR1);
-    eventually("it has obeyed", || disk.0.backups().len() == 1);
+    eventually("it rotates", || disk.0.backups().len() == 1);
     disk.make_room();
     writer.finish();
     assert!(disk.whole_lines() == lines);
@@ -131,7 +131,7 @@ fn signal_to_end_without_grace_drops_and_counts_lines() {
     writer.send(&text_of(&lines(0..5000)));
     assert!(said(&mut writer).ends_with("waiting until it can be written\n"));
     writer.signal(Signal::TERM);
-    // Its input has not ended.
+    // The input stays open.
     let input = writer.input.take();
     let (status, _, said) = writer.wait();
     drop(input);
@@ -145,7 +145,7 @@ fn signal_to_end_without_grace_drops_and_counts_lines() {
 fn on_full_drop_keeps_reading_and_counts_dropped_lines() {
     let Some(disk) = Disk::new() else { return };
     let mut writer = Writer::start(&disk.0, ["--on-full", "drop", "--max-size", "100kB"]);
-    // All are taken from it, though the disk has room for 2600.
+    // The writer reads all of them, though the disk has room for 2600.
     writer.send(&text_of(&lines(0..50_000)));
     assert!(said(&mut writer).ends_with("dropping lines until it can be written\n"));
     disk.make_room();
@@ -172,7 +172,7 @@ fn buffered_lines_wait_for_room_after_the_input_has_ended() {
     disk.make_room();
     let (status, _, said) = writer.wait();
     assert_eq!(status, Some(0), "{said}");
-    // Nothing more, or now what the log's thread tells.
+    // Nothing, or the failure as the log's thread reports it.
     assert!(said.lines().all(|line| line.contains("No space left on device")), "{said}");
     assert!(disk.whole_lines() == lines);
 }

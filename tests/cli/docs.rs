@@ -8,7 +8,7 @@ fn page(verbs: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// The pages that one names in its list of commands.
+/// The pages that a page names in its list of commands.
 fn listed(page: &str) -> Vec<String> {
     let names = page.lines().filter_map(|line| line.strip_suffix("(1)"));
     names.map(|name| name.replace('\\', "")).collect()

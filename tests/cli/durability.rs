@@ -5,7 +5,7 @@ use crate::support::{Dir, eventually, text};
 use crate::write::Writer;
 use rustix::process::Signal;
 
-/// A writer that leaves a trace of its file operations, with one that fails.
+/// Starts a writer with a trace of its file operations and a fault.
 fn start<const N: usize>(dir: &Dir, args: [&str; N], fault: &str) -> Writer {
     let mut command = dir.command("write", args);
     command.env("LOGROTOR_FAULT_COUNT", dir.file("trace")).env("LOGROTOR_FAULT", fault);
@@ -24,11 +24,11 @@ fn active(dir: &Dir) -> String {
     std::fs::read_to_string(dir.log()).unwrap_or_default()
 }
 
-/// Sends lines one by one, so that each is a call of its own.
+/// Sends lines one by one, so that each is a separate write call.
 fn send(writer: &mut Writer, dir: &Dir, lines: &[&str]) {
     for line in lines {
         writer.send(&format!("{line}\n"));
-        eventually("it is there", || active(dir).ends_with(&format!("{line}\n")));
+        eventually("the line is written", || active(dir).ends_with(&format!("{line}\n")));
     }
 }
 
@@ -42,7 +42,7 @@ fn lines_are_synced_as_the_option_says() {
         let dir = Dir::new();
         let mut writer = start(&dir, ["--durability", durability], "");
         send(&mut writer, &dir, &["one", "two", "three"]);
-        // The segment that is left is synced before the end.
+        // The rotated segment is synced before the writer exits.
         writer.signal(Signal::USR1);
         eventually("it is rotated", || dir.backups().len() == 1);
         writer.finish();

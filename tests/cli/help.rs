@@ -28,7 +28,7 @@ fn verbs(help: &str) -> Vec<String> {
     listed.take_while(|line| !line.is_empty()).filter_map(first_word).collect()
 }
 
-// Elsewhere the command has fewer verbs.
+// On other systems the command has fewer verbs.
 #[cfg(unix)]
 #[test]
 fn help_equals_its_snapshots() {

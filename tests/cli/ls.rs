@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// A log of which everything is known: its segments, their sizes and their times.
+/// A log with fixed segments, sizes and times.
 fn fixed() -> Dir {
     let dir = Dir::new();
     let text = b"a line\n".repeat(1000);
@@ -53,7 +53,7 @@ fn json_for_programs_has_all_of_a_segment() {
         "created": null, "modified": "2025-11-20T12:59:59.000000Z", "rotated_at": null,
     });
     let mut active = found[2].clone();
-    // Where the file system knows the birth, it counts as no later than the change.
+    // A birth time of the file system counts as no later than the last change.
     assert!(active["created"].is_null() || active["created"] == active["modified"]);
     active["created"] = Value::Null;
     assert_eq!(active, expected);
@@ -63,7 +63,7 @@ fn json_for_programs_has_all_of_a_segment() {
     );
 }
 
-/// Runs the command on a terminal of its own, and returns all that it shows there.
+/// Runs the command on its own terminal and returns its output.
 #[cfg(target_os = "linux")]
 fn on_terminal(dir: &Dir, line: &str, no_color: bool) -> String {
     let mut command = std::process::Command::new("script");

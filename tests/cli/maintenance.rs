@@ -1,4 +1,4 @@
-//! `compress`, `prune` and `rotate`, alone and beside live workers.
+//! `compress`, `prune` and `rotate`, alone and beside running workers.
 
 use crate::support::{Dir, Worker, eventually, log_of_numbers, text, work};
 use logrotor::{Compression, Config, Naming, RotatingFileWriter, policy};
@@ -35,7 +35,7 @@ fn prune_applies_limits_and_dry_run_only_lists_backups() {
         plan.as_array().unwrap().iter().map(|action| action["path"].as_str().unwrap()).collect();
     assert!(planned.len() == 2 && planned[1].ends_with(&all[1]), "{plan}");
     assert_eq!(dir.backups(), all);
-    // 25 bytes are in the active segment.
+    // The active segment has 25 bytes.
     dir.ok("prune", ["--max-total", "10025 B"]);
     assert_eq!(dir.backups(), all[1..]);
     dir.ok("prune", ["--max-backup-age", "1 day"]);
@@ -141,12 +141,12 @@ fn interrupted_compress_leaves_no_partial_file() {
     for signal in [Signal::INT, Signal::TERM] {
         let (dir, gates) = (log_of_numbers(Compression::None), Dir::new());
         let (plain, all) = (dir.backups(), dir.ok("cat", []));
-        // Each takes three writes.
+        // Each backup takes three writes.
         let pause = format!("4/write:pause={}", gates.file("gate").display());
         let mut command = dir.command("compress", []);
         command.env("LOGROTOR_FAULT", pause).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
-        eventually("it packs", || gates.file("gate.reached").exists());
+        eventually("it compresses", || gates.file("gate.reached").exists());
         let first = format!("{}.gz", plain[0]);
         let mut after = plain.clone();
         after[0].clone_from(&first);
@@ -203,7 +203,7 @@ fn two_rotations_at_once_beside_a_writer_lose_no_record() {
             both.map(|child| child.wait_with_output().unwrap())
         };
         let outputs: Vec<_> = (0..20).flat_map(|_| rotate()).collect();
-        // Before anything is asserted, for it is waited for.
+        // Before the first assertion, as the scope waits for the writer.
         is_over.store(true, Ordering::Relaxed);
         assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
         writer.join().unwrap()

@@ -1,4 +1,4 @@
-//! `policy`: the verbs on a settings file, beside a worker that obeys it.
+//! `policy`: the verbs on a settings file, beside a worker that reloads it.
 
 use crate::support::{Dir, eventually, logrotor, text};
 use logrotor::{Config, RotatingFileWriter, policy};
@@ -169,7 +169,7 @@ fn running_worker_reloads_the_policy() {
     writeln!(log, "in the next segment").unwrap();
     log.close().unwrap();
     assert_eq!(fs::read_to_string(dir.log()).unwrap(), "in the next segment\n");
-    // The child that another test starts holds what this one has open, until it is another program.
+    // A child of another test holds the files of this process until its `exec`.
     eventually("the backup is compressed", || {
         let store = Config::policy().open(policy::path_beside(dir.log())).unwrap();
         RotatingFileWriter::builder(dir.log()).policy(store).build().unwrap().close().unwrap();

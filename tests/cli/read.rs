@@ -243,7 +243,7 @@ fn unfinished_line_of_a_segment_is_not_glued_to_the_next() {
     assert_eq!(text(&dir.run("cat", ["--grep", ""]).stdout), "one\ntorn\ntwo\nthree\nfour\n");
     std::fs::write(dir.log(), "three").unwrap();
     assert_eq!(dir.ok("tail", ["-n", "3"]), "torn\ntwo\nthree");
-    // A long line comes in several pieces.
+    // A long line arrives in several pieces.
     let long = "x".repeat(1_000_000);
     std::fs::write(dir.log(), &long).unwrap();
     assert!(dir.ok("tail", ["-n", "1"]) == long);
@@ -298,7 +298,7 @@ fn missing_log_is_an_error_and_is_not_created() {
     assert_eq!(dir.names(), [""; 0]);
 }
 
-// On Windows there is one zone, that of the system.
+// Windows has only the zone of the system.
 #[cfg(unix)]
 #[test]
 fn range_covers_a_repeated_hour_and_moves_a_skipped_one() {
@@ -316,7 +316,7 @@ fn range_covers_a_repeated_hour_and_moves_a_skipped_one() {
     };
     assert_eq!(printed("--since=2026-10-25 02:30"), records[1..]);
     assert_eq!(printed("--until=2026-10-25 02:30"), records[..3]);
-    // This it shows once.
+    // The clock shows this time once.
     assert_eq!(printed("--since=2026-10-25 03:00"), records[4..]);
     assert_eq!(printed("--until=2026-10-25 03:00"), records[..4]);
     std::fs::write(dir.log(), "2026-03-29T00:59:00Z\n2026-03-29T01:30:00Z\n").unwrap();
@@ -369,7 +369,7 @@ fn closed_pipe_ends_a_following_tail_of_an_idle_log() {
     assert!(output.stderr.is_empty(), "{output:?}");
 }
 
-/// Ends a process that does not end by itself, however the test ends.
+/// Kills a process at the end of a test, even if the test fails.
 struct Follower(Child);
 
 impl Drop for Follower {
@@ -393,7 +393,7 @@ fn tail_follows_rotations_of_four_workers_without_loss() {
     let mut printed = output.lines().map(Result::unwrap);
     let mut seen: Vec<_> = printed.by_ref().take((WORKERS * RECORDS) as usize).collect();
     workers.into_iter().for_each(Worker::finish);
-    // How many depends on the load: a segment gets the records of workers that follow late.
+    // The number depends on the load: a segment also gets the records of workers that follow late.
     assert!(dir.backups().len() > 300, "{}", dir.backups().len());
     writeln!(dir.writer(), "the end").unwrap();
     assert_eq!(printed.next().unwrap(), "the end", "nothing came twice");
@@ -419,7 +419,7 @@ fn tail_follows_without_inotify() {
         command
     };
     if !without(&["true"]).status().is_ok_and(|status| status.success()) {
-        return println!("skipped: this user may not have a namespace of its own");
+        return println!("skipped: this user may not create a namespace");
     }
     let mut tail = without(&[env!("CARGO_BIN_EXE_logrotor"), "tail", "-F", "app.log"]);
     let mut tail = Follower(tail.spawn().unwrap());
@@ -498,6 +498,6 @@ fn progress_bar_is_shown_on_a_terminal() {
     assert!(shown.contains("app.log ") && shown.contains("\x1b[36m"), "{shown:?}");
     let plain = watched(&dir, true);
     assert!(plain.contains("app.log ") && !plain.contains("\x1b[36m"), "{plain:?}");
-    // Its line is cleared when it is done.
+    // The bar is cleared at the end.
     assert!(plain.ends_with("\x1b[2K"), "{plain:?}");
 }

@@ -1,4 +1,4 @@
-//! Helpers: the command as a process, and workers as others.
+//! Helpers: the command and workers as processes.
 
 use logrotor::{Compression, RotatingFileWriter};
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// The command, to be given its arguments.
+/// Returns the command with these arguments.
 pub(crate) fn logrotor<const N: usize>(args: [&str; N]) -> Command {
     #[cfg(unix)]
     crate::surroundings::prepare();
@@ -51,7 +51,7 @@ impl Dir {
         RotatingFileWriter::builder(self.log()).build().unwrap()
     }
 
-    /// The command with a verb and this log, in this directory.
+    /// Returns the command with a verb and this log, in this directory.
     pub(crate) fn command<const N: usize>(&self, verb: &str, args: [&str; N]) -> Command {
         let mut command = logrotor([verb, "app.log"]);
         command.args(args).current_dir(self.0.path());
@@ -63,7 +63,7 @@ impl Dir {
         self.command(verb, args).output().unwrap()
     }
 
-    /// Runs a verb that must succeed, and say nothing on standard error.
+    /// Runs a verb that must succeed without messages. Returns its output.
     #[track_caller]
     pub(crate) fn ok<const N: usize>(&self, verb: &str, args: [&str; N]) -> String {
         let output = self.run(verb, args);
@@ -71,7 +71,7 @@ impl Dir {
         text(&output.stdout)
     }
 
-    /// As [`ok`](Self::ok), with JSON.
+    /// Runs a verb with `--json` and parses its output.
     #[track_caller]
     pub(crate) fn json<const N: usize>(&self, verb: &str, args: [&str; N]) -> serde_json::Value {
         let output = self.command(verb, args).arg("--json").output().unwrap();
@@ -87,7 +87,7 @@ impl Dir {
         names
     }
 
-    /// The names of the backups, with names by time, oldest first.
+    /// The names of the timestamped backups, oldest first.
     pub(crate) fn backups(&self) -> Vec<String> {
         let names = self.names().into_iter();
         names.filter(|name| name.starts_with("app.log.2")).collect()
@@ -106,7 +106,7 @@ pub(crate) fn log_of_numbers(compression: Compression) -> Dir {
     }
     log.close().unwrap();
     assert_eq!(dir.backups().len(), 3);
-    // The child that another test starts holds what this one has open, until it is another program.
+    // A child of another test holds the files of this process until its `exec`.
     eventually("the backups are compressed", || {
         let is_compressed = dir.backups().iter().all(|name| !name.ends_with('Z'));
         if compression == Compression::None || is_compressed {

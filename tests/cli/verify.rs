@@ -1,4 +1,4 @@
-//! `verify`: each kind of damage is found, and a sound log is called so.
+//! `verify`: each kind of damage is found, and an intact log is reported as sound.
 
 use crate::support::{Dir, log_of_numbers, text};
 use logrotor::{Compression, Naming, RotatingFileWriter};
@@ -161,7 +161,7 @@ fn stray_and_leftover_are_found_and_kept() {
     assert!(temporary.exists());
     let shown = text(&dir.run("verify", []).stdout);
     assert!(shown.contains("tmp`: temporary\n") && shown.contains("leftovers: 1\n"), "{shown}");
-    // The next writer clears it up.
+    // The next writer removes it.
     dir.writer().close().unwrap();
     assert!(dir.ok("verify", []).ends_with("sound\n"));
 }

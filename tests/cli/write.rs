@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-/// A `logrotor write` that runs.
+/// A running `logrotor write`.
 pub(crate) struct Writer {
     pub(crate) child: Child,
     pub(crate) input: Option<ChildStdin>,
@@ -37,7 +37,7 @@ impl Writer {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Its exit status, standard output and standard error, without closing its input.
+    /// Returns its exit status, standard output and standard error. Does not close its input.
     pub(crate) fn wait(mut self) -> (Option<i32>, String, String) {
         let status = self.child.wait().unwrap();
         let (mut stdout, mut stderr) = (String::new(), String::new());
@@ -46,7 +46,7 @@ impl Writer {
         (status.code(), stdout, stderr)
     }
 
-    /// Closes its input; it must end well and say nothing.
+    /// Closes its input. The writer must succeed without output.
     pub(crate) fn finish(mut self) {
         drop(self.input.take());
         assert_eq!(self.wait(), (Some(0), String::new(), String::new()));
@@ -160,7 +160,7 @@ fn signal_to_end_in_mid_line_writes_the_beginning() {
         eventually("it reads", || active(&dir) == "first\n");
         writer.send("second\nthi");
         writer.signal(signal);
-        // Its input stays open.
+        // The input stays open.
         let input = writer.input.take();
         assert_eq!(writer.wait().0, Some(0));
         drop(input);
@@ -211,7 +211,7 @@ fn signal_to_end_reads_on_until_end_of_input() {
         writer.send(&sent);
         eventually("it reads", || active(&dir) == sent);
         writer.signal(signal);
-        // Before the second of these has come, it knows of the signal.
+        // The writer has handled the signal before it reads the second line.
         for number in 0..10 {
             let line = format!("after the signal {number}\n");
             writer.send(&line);
@@ -230,7 +230,7 @@ fn second_signal_ends_before_end_of_input() {
     writer.send("first\nsecond");
     eventually("it reads", || active(&dir) == "first\n");
     let input = writer.input.take();
-    // Two that come together are one.
+    // Two signals at once may count as one.
     eventually("it ends", || {
         writer.signal(Signal::TERM);
         writer.child.try_wait().unwrap().is_some()
@@ -248,7 +248,7 @@ fn hangup_in_mid_line_reopens_the_log() {
     eventually("it reads", || active(&dir) == "first\n");
     std::fs::rename(dir.log(), dir.file("moved")).unwrap();
     writer.signal(Signal::HUP);
-    eventually("the log is made again", || dir.log().exists());
+    eventually("the log is recreated", || dir.log().exists());
     writer.send("ond\n");
     writer.finish();
     assert_eq!(active(&dir), "second\n");
@@ -332,7 +332,7 @@ fn invalid_option_is_an_error_and_creates_no_file() {
     assert!(!dir.log().exists());
 }
 
-/// A limit on the size of files refuses what is written beyond it.
+/// A limit on the size of files makes writes fail.
 #[cfg(target_os = "linux")]
 #[test]
 fn lines_that_cannot_be_written_are_dropped_and_counted() {
@@ -364,7 +364,7 @@ fn lines_that_cannot_be_written_are_dropped_and_counted() {
 fn failed_rotation_loses_no_line_and_is_reported_once() {
     let dir = Dir::new();
     let mut command = dir.command("write", ["--max-size", "100"]);
-    // Until there is a log, and when there is no fault any more, it may.
+    // The first rename creates the log, and `over` ends the fault.
     command.env("LOGROTOR_FAULT", "2+/rename:errno=13");
     command.env("LOGROTOR_FAULT_UNTIL", dir.file("over"));
     let mut writer = Writer::spawn(command);

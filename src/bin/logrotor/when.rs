@@ -43,8 +43,8 @@ fn local(text: &str, choice: Choice) -> Option<SystemTime> {
     of_reading(reading, choice)
 }
 
-/// Returns the time at which the local clock shows this. A time that the clock skips in spring stands
-/// for an hour later. Some zones skipped a day.
+/// Returns the time at which the local clock shows this. A time that the clock skips in spring
+/// stands for an hour later. Some zones skipped a day.
 pub(crate) fn of_reading(reading: NaiveDateTime, choice: Choice) -> Option<SystemTime> {
     const LONGEST_GAP_HOURS: i64 = 25;
     let shown = (0..LONGEST_GAP_HOURS)
