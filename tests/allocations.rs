@@ -57,7 +57,7 @@ fn write_vectored_allocates_nothing() {
 /// Windows gets a copy of a path, in UTF-16.
 #[cfg(unix)]
 #[test]
-fn look_at_the_path_allocates_nothing() {
+fn path_check_allocates_nothing() {
     let dir = tempfile::tempdir().unwrap();
     // Every record does one.
     let mut log = alone(&dir).check_interval(Duration::ZERO).build().unwrap();

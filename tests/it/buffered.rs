@@ -56,7 +56,7 @@ fn flush_returns_when_everything_before_it_is_in_the_kernel() {
 }
 
 #[test]
-fn dropping_the_last_handle_drains() {
+fn dropping_the_last_handle_writes_the_buffer() {
     let dir = Dir::new();
     let delivery = Delivery::Buffered(Buffering::new().capacity(1 << 20).flush_interval(NEVER));
     let mut log = dir.writer().delivery(delivery).build().unwrap();
@@ -82,7 +82,7 @@ fn flush_guard_writes_the_buffer_when_it_is_dropped() {
 }
 
 #[test]
-fn flush_interval_passes_and_the_record_is_there() {
+fn record_is_written_after_the_flush_interval() {
     let dir = Dir::new();
     let mut log = dir.writer().delivery(delivery(1 << 20, Overflow::Block)).build().unwrap();
     for text in ["first", "after a pause"] {
@@ -94,7 +94,7 @@ fn flush_interval_passes_and_the_record_is_there() {
 }
 
 #[test]
-fn record_larger_than_the_buffer_is_taken_whole() {
+fn record_larger_than_the_buffer_is_accepted_whole() {
     let dir = Dir::new();
     let mut log = dir.writer().delivery(delivery(100, Overflow::Block)).build().unwrap();
     log.write_all(b"small\n").unwrap();

@@ -178,7 +178,7 @@ fn sum(crew: &[RotatingFileWriter], count: impl Fn(&Stats) -> u64) -> u64 {
 }
 
 #[test]
-fn workers_that_are_all_idle_over_the_boundary_rotate_once() {
+fn idle_workers_rotate_once_at_the_boundary() {
     let (dir, clock, crew) = idle_crew(4);
     clock.set(friday_noon() + DAY / 2);
     // One rotates, and each of the others detects it.
@@ -217,7 +217,7 @@ fn worker_restarted_after_the_boundary_rotates_at_most_once() {
 }
 
 #[test]
-fn processes_that_rotate_by_age_do_so_once_per_age_together() {
+fn processes_rotate_once_per_age_together() {
     const AGE: Duration = Duration::from_millis(100);
     let dir = Dir::new();
     let job = Job::new("obey", &dir.log()).with("max_age_ms", AGE.as_millis());

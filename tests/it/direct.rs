@@ -38,7 +38,7 @@ fn existing_log_is_appended_to() {
 }
 
 #[test]
-fn missing_directories_are_made() {
+fn missing_directories_are_created() {
     let dir = Dir::new();
     let path = dir.path().join("a/b/app.log");
     let mut log = RotatingFileWriter::builder(&path).build().unwrap();
@@ -192,7 +192,7 @@ fn worker_learns_from_its_append_that_the_segment_is_full() {
 }
 
 #[test]
-fn worker_that_comes_late_to_a_full_segment_skips_and_follows() {
+fn late_worker_adopts_the_next_segment_of_another() {
     let dir = Dir::new();
     let [mut a, mut b] = [0, 1].map(|_| quiet(&dir).max_size(100).build().unwrap());
     a.write_all(&[b'a'; 60]).unwrap();
@@ -205,7 +205,7 @@ fn worker_that_comes_late_to_a_full_segment_skips_and_follows() {
 }
 
 #[test]
-fn path_is_looked_at_once_per_check_interval_and_not_before() {
+fn path_is_checked_once_per_check_interval() {
     let dir = Dir::new();
     let start = SystemTime::now();
     let clock = Clock::manual(start);
@@ -223,7 +223,7 @@ fn path_is_looked_at_once_per_check_interval_and_not_before() {
 }
 
 #[test]
-fn reopen_goes_at_once_to_what_the_path_names() {
+fn reopen_opens_the_file_at_the_path_at_once() {
     let dir = Dir::new();
     let mut log = quiet(&dir).build().unwrap();
     log.write_all(b"one\n").unwrap();

@@ -5,7 +5,7 @@ use logrotor::{Delivery, Durability, ErrorKind};
 use std::io::Write;
 
 #[test]
-fn buffered_records_cannot_be_durable_each() {
+fn every_record_durability_rejects_buffered_delivery() {
     let dir = Dir::new();
     let builder = dir.writer().delivery(Delivery::buffered()).durability(Durability::EveryRecord);
     let error = builder.build().unwrap_err();
@@ -89,7 +89,7 @@ pub mod traced {
     }
 
     #[test]
-    fn nothing_is_synced_unless_asked_for() {
+    fn nothing_is_synced_by_default() {
         let dir = Dir::new();
         let mut worker = start(&traced(&dir, "obey"));
         worker.write("one");

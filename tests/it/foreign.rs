@@ -75,7 +75,7 @@ impl Watched {
 }
 
 #[test]
-fn deleted_log_is_made_again_within_the_check_interval() {
+fn deleted_log_is_recreated_within_the_check_interval() {
     let watched = Watched::new();
     watched.write("first");
     std::fs::remove_file(watched.path()).unwrap();
@@ -85,7 +85,7 @@ fn deleted_log_is_made_again_within_the_check_interval() {
 }
 
 #[test]
-fn log_made_again_has_its_header() {
+fn recreated_log_has_its_header() {
     let watched = Watched::with(|builder| builder.header(b"time,level\n"));
     std::fs::remove_file(watched.path()).unwrap();
     watched.write_before_and_after_check();
@@ -158,7 +158,7 @@ fn truncated_log_without_its_header_is_rotated_like_any_other() {
 }
 
 #[test]
-fn removed_directory_is_made_again_with_the_log() {
+fn removed_directory_is_recreated_with_the_log() {
     let watched = Watched::new();
     watched.write("first");
     std::fs::remove_dir_all(watched.dir.file("logs")).unwrap();
@@ -168,7 +168,7 @@ fn removed_directory_is_made_again_with_the_log() {
 }
 
 #[test]
-fn log_is_made_in_a_directory_that_was_removed_and_made_again() {
+fn log_is_created_in_a_recreated_directory() {
     let watched = Watched::new();
     watched.write("first");
     std::fs::remove_dir_all(watched.dir.file("logs")).unwrap();
@@ -211,7 +211,7 @@ fn link_in_place_of_the_log_moves_backups_to_its_target() {
 
 #[cfg(unix)]
 #[test]
-fn link_to_a_file_that_is_missing_has_that_made() {
+fn link_to_a_missing_file_creates_that_file() {
     let watched = Watched::new();
     watched.write("first");
     std::fs::remove_file(watched.path()).unwrap();
@@ -314,7 +314,7 @@ fn file_in_place_of_the_directory_causes_few_failures() {
 }
 
 #[test]
-fn idle_worker_makes_a_deleted_log_again_by_itself() {
+fn idle_worker_recreates_a_deleted_log() {
     let dir = Dir::new();
     let log = dir.writer().build().unwrap();
     (&log).write_all(b"first\n").unwrap();
@@ -380,7 +380,7 @@ fn stopped_at_renaming(number: u32, dir: &Dir, meanwhile: impl FnOnce()) -> Work
 }
 
 #[test]
-fn log_that_is_made_just_before_a_worker_makes_it_is_adopted() {
+fn log_created_just_before_a_worker_creates_it_is_adopted() {
     let dir = Dir::new();
     let make = || std::fs::write(dir.log(), "another's\n").unwrap();
     stopped_at_renaming(1, &dir, make).finish();
@@ -403,7 +403,7 @@ fn log_removed_just_before_its_rotation_is_created_again() {
 }
 
 #[test]
-fn log_that_is_made_in_mid_rotation_is_the_next_segment() {
+fn log_created_during_a_rotation_is_the_next_segment() {
     let dir = Dir::new();
     let make = || std::fs::write(dir.log(), "another's\n").unwrap();
     let mut worker = stopped_at_renaming(3, &dir, make);

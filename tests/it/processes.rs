@@ -106,7 +106,7 @@ fn every_record_is_found_once_whole_and_in_order_at_1_mib() {
 }
 
 #[test]
-fn checker_sees_what_is_dropped_doubled_torn_and_disordered() {
+fn checker_detects_lost_doubled_torn_and_disordered_records() {
     let lines: Vec<_> = (0..1000).map(|seq| record(1, seq).trim_end().to_owned()).collect();
     let expected = BTreeMap::from([(1, 1000)]);
     let clean = check(&lines, &expected);

@@ -11,7 +11,7 @@ use std::time::Duration;
 // rotation, and without one it stayed: an uncompressed backup beside its compressed form, a
 // temporary file, a backup that waited for compression.
 #[test]
-fn regression_opening_a_log_finishes_what_a_crash_has_left() {
+fn regression_opening_a_log_finishes_the_work_of_a_crash() {
     for maintenance in [MaintenanceMode::Inline, MaintenanceMode::Thread] {
         let dir = Dir::new();
         for name in ["app.log.2026-11-20T23-57-01.123456Z", ".app.log.abcdefghijkl.tmp"] {

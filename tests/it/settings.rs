@@ -87,7 +87,7 @@ fn each_worker_s_period_ends_a_segment_for_all() {
 }
 
 #[test]
-fn fewest_backups_that_any_worker_keeps_are_kept() {
+fn smallest_max_backups_of_all_workers_holds() {
     let dir = Dir::new();
     let log = |count: usize| {
         let builder = dir.writer().max_backups(count).maintenance(MaintenanceMode::Inline);

@@ -298,7 +298,7 @@ fn size_age_and_period_work_together_whichever_is_first() {
 }
 
 #[test]
-fn opening_rotates_what_is_there_if_asked_to() {
+fn rotate_on_open_rotates_an_existing_log() {
     let dir = Dir::new();
     for run in 0..3 {
         let log = dir.writer().rotate_on_open(true).build().unwrap();
@@ -310,7 +310,7 @@ fn opening_rotates_what_is_there_if_asked_to() {
 }
 
 #[test]
-fn opening_does_not_rotate_an_empty_log() {
+fn rotate_on_open_does_not_rotate_an_empty_log() {
     let dir = Dir::new();
     for _ in 0..3 {
         dir.writer().rotate_on_open(true).header(b"#\n").build().unwrap();
@@ -319,7 +319,7 @@ fn opening_does_not_rotate_an_empty_log() {
 }
 
 #[test]
-fn opening_does_not_rotate_unless_asked_to() {
+fn opening_does_not_rotate_by_default() {
     let dir = Dir::new();
     for _ in 0..3 {
         write(&dir.writer().build().unwrap(), "x\n");
@@ -374,7 +374,7 @@ const BEFORE_END_OF_DST: u64 = 1_792_843_200;
 
 #[cfg(unix)]
 #[test]
-fn local_days_end_at_local_midnight_also_the_one_of_25_hours() {
+fn local_day_of_25_hours_ends_at_local_midnight() {
     // 22:00 UTC is midnight on the 25th, 23:00 UTC on the 26th.
     let rotations = rotations_in("Europe/Berlin", "daily", BEFORE_END_OF_DST);
     assert_eq!(rotations, [10 * 60, 35 * 60]);
@@ -386,7 +386,7 @@ const BEFORE_START_OF_DST: u64 = 1_774_699_200;
 
 #[cfg(unix)]
 #[test]
-fn local_days_end_at_local_midnight_also_the_one_of_23_hours() {
+fn local_day_of_23_hours_ends_at_local_midnight() {
     // 23:00 UTC is midnight on the 29th, 22:00 UTC on the 30th.
     let rotations = rotations_in("Europe/Berlin", "daily", BEFORE_START_OF_DST);
     assert_eq!(rotations, [11 * 60, 34 * 60]);
