@@ -18,63 +18,88 @@
 //! # Ok(()) }
 //! ```
 //!
-//! One call of `write`, `write_all`, `write_vectored` or `writeln!` is one *record*. When it has returned
-//! `Ok`, the record is in the kernel, whole, and stays readable in the log or in one of its
-//! backups until the limits that you set remove that backup: whatever the other workers do, through every
-//! rotation and compression, and if any of them is killed at any instruction.
+//! One call of `write`, `write_all`, `write_vectored` or `writeln!` is one *record*. Once it has
+//! returned `Ok`, the record is in the kernel, whole. It stays readable in the log or in one of its
+//! backups until your limits remove that backup: through every rotation and compression, whatever
+//! the other workers do, and if any of them is killed at any instruction.
 //!
-//! # Which of these do I want?
+//! # Which mode when
+//!
+//! | you need | use | a call costs | lost if the process is killed | lost in a power cut |
+//! |---|---|---|---|---|
+//! | no record lost with the process | the default, [`Delivery::Direct`] | one `write(2)` | nothing | about the last 30 seconds |
+//! | calls that are several times faster | [`Delivery::Buffered`] | a copy | the records in the buffer, by default 100 ms | those as well |
+//! | backups that survive a power cut | [`Durability::OnRotate`] | one `write(2)` | nothing | the end of the active segment |
+//! | every record to survive a power cut | [`Durability::EveryRecord`] | an `fdatasync`, shared by threads | nothing | nothing |
+//! | no threads started by a library | [`MaintenanceMode::Inline`] | a rotating call compresses as well | nothing | as above |
+//!
+//! # Where to look
 //!
 //! | you want | use |
 //! |---|---|
-//! | files of a certain size | [`max_size`](LogBuilder::max_size); 64 MiB if you say nothing |
-//! | a file per hour, day or week | [`rotate_every`](LogBuilder::rotate_every), with [`zone`](LogBuilder::zone) for local time |
-//! | no file open for longer than a span | [`max_age`](LogBuilder::max_age) |
+//! | files of a certain size | [`max_size`](LogBuilder::max_size), by default 64 MiB |
+//! | a file per hour, day, week or month | [`rotate_every`](LogBuilder::rotate_every), with [`zone`](LogBuilder::zone) for local time |
+//! | no file open for longer than a time span | [`max_age`](LogBuilder::max_age) |
 //! | a fresh file at every start | [`rotate_on_open`](LogBuilder::rotate_on_open) |
-//! | to rotate when a signal or a command says so | [`rotate`](RotatingFileWriter::rotate) |
-//! | to bound what is kept | [`max_backups`](LogBuilder::max_backups), [`max_total_size`](LogBuilder::max_total_size), [`max_backup_age`](LogBuilder::max_backup_age), [`min_free_space`](LogBuilder::min_free_space), in any combination |
+//! | to rotate on a signal or a command | [`rotate`](RotatingFileWriter::rotate) |
+//! | limits for the backups | [`max_backups`](LogBuilder::max_backups), [`max_total_size`](LogBuilder::max_total_size), [`max_backup_age`](LogBuilder::max_backup_age), [`min_free_space`](LogBuilder::min_free_space), in any combination |
 //! | `tracing` events | `with_writer(log.clone())`: a `MakeWriter`, with the feature `tracing` |
-//! | the `log` crate | give a clone to your logger as its target |
+//! | the `log` crate | a clone as the target of your logger |
 //! | a logger that writes a line in pieces | [`lines`](RotatingFileWriter::lines) |
-//! | names that sort by time, and never change | [`Naming::Timestamp`], the default |
-//! | `app.log.1`, `app.log.2`, as `logrotate` has them | [`Naming::Number`] |
-//! | to prune or compress by hand, or see what would be pruned | [`Maintenance`] |
-//! | no threads started by a library | [`MaintenanceMode::Inline`] |
+//! | names that sort by time and never change | [`Naming::Timestamp`], the default |
+//! | `app.log.1`, `app.log.2`, as `logrotate` names them | [`Naming::Number`] |
+//! | to prune or compress by hand, or to see what would be pruned | [`Maintenance`] |
 //! | column names at the top of every file | [`header`](LogBuilder::header) |
-//! | to know what happens | [`stats`](RotatingFileWriter::stats), [`observer`](LogBuilder::observer) |
-//! | settings as data | [`Config`] and [`RotatingFileWriter::from_config`] |
-//! | to read a log back, in order, across its backups; or to follow it | [`reader`] |
-//! | to see a log from outside: its segments, who uses them, what is left over | [`inspect`] |
-//! | a lock between processes for something else | [`lock`] |
-//! | to replace a file as a whole | [`atomic`] |
+//! | all records written at the end of `main` | [`flush_guard`](RotatingFileWriter::flush_guard), [`finish`](RotatingFileWriter::finish) |
+//! | to learn what happens | [`stats`](RotatingFileWriter::stats), [`observer`](LogBuilder::observer) |
+//! | settings as data | [`Config`], [`RotatingFileWriter::from_config`] |
+//! | settings in a file or in environment variables | `Config::from_file` and `Config::with_env`, with the feature `serde` |
+//! | one settings file for all workers, changed while they run | `policy`, with the feature `policy` |
+//!
+//! # Modules
+//!
+//! | module | |
+//! |---|---|
+//! | the crate's root | the log: [`RotatingFileWriter`], its [`LogBuilder`], and the settings |
+//! | [`reader`] | reads a log back, in order, across its backups, and follows it as it grows |
+//! | [`inspect`] | shows a log from outside: its segments, who uses them, and leftovers |
+//! | `policy` | shares one versioned and checked settings file between processes |
+//! | [`lock`] | locks between processes, for anything else |
+//! | [`atomic`] | replaces a whole file so that readers see the old bytes or the new ones |
+//! | [`units`] | parses and formats sizes and time spans: `64 MiB`, `1 day` |
 //!
 //! # What to know before
 //!
-//! - **One machine.** The workers agree through file locks of a local file system. Over NFS or SMB these may
-//!   be granted twice or not seen by others at all. A file system that has none is refused when the log
-//!   is opened ([`ErrorKind::LockUnsupported`]).
-//! - **Power.** A record survives its process when the call returns; it survives a power cut when the kernel
-//!   has written it back, or after [`sync`](RotatingFileWriter::sync).
-//! - **Size.** With one worker a segment keeps its limit, but for a single record that is itself larger.
-//!   Another worker's records are noticed only after they are there, so with N workers it may grow beyond by
-//!   about one record of each of the others, and by 4 KiB when one that was silent for long begins to write.
-//! - **Order.** The records of one thread stay in order. Those of different workers are in the order in
-//!   which the kernel took them, except around a rotation: a worker that has not noticed it yet appends to
-//!   what is a backup by then.
-//! - **The end.** Dropping the last handle does not wait for compression; the next worker resumes it.
-//!   [`close`](RotatingFileWriter::close) finishes what is due.
-//! - **`fork`.** A child that goes on without `exec` must open the log anew: it has the parent's open file,
-//!   and with it the parent's lease, but none of its threads.
-//! - **Same settings.** Give all workers of a log the same; [`Config`] has a table of what holds otherwise.
+//! - **One machine.** The workers coordinate through file locks of a local file system. NFS or SMB
+//!   may grant such a lock twice, or hide it from other machines. A file system without locks is
+//!   rejected when the log is opened ([`ErrorKind::LockUnsupported`]).
+//! - **Power.** A record survives its process once the call has returned. It survives a power cut
+//!   once the kernel has written it back, or after [`sync`](RotatingFileWriter::sync).
+//! - **Size.** With one worker, only a record that is itself larger makes a segment larger than its
+//!   limit. A worker notices the records of others after they were written. With N workers, a
+//!   segment may exceed the limit by about one record of each of the others, and by 4 KiB when a
+//!   worker that was silent for long writes again.
+//! - **Order.** The records of one thread stay in order. Records of different workers are in the
+//!   order in which the kernel took them, except around a rotation: a worker that has not noticed
+//!   it yet appends to the finished segment.
+//! - **The end.** Dropping the last handle does not wait for compression, and the next worker
+//!   resumes it. [`finish`](RotatingFileWriter::finish) and [`close`](RotatingFileWriter::close)
+//!   complete the work that is due.
+//! - **`fork`.** A child that continues without `exec` must open the log again: it has the parent's
+//!   open file, and with it the parent's lease, but none of its threads.
+//! - **Same settings.** Give all workers of a log the same settings. [`Config`] has a table of the
+//!   effects if they differ.
 //!
 //! # Features
 //!
-//! | feature | |
-//! |---|---|
-//! | `tracing` (default) | `MakeWriter` for `tracing-subscriber` |
-//! | `zstd` | `Compression::Zstd` |
-//! | `follow` | a following [`reader`] is told of changes by the system, rather than look at intervals |
-//! | `cli` | the command `logrotor` |
+//! | feature | default | |
+//! |---|---|---|
+//! | `tracing` | yes | `MakeWriter` for `tracing-subscriber` |
+//! | `zstd` | | [`Compression::Zstd`] |
+//! | `follow` | | a following [`reader`] gets notifications from the system instead of polling |
+//! | `serde` | | [`Config`] as data: TOML, JSON, environment variables |
+//! | `policy` | | the module `policy`; implies `serde` |
+//! | `cli` | | the command `logrotor` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod atomic;
