@@ -1,5 +1,5 @@
-//! What a snapshot of the policy costs beside an `Arc` that nobody else clones; and what a change, and a
-//! look at the file, cost.
+//! Cost of a snapshot of the policy beside an `Arc` that no other thread clones, and of a change
+//! and a check of the file.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking")]
 
 use criterion::{Criterion, Throughput};
@@ -113,8 +113,8 @@ fn changes(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The promise: no reader slower than twice an uncontended `Arc` clone. In turns, so that what else the
-/// machine does befalls both.
+/// The promise: no reader slower than twice an uncontended `Arc` clone. In turns, so that what else
+/// the machine does befalls both.
 fn ratio() {
     const TIMES: u64 = 1_000_000;
     let (_dir, store) = store(SyncLevel::None);

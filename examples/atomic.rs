@@ -1,4 +1,4 @@
-//! A state file that is always whole: `cargo run --example atomic`, in as many terminals as you like.
+//! A state file that is always whole: `cargo run --example atomic`, in several terminals.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use logrotor::Wait;

@@ -1,5 +1,6 @@
-//! Rotation by the calendar: a segment per local day, and backups kept for a week. `rotate` ends a day
-//! early, as a signal handler or an administrator's command would. Give a directory to keep the files.
+//! Rotation by the calendar: a segment per local day, and backups kept for a week. `rotate` ends a
+//! day early, as a signal handler or an administrator's command would. Give a directory to keep the
+//! files.
 #![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
 use logrotor::{Period, RotatingFileWriter, Zone};

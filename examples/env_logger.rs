@@ -11,8 +11,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = std::env::args_os().nth(1).map_or(temporary.path().into(), PathBuf::from);
 
     let log = RotatingFileWriter::builder(dir.join("app.log")).max_size(1024).build()?;
-    // `env_logger` hands over each record with one call; for a logger that writes in pieces, give it
-    // `log.lines()`, which puts lines together first.
+    // `env_logger` hands over each record with one call; for a logger that writes in pieces, give
+    // it `log.lines()`, which puts lines together first.
     Builder::new()
         .filter_level(log::LevelFilter::Info)
         .target(Target::Pipe(Box::new(log.clone())))

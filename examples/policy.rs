@@ -1,5 +1,5 @@
-//! Settings that all workers share and that change under them: `cargo run --features policy --example
-//! policy`, in as many terminals as you like; then edit the file it names.
+//! Settings that all workers share and that change while they run: `cargo run --features policy
+//! --example policy`, in several terminals. Then edit the file that it names.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use logrotor::{Config, Event, RotatingFileWriter, policy};
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .build()?;
 
-    // No other process's change is lost by this one, and no process can get it half.
+    // Changes by other processes are kept, and no process sees half of one.
     let comment = format!("process {} says so", std::process::id());
     let policy = store.begin_update().comment(&comment).apply(|config| {
         config.max_size = 10 * 1024 * 1024;

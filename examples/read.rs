@@ -1,5 +1,5 @@
-//! Reads a log back: all of it across its backups, the last lines, and what comes while it grows. Give a
-//! directory to keep the files.
+//! Reads a log back: all of it across its backups, the last lines, and what comes while it grows.
+//! Give a directory to keep the files.
 #![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
 use logrotor::reader::LogReader;

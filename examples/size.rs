@@ -1,5 +1,5 @@
-//! Rotation by size: two hundred records in segments of a KiB, the newest five backups compressed and
-//! kept. Give a directory to keep the files.
+//! Rotation by size: two hundred records in segments of a KiB, the newest five backups compressed
+//! and kept. Give a directory to keep the files.
 #![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
 use logrotor::{Compression, RotatingFileWriter};

@@ -1,4 +1,4 @@
-//! What is wrong with a text of settings, and where: the parsers' errors in words for its author.
+//! Problems in a text of settings, and their places: the errors of parsers in words for its author.
 
 use crate::error::{Diagnostic, Error};
 use serde::de::DeserializeOwned;
@@ -31,7 +31,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, Diagnostic
     })
 }
 
-/// What a validator said of settings read from `text`, with its place if it names one.
+/// Returns a validator's error about settings from `text`, with its place if it names a setting.
 pub(crate) fn of_validator(
     text: &str,
     error: &(dyn std::error::Error + Send + Sync + 'static),
@@ -90,9 +90,10 @@ pub(crate) fn suggestion(message: &str) -> String {
     }
 }
 
-/// How many letters have to be put in, left out or exchanged to make `a` of `b`.
+/// Returns how many letters must be inserted, removed or replaced to turn `b` into `a`.
 ///
-/// Source: Robert A. Wagner and Michael J. Fischer, "The String-to-String Correction Problem", 1974.
+/// Source: Robert A. Wagner and Michael J. Fischer, "The String-to-String Correction Problem",
+/// 1974.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<_> = b.chars().collect();
     let mut row: Vec<_> = (0..=b.len()).collect();
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_name_is_told_with_its_line_and_the_one_meant() {
+    fn unknown_name_is_reported_with_its_line_and_a_suggestion() {
         let meant = "there is no such setting; did you mean `second`?";
         let toml = read_toml::<Two>("first = 1\n\nsecnd = \"x\"\n").unwrap_err();
         assert_eq!(toml, diagnostic(3, "secnd", "\"x\"", meant));
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_value_is_told_with_its_line() {
+    fn wrong_value_is_reported_with_its_line() {
         let toml = read_toml::<Two>("# é\nfirst = -1 # why").unwrap_err();
         assert_eq!((toml.line, toml.setting.as_deref()), (Some(2), Some("first")));
         assert!(toml.why.contains("expected u32"), "{}", toml.why);

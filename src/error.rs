@@ -1,4 +1,4 @@
-//! The crate's one error type, and the only place that words messages.
+//! The crate's one error type, and the words of its messages.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,42 +9,42 @@ use std::time::Duration;
 
 use crate::sys::{EntryKind, LockMode};
 
-/// What this crate's fallible functions return.
+/// The result of every fallible function of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, as a state of the world that a program can act on.
+/// The kind of a failure, as a state of the world that a program can act on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A setting, alone or with another, has a value that cannot work. Nothing was touched.
+    /// A setting has an invalid value, alone or with another. Nothing was changed.
     InvalidConfig,
     /// The path names something other than a regular file: a directory, a device, a pipe.
     NotAFile,
     /// Another holder kept the lock past the deadline.
     LockTimeout,
-    /// This very handle holds the lock already; waiting for it would never end.
+    /// The same handle holds the lock already. Waiting for it would never end.
     AlreadyLocked,
-    /// Someone removed or replaced the lock file while the lock was held, so others may have held
-    /// it at the same time.
+    /// The lock file was removed or replaced while the lock was held, so other processes may have
+    /// held the lock at the same time.
     LockLost,
-    /// The file system offers no file locks, so several processes cannot be kept apart.
+    /// The file system has no file locks, so several processes cannot be kept apart.
     LockUnsupported,
-    /// A policy is not at the version that a change was made for, or an edit was made from.
+    /// The policy is at another version than the one that a change or an edit was made for.
     PolicyConflict,
-    /// A policy file is not what was written: changed, cut short, replaced by an older one, or gone. The
+    /// A policy file is damaged: changed, cut short, replaced by an older version, or missing. The
     /// last good version stays in force.
     PolicyCorrupt,
-    /// A policy's settings cannot be read, or cannot work. The last good version stays in force.
+    /// A policy's settings are unreadable or invalid. The last good version stays in force.
     PolicyInvalid,
-    /// Other workers rotated the log again and again while a call was under way. A retry may succeed.
+    /// Other workers rotated the log again and again while a call was in progress. A retry may
+    /// succeed.
     Contended,
-    /// The log was removed, and it cannot be created again. Records that only its last name would keep
-    /// are rejected.
+    /// The log was removed and cannot be created again, so a record has no file to go to.
     LogRemoved,
-    /// Records in the buffer could not be written before the log was closed, and are lost.
+    /// Buffered records could not be written before the log was closed, and are lost.
     RecordsLost,
-    /// A compressed segment cannot be read by this build: its feature is missing, or it needs a
-    /// dictionary or more memory than a reader uses.
+    /// A compressed segment cannot be read: its feature is missing in this build, or it needs a
+    /// dictionary, or more memory than a reader may use.
     CompressionUnsupported,
     /// An operation of the file system failed. [`Error::io_error`] has the cause.
     Io,
@@ -89,9 +89,11 @@ impl ErrorKind {
 /// A failure of this crate: its [kind](Error::kind), the [path](Error::path) concerned, and the
 /// [error of the operating system](Error::io_error) behind it.
 ///
-/// The message reads ``failed to <verb> <what> `<path>`: <cause>``. It converts into an
-/// [`io::Error`] that keeps the operating system's [`io::ErrorKind`] and carries this error inside.
-/// Clones are cheap and share one cause.
+/// The message reads ``failed to <verb> <what> `<path>`: <cause>``, or ``invalid `<setting>` =
+/// <value>: <reason>``. It includes the cause, and [`source`](std::error::Error::source) returns
+/// only the cause of that. An [`Error`] converts into an [`io::Error`] that keeps the
+/// [`io::ErrorKind`] of the operating system and carries this error inside. Clones are cheap and
+/// share one cause.
 ///
 /// # Examples
 /// ```
@@ -110,14 +112,14 @@ struct Failure {
     /// Verb and object, as in "rename" or "take exclusive lock".
     action: Cow<'static, str>,
     path: Option<PathBuf>,
-    /// Shared with the same failure told as another step's.
+    /// Shared by errors that report the same failure for different steps.
     cause: Arc<Cause>,
 }
 
 enum Cause {
     Io(io::Error),
     Text(String),
-    /// What is wrong with a setting.
+    /// A setting that was rejected.
     #[cfg_attr(
         not(feature = "serde"),
         allow(dead_code, reason = "for files that say on which line")
@@ -130,19 +132,19 @@ enum Cause {
 }
 
 impl Error {
-    /// What went wrong, to be acted on.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The file or directory concerned, if one is.
+    /// Returns the file or directory concerned, if there is one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
     }
 
-    /// The operating system's own error, if one is behind this.
+    /// Returns the cause, if it came from the operating system. Every [`ErrorKind::Io`] has one.
     #[must_use]
     pub fn io_error(&self) -> Option<&io::Error> {
         match &*self.0.cause {
@@ -160,7 +162,7 @@ impl Error {
         Self::with(ErrorKind::Io, action, Some(path.into()), Cause::Io(source))
     }
 
-    /// An operation on `path` that this crate refused, and why.
+    /// An operation on `path` that this crate refused, with the reason.
     pub(crate) fn refused(
         kind: ErrorKind,
         action: impl Into<Cow<'static, str>>,
@@ -170,21 +172,21 @@ impl Error {
         Self::with(kind, action, Some(path.into()), Cause::Text(why.into()))
     }
 
-    /// A setting that cannot work: its name, its value, and what would be right.
+    /// An invalid setting: its name, its value, and what is valid.
     pub(crate) fn config(setting: &str, value: impl fmt::Display, why: impl Into<String>) -> Self {
         let (name, value, why) = (setting.to_owned(), value.to_string(), why.into());
         let action = format!("invalid `{name}` = {value}");
         Self::with(ErrorKind::InvalidConfig, action, None, Cause::Setting { name, value, why })
     }
 
-    /// A text that cannot be read as `what`, and what can be.
+    /// A text that is not a valid `what`, and what is valid.
     pub(crate) fn unreadable(what: &str, text: &str, why: impl Into<String>) -> Self {
         let (name, value, why) = (what.to_owned(), text.to_owned(), why.into());
         let action = format!("invalid {what} `{value}`");
         Self::with(ErrorKind::InvalidConfig, action, None, Cause::Setting { name, value, why })
     }
 
-    /// A word that is none of those known.
+    /// A word that is none of the known ones.
     pub(crate) fn unknown_word(what: &str, word: &str, known: &[&str]) -> Self {
         let why = match known {
             [first @ .., last] => format!("use {} or {last}", first.join(", ")),
@@ -193,7 +195,7 @@ impl Error {
         Self::unreadable(what, word, why)
     }
 
-    /// A lock that somebody else kept; `waited` is `None` if there was to be no wait.
+    /// A lock that is held elsewhere. `waited` is `None` if the call did not wait.
     pub(crate) fn lock_timeout(
         mode: LockMode,
         path: &Path,
@@ -214,7 +216,7 @@ impl Error {
         Self::refused(ErrorKind::AlreadyLocked, lock_action(mode), path, why)
     }
 
-    /// A lock whose file is not the one at its path any more.
+    /// A lock whose file is no longer at its path.
     pub(crate) fn lock_lost(path: &Path) -> Self {
         let why = "its file was removed or replaced meanwhile, so others may have held it too";
         Self::refused(ErrorKind::LockLost, "keep lock", path, why)
@@ -236,7 +238,7 @@ impl Error {
         Self::refused(ErrorKind::NotAFile, action, path, why)
     }
 
-    /// A log in whose directory no file can be made or renamed.
+    /// A log in whose directory no file can be created or renamed.
     pub(crate) fn unwritable_directory(path: &Path, dir: &Path) -> Self {
         let why = format!(
             "its directory `{}` is not writable for this process, which must create and rename files there",
@@ -245,13 +247,13 @@ impl Error {
         Self::io("use as a log", path, io::Error::new(io::ErrorKind::PermissionDenied, why))
     }
 
-    /// A file that cannot be made because its directory is missing.
+    /// A file that cannot be created because its directory is missing.
     pub(crate) fn no_directory(action: &'static str, path: &Path, dir: &Path) -> Self {
         let why = format!("there is no directory `{}`", dir.display());
         Self::io(action, path, io::Error::new(io::ErrorKind::NotFound, why))
     }
 
-    /// Links that lead in a circle.
+    /// Symbolic links that lead in a circle.
     pub(crate) fn too_many_links(action: &'static str, path: &Path) -> Self {
         Self::refused(ErrorKind::NotAFile, action, path, "too many levels of symbolic links")
     }
@@ -261,7 +263,7 @@ impl Error {
         Self::with(self.kind(), action, Some(path.to_owned()), Arc::clone(&self.0.cause))
     }
 
-    /// The setting that this is about, if it is: name, value, and what would be right.
+    /// Returns the setting that was rejected: name, value, and what is valid.
     #[cfg(feature = "serde")]
     pub(crate) fn setting(&self) -> Option<(&str, &str, &str)> {
         match &*self.0.cause {
@@ -279,7 +281,7 @@ impl Error {
         Self(Arc::new(Failure { kind, action: action.into(), path, cause: cause.into() }))
     }
 
-    /// The kind that an [`io::Error`] made of this error has.
+    /// The kind of the [`io::Error`] that this error converts into.
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
         match (self.kind(), self.io_error()) {
             (ErrorKind::Io, Some(source)) => source.kind(),
@@ -292,11 +294,11 @@ impl Error {
     }
 }
 
-/// What is wrong with a text that holds settings.
+/// A problem in a text of settings.
 #[cfg(feature = "serde")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Diagnostic {
-    /// Counted from 1; `None` where it is about no line in particular.
+    /// Counted from 1. `None` if the problem is on no line in particular.
     pub(crate) line: Option<usize>,
     pub(crate) setting: Option<String>,
     pub(crate) value: Option<String>,
@@ -305,7 +307,7 @@ pub(crate) struct Diagnostic {
 
 #[cfg(feature = "serde")]
 impl Error {
-    /// A file with a setting that is refused.
+    /// A file with a setting that is rejected.
     pub(crate) fn bad_text(kind: ErrorKind, path: &Path, diagnostic: Diagnostic) -> Self {
         let Diagnostic { line, setting, value, why } = diagnostic;
         let Some(setting) = setting else {
@@ -325,95 +327,8 @@ impl Error {
 
 #[cfg(feature = "policy")]
 impl Error {
-    /// A policy file that is not what was written.
-    pub(crate) fn policy_corrupt(path: &Path, found: impl fmt::Display) -> Self {
-        Self::refused(ErrorKind::PolicyCorrupt, "trust policy", path, found.to_string())
-    }
-
-    /// A policy file that names an older version than is known, or the same with other content.
-    pub(crate) fn policy_went_back(path: &Path, from: u64, to: u64) -> Self {
-        match from == to {
-            true => Self::policy_corrupt(
-                path,
-                format!("its version {to} is not the one that was read before"),
-            ),
-            false => {
-                Self::policy_corrupt(path, format!("it went back from version {from} to {to}"))
-            }
-        }
-    }
-
-    /// A change made for another version than is in force.
-    pub(crate) fn policy_conflict(path: &Path, expected: u64, is: u64) -> Self {
-        let why = format!("it was made for version {expected}, and the policy is at version {is}");
-        Self::refused(ErrorKind::PolicyConflict, "change policy", path, why)
-    }
-
-    /// An edit by hand of a version that is not the last one.
-    pub(crate) fn policy_edit_conflict(path: &Path, base: u64, is: u64) -> Self {
-        let why = format!(
-            "it was made from version {base}, and version {is} was in force already; take over what is \
-             new in that and name version {is} in the header, or remove the whole header to override it"
-        );
-        Self::refused(ErrorKind::PolicyConflict, "accept the edit of policy", path, why)
-    }
-
-    /// An edit by hand whose header does not say what it was made from.
-    pub(crate) fn policy_edit_baseless(path: &Path) -> Self {
-        let why = "its header does not say which version it was made from; restore the line `#: version`, \
-                   or remove the whole header to override whatever there was";
-        Self::refused(ErrorKind::PolicyInvalid, "accept the edit of policy", path, why)
-    }
-
-    /// An edit by hand that nobody has given a version yet.
-    pub(crate) fn policy_edit_waits(path: &Path) -> Self {
-        let why = "it holds an edit by hand that has no version yet";
-        Self::refused(ErrorKind::PolicyConflict, "verify policy", path, why)
-    }
-
-    /// A value that the policy's text cannot hold, or that its validator refuses.
-    pub(crate) fn policy_invalid(path: &Path, why: impl fmt::Display) -> Self {
-        Self::refused(ErrorKind::PolicyInvalid, "accept a change of policy", path, why.to_string())
-    }
-
-    /// A version that is not kept any more, or never was.
-    pub(crate) fn policy_no_version(path: &Path, version: u64) -> Self {
-        let why = format!("version {version} is not among those kept beside it");
-        let source = io::Error::new(io::ErrorKind::NotFound, why);
-        Self::io("look up a version of policy", path, source)
-    }
-
-    /// A policy that was never made.
-    pub(crate) fn policy_missing(path: &Path) -> Self {
-        let why = "there is no such file, and no version of it is kept beside it";
-        Self::io("open policy", path, io::Error::new(io::ErrorKind::NotFound, why))
-    }
-
-    /// A policy of which nothing good is left.
-    pub(crate) fn policy_lost(self, path: &Path) -> Self {
-        let why = format!(
-            "no good version of it is known or kept beside it; found: {}",
-            self.cause_text()
-        );
-        Self::refused(ErrorKind::PolicyCorrupt, "restore policy", path, why)
-    }
-
-    /// A version of a policy that cannot work with what is fixed while a log is open.
-    pub(crate) fn policy_refused(path: &Path, version: u64, error: &Self) -> Self {
-        let why = format!("version {version} cannot hold for this log as it is open: {error}");
-        Self::refused(ErrorKind::PolicyInvalid, "follow policy", path, why)
-    }
-
-    /// A setting of a policy that cannot change while a log is open.
-    pub(crate) fn policy_setting_fixed(path: &Path, version: u64, setting: &str) -> Self {
-        let why = format!(
-            "version {version} has another `{setting}`, which cannot change while the log is open; it \
-             holds for workers that start from now on, so restart them all"
-        );
-        Self::refused(ErrorKind::PolicyInvalid, "follow policy", path, why)
-    }
-
-    fn cause_text(&self) -> String {
+    /// The cause alone, without what failed.
+    pub(crate) fn cause_text(&self) -> String {
         match &*self.0.cause {
             Cause::Io(source) => source.to_string(),
             Cause::Text(why) | Cause::Setting { why, .. } => why.clone(),
@@ -429,11 +344,11 @@ pub(crate) fn lock_action(mode: LockMode) -> &'static str {
     }
 }
 
-/// Who held a lock last, as far as can be told. Pids are reused: for messages only.
+/// The last owner of a lock, for messages only: pids are reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OwnerHint {
     pub(crate) pid: u32,
-    /// Whether it runs, if that can be known.
+    /// Whether it runs, if that is known.
     pub(crate) runs: Option<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! Counters and events: what a log tells about itself.
+//! Counters and events: the state of a log, for its process.
 
 use crate::error::{Error, ErrorKind};
 use parking_lot::Mutex;
@@ -77,7 +77,7 @@ impl Counters {
         *self.last_error.lock() = Some(error.clone());
     }
 
-    /// The counters as they are now; `dropped` is counted elsewhere.
+    /// The counters as they are now. `dropped` is counted elsewhere.
     pub(crate) fn snapshot(&self, dropped: u64) -> Stats {
         Stats {
             records: self.records.get(),
@@ -105,12 +105,12 @@ impl Counters {
     }
 }
 
-/// Counts what happens, and keeps the events until they can be told outside of every lock.
+/// Counts what happens, and keeps events until they can be reported outside of every lock.
 pub(crate) struct Journal {
     pub(crate) counters: Counters,
     observer: Option<Observer>,
     untold: Mutex<Vec<Event>>,
-    /// Whether there are any, so that a record need not take the mutex to see that there are none.
+    /// Whether events wait, so that a record need not take the mutex to learn that none do.
     any_untold: AtomicBool,
     telling: AtomicBool,
 }
@@ -136,9 +136,9 @@ impl Journal {
         self.note(Event::Failed { error });
     }
 
-    /// Tells the observer what was noted. The caller holds no lock of the log.
+    /// Reports the noted events to the observer. The caller holds no lock of the log.
     ///
-    /// A panic of the observer is its own affair: it ends neither a log call nor maintenance.
+    /// A panic of the observer ends neither a log call nor maintenance.
     #[inline]
     pub(crate) fn tell(&self) {
         if self.any_untold.load(Relaxed) {
@@ -146,14 +146,15 @@ impl Journal {
         }
     }
 
-    /// Whether there is something to tell.
+    /// Whether events wait to be reported.
     pub(crate) fn has_untold(&self) -> bool {
         self.any_untold.load(Relaxed)
     }
 
-    /// One thread tells at a time, so that events come in order; and an observer that causes events by
-    /// writing to the log is told of them later, not within itself. What comes meanwhile is told at the
-    /// next call.
+    /// Reports from one thread at a time, so that events come in order.
+    ///
+    /// An observer that causes events by writing to the log gets them later, not within itself.
+    /// Events that come meanwhile are reported with the next call.
     #[cold]
     fn tell_all(&self) {
         let Some(observer) = &self.observer else { return };
@@ -171,7 +172,7 @@ impl Journal {
     }
 }
 
-/// What one process did to a log since it opened it: a snapshot, each figure exact by itself.
+/// Counts of what one process did to a log since it opened it. Each figure is exact by itself.
 ///
 /// # Examples
 /// ```
@@ -192,39 +193,40 @@ impl Journal {
 pub struct Stats {
     /// Records written.
     pub records: u64,
-    /// Bytes of these records; headers are not counted.
+    /// Bytes of these records, without headers.
     pub bytes: u64,
-    /// Rotations this process made.
+    /// Rotations by this process.
     pub rotations: u64,
-    /// Rotations that were due and that another worker had made first.
+    /// Rotations that were due and that another worker completed first.
     pub skips: u64,
-    /// Times the log's path was found to name another file, which was then adopted: another worker's
-    /// new segment, or a foreign program's.
+    /// Times the log's path was found to name another file, which was then adopted: another
+    /// worker's new segment, or a foreign program's.
     pub follows: u64,
     /// Times the log's path was found missing and the log was created again.
     pub recreations: u64,
     /// Times the active segment was found cut short by a foreign program.
     pub truncations: u64,
-    /// Times the rotation lock was held by another worker and had to be waited for. Waits in vain are
-    /// [failures](Stats::failures) of kind [`ErrorKind::LockTimeout`].
+    /// Waits for a rotation lock that another worker held. A wait that times out is a
+    /// [failure](Stats::failures) of kind [`ErrorKind::LockTimeout`].
     pub lock_waits: u64,
     /// Backups compressed.
     pub compressions: u64,
-    /// Times a backup was left for later because a worker or a reader still had it open, or another
-    /// worker had it in hand. One that is tried ten times in vain counts ten.
+    /// Times a backup was left for a later pass because a worker or a reader had it open, or
+    /// another worker was processing it. Ten attempts count ten.
     pub deferrals: u64,
     /// Backups removed.
     pub pruned: u64,
-    /// Records of which only a part could be written; the caller had an error.
+    /// Records of which only a part could be written. The caller got an error.
     pub torn: u64,
     /// The policy that the log follows. `None` if it was opened without one.
     #[cfg(feature = "policy")]
     #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
     pub policy: Option<ReloadStats>,
-    /// Records dropped because the buffer was full, or because the kernel refused them to the last.
+    /// Records dropped because the buffer was full, or because they could not be written before the
+    /// log was closed.
     pub dropped: u64,
     failures: [u64; ErrorKind::ALL.len()],
-    /// The last failure after the log was opened, other than those that a call returned.
+    /// The last failure after the log was opened, except those that a call returned.
     pub last_error: Option<Error>,
 }
 
@@ -242,25 +244,26 @@ pub struct ReloadStats {
 }
 
 impl Stats {
-    /// How many failures of one kind there were since the log was opened, in rotation and maintenance.
+    /// Returns the number of failures of one kind, in rotation and maintenance, since the log was
+    /// opened.
     #[must_use]
     pub fn failures(&self, kind: ErrorKind) -> u64 {
         let of_kind = ErrorKind::ALL.iter().zip(self.failures).find(|(k, _)| **k == kind);
         of_kind.map_or(0, |(_, count)| count)
     }
 
-    /// How many failures there were in all.
+    /// Returns the number of all failures.
     #[must_use]
     pub fn all_failures(&self) -> u64 {
         self.failures.iter().sum()
     }
 }
 
-/// Something that happened to a log, told to its observer.
+/// A change or a failure of a log, as its observer receives it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// This process ended a segment and began the next.
+    /// This process ended a segment and created the next.
     #[non_exhaustive]
     Rotated {
         /// The finished segment.
@@ -268,16 +271,16 @@ pub enum Event {
         /// Its size.
         bytes: u64,
     },
-    /// A backup was compressed and the plain file removed.
+    /// A backup was compressed, and its uncompressed file removed.
     #[non_exhaustive]
     Compressed {
-        /// The plain file, now gone.
+        /// The uncompressed file, which is removed.
         from: PathBuf,
-        /// The packed file.
+        /// The compressed file.
         to: PathBuf,
-        /// Size before.
+        /// Size before, in bytes.
         bytes_before: u64,
-        /// Size after.
+        /// Size after, in bytes.
         bytes_after: u64,
     },
     /// A backup was removed.
@@ -288,35 +291,37 @@ pub enum Event {
         /// Its size.
         bytes: u64,
     },
-    /// This process obeys another version of the policy from now on.
+    /// A new version of the policy is in force in this process.
     #[non_exhaustive]
     PolicyChanged {
         /// Its number.
         version: u64,
-        /// Whether somebody edited the file by hand, rather than a program.
+        /// Whether it is an edit of the file by hand.
         by_hand: bool,
-        /// Who made it, and how, as the file's header says.
+        /// Its author and origin, as the header of the file says.
         made_by: String,
-        /// Why, if that was said.
+        /// The comment of its author.
         comment: Option<String>,
     },
-    /// The log was opened on a network file system, where not all that is promised holds: see
-    /// [`LogBuilder::build`](crate::LogBuilder::build). Told once, when the log is opened.
+    /// The log is on a network file system, where some promises do not hold.
+    ///
+    /// See [`LogBuilder::build`](crate::LogBuilder::build). Reported once, when the log is opened.
     #[non_exhaustive]
     NetworkFileSystem {
         /// The log, links resolved.
         path: PathBuf,
-        /// What the system calls the file system; see
+        /// The name of the file system, as in
         /// [`RotatingFileWriter::network_file_system`](crate::RotatingFileWriter::network_file_system).
         kind: String,
     },
-    /// Something failed. No record was lost by it, and it will be tried again.
+    /// A rotation, maintenance or the policy failed. No record was lost by it, and it is tried
+    /// again.
     #[non_exhaustive]
     Failed {
-        /// What failed.
+        /// The failure.
         error: Error,
     },
 }
 
-/// Whom events are told.
+/// A function that receives events.
 pub(crate) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;

@@ -1,7 +1,7 @@
 //! Sizes and time spans as people write them: `64 MiB`, `1 day`.
 //!
-//! Settings files and the command read them with these functions, so that a program's own options and
-//! configuration can accept the same text. Whatever is formatted here parses to the same value.
+//! Settings files and the command use these functions, so that a program's own options and
+//! configuration can accept the same text. A formatted value parses to the same value.
 //!
 //! # Examples
 //! ```
@@ -20,8 +20,9 @@ use std::time::Duration;
 
 /// Parses a size in bytes: a number and an optional unit, as in `64 MiB`, `1.5GB` or `4096`.
 ///
-/// The units are `B`, `kB`, `KiB`, `MB`, `MiB`, and so on up to `EiB`, in upper or lower case; `k`, `M` and
-/// `G` are powers of 1000, and `Ki`, `Mi` and `Gi` powers of 1024. A number without a unit counts bytes.
+/// The units are `B`, `kB`, `KiB`, `MB`, `MiB` and so on up to `EiB`, in upper or lower case. `k`,
+/// `M` and `G` are powers of 1000, and `Ki`, `Mi` and `Gi` are powers of 1024. A number without a
+/// unit counts bytes.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) if the text is no size, or a size of
@@ -55,8 +56,8 @@ pub fn format_size(bytes: u64) -> String {
 
 /// Parses a time span: numbers with units, as in `1 day`, `1h 30min` or `250 ms`.
 ///
-/// The units reach from `ns` to `years`, spelled as the crate `humantime` reads them. A number without a
-/// unit is rejected, except `0`.
+/// The units reach from `ns` to `years`, spelled as the crate `humantime` reads them. A number
+/// without a unit is rejected, except `0`.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) if the text is no time span.

@@ -1,4 +1,4 @@
-//! The builder of a log: settings, and what of them is code.
+//! The builder of a log: settings as data, and callbacks.
 
 use super::{Config, Delivery, Durability};
 use crate::clock::Clock;
@@ -8,11 +8,15 @@ use crate::policy::PolicyStore;
 use crate::rotation::{HeaderFn, Period, Zone};
 use crate::segment::name::{Compression, Naming};
 use crate::stats::{Event, Observer};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Sets up a [`RotatingFileWriter`](crate::RotatingFileWriter); see [`Config`] for what each setting means and its default.
+/// Configures and opens a [`RotatingFileWriter`](crate::RotatingFileWriter).
+///
+/// [`RotatingFileWriter::builder`](crate::RotatingFileWriter::builder) returns it, with the
+/// defaults of [`Config`].
 #[derive(Clone)]
 #[must_use = "nothing is opened before `build`"]
 pub struct LogBuilder {
@@ -21,7 +25,16 @@ pub struct LogBuilder {
     pub(crate) callbacks: Callbacks,
 }
 
-/// What of a log's settings is code.
+impl fmt::Debug for LogBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogBuilder")
+            .field("path", &self.path)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The settings of a log that are code.
 #[derive(Clone, Default)]
 pub(crate) struct Callbacks {
     pub(crate) header: Option<HeaderFn>,
@@ -31,14 +44,14 @@ pub(crate) struct Callbacks {
     pub(crate) policy: Option<Bound>,
 }
 
-/// A policy as it was when a log was opened under it.
+/// The policy under which a log was opened.
 #[cfg(feature = "policy")]
 #[derive(Clone)]
 pub(crate) struct Bound {
     pub(crate) store: PolicyStore<Config>,
-    /// The version that the settings are of.
+    /// The version whose settings are in force.
     pub(crate) version: u64,
-    /// Whether it overrode settings that the builder had.
+    /// Whether the builder had settings of its own, which the policy overrides.
     pub(crate) overrides: bool,
 }
 
@@ -62,7 +75,7 @@ impl LogBuilder {
         Self { path: path.into(), config, callbacks: Callbacks::default() }
     }
 
-    /// Takes all settings that are plain data from `config`, in place of those set before.
+    /// Replaces all settings that are plain data with `config`.
     ///
     /// # Examples
     /// ```
@@ -83,10 +96,11 @@ impl LogBuilder {
     setters! {
         /// Sets the maximum size of a segment, in bytes. Default: 64 MiB. Minimum: 1.
         ///
-        /// Only a record that is itself larger makes a segment larger. See [`Config::max_size`] for the
-        /// limit with several workers.
+        /// Only a record that is itself larger makes a segment larger. See [`Config::max_size`] for
+        /// the limit with several workers.
         max_size: u64 => max_size = max_size;
-        /// Sets the age, since its creation, at which a segment is rotated. Default: none. Minimum: 1 ms.
+        /// Sets the age, since its creation, at which a segment is rotated. Default: none. Minimum:
+        /// 1 ms.
         max_age: Duration => max_age = Some(max_age);
         /// Rotates at the end of every calendar period. Default: none.
         rotate_every: Period => rotate_every = Some(rotate_every);
@@ -109,11 +123,13 @@ impl LogBuilder {
         min_free_space: u64 => min_free_space = Some(min_free_space);
         /// Sets the compression of backups. Default: [`Compression::None`].
         compression: Compression => compression = compression;
-        /// Sets the compression level: 1 to 9 for gzip, by default 6, and 1 to 22 for zstd, by default 3.
+        /// Sets the compression level: 1 to 9 for gzip, by default 6, and 1 to 22 for zstd, by
+        /// default 3.
         compression_level: u32 => compression_level = Some(compression_level);
         /// Sets how backups are named. Default: [`Naming::Timestamp`].
         naming: Naming => naming = naming;
-        /// Sets the permission bits of all files, 0o600 to 0o777, whatever the umask. Default: by the umask.
+        /// Sets the permission bits of all files, 0o600 to 0o777, whatever the umask. Default: by
+        /// the umask.
         ///
         /// See [`Config::mode`]. Ignored on Windows.
         mode: u32 => mode = Some(mode);
@@ -121,11 +137,13 @@ impl LogBuilder {
         lock_timeout: Duration => lock_timeout = lock_timeout;
         /// Sets how often the log's path is compared with the open file. Default: 1 s.
         ///
-        /// That is how a worker with little to write notices a rotation by another worker or program.
+        /// That is how a worker with little to write notices a rotation by another worker or
+        /// program.
         check_interval: Duration => check_interval = check_interval;
         /// Sets where backups are compressed and pruned. Default: [`MaintenanceMode::Thread`].
         maintenance: MaintenanceMode => maintenance = maintenance;
-        /// Sets when a record reaches the kernel. Default: [`Delivery::Direct`], before its call returns.
+        /// Sets when a record reaches the kernel. Default: [`Delivery::Direct`], before its call
+        /// returns.
         delivery: Delivery => delivery = delivery;
         /// Sets what survives a power cut. Default: [`Durability::None`], nothing in particular.
         durability: Durability => durability = durability;
@@ -133,9 +151,9 @@ impl LogBuilder {
 
     /// Writes `bytes` at the start of every new segment, such as the column names of a CSV file.
     ///
-    /// The header counts toward the size of a segment, and a segment with nothing else counts as empty. An empty
-    /// file that another program has put at the log's path gets it too, unless another worker holds the rotation
-    /// lock. Default: no header.
+    /// The header counts toward the size of a segment, and a segment with nothing else counts as
+    /// empty. An empty file that another program created at the path gets it too, unless another
+    /// worker holds the rotation lock. Default: no header.
     ///
     /// # Examples
     /// ```
@@ -153,9 +171,9 @@ impl LogBuilder {
 
     /// Writes the bytes that `function` returns at the start of every new segment.
     ///
-    /// As [`header`](Self::header), for content that changes. The function is called once per new segment, and
-    /// once by [`build`](Self::build), to learn the length of headers. It must not write to this log. If it
-    /// panics, the rotation fails and is tried again later.
+    /// As [`header`](Self::header), for content that changes. The function is called once per new
+    /// segment, and once by [`build`](Self::build), to learn the length of headers. It must not
+    /// write to this log. If it panics, the rotation fails and is tried again later.
     ///
     /// # Examples
     /// ```
@@ -171,11 +189,14 @@ impl LogBuilder {
         self
     }
 
-    /// Has every [`Event`] told to `observer`: by a thread that calls the log or by one of the log's own, outside of
-    /// every lock, so that it may write to the log itself. A panic of it is caught and ignored.
+    /// Calls `observer` for every [`Event`].
     ///
-    /// What its own records cause is told to it as well, with the next call. So it should write much less than a
-    /// segment per event: one that fills a segment each time rotates the log for ever.
+    /// The call comes from a thread that is writing to the log, or from one of the log's own
+    /// threads. No lock is held, so the observer may write to the log. Panics are caught and
+    /// ignored. Default: no observer.
+    ///
+    /// Events that its own records cause are reported with a later call. An observer must write
+    /// much less than a segment per event, or the log rotates endlessly.
     pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.callbacks.observer = Some(Arc::new(observer));
         self
@@ -189,18 +210,20 @@ impl LogBuilder {
         self
     }
 
-    /// Has the log obey a policy: its settings hold instead of this builder's, from the start, and each
-    /// later version from within a second, between two records. Whether the builder's were others is in
-    /// [`Stats::policy`](crate::Stats::policy).
+    /// Follows a policy: its settings replace the builder's, from the start and as they change.
+    ///
+    /// A new version is in force within a second, between two records.
+    /// [`Stats::policy`](crate::Stats::policy) has the version in force, and whether the builder's
+    /// settings differed.
     ///
     /// [`naming`](Config::naming), [`delivery`](Config::delivery) and
-    /// [`maintenance`](Config::maintenance) cannot change while the log is open. A version that has
-    /// others is obeyed in all else, and an [`Event::Failed`] tells of each; workers that start later obey
-    /// it whole. A version that cannot work with what is fixed is refused whole, and told likewise. What
-    /// is wrong with the policy's file is told too, once.
+    /// [`maintenance`](Config::maintenance) cannot change while the log is open. If a version
+    /// changes one of them, the rest is taken over, and an [`Event::Failed`] reports each such
+    /// setting. Workers that start later use the whole version. A version that is invalid with the
+    /// fixed settings is rejected whole and reported, as is damage to the policy's file.
     ///
-    /// The file is looked at four times a second, at the price of a `stat`, by a thread of the log's own;
-    /// with [`MaintenanceMode::Inline`] by log calls.
+    /// A thread of the log checks the file four times a second, for one `stat` each. With
+    /// [`MaintenanceMode::Inline`], log calls do.
     ///
     /// # Examples
     /// ```
@@ -225,12 +248,12 @@ impl LogBuilder {
         self
     }
 
-    /// Takes over the settings of the policy, as it is now.
+    /// Takes over the policy's current settings.
     #[cfg(feature = "policy")]
     pub(crate) fn with_policy_settings(mut self) -> Self {
         if let Some(bound) = &mut self.callbacks.policy {
-            // What is wrong with the file is told once the log is open, and is no reason not to open it:
-            // the last good version is in force.
+            // A problem with the file is reported once the log is open. It does not prevent
+            // opening: the last good version is in force.
             let _ = bound.store.reload();
             let policy = bound.store.current();
             let own = std::mem::replace(&mut self.config, Config::clone(&policy));
@@ -240,7 +263,7 @@ impl LogBuilder {
         self
     }
 
-    /// The path as it was given.
+    /// Returns the path as it was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -33,7 +33,7 @@ const SETTINGS: [&str; 18] = [
 
 const PREFIX: &str = "LOGROTOR_";
 
-/// What stands for an optional setting that is not set.
+/// Stands for an optional setting that has no value.
 const NONE: &str = "none";
 
 /// Settings as text. Feature `serde`.
@@ -45,7 +45,7 @@ impl Config {
     /// |---|---|
     /// | `max_size`, `max_total_size`, `min_free_space` | `"64 MiB"`, `"10 MB"`, or a number of bytes |
     /// | `max_age`, `max_backup_age`, `lock_timeout`, `check_interval` | `"1 day"`, `"1h 30min"`, `"250 ms"` |
-    /// | `rotate_every` | `"minutely"`, `"hourly"`, `"daily"`, `"weekly"` |
+    /// | `rotate_every` | `"minutely"`, `"hourly"`, `"daily"`, `"weekly"`, `"monthly"` |
     /// | `zone` | `"utc"`, `"local"` |
     /// | `rotate_on_open` | `true`, `false` |
     /// | `max_backups`, `compression_level` | a number |
@@ -56,12 +56,11 @@ impl Config {
     /// | `delivery` | `"direct"`, `"buffered"`, or a table `buffered` with `capacity`, `flush_interval`, and `overflow` (`"block"`, `"drop_newest"`, `"drop_newest_silently"`) |
     /// | `durability` | `"none"`, `"on_rotate"`, `"every_record"` |
     ///
-    /// What is left out has its default.
+    /// Omitted settings take their defaults.
     ///
-    /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for a setting that there is not, a value that cannot be read, and
-    /// whatever [`validate`](Config::validate) refuses: with the setting, its value, its line, and what
-    /// would be right. [`ErrorKind::Io`] if the file cannot be read.
+    /// [`ErrorKind::InvalidConfig`] for an unknown setting, an unreadable value, and anything that
+    /// [`validate`](Config::validate) rejects: with the setting, its value, its line, and what is
+    /// valid. [`ErrorKind::Io`] if the file cannot be read.
     ///
     /// # Examples
     /// ```
@@ -99,14 +98,16 @@ impl Config {
         Ok(config)
     }
 
-    /// Puts environment variables in the place of settings: `LOGROTOR_` and the setting's name in
-    /// capitals, such as `LOGROTOR_MAX_SIZE="64 MiB"`, `LOGROTOR_MAX_BACKUPS=7`,
-    /// `LOGROTOR_COMPRESSION=gzip`, `LOGROTOR_MAX_AGE=none`. There is one for every setting, written as
-    /// [`set`](Config::set) takes it. Variables that are empty count as not set.
+    /// Replaces settings with the values of environment variables, such as `LOGROTOR_MAX_SIZE="64
+    /// MiB"`.
+    ///
+    /// Every setting has a variable: `LOGROTOR_` and its name in capitals, with a value that
+    /// [`set`](Config::set) accepts. `none` removes an optional one: `LOGROTOR_MAX_AGE=none`. Empty
+    /// variables are ignored.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for a value that cannot be read, and whatever
-    /// [`validate`](Config::validate) refuses.
+    /// [`ErrorKind::InvalidConfig`] for an unreadable value, and anything that
+    /// [`validate`](Config::validate) rejects.
     ///
     /// # Examples
     /// ```
@@ -115,7 +116,7 @@ impl Config {
     /// # Ok::<(), logrotor::Error>(())
     /// ```
     pub fn with_env(self) -> Result<Self> {
-        // What is not Unicode is refused as a value that cannot be read.
+        // A value that is not Unicode is rejected as unreadable.
         self.overridden(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
     }
 
@@ -131,12 +132,14 @@ impl Config {
         Ok(self)
     }
 
-    /// Sets one setting by its name to a value as it would be written in a file, quotes left out:
-    /// `set("max_size", "64 MiB")`. `none` takes an optional one back.
+    /// Sets one setting by its name to a value as in a file, without quotes: `set("max_size", "64
+    /// MiB")`.
+    ///
+    /// `none` removes an optional setting.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] if there is no such setting, or the value cannot be read. Whether it
-    /// can work together with the others is [`validate`](Config::validate)'s to say.
+    /// [`ErrorKind::InvalidConfig`] for an unknown setting or an unreadable value.
+    /// [`validate`](Config::validate) checks the settings together.
     ///
     /// # Examples
     /// ```
@@ -159,7 +162,7 @@ impl Config {
         let mut settings = table(self)?;
         if value.trim() == NONE && !table(&Self::default())?.contains_key(setting) {
             settings.remove(setting);
-            // A name that there is not must not pass.
+            // An unknown name must not pass.
             if SETTINGS.contains(&setting) {
                 *self = Self::deserialize(settings)
                     .map_err(|error| diagnostic::suggestion(error.message()))?;
@@ -172,7 +175,7 @@ impl Config {
         Ok(())
     }
 
-    /// These settings as TOML, every one that has a value.
+    /// Returns these settings as TOML: every one that has a value.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] for a number that TOML cannot hold, beyond 9223372036854775807.
@@ -181,7 +184,7 @@ impl Config {
             .map_err(|error| Error::config("settings", "..", error.to_string()))
     }
 
-    /// These settings as JSON.
+    /// Returns these settings as JSON.
     ///
     /// # Errors
     /// None that is known.
@@ -190,8 +193,9 @@ impl Config {
             .map_err(|error| Error::config("settings", "..", error.to_string()))
     }
 
-    /// How a policy that all workers of a log share is opened: with these settings as its content, and
-    /// [`validate`](Config::validate) as its validator. See [`policy`].
+    /// Returns the builder of a policy with these settings as its content.
+    ///
+    /// [`validate`](Config::validate) is its validator. See [`policy`].
     ///
     /// # Examples
     /// ```
@@ -211,7 +215,7 @@ impl Config {
     }
 }
 
-/// A value as somebody writes it who leaves out the quotes.
+/// Reads a value that was written without quotes.
 fn value_of(text: &str) -> toml::Value {
     let is_text = |value: &toml::Value| matches!(value, toml::Value::Datetime(_));
     let parsed = text.trim().parse::<toml::Value>().ok().filter(|value| !is_text(value));
@@ -412,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_there_are_not_are_refused() {
+    fn unknown_names_are_rejected() {
         let error = Config::default().set("maxsize", "1").unwrap_err().to_string();
         assert!(error.ends_with("did you mean `max_size`?"), "{error}");
         for value in ["none", "1"] {

@@ -1,4 +1,4 @@
-//! Settings: what they mean, their defaults, and which are refused.
+//! Settings: their meaning, their defaults, and checks.
 
 mod builder;
 mod delivery;
@@ -23,22 +23,23 @@ use std::time::Duration;
 
 /// The settings of a log as plain data.
 ///
-/// All workers of a log should have the same; a [policy](LogBuilder::policy) sees to it. Where they differ,
-/// nothing is lost, and this holds:
+/// All workers of a log should have the same settings, which a [policy](LogBuilder::policy) ensures.
+/// If they differ, no records are lost:
 ///
 /// | setting | with different workers |
 /// |---|---|
-/// | `max_size` | each keeps to its own as it writes; so segments end at the smallest, while that worker writes |
-/// | `max_age`, `rotate_every`, `zone` | a segment ends as soon as any worker's says so |
-/// | `max_backups` and the other limits of what is kept | the strictest holds while its worker runs |
-/// | `compression` | a backup is packed once, by whichever worker packs and comes first; none unpacks it |
-/// | `naming` | each worker names the backups it makes, and packs, prunes and counts only those named its way; the order between the two kinds is not kept |
-/// | `mode` | a segment has that of the worker that made it |
-/// | header | a segment has that of the worker that made it, or else of the first with one that finds it empty |
+/// | `max_size` | each worker applies its own; segments end at the smallest while that worker writes |
+/// | `max_age`, `rotate_every`, `zone` | a segment ends as soon as it is due for any worker |
+/// | `max_backups` and the other limits of what is kept | the strictest limit wins while its worker runs |
+/// | `compression` | a backup is compressed once, by the first worker that compresses; no worker uncompresses it |
+/// | `naming` | each worker names its own backups, and compresses, prunes and counts only those named its way; the two kinds have no common order |
+/// | `mode` | a segment has the mode of the worker that created it |
+/// | header | a segment has the header of the worker that created it, or of the first worker with a header that finds it empty |
 /// | `delivery`, `durability`, `lock_timeout`, `check_interval`, `maintenance` | each worker's own |
 ///
-/// A worker rotates only a segment that is full or past its time by its own settings. So no two can rotate
-/// against each other: there are as many rotations as the strictest settings alone would make, and few more.
+/// A worker rotates only a segment that is full or due by its own settings. Therefore workers
+/// cannot rotate in turns against each other: the number of rotations is that of the strictest
+/// settings alone, and few more.
 ///
 /// # Examples
 /// ```
@@ -52,9 +53,9 @@ use std::time::Duration;
 /// ```
 ///
 /// # As a file
-/// With feature `serde` it is read and written as TOML and JSON, with units: see
-/// [`from_file`](Config::from_file). A setting that is left out has its default; one that there is not,
-/// or that cannot work, is refused with its line.
+/// With the feature `serde`, settings are read and written as TOML and JSON, with units: see
+/// `Config::from_file`. Omitted settings take their defaults. Unknown or invalid settings are
+/// rejected with the line number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",
@@ -63,59 +64,69 @@ use std::time::Duration;
 )]
 #[non_exhaustive]
 pub struct Config {
-    /// The size in bytes that a segment does not exceed. A record that would make it larger goes to a
-    /// new segment; only a record that is itself larger makes a segment larger. Default: 64 MiB.
+    /// Maximum size of a segment, in bytes. Default: 64 MiB.
     ///
-    /// With N workers a segment may grow beyond it by about one record per other worker.
+    /// A record that would exceed it goes to a new segment. Only a record that is itself larger
+    /// makes a segment larger. With N workers, a segment may exceed the limit by about one record
+    /// of each other worker.
     #[cfg_attr(feature = "serde", serde(with = "text::size"))]
     pub max_size: u64,
-    /// The age at which a segment is rotated, counted from its creation. Default: none.
+    /// Age, since its creation, at which a segment is rotated. Default: none. Minimum: 1 ms.
     #[cfg_attr(feature = "serde", serde(with = "text::optional_span"))]
     pub max_age: Option<Duration>,
-    /// The calendar period at whose end a segment is rotated. Default: none.
+    /// Calendar period at whose end a segment is rotated. Default: none.
     pub rotate_every: Option<Period>,
-    /// Whose calendar that is. Default: UTC.
+    /// Time zone of the calendar for `rotate_every`. Default: UTC.
     pub zone: Zone,
-    /// Whether opening the log rotates it, if there is a record in it. Default: no.
+    /// Whether opening the log rotates it, if it has a record. Default: `false`.
     pub rotate_on_open: bool,
-    /// How many backups are kept; 0 keeps none. Default: all.
+    /// Maximum number of backups; 0 keeps none. Default: unlimited.
     pub max_backups: Option<usize>,
-    /// How many bytes the log may take up on disk: backups, temporaries, and the active segment, which
-    /// counts with the `max_size` that it may grow to. The oldest backups go first. Default: no limit.
+    /// Maximum size of the log on disk, in bytes. Default: unlimited. Minimum: `max_size`.
+    ///
+    /// Backups and temporary files count, and the active segment counts with the `max_size` that it
+    /// may reach. The oldest backups are removed first.
     #[cfg_attr(feature = "serde", serde(with = "text::optional_size"))]
     pub max_total_size: Option<u64>,
-    /// How long a backup is kept after its rotation. Default: for ever.
+    /// How long a backup is kept after its rotation. Default: unlimited. Minimum: 1 ms.
     #[cfg_attr(feature = "serde", serde(with = "text::optional_span"))]
     pub max_backup_age: Option<Duration>,
-    /// How many bytes are left free on the file system, if removing backups can do it. Default: 0.
+    /// Minimum free space on the file system, in bytes. Default: none.
+    ///
+    /// The oldest backups are removed until that much is free, or no backup is left.
     #[cfg_attr(feature = "serde", serde(with = "text::optional_size"))]
     pub min_free_space: Option<u64>,
-    /// What backups are compressed with. Default: nothing.
+    /// Compression of backups. Default: [`Compression::None`].
     pub compression: Compression,
-    /// How hard it tries. Default: the codec's own.
+    /// Compression level: 1 to 9 for gzip (default 6), 1 to 22 for zstd (default 3).
     pub compression_level: Option<u32>,
-    /// How backups are named. Default: by time.
+    /// Names of backups. Default: [`Naming::Timestamp`].
     pub naming: Naming,
-    /// The permission bits of all the log's files, such as `0o640`, whatever the umask. Default: a
-    /// first segment has those of the umask, and each later one those of the one before.
+    /// Permission bits of all files of the log, such as `0o640`, whatever the umask. Limits:
+    /// `0o600` to `0o777`.
+    ///
+    /// Default: the first segment takes the umask, and each later one the bits of the one before.
     ///
     /// # Platform
     /// Ignored on Windows.
     #[cfg_attr(feature = "serde", serde(with = "text::optional_mode"))]
     pub mode: Option<u32>,
-    /// How long a log call may wait for another worker that is rotating. After that the record goes to
-    /// the segment there is, and rotation is tried again later. Default: 1 s.
+    /// How long a log call may wait for another worker that is rotating. Default: 1 s.
+    ///
+    /// After that the record goes to the current segment, and the rotation is tried again later.
     #[cfg_attr(feature = "serde", serde(with = "text::span"))]
     pub lock_timeout: Duration,
-    /// How often the log's path is compared with the open file, to notice a rotation by another worker
-    /// before this one's segment is full, or a foreign program's deed. Default: 1 s.
+    /// How often the log's path is compared with the open file. Default: 1 s.
+    ///
+    /// That is how a worker notices a rotation by another worker before its own segment is full,
+    /// and a change by another program.
     #[cfg_attr(feature = "serde", serde(with = "text::span"))]
     pub check_interval: Duration,
-    /// Where backups are looked after. Default: on a thread.
+    /// Where backups are compressed and pruned. Default: [`MaintenanceMode::Thread`].
     pub maintenance: MaintenanceMode,
-    /// When a record reaches the kernel. Default: before its log call returns.
+    /// When a record reaches the kernel. Default: [`Delivery::Direct`], before its call returns.
     pub delivery: Delivery,
-    /// What survives a power cut. Default: nothing in particular.
+    /// Which records survive a power cut. Default: [`Durability::None`].
     pub durability: Durability,
 }
 
@@ -145,11 +156,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks every setting by itself and with the others.
+    /// Checks every setting, alone and with the others.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for the first that cannot work:
-    /// its name, its value, and what would be right.
+    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for the first invalid setting:
+    /// its name, its value, and what is valid.
     pub fn validate(&self) -> Result<()> {
         let refuse = |setting, value: &dyn std::fmt::Display, why: &str| {
             Err(Error::config(setting, value, why))
@@ -198,7 +209,7 @@ impl Config {
         Encoding::choose(self.compression, self.compression_level).map(|_| ())
     }
 
-    /// Refuses a header that leaves a segment no room for a record.
+    /// Rejects a header that leaves no room for a record in a segment.
     pub(crate) fn check_header(&self, bytes: u64) -> Result<()> {
         if bytes < self.max_size {
             return Ok(());
@@ -207,7 +218,7 @@ impl Config {
         Err(Error::config("max_size", self.max_size, why))
     }
 
-    /// What of the settings says when a segment has had its time.
+    /// The settings that decide when a segment is due.
     pub(crate) fn trigger(&self) -> Trigger {
         Trigger {
             max_size: self.max_size,
@@ -217,7 +228,7 @@ impl Config {
         }
     }
 
-    /// What of the settings concerns backups.
+    /// The settings of maintenance.
     pub(crate) fn maintenance_config(&self) -> Result<MaintenanceConfig> {
         Ok(MaintenanceConfig {
             naming: self.naming,

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 /// A value that is written as text with a unit.
 pub(crate) trait Human: Sized {
-    /// What a reader is told to write.
+    /// A description of a valid value, for messages.
     const EXPECTED: &'static str;
 
     fn write(&self) -> String;
     fn read(text: &str) -> Result<Self, String>;
 
-    /// What a number without a unit stands for.
+    /// The value of a number without a unit.
     fn of_number(number: u64) -> Result<Self, String>;
 }
 

@@ -1,10 +1,11 @@
-//! Who made a version, and how: formatting and parsing are exact inverses.
+//! The author and the origin of a version. Formatting and parsing are exact inverses.
 
 use super::document::parse_number;
 use crate::sys;
 use std::fmt;
 
-/// The process that wrote a version, as it named itself. A hint for humans: nothing is decided by it.
+/// The process that wrote a version, by its own account. A hint for humans: no decision depends on
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
     pid: u32,
@@ -22,19 +23,19 @@ impl Author {
         Self { pid, host: word(host), user: word(user) }
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// The name of its machine.
+    /// Returns the name of its machine.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The name of the user that it ran as, or that user's number.
+    /// Returns the name of its user, or the number of that user.
     #[must_use]
     pub fn user(&self) -> &str {
         &self.user
@@ -48,7 +49,7 @@ impl Author {
     }
 }
 
-/// A name as one word of the characters that anybody can read in a terminal.
+/// A name as one word of characters that every terminal shows.
 fn word(name: &str) -> String {
     let ok = |c: char| c.is_ascii_graphic() || (!c.is_ascii() && c.is_alphanumeric());
     let word: String = name.chars().map(|c| if ok(c) { c } else { '_' }).collect();
@@ -61,19 +62,19 @@ impl fmt::Display for Author {
     }
 }
 
-/// How a version came about.
+/// The way in which a version was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// The file was made with it.
+    /// The file was created with it.
     Creation,
     /// A program changed the version before.
     Update,
-    /// Somebody edited the file by hand; the author is the process that noticed first.
+    /// The file was edited by hand. The author is the process that noticed the edit first.
     Edit,
-    /// A program put a whole text in its place.
+    /// A program replaced the whole text.
     Import,
-    /// An older version was put in force again, with a new number.
+    /// An older version is in force again, under a new number.
     Rollback(u64),
 }
 

@@ -1,4 +1,4 @@
-//! How a policy is opened.
+//! Opening a policy.
 
 use super::Settings;
 use super::engine::{Engine, Validator};
@@ -11,7 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a [`PolicyStore`] is opened; made by [`PolicyStore::builder`].
+/// Configures and opens a [`PolicyStore`].
+///
+/// [`PolicyStore::builder`] returns it.
 #[must_use = "nothing is opened before `open`"]
 pub struct PolicyStoreBuilder<T> {
     validate: Validator<T>,
@@ -47,27 +49,27 @@ impl<T: Settings> PolicyStoreBuilder<T> {
         }
     }
 
-    /// How many versions are kept beside the file, the present one included; at least 1. Default: 20.
+    /// Sets how many versions are kept beside the file, including the current one. Default: 20.
+    /// Minimum: 1.
     pub fn keep(mut self, versions: usize) -> Self {
         self.keep = versions.max(1);
         self
     }
 
-    /// How long a change waits for another process that is changing the policy. Default: 5 s.
+    /// Sets how long a change waits for another process that is changing the policy. Default: 5 s.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self
     }
 
-    /// What is made certain before a change is reported as done; default
-    /// [`SyncLevel::FileAndDirectory`].
+    /// Sets what is on disk once a change has returned. Default: [`SyncLevel::FileAndDirectory`].
     pub fn sync(mut self, level: SyncLevel) -> Self {
         self.sync = level;
         self
     }
 
-    /// Exact permissions of the file and of the versions kept. Default: those the file has; at first 0o666,
-    /// less the umask. No effect on Windows.
+    /// Sets the permission bits of the file and of the kept versions. Default: those of the file,
+    /// and `0o666` less the umask for a new one. Ignored on Windows.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
         self
@@ -75,23 +77,25 @@ impl<T: Settings> PolicyStoreBuilder<T> {
 
     /// Opens the policy at `path`.
     ///
-    /// Where the file is damaged or missing and a good version is kept beside it, that one is in force,
-    /// and [`PolicyStore::problem`] says what was found.
+    /// If the file is damaged or missing and a good version is kept beside it, that version is in
+    /// force, and [`PolicyStore::problem`] returns the problem.
     ///
     /// # Errors
-    /// - [`ErrorKind::Io`](crate::ErrorKind::Io) if there is no such policy, or the file system refuses.
-    /// - [`ErrorKind::PolicyCorrupt`](crate::ErrorKind::PolicyCorrupt) or [`ErrorKind::PolicyInvalid`](crate::ErrorKind::PolicyInvalid) if the file is damaged or its
-    ///   settings are refused, and no good version is kept.
-    /// - [`ErrorKind::LockTimeout`](crate::ErrorKind::LockTimeout) if an edit by hand is found, and the lock to give it a version cannot
-    ///   be had.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): the policy does not exist, or the file system
+    ///   failed.
+    /// - [`ErrorKind::PolicyCorrupt`](crate::ErrorKind::PolicyCorrupt) or
+    ///   [`ErrorKind::PolicyInvalid`](crate::ErrorKind::PolicyInvalid): the file is damaged or its
+    ///   settings are rejected, and no good version is kept.
+    /// - [`ErrorKind::LockTimeout`](crate::ErrorKind::LockTimeout): the file has an edit by hand,
+    ///   and the lock to give it a version is held elsewhere.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<PolicyStore<T>> {
         self.start(path.as_ref(), None)
     }
 
-    /// Opens the policy at `path`, or makes it with `initial` as version 1.
+    /// Opens the policy at `path`, or creates it with `initial` as version 1.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and those of [`PolicyStore::update`] for making it.
+    /// As [`open`](Self::open), and as [`PolicyStore::update`] for creating it.
     pub fn open_or_create(
         &self,
         path: impl AsRef<Path>,

@@ -1,17 +1,17 @@
-//! What differs between two versions: setting by setting.
+//! The differences of two versions, setting by setting.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A setting that two versions have differently.
+/// A setting whose values differ between two versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Difference {
-    /// Its name, with those of the tables it is in: `delivery.buffered.capacity`.
+    /// Its name, with those of its tables: `delivery.buffered.capacity`.
     pub setting: String,
-    /// Its value in the one, as TOML; `None` if it is not set there.
+    /// Its value in the first version, as TOML. `None` if it is not set there.
     pub before: Option<String>,
-    /// Its value in the other.
+    /// Its value in the second version.
     pub after: Option<String>,
 }
 

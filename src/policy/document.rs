@@ -11,10 +11,10 @@
 //! max_size = "64 MiB"
 //! ```
 //!
-//! The header is the run of lines at the top that begin with `#:`. Its checksum covers every byte of the
-//! file but its own eight digits, so the file is *sealed*. Whether an unsealed file is an edit or damage
-//! cannot be seen from what has changed: `7` and `6` differ by one bit. So an edit has to say that it
-//! is one:
+//! The header is the run of lines at the top that begin with `#:`. Its checksum covers every byte
+//! of the file but its own eight digits, so the file is *sealed*. The changed bytes do not show
+//! whether an unsealed file is an edit or damage: `7` and `6` differ by one bit. So an edit must
+//! declare itself:
 //!
 //! | the file | is taken for |
 //! |---|---|
@@ -26,7 +26,8 @@
 //! Neither form of edit can come from a sealed file by one flipped bit: `edited` has six letters
 //! where the digits are eight, and a bit is part of at most two lines of at least five.
 //!
-//! Formatting and parsing are exact inverses: [`parse`] accepts as sealed only what [`seal`] writes.
+//! Formatting and parsing are exact inverses: [`parse`] accepts as sealed only what [`seal`]
+//! writes.
 
 use super::author::{Author, Origin};
 use crate::clock::Timestamp;
@@ -34,7 +35,7 @@ use chrono::{DateTime, NaiveDateTime};
 use std::fmt;
 use std::time::SystemTime;
 
-/// What every line of the header begins with.
+/// Every line of the header begins with it.
 const MARK: &str = "#:";
 const FIRST: &str = "#: logrotor policy, format ";
 const FORMAT: &str = "1";
@@ -49,7 +50,7 @@ const EDITED: &str = "edited";
 const DIGITS: usize = 8;
 const TIME: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
 
-/// What a version says of itself: its number, when, by whom and how it was made, and why.
+/// The number of a version, its author, its time, its origin and its comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
     /// 1 or more.
@@ -61,7 +62,7 @@ pub struct Metadata {
     pub(crate) comment: Option<String>,
 }
 
-/// What a file was found to be.
+/// A policy file, classified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Document<'a> {
     Sealed { metadata: Metadata, body: &'a str },
@@ -69,17 +70,17 @@ pub(crate) enum Document<'a> {
     Damaged(Defect),
 }
 
-/// What an edit was made from.
+/// The version that an edit started from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Base {
     Version(u64),
-    /// Its header does not say it in a way that can be read.
+    /// The header does not name it in a readable way.
     Unreadable,
-    /// It has no header: it replaces whatever there was.
+    /// The file has no header: it replaces the current version.
     Any,
 }
 
-/// How it is seen that a file was damaged.
+/// The evidence that a file is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Defect {
     Empty,
@@ -121,7 +122,7 @@ pub(crate) fn seal(metadata: &Metadata, body: &str) -> String {
     before + &checksum + &after
 }
 
-/// A body without what would be taken for lines of the header, were the empty line between lost.
+/// A body without lines that would count as header lines if the empty line before them were lost.
 pub(crate) fn without_marks(mut body: &str) -> &str {
     loop {
         let line = body.split_inclusive('\n').next().unwrap_or_default();
@@ -133,7 +134,7 @@ pub(crate) fn without_marks(mut body: &str) -> &str {
     }
 }
 
-/// Says what a file is.
+/// Classifies a file.
 pub(crate) fn parse(bytes: &[u8]) -> Document<'_> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -155,7 +156,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Document<'_> {
     }
 }
 
-/// A comment as the header can hold it: on one line; `None` if there is nothing in it.
+/// A comment on one line, as the header holds it; `None` if it is empty.
 pub(crate) fn comment(text: &str) -> Option<String> {
     let words: Vec<_> = text
         .split(|c: char| c.is_whitespace() || c.is_control())
@@ -169,7 +170,7 @@ fn is_content(line: &str) -> bool {
     !line.is_empty() && !line.starts_with('#')
 }
 
-/// How many bytes the lines at the top that begin with the mark have.
+/// The number of bytes in the lines at the top that begin with the mark.
 fn head_len(text: &str) -> usize {
     text.split_inclusive('\n').take_while(|line| line.starts_with(MARK)).map(str::len).sum()
 }
@@ -194,7 +195,8 @@ fn parse_sealed<'a>(text: &'a str, head: &str) -> Result<(Metadata, &'a str), De
     if said != is {
         return Err(Defect::Checksum { said: said.to_owned(), is });
     }
-    // What comes now fails only for files that another program, or a later version of this, has sealed.
+    // The following fails only for files that another program, or a later version of this crate,
+    // has sealed.
     if let Some(format) = before.lines().next().and_then(|line| line.strip_prefix(FIRST)) {
         if format != FORMAT {
             return Err(Defect::Format(format.to_owned()));
@@ -213,31 +215,31 @@ fn checksum(before: &str, after: &str) -> String {
 }
 
 impl Metadata {
-    /// The version's number, 1 or more. Every change makes it one more.
+    /// Returns the number of the version: 1 or more. Every change adds 1.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// When it was written, by the clock of its author's machine.
+    /// Returns the time of writing, by the clock of the author's machine.
     #[must_use]
     pub fn written(&self) -> SystemTime {
         self.written.into()
     }
 
-    /// Who wrote it.
+    /// Returns the author.
     #[must_use]
     pub fn author(&self) -> &Author {
         &self.author
     }
 
-    /// How it came about.
+    /// Returns the way in which the version was made.
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// Why, if its author said so: on one line.
+    /// Returns the comment of the author, on one line.
     #[must_use]
     pub fn comment(&self) -> Option<&str> {
         self.comment.as_deref()
@@ -401,7 +403,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn later_format_is_told_apart() {
+    fn later_format_is_recognized() {
         let before = format!("{FIRST}2\n#: anything\n{CHECKSUM}");
         let text = format!("{before}{}\n", checksum(&before, "\n"));
         assert_eq!(parse(text.as_bytes()), Document::Damaged(Defect::Format("2".to_owned())));
@@ -417,7 +419,7 @@ pub(crate) mod tests {
 
         #[test]
         fn sealing_undoes_parsing(metadata in any_metadata(), body in "\\PC{0,30}", at in any::<usize>(), to in any::<u8>()) {
-            // Whatever passes as sealed, also after a change, is what would have been written.
+            // Bytes that pass as sealed, even after a change, are those that would be written.
             let mut bytes = seal(&metadata, &body).into_bytes();
             let at = at % bytes.len();
             bytes[at] = to;

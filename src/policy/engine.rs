@@ -1,4 +1,4 @@
-//! How a policy's file is judged and written, apart from what is in force in memory.
+//! Reading, checking and writing a policy's file. The version in force is in the store.
 
 use super::author::{Author, Origin};
 use super::document::{self, Base, Document, Metadata};
@@ -14,12 +14,12 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Says why a value cannot be in force.
+/// Returns the reason why a value cannot be in force.
 pub(crate) type Validator<T> =
     Arc<dyn Fn(&T) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 
-/// How long a file that is not sealed must have been as it is before it is judged: an editor may just be
-/// writing it, or have taken the old one away to put the new one in its place.
+/// How long an unsealed file must stay unchanged before it is classified. An editor may still be
+/// writing it, or may have removed the old file to put a new one in its place.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Engine<T> {
@@ -27,17 +27,17 @@ pub(crate) struct Engine<T> {
     pub(crate) validate: Validator<T>,
     pub(crate) lock_timeout: Duration,
     pub(crate) counters: PolicyCounters,
-    /// What is wrong with the file, and the how-manieth problem it is.
+    /// The problem with the file, and its number.
     problem: Mutex<(u64, Option<Error>)>,
 }
 
-/// What a file was found to be.
+/// A policy file, parsed and validated.
 pub(crate) enum Parsed<T> {
     Sealed(Arc<Policy<T>>),
     Edit(Edit),
 }
 
-/// An edit by hand whose settings can work.
+/// An edit by hand with valid settings.
 pub(crate) struct Edit {
     base: Base,
     body: String,
@@ -45,7 +45,7 @@ pub(crate) struct Edit {
     text: String,
 }
 
-/// What a change has in hand while it holds the lock.
+/// The state of a change while it holds the lock.
 pub(crate) struct Locked<'a> {
     file: ResolvedFile<'a>,
     guard: &'a LockGuard<'a>,
@@ -60,7 +60,8 @@ impl<T: Settings> Engine<T> {
 
     // ------------------------------------------------------------ judging
 
-    /// Says what the bytes of a file are. Settings are read and validated, whoever wrote them.
+    /// Classifies the bytes of a file. Settings are parsed and validated, whether a program or a
+    /// hand wrote them.
     pub(crate) fn classify(
         &self,
         file: &ResolvedFile<'_>,
@@ -79,14 +80,15 @@ impl<T: Settings> Engine<T> {
             }
             Document::Edited { base, body } => {
                 let (text, body) = (text(), body.to_owned());
-                // Read as it stands, so that what is wrong is told with the line that its author sees.
+                // Parsed unchanged, so that problems are reported with the line that the author
+                // sees.
                 self.read(&text, |c| Error::bad_text(ErrorKind::PolicyInvalid, path, c))?;
                 Ok(Parsed::Edit(Edit { base, body, text }))
             }
         }
     }
 
-    /// Reads settings and has them validated.
+    /// Parses settings and validates them.
     fn read(&self, text: &str, refuse: impl Fn(Diagnostic) -> Error) -> Result<T> {
         self.counters.validations.increment();
         let value = diagnostic::read_toml(text).map_err(&refuse)?;
@@ -96,7 +98,7 @@ impl<T: Settings> Engine<T> {
         }
     }
 
-    /// Refuses a version that is older than one known, or the same with other content.
+    /// Rejects a version that is older than a known one, or the same with other content.
     pub(crate) fn in_order(&self, found: &Policy<T>, known: &Policy<T>) -> Result<()> {
         let (from, to) = (known.version(), found.version());
         if to < from || (to == from && found.text != known.text) {
@@ -122,7 +124,7 @@ impl<T: Settings> Engine<T> {
         Some(Arc::new(Policy { value, metadata, text: text.to_owned() }))
     }
 
-    /// Reads the file, and again until what is not sealed has settled.
+    /// Reads the file, and again until an unsealed one has settled.
     fn look_closely(&self, file: ResolvedFile<'_>) -> (Option<Vec<u8>>, Result<Parsed<T>>) {
         let (mut file, mut missing) = (file, None);
         loop {
@@ -146,7 +148,7 @@ impl<T: Settings> Engine<T> {
 
     // ------------------------------------------------------------ changing
 
-    /// Does `work` with the update lock held.
+    /// Calls `work` while the update lock is held.
     pub(crate) fn with_lock<R>(
         &self,
         wait: Wait,
@@ -158,7 +160,7 @@ impl<T: Settings> Engine<T> {
         let listing = file.list()?;
         file.clear_temporaries(&listing);
         work(&mut Locked { file, guard: &guard, listing })
-        // Released by drop: what was done under it stands, whatever comes of that.
+        // Dropping the guard releases the lock. The change stands whatever the result.
     }
 
     fn take<'a>(&self, lock: &'a FileLock, wait: Wait) -> Result<LockGuard<'a>> {
@@ -171,10 +173,11 @@ impl<T: Settings> Engine<T> {
         }
     }
 
-    /// What is in force on disk, and so what a change is made to. An edit that waits for acceptance gets it.
+    /// Returns the version in force on disk, which a change starts from. A pending edit by hand is
+    /// accepted.
     ///
     /// # Errors
-    /// What is wrong with the file. Nothing is written over it.
+    /// The problem with the file. Nothing overwrites it.
     pub(crate) fn base(
         &self,
         locked: &mut Locked<'_>,
@@ -187,7 +190,7 @@ impl<T: Settings> Engine<T> {
                     self.in_order(&found, known)?;
                 }
                 if locked.listing.versions.last().is_some_and(|newest| *newest > found.version()) {
-                    // Made for this check alone: usually the copy is of this very version.
+                    // Read only for this check: usually the copy is of this very version.
                     if let Some(newest) = self.newest_kept(&locked.file, &locked.listing) {
                         self.in_order(&found, &newest)?;
                     }
@@ -231,7 +234,7 @@ impl<T: Settings> Engine<T> {
         Ok(accepted)
     }
 
-    /// The header of the version after `version`.
+    /// The metadata of the version after `version`.
     pub(crate) fn metadata(
         &self,
         version: u64,
@@ -279,13 +282,13 @@ impl<T: Settings> Engine<T> {
         self.read_back(locked, old, &policy)?;
         if self.keep(locked, &policy).and_then(|()| locked.file.prune(&mut locked.listing)).is_err()
         {
-            // It is in force all the same, and the next change keeps it.
+            // The version is in force nevertheless, and the next change keeps a copy.
             self.counters.unkept.increment();
         }
         Ok(policy)
     }
 
-    /// Keeps a copy of a version, if there is none.
+    /// Keeps a copy of a version, unless there is one.
     fn keep(&self, locked: &mut Locked<'_>, policy: &Policy<T>) -> Result<()> {
         let Err(at) = locked.listing.versions.binary_search(&policy.version()) else {
             return Ok(());
@@ -295,7 +298,7 @@ impl<T: Settings> Engine<T> {
         Ok(())
     }
 
-    /// Makes sure that what was written can be read; if not, the old content is put back.
+    /// Checks that the written text can be read. Otherwise restores the old content.
     fn read_back(&self, locked: &Locked<'_>, old: Option<&[u8]>, new: &Policy<T>) -> Result<()> {
         let found = locked.file.read()?;
         if found.as_deref() == Some(new.text.as_bytes()) {
@@ -308,16 +311,17 @@ impl<T: Settings> Engine<T> {
                 }
                 damage.to_string()
             }
-            // Somebody who takes no lock was here in between; what is there is for the next look.
+            // A program that takes no lock wrote to it meanwhile. The next check handles that.
             Document::Sealed { .. } | Document::Edited { .. } => {
-                "somebody else wrote to it".to_owned()
+                "another program wrote to it".to_owned()
             }
         };
         let why = format!("version {} did not read back as it was written: {what}", new.version());
         Err(Error::policy_corrupt(locked.file.path(), why))
     }
 
-    /// Makes the file hold the last good version again; `None` if it does, or an edit could be accepted.
+    /// Restores the last good version in the file. The flag is `false` if the file is good or its
+    /// edit was accepted.
     pub(crate) fn restore(
         &self,
         locked: &mut Locked<'_>,
@@ -346,7 +350,7 @@ impl<T: Settings> Engine<T> {
 
     // ------------------------------------------------------------ problems
 
-    /// Notes what is wrong with the file; an error is returned for each problem once.
+    /// Records the problem with the file, and returns it as an error once.
     pub(crate) fn report(&self, error: Error) -> Result<bool> {
         let mut problem = self.problem.lock();
         if problem.1.as_ref().is_some_and(|known| known.to_string() == error.to_string()) {
@@ -364,14 +368,14 @@ impl<T: Settings> Engine<T> {
         self.problem.lock().1 = None;
     }
 
-    /// What is wrong with the file, and the how-manieth problem it is.
+    /// Returns the problem with the file, and its number.
     pub(crate) fn problem(&self) -> (u64, Option<Error>) {
         self.problem.lock().clone()
     }
 }
 
 impl<T: Settings> Engine<T> {
-    /// What a store begins with, and what is wrong with the file if it is not that.
+    /// Returns the first version of a store, and the problem with the file if there is one.
     pub(crate) fn start(&self, initial: Option<T>) -> Result<(Arc<Policy<T>>, Option<Error>)> {
         let file = self.files.resolve()?;
         let listing = file.list()?;
@@ -382,7 +386,7 @@ impl<T: Settings> Engine<T> {
         let kept = self.newest_kept(&file, &listing);
         let found = match self.look_closely(file).1 {
             Ok(Parsed::Sealed(found)) => match &kept {
-                // Copies of one version can differ only if somebody began anew; the file counts.
+                // Copies of one version differ only if the policy was created again. The file wins.
                 Some(kept) if kept.version() > found.version() => {
                     self.in_order(&found, kept).map(|()| found)
                 }
@@ -398,7 +402,7 @@ impl<T: Settings> Engine<T> {
         }
     }
 
-    /// Takes the lock for an edit that was found without it.
+    /// Takes the lock to accept an edit that was found without it.
     pub(crate) fn settle_edit(&self, known: Option<&Arc<Policy<T>>>) -> Result<Arc<Policy<T>>> {
         self.with_lock(Wait::AtMost(self.lock_timeout), |locked| self.base(locked, known))
     }
@@ -422,14 +426,14 @@ impl<T: Settings> Engine<T> {
     }
 }
 
-/// Whether a failure is about what is in the file, rather than about reaching it.
+/// Whether a failure concerns the content of the file, rather than access to it.
 pub(crate) fn is_about_content(error: &Error) -> bool {
     use ErrorKind::{PolicyConflict, PolicyCorrupt, PolicyInvalid};
     matches!(error.kind(), PolicyConflict | PolicyCorrupt | PolicyInvalid)
 }
 
-/// How much longer a file that is not sealed is left alone; `None` if it has been so for long enough, or
-/// the clocks do not allow to tell. `missing` is for when it was first seen that there is none.
+/// Returns how much longer an unsealed file must settle. `None` if it has settled, or if the clocks
+/// disagree. `missing` records since when there has been no file.
 pub(crate) fn debounce(entry: Option<Entry>, missing: &mut Option<Stopwatch>) -> Option<Duration> {
     let age = match entry {
         None => missing.get_or_insert_with(Stopwatch::start).elapsed(),
@@ -442,7 +446,7 @@ pub(crate) fn debounce(entry: Option<Entry>, missing: &mut Option<Stopwatch>) ->
     DEBOUNCE.checked_sub(age).filter(|left| left.as_micros() > 0)
 }
 
-/// Which file was looked at, and whether another would be told from it.
+/// The identity, size and time of a file, to detect a change.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Fingerprint(Option<(crate::fs::FileId, u64, std::time::SystemTime)>);
 
@@ -451,8 +455,10 @@ impl Fingerprint {
         Self(entry.map(|entry| (entry.id, entry.len, entry.modified)))
     }
 
-    /// Whether a change made from now on would show. One made within the same tick of the file system's
-    /// clock would not: the number of a removed file is given out again.
+    /// Whether any later change would show.
+    ///
+    /// A change within the same tick of the file system's clock would not: the number of a removed
+    /// file is reused.
     pub(crate) fn is_reliable(&self) -> bool {
         const COARSEST: Duration = Duration::from_secs(2);
         let Some((_, _, modified)) = self.0 else { return true };

@@ -8,7 +8,7 @@ use crate::lock::{FileLock, LockGuard};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Where a policy is, and how its files are written.
+/// The location of a policy, and how its files are written.
 #[derive(Debug)]
 pub(crate) struct PolicyFiles {
     /// Absolute, so that no later change of the working directory matters.
@@ -41,14 +41,14 @@ impl PolicyFiles {
         &self.path
     }
 
-    /// The file as it is now. A link is followed each time, so that it may be turned to another.
+    /// Returns the current file. A link is followed every time, so it may be redirected.
     pub(crate) fn resolve(&self) -> Result<ResolvedFile<'_>> {
         let Target { path, entry } = Target::of(&self.path, Links::Follow)?;
         Ok(ResolvedFile { files: self, path, entry })
     }
 
-    /// The lock that is taken to change the policy. A value of its own each time, so that threads wait for
-    /// each other as processes do.
+    /// Returns the lock for changing the policy. Each call returns its own value, so threads wait
+    /// for each other as processes do.
     pub(crate) fn lock(&self) -> Result<FileLock> {
         Ok(Target::of(&self.path, Links::Follow)?.lock()?.without_gate())
     }
@@ -62,7 +62,7 @@ pub(crate) struct ResolvedFile<'a> {
     pub(crate) entry: Option<Entry>,
 }
 
-/// What is in a policy's directory.
+/// The content of a policy's directory.
 #[derive(Debug, Default)]
 pub(crate) struct DirListing {
     /// The versions kept, the oldest first.
@@ -79,7 +79,7 @@ impl ResolvedFile<'_> {
         fs::read_whole(&self.path)
     }
 
-    /// Puts another text in the file's place, unless the lock was lost.
+    /// Replaces the text of the file, unless the lock was lost.
     pub(crate) fn replace(&self, text: &[u8], guard: &LockGuard<'_>) -> Result<()> {
         let builder = AtomicFile::builder().sync(self.files.sync);
         let builder = self.files.mode.map_or(builder.clone(), |mode| builder.mode(mode));
@@ -103,8 +103,8 @@ impl ResolvedFile<'_> {
         Ok(listing)
     }
 
-    /// Removes what processes left that were killed. What cannot be removed, such as another user's, is no
-    /// reason not to go on.
+    /// Removes temporary files of killed processes. Files that cannot be removed, such as another
+    /// user's, are skipped.
     pub(crate) fn clear_temporaries(&self, listing: &DirListing) {
         for path in &listing.temporaries {
             let _ = fs::remove_dead_temp(path);
@@ -119,7 +119,7 @@ impl ResolvedFile<'_> {
         fs::read_whole(&self.version_path(version))
     }
 
-    /// Keeps the text of a version, open to those who may open the policy.
+    /// Keeps the text of a version, with the permissions of the policy.
     pub(crate) fn keep_version(&self, version: u64, text: &[u8]) -> Result<()> {
         let builder = AtomicFile::builder().sync(self.files.sync).links(Links::Replace);
         let builder = match fs::stat(&self.path)? {
@@ -129,7 +129,7 @@ impl ResolvedFile<'_> {
         write_all(&builder, &self.version_path(version), text)?.commit()
     }
 
-    /// Removes the oldest of the versions kept, beyond how many there may be.
+    /// Removes the oldest versions beyond the number to keep.
     pub(crate) fn prune(&self, listing: &mut DirListing) -> Result<()> {
         let surplus = listing.versions.len().saturating_sub(self.files.keep);
         for version in listing.versions.drain(..surplus) {
@@ -138,7 +138,7 @@ impl ResolvedFile<'_> {
         Ok(())
     }
 
-    /// Keeps what was found in the policy's place, for somebody to look at.
+    /// Keeps the damaged content of the file for inspection.
     pub(crate) fn quarantine(&self, bytes: &[u8]) -> Result<()> {
         let path = self.path.with_file_name(name::damaged(&self.name()));
         let builder = AtomicFile::builder().sync(self.files.sync).links(Links::Replace);
@@ -150,7 +150,7 @@ impl ResolvedFile<'_> {
     }
 
     fn name(&self) -> String {
-        // Where a link leads to a name that is not Unicode, no name in the directory parses as one of ours.
+        // If a link leads to a name that is not Unicode, no name in the directory parses as ours.
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 }

@@ -1,4 +1,4 @@
-//! The versions that are kept: listing and comparing them.
+//! Listing and comparing the versions that are kept.
 
 use super::Settings;
 use super::diff::{Difference, differences};
@@ -14,14 +14,15 @@ use std::path::PathBuf;
 pub struct HistoryEntry {
     /// Its number.
     pub version: u64,
-    /// Where it is.
+    /// Its file.
     pub path: PathBuf,
-    /// What it says of itself, or what is wrong with it.
+    /// Its metadata, or the damage.
     pub metadata: Result<Metadata>,
 }
 
 impl<T: Settings> PolicyStore<T> {
-    /// The versions kept, oldest first, the present one last; damaged ones with what is wrong with them.
+    /// Returns the versions that are kept, oldest first and the current one last. Damaged ones have
+    /// an error.
     ///
     /// # Errors
     /// If the directory cannot be read.
@@ -30,7 +31,7 @@ impl<T: Settings> PolicyStore<T> {
         let mut entries = Vec::new();
         for version in file.list()?.versions {
             let path = file.version_path(version);
-            // Gone if it was pruned meanwhile.
+            // Missing if it was pruned meanwhile.
             if let Some(bytes) = file.read_version(version)? {
                 let metadata = sealed(&bytes, version).map(|(metadata, _)| metadata);
                 let metadata = metadata.map_err(|damage| Error::policy_corrupt(&path, damage));
@@ -45,11 +46,11 @@ impl<T: Settings> PolicyStore<T> {
         Ok(entries)
     }
 
-    /// The settings that differ between two versions.
+    /// Returns the settings that differ between two versions.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) (not found) if one is not kept any more; [`ErrorKind::PolicyCorrupt`](crate::ErrorKind::PolicyCorrupt) if its copy is
-    /// damaged.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) (not found) if a version is not kept,
+    /// [`ErrorKind::PolicyCorrupt`](crate::ErrorKind::PolicyCorrupt) if its copy is damaged.
     ///
     /// # Examples
     /// ```

@@ -7,6 +7,7 @@ pub(crate) mod document;
 mod engine;
 mod files;
 mod history;
+mod messages;
 mod name;
 mod stats;
 mod store;
@@ -30,13 +31,14 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// What can be the content of a policy: whatever serde can write as a TOML table and read again. There is
-/// nothing to implement.
+/// A type that can be the content of a policy.
+///
+/// It is implemented for every type that serde can write as a TOML table and read again.
 pub trait Settings: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Settings for T {}
 
-/// One version of a policy. It dereferences to the settings themselves.
+/// One version of a policy. It dereferences to the settings.
 #[derive(Debug)]
 pub struct Policy<T> {
     value: T,
@@ -46,19 +48,19 @@ pub struct Policy<T> {
 }
 
 impl<T> Policy<T> {
-    /// Its number, 1 or more.
+    /// Returns its number, 1 or more.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.metadata.version
     }
 
-    /// When, by whom and how it was made.
+    /// Returns its author, time, origin and comment.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// The text of its file, header included.
+    /// Returns the text of its file, including the header.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -73,14 +75,14 @@ impl<T> Deref for Policy<T> {
     }
 }
 
-/// The version that was in force when it was taken: an `Arc` whose count most often need not be touched,
-/// so that threads that read at full speed do not get in each other's way.
+/// The version that was in force when the snapshot was taken.
 ///
-/// To be used and dropped; [`into_arc`](Self::into_arc) is for keeping it.
+/// It holds an `Arc` whose count is usually not changed, so that threads that read at full speed do
+/// not contend. Drop it soon, or keep the version with [`into_arc`](Self::into_arc).
 pub struct Snapshot<T>(Guard<Arc<Policy<T>>>);
 
 impl<T> Snapshot<T> {
-    /// The version as an `Arc`, for as long as one likes.
+    /// Returns the version as an `Arc`, to keep.
     #[must_use]
     pub fn into_arc(self) -> Arc<Policy<T>> {
         Guard::into_inner(self.0)

@@ -4,10 +4,10 @@
 //! |---|---|
 //! | the policy | `app.log.policy.toml` |
 //! | an earlier version, and a copy of the present one | `app.log.policy.toml.v42` |
-//! | what `repair` found in the policy's place | `app.log.policy.toml.damaged` |
+//! | damaged content that `repair` replaced | `app.log.policy.toml.damaged` |
 //! | update lock | `app.log.policy.toml.lock` |
 //!
-//! What does not parse is not ours, and is never touched.
+//! A name that does not parse is not ours, and its file is never touched.
 
 use super::document::parse_number;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,12 @@ pub(crate) fn parse_version(policy: &str, name: &str) -> Option<u64> {
     parse_number(name.strip_prefix(policy)?.strip_prefix(".v")?)
 }
 
-/// The name of what was found in the policy's place.
+/// The name of the file for damaged content.
 pub(crate) fn damaged(policy: &str) -> String {
     format!("{policy}.damaged")
 }
 
-/// Where the policy of a log is by custom: `<log>.policy.toml`.
+/// Returns the usual path of the policy of a log: `<log>.policy.toml`.
 ///
 /// # Examples
 /// ```
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_not_ours() {
+    fn stray_files_are_not_ours() {
         let foreign =
             ["p", "p.v", "p.v0", "p.v01", "p.v+1", "p.v1.gz", "p.v18446744073709551616", "xp.v1"];
         for name in foreign.into_iter().chain([&*damaged("p"), "p.lock", "p.v1.lock"]) {

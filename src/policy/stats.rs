@@ -1,36 +1,38 @@
-//! What a policy store counts.
+//! Counters of a policy store.
 
 use crate::error::Error;
 use crate::stats::Counter;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// What one store, with all its clones, did in this process: a snapshot, each figure exact by itself.
+/// Counts of what one store, with all its clones, did in this process. Each figure is exact by
+/// itself.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PolicyStats {
     /// Snapshots taken with [`current`](super::PolicyStore::current).
     pub reads: u64,
-    /// Versions by others that were found in the file and put in force here.
+    /// Versions of other processes that were found in the file and put in force here.
     pub reloads: u64,
-    /// Versions made here: updates, imports, rollbacks.
+    /// Versions created here: updates, imports, rollbacks.
     pub updates: u64,
     /// Edits by hand accepted and given a version here.
     pub edits: u64,
     /// Changes refused because the policy was not at the version they were made for.
     pub conflicts: u64,
-    /// Changes and edits refused for what they said: by their closure, the parser, or the validator.
+    /// Changes and edits rejected for their content: by their closure, the parser, or the
+    /// validator.
     pub refused: u64,
-    /// Times the update lock was held by somebody else and had to be waited for.
+    /// Waits for an update lock that was held elsewhere.
     pub lock_waits: u64,
-    /// Texts read and checked by the validator.
+    /// Texts parsed and checked by the validator.
     pub validations: u64,
-    /// Times the file was found damaged, missing, or gone back; each reported once.
+    /// Times the file was damaged, missing, or replaced by an older version. Each is counted once.
     pub problems: u64,
     /// Times [`repair`](super::PolicyStore::repair) restored the file.
     pub repairs: u64,
-    /// Versions of which no copy could be kept beside the file; they are in force all the same.
+    /// Versions in force of which no copy could be kept beside the file.
     pub unkept: u64,
-    /// What is wrong with the file now, if something is.
+    /// The current problem with the file.
     pub problem: Option<Error>,
 }
 
@@ -68,11 +70,11 @@ impl PolicyCounters {
     }
 }
 
-/// How many threads can count without getting in each other's way.
+/// How many threads can count without contention.
 const STRIPES: usize = 16;
 
-/// A counter for what many threads do at full speed: each adds to a stripe of its own, on a cache line of
-/// its own, so that counting does not make them wait for each other.
+/// A counter for many threads at full speed. Each adds to its own stripe, on its own cache line, so
+/// that counting does not make them wait for each other.
 #[derive(Debug, Default)]
 pub(crate) struct Reads([Stripe; STRIPES]);
 
@@ -90,7 +92,7 @@ thread_local! {
 impl Reads {
     #[inline]
     pub(crate) fn increment(&self) {
-        // While a thread ends it may have no stripe any more.
+        // A thread that is ending may have no stripe.
         let stripe = STRIPE.try_with(|stripe| *stripe).unwrap_or(0);
         self.0[stripe].0.fetch_add(1, Relaxed);
     }

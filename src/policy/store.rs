@@ -1,4 +1,4 @@
-//! The store: what is in force, how it is read, changed, and reloaded.
+//! The store: the version in force, and how it is read, changed and reloaded.
 
 use super::builder::PolicyStoreBuilder;
 use super::engine::{Engine, Fingerprint, Parsed, debounce, is_about_content};
@@ -30,7 +30,7 @@ pub(super) struct StoreState<T> {
 
 #[derive(Debug, Default)]
 struct Watch {
-    /// What was looked at last, if another file would be told from it.
+    /// The last file that was checked, if a change of it would show.
     fingerprint: Option<Fingerprint>,
     /// Since when there has been no file.
     missing: Option<Stopwatch>,
@@ -61,8 +61,10 @@ impl<T: Settings> PolicyStore<T> {
         }))
     }
 
-    /// How a policy is opened, with a validator that says why a value cannot be in force. Every value
-    /// passes it: those that are read as well as those to be written.
+    /// Returns a builder for a policy, with a validator that returns why a value cannot be in
+    /// force.
+    ///
+    /// Every value passes the validator: those that are read and those that are written.
     ///
     /// # Examples
     /// ```
@@ -71,7 +73,7 @@ impl<T: Settings> PolicyStore<T> {
     /// # fn main() -> logrotor::Result<()> {
     /// # let dir = tempfile::tempdir().unwrap();
     /// let builder = PolicyStore::builder(|limits: &BTreeMap<String, u32>| {
-    ///     if limits.values().any(|limit| *limit == 0) { Err("a limit of 0 lets nobody in")? }
+    ///     if limits.values().any(|limit| *limit == 0) { Err("a limit of 0 shuts all out")? }
     ///     Ok(())
     /// });
     /// let store = builder.keep(50).open_or_create(dir.path().join("limits.toml"), BTreeMap::new)?;
@@ -99,17 +101,20 @@ impl<T: Settings> PolicyStore<T> {
         Self::builder(validate).open(path)
     }
 
-    /// Where the policy is: absolute, a link in the last place not resolved.
+    /// Returns the path of the policy: absolute, with a link in its last part not resolved.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.0.engine.files.path()
     }
 
-    /// What is in force in this process: one version, whole. Takes no lock and touches no file, so it
-    /// never waits, whoever updates or dies meanwhile; versions only ever go up.
+    /// Returns the version in force in this process.
     ///
-    /// It is as new as the last [`reload`](Self::reload) or change. A log does the reload for the policy
-    /// it [obeys](crate::LogBuilder::policy); other programs call it when they like, such as once a second.
+    /// It takes no lock and touches no file, so it never waits, even if another process updates the
+    /// policy or dies. Versions only go up.
+    ///
+    /// The version is as new as the last [`reload`](Self::reload) or change. A log reloads the
+    /// policy that it [follows](crate::LogBuilder::policy). Other programs call `reload`, for
+    /// example once a second.
     #[inline]
     #[must_use]
     pub fn current(&self) -> Snapshot<T> {
@@ -117,28 +122,29 @@ impl<T: Settings> PolicyStore<T> {
         Snapshot(self.0.current.load())
     }
 
-    /// The number of the version in force.
+    /// Returns the number of the version in force.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.0.current.load().version()
     }
 
-    /// Changes the policy: takes the update lock, reads what is on disk now, has it changed, validates it,
-    /// writes it as the next version, reads it back, and puts it in force here. Returns the new version.
+    /// Changes the policy, and returns the new version.
     ///
-    /// Nothing that another process has changed is lost by it. Comments that a hand has put in the body
-    /// are: the settings are written anew.
+    /// It takes the update lock, reads the file, applies `change`, validates the result, writes it
+    /// as the next version, reads that back, and puts it in force here. Changes by other processes
+    /// are kept. Comments in the body are not: the settings are written again.
     ///
     /// # Errors
-    /// The file is what it was before, unless it says otherwise:
-    /// - [`ErrorKind::LockTimeout`], with the holder named.
-    /// - [`ErrorKind::PolicyInvalid`] if the validator refuses the outcome, or TOML cannot hold it; also
-    ///   if the file holds an edit by hand that is refused, which is not written over.
-    /// - [`ErrorKind::PolicyCorrupt`] if the file is damaged; [`repair`](Self::repair) helps. Also if what
-    ///   was written reads back otherwise; then the old content was put back.
-    /// - [`ErrorKind::LockLost`] if someone removed the lock file meanwhile.
-    /// - [`ErrorKind::Io`] if the file system refuses, such as for a full disk. If it was the directory
-    ///   that could not be synced, the new version is in place, and may not survive loss of power.
+    /// The file keeps its content, unless stated otherwise:
+    /// - [`ErrorKind::LockTimeout`]: the lock is held elsewhere; the message names the holder.
+    /// - [`ErrorKind::PolicyInvalid`]: the validator rejects the result, or TOML cannot hold it.
+    ///   Also if the file has an invalid edit by hand, which is not overwritten.
+    /// - [`ErrorKind::PolicyCorrupt`]: the file is damaged; see [`repair`](Self::repair). Also if
+    ///   the written text reads back differently; then the old content is restored.
+    /// - [`ErrorKind::LockLost`]: the lock file was removed meanwhile.
+    /// - [`ErrorKind::Io`]: the file system failed, for example because the disk is full. If
+    ///   syncing the directory failed, the new version is in place, and may not survive a power
+    ///   cut.
     ///
     /// # Examples
     /// ```
@@ -155,8 +161,9 @@ impl<T: Settings> PolicyStore<T> {
         self.begin_update().apply(change)
     }
 
-    /// As [`update`](Self::update), with a change that may fail: then the policy stays as it is, and its
-    /// error is the inner result.
+    /// As [`update`](Self::update), with a change that may fail.
+    ///
+    /// If it fails, the policy keeps its version, and the inner result is the error.
     ///
     /// # Errors
     /// As [`update`](Self::update).
@@ -167,12 +174,12 @@ impl<T: Settings> PolicyStore<T> {
         self.begin_update().try_apply(change)
     }
 
-    /// As [`update`](Self::update), if the policy is at `version`: for changes that were thought out on
-    /// what one saw.
+    /// As [`update`](Self::update), if the policy is at `version`: for a change that depends on
+    /// values read before.
     ///
     /// # Errors
-    /// [`ErrorKind::PolicyConflict`] if it is at another version on disk; it is in force here then, so
-    /// look again. Else as [`update`](Self::update).
+    /// [`ErrorKind::PolicyConflict`] if the file has another version, which is then in force here.
+    /// Otherwise as [`update`](Self::update).
     ///
     /// # Examples
     /// ```
@@ -190,37 +197,39 @@ impl<T: Settings> PolicyStore<T> {
         self.begin_update().if_version(version).apply(change)
     }
 
-    /// A change with a comment, a condition or a timeout of its own.
+    /// Returns an update to which a comment, a condition or a timeout can be added.
     pub fn begin_update(&self) -> Update<'_, T> {
         Update::new(self, self.0.engine.lock_timeout)
     }
 
-    /// Puts an older version in force again: a new version with its content.
+    /// Puts an older version in force again, as a new version with its content.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] (not found) if it is not kept any more; [`ErrorKind::PolicyCorrupt`] if its copy is
-    /// damaged. Else as [`update`](Self::update).
+    /// [`ErrorKind::Io`] (not found) if it is not kept, [`ErrorKind::PolicyCorrupt`] if its copy is
+    /// damaged. Otherwise as [`update`](Self::update).
     pub fn rollback(&self, version: u64) -> Result<Arc<Policy<T>>> {
         self.begin_update().rollback(version)
     }
 
     // ------------------------------------------------------------ watching
 
-    /// Looks at the file, and puts a newer version in force; `true` if there was one. Costs one `stat`
-    /// if the file has not changed for 2 s.
+    /// Reads the file if it has changed, and puts a newer version in force. Returns whether there
+    /// was one.
     ///
-    /// An edit by hand is given a version. A file that is damaged or refused is left alone for a tenth of
-    /// a second first, as somebody may just be writing it; that long the call may take.
+    /// It costs one `stat` if the file has not changed for 2 s. An edit by hand gets a version. A
+    /// damaged or rejected file may still be written, so the call waits up to 100 ms for it to
+    /// settle.
     ///
     /// # Errors
-    /// What is wrong with the file: [`ErrorKind::PolicyCorrupt`], [`ErrorKind::PolicyInvalid`],
-    /// [`ErrorKind::PolicyConflict`] (an edit of an old version), or [`ErrorKind::Io`]. Each once, until
-    /// it changes; [`problem`](Self::problem) goes on telling it. What was in force stays so.
+    /// The problem with the file: [`ErrorKind::PolicyCorrupt`], [`ErrorKind::PolicyInvalid`],
+    /// [`ErrorKind::PolicyConflict`] (an edit of an old version), or [`ErrorKind::Io`]. Each
+    /// problem is returned once, until the file changes; [`problem`](Self::problem) continues to
+    /// return it. The version in force stays.
     pub fn reload(&self) -> Result<bool> {
         self.look(true)
     }
 
-    /// As [`reload`](Self::reload), and leaves for the next time what would have to be waited for.
+    /// As [`reload`](Self::reload), but leaves for the next call whatever would wait.
     pub(crate) fn poll(&self) -> Result<bool> {
         self.look(false)
     }
@@ -264,7 +273,7 @@ impl<T: Settings> PolicyStore<T> {
         }
     }
 
-    /// Puts in force what was seen, if it is newer than what is.
+    /// Puts a parsed version in force, if it is newer.
     fn follow(&self, parsed: Parsed<T>, known: &Arc<Policy<T>>, may_wait: bool) -> Result<bool> {
         let engine = &self.0.engine;
         match parsed {
@@ -294,27 +303,28 @@ impl<T: Settings> PolicyStore<T> {
         newer
     }
 
-    /// What is wrong with the file now, if something is: as it was last looked at.
+    /// Returns the problem with the file, as of the last check.
     #[must_use]
     pub fn problem(&self) -> Option<Error> {
         self.0.engine.problem().1
     }
 
-    /// As [`problem`](Self::problem), with a number that tells a new one from one told before.
+    /// As [`problem`](Self::problem), with a number that distinguishes a new problem from the last
+    /// one.
     pub(crate) fn numbered_problem(&self) -> (u64, Option<Error>) {
         self.0.engine.problem()
     }
 
-    /// Reads the file whatever its time stamp says, and returns the version in it. Changes nothing,
-    /// neither on disk nor in force.
+    /// Reads and checks the file, even if it has not changed, and returns its version. Changes
+    /// nothing on disk or in force.
     ///
     /// # Errors
-    /// What is wrong with it, as [`reload`](Self::reload) would say, each time.
-    /// [`ErrorKind::PolicyConflict`] also for an edit by hand that waits to be accepted.
+    /// The problem with the file, as [`reload`](Self::reload) returns it, but every time.
+    /// [`ErrorKind::PolicyConflict`] also for an edit by hand that is not accepted yet.
     pub fn verify(&self) -> Result<u64> {
         let engine = &self.0.engine;
         let file = engine.files.resolve()?;
-        // Both before the file is read, which others may be replacing by a newer one.
+        // Both before the file is read: another process may replace it with a newer version.
         let known = self.0.current.load_full();
         let kept = engine.newest_kept(&file, &file.list()?);
         let bytes = file.read()?;
@@ -329,12 +339,14 @@ impl<T: Settings> PolicyStore<T> {
         }
     }
 
-    /// Makes the file hold the last good version again: the newest one of that in memory and those kept
-    /// beside it. `true` if there was something to repair; what was found is then in
-    /// `<policy>.damaged`. An edit by hand that can be accepted is.
+    /// Restores the last good version in the file. Returns whether a repair was needed.
+    ///
+    /// The last good version is the newest of those in memory and those kept beside the file. The
+    /// damaged content goes to `<policy>.damaged`. A valid edit by hand is accepted instead.
     ///
     /// # Errors
-    /// [`ErrorKind::PolicyCorrupt`] if nothing good is left. Else as [`update`](Self::update).
+    /// [`ErrorKind::PolicyCorrupt`] if no good version is left. Otherwise as
+    /// [`update`](Self::update).
     pub fn repair(&self) -> Result<bool> {
         let engine = &self.0.engine;
         let known = self.0.current.load_full();
@@ -346,14 +358,14 @@ impl<T: Settings> PolicyStore<T> {
         Ok(repaired)
     }
 
-    /// What this store has done so far.
+    /// Returns counts of what this store has done.
     #[must_use]
     pub fn stats(&self) -> PolicyStats {
         self.0.engine.counters.snapshot(self.problem())
     }
 }
 
-/// Whether a failure only says that somebody else is at work, who was not to be waited for.
+/// Whether a failure only means that the lock is held elsewhere, and the call was not to wait.
 fn is_busy(error: &Error, may_wait: bool) -> bool {
     !may_wait && error.kind() == ErrorKind::LockTimeout
 }

@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A change of a policy that is about to be made; see [`PolicyStore::begin_update`].
+/// A change of a policy that is being prepared; see [`PolicyStore::begin_update`].
 ///
 /// # Examples
 /// ```
@@ -43,25 +43,27 @@ impl<'a, T: Settings> Update<'a, T> {
         Self { store, comment: None, expected: None, timeout }
     }
 
-    /// Why it is made, for the header; line breaks become spaces.
+    /// Sets the comment in the header. Line breaks become spaces. Default: none.
     pub fn comment(mut self, comment: &str) -> Self {
         self.comment = document::comment(comment);
         self
     }
 
-    /// Makes it fail with [`ErrorKind::PolicyConflict`] unless the policy is at this version.
+    /// Makes the change fail with [`ErrorKind::PolicyConflict`] unless the policy is at this
+    /// version.
     pub fn if_version(mut self, version: u64) -> Self {
         self.expected = Some(version);
         self
     }
 
-    /// How long to wait for another process that is changing the policy.
+    /// Sets how long to wait for another process that is changing the policy. Default: that of the
+    /// store.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Makes it: [`PolicyStore::update`].
+    /// Applies `change`, as [`PolicyStore::update`] does.
     ///
     /// # Errors
     /// As [`PolicyStore::update`] and [`PolicyStore::update_if`].
@@ -74,7 +76,7 @@ impl<'a, T: Settings> Update<'a, T> {
         Ok(policy)
     }
 
-    /// Makes it, unless it fails: [`PolicyStore::try_update`].
+    /// Applies a change that may fail, as [`PolicyStore::try_update`] does.
     ///
     /// # Errors
     /// As [`PolicyStore::update`] and [`PolicyStore::update_if`].
@@ -93,10 +95,10 @@ impl<'a, T: Settings> Update<'a, T> {
         })
     }
 
-    /// Puts a text in force as it is, comments and all. Lines of a header at its top are left out.
+    /// Puts a text in force unchanged, with its comments. Header lines at its top are omitted.
     ///
     /// # Errors
-    /// As [`PolicyStore::update`]; what the text says wrong comes with its line.
+    /// As [`PolicyStore::update`]. Problems of the text are reported with their line.
     pub fn import(self, text: &str) -> Result<Arc<Policy<T>>> {
         let done = self.make(Origin::Import, |_| {
             Ok(Ok::<_, Infallible>(document::without_marks(text).to_owned()))
@@ -105,7 +107,7 @@ impl<'a, T: Settings> Update<'a, T> {
         Ok(policy)
     }
 
-    /// Puts an older version in force again: [`PolicyStore::rollback`].
+    /// Puts an older version in force again, as [`PolicyStore::rollback`] does.
     ///
     /// # Errors
     /// As [`PolicyStore::rollback`].
@@ -118,7 +120,7 @@ impl<'a, T: Settings> Update<'a, T> {
         Ok(policy)
     }
 
-    /// Writes the next version, with the body that `body` makes of the one before.
+    /// Writes the next version. `body` returns its body, given the version before.
     fn make<E>(
         self,
         origin: Origin,
@@ -129,7 +131,7 @@ impl<'a, T: Settings> Update<'a, T> {
         let done = engine.with_lock(Wait::AtMost(timeout), |locked| {
             let known = store.0.current.load_full();
             let base = engine.base(locked, Some(&known))?;
-            // Known from now on, whatever becomes of the change.
+            // Known from now on, whether or not the change succeeds.
             store.publish(Arc::clone(&base));
             if let Some(expected) = expected.filter(|expected| *expected != base.version()) {
                 engine.counters.conflicts.increment();
