@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a worker said: which one, and the words.
+/// A message of a worker: its number, and the words.
 type Said = (usize, String);
 
 /// Has the workers do the job, and returns what each did. Shows how far they are meanwhile.

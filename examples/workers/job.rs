@@ -1,8 +1,8 @@
-//! What is to be done: the options as given, and the job that comes of them.
+//! The options as given, and the job that follows from them.
 
 use crate::Result;
-use clap::{Parser, ValueEnum};
-use logrotor::{Compression, LogBuilder, RotatingFileWriter};
+use clap::Parser;
+use logrotor::{Compression, LogBuilder, RotatingFileWriter, units};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,29 +18,21 @@ pub(crate) struct Options {
     /// How many processes share the log
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
-    /// The size that a segment does not exceed: bytes, or with K or M
-    #[arg(long, default_value = "64K", value_parser = bytes)]
+    /// Maximum size of a segment, e.g. 64KiB
+    #[arg(long, default_value = "64KiB", value_parser = units::parse_size)]
     size: u64,
-    /// How many backups are kept [default: all]
+    /// Maximum number of backups [default: unlimited]
     #[arg(long)]
     backups: Option<usize>,
-    /// What backups are compressed with
-    #[arg(long, value_enum, default_value_t = Pack::Gzip)]
-    compression: Pack,
+    /// Compression of backups: none, gzip or zstd
+    #[arg(long, default_value_t = Compression::Gzip)]
+    compression: Compression,
     /// Where the log goes, and stays [default: a temporary directory]
     #[arg(long)]
     log: Option<PathBuf>,
     /// Set by this program for its own worker processes
     #[arg(long, hide = true)]
     pub(crate) worker: Option<usize>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Pack {
-    None,
-    Gzip,
-    #[cfg(feature = "zstd")]
-    Zstd,
 }
 
 /// The options with nothing left open: the same for all workers.
@@ -50,11 +42,11 @@ pub(crate) struct Job {
     pub(crate) workers: usize,
     pub(crate) backups: Option<usize>,
     size: u64,
-    compression: Pack,
+    compression: Compression,
 }
 
 impl Job {
-    /// Completes the options, and checks that there is a tree to walk and no log yet.
+    /// Completes the options, and checks that the tree exists and the log does not.
     pub(crate) fn new(options: &Options) -> Result<(Self, Option<TempDir>)> {
         let tree = options.directory.clone().map_or_else(sysroot, Ok)?;
         if !tree.is_dir() {
@@ -84,13 +76,11 @@ impl Job {
 
     /// The command line that has a worker process do its share of this job.
     pub(crate) fn args(&self, worker: usize) -> Vec<OsString> {
-        let compression = self.compression.to_possible_value();
-        let compression = compression.map_or(String::new(), |value| value.get_name().to_owned());
         let mut args: Vec<OsString> = vec![
             format!("--worker={worker}").into(),
             format!("--workers={}", self.workers).into(),
             format!("--size={}", self.size).into(),
-            format!("--compression={compression}").into(),
+            format!("--compression={}", self.compression).into(),
         ];
         args.extend(self.backups.map(|count| format!("--backups={count}").into()));
         args.extend(["--log".into(), self.log.clone().into()]);
@@ -100,14 +90,8 @@ impl Job {
 
     /// The log as every worker of this job sets it up.
     pub(crate) fn writer(&self) -> LogBuilder {
-        let compression = match self.compression {
-            Pack::None => Compression::None,
-            Pack::Gzip => Compression::Gzip,
-            #[cfg(feature = "zstd")]
-            Pack::Zstd => Compression::Zstd,
-        };
         let builder = RotatingFileWriter::builder(&self.log);
-        let builder = builder.max_size(self.size).compression(compression);
+        let builder = builder.max_size(self.size).compression(self.compression);
         match self.backups {
             Some(count) => builder.max_backups(count),
             None => builder,
@@ -115,7 +99,7 @@ impl Job {
     }
 }
 
-/// Where the Rust toolchain in use is: a real tree that every reader of this has.
+/// The directory of the Rust toolchain: a real tree that every reader of this has.
 fn sysroot() -> Result<PathBuf> {
     let hint = "give a directory to walk";
     let output = Command::new("rustc").args(["--print", "sysroot"]).output();
@@ -126,7 +110,7 @@ fn sysroot() -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
 }
 
-/// Records of an earlier run could not be told from ours.
+/// Records of an earlier run would be indistinguishable from ours.
 fn refuse_old_log(log: &Path) -> Result<()> {
     let (Some(dir), Some(name)) = (log.parent(), log.file_name().and_then(|name| name.to_str()))
     else {
@@ -140,13 +124,4 @@ fn refuse_old_log(log: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn bytes(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
-        Some(digits) => (digits, 1 << 10),
-        None => text.strip_suffix(['M', 'm']).map_or((text, 1), |digits| (digits, 1 << 20)),
-    };
-    let count: u64 = digits.parse().map_err(|_| "use a number of bytes, such as 64K".to_owned())?;
-    count.checked_mul(unit).ok_or_else(|| "too many bytes".to_owned())
 }

@@ -3,12 +3,12 @@
 //!
 //! ```sh
 //! cargo run --release --example workers
-//! cargo run --release --example workers -- --workers 8 --size 16K --backups 20 /usr/share
+//! cargo run --release --example workers -- --workers 8 --size 16KiB --backups 20 /usr/share
 //! ```
 //!
-//! A record's way: `walk` finds a file, `worker` logs it with `tracing`, the log rotates and compresses
-//! by itself, `verify` reads all segments back, `report` prints what became of the records. `crew` is
-//! the parent's side of the worker processes.
+//! The path of a record: `walk` finds a file, `worker` logs it with `tracing`, the log rotates and
+//! compresses by itself, `verify` reads all segments back, `report` prints the
+//! verdict. `crew` is the parent's side of the worker processes.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
 mod crew;

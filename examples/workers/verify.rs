@@ -9,7 +9,7 @@ use logrotor::inspect::Segment;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
-/// What became of one worker's records.
+/// The fate of one worker's records.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Account {
     pub(crate) written: u64,
@@ -23,13 +23,13 @@ pub(crate) struct Account {
     pub(crate) torn: u64,
 }
 
-/// What was found in a log.
+/// The content of a log.
 pub(crate) struct Findings {
     /// One per worker.
     pub(crate) accounts: Vec<Account>,
     /// Torn lines of which it cannot be said whose they are.
     pub(crate) torn: u64,
-    /// Unpacked.
+    /// Uncompressed.
     pub(crate) bytes: u64,
 }
 
@@ -52,10 +52,10 @@ pub(crate) fn verify(segments: &[Segment], written: &[u64], prunes: bool) -> Res
     Ok(Findings { accounts: accounts.collect(), torn: unknown, bytes })
 }
 
-/// How often each record of a worker was found, told in numbers.
+/// Counts how often each record of a worker was found.
 ///
-/// A worker's records are in order, and retention removes the oldest segments and only them: so it can
-/// explain what is missing before the first record found, and nothing after it.
+/// A worker's records are in order, and retention removes the oldest segments and only them: so it
+/// can explain what is missing before the first record found, and nothing after it.
 fn account(times: &[u8], torn: u64, prunes: bool) -> Account {
     let count = |records: &[u8], what: fn(u8) -> bool| {
         records.iter().filter(|times| what(**times)).count() as u64
@@ -72,7 +72,7 @@ fn account(times: &[u8], torn: u64, prunes: bool) -> Account {
     }
 }
 
-/// What has been read so far.
+/// The state of the check so far.
 struct Reading {
     /// Per worker and record, how often it was found.
     times: Vec<Vec<u8>>,
@@ -150,7 +150,7 @@ mod tests {
         format!("2026-11-20T23:57:01.123456Z  INFO workers::worker: file {fields} check={check}\n")
     }
 
-    /// What is said of a log with these lines, in which two workers wrote ten records each.
+    /// The verdict on a log with these lines, in which two workers wrote ten records each.
     fn findings(lines: &[String], prunes: bool) -> Findings {
         let dir = tempfile::tempdir().unwrap();
         let log = RotatingFileWriter::builder(dir.path().join("a.log")).build().unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn dropped_doubled_and_torn_records_are_told_apart() {
+    fn dropped_doubled_and_torn_records_are_distinguished() {
         let mut lines = whole_log();
         lines[4] = lines[6].clone();
         lines[9].replace_range(30..32, "");

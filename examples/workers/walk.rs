@@ -37,8 +37,8 @@ pub(crate) fn count(root: &Path) -> io::Result<u64> {
     Ok(files)
 }
 
-/// Shows every regular file to `visit`. Links are not followed; directories below the root that cannot
-/// be read are left out.
+/// Shows every regular file to `visit`. Links are not followed; directories below the root that
+/// cannot be read are left out.
 pub(crate) fn walk(
     dir: &Path,
     depth: usize,

@@ -55,7 +55,7 @@ fn tell(tally: &Tally) -> io::Result<()> {
     writeln!(io::stdout(), "{tally}")
 }
 
-/// What is logged of a file.
+/// The record of a file.
 struct Entry {
     path: String,
     size: u64,
@@ -93,7 +93,7 @@ pub(crate) fn checksum(fields: &str) -> u32 {
     crc.sum()
 }
 
-/// What one process did to the log: the part of its statistics that is reported.
+/// The reported part of the statistics of one process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) records: u64,
