@@ -343,7 +343,10 @@ fn crc(pieces: &[&[u8]]) -> u32 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(super) use tests::gzip as sample;
+
+#[cfg(test)]
+mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::io::{Read, Write};

