@@ -115,7 +115,7 @@ fn regression_buffer_in_forked_child_rejects_records() {
             // At once, or when half of the buffer is full if the thread was not idle yet.
             let refused = (0..).find_map(|_| writeln!(log, "lost").err()).unwrap();
             assert_eq!(refused.kind(), ErrorKind::Unsupported);
-            let refused = std::io::Error::from(log.flush().unwrap_err());
+            let refused = log.flush().unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Unsupported);
             log.rotate().unwrap_err();
         },
