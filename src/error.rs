@@ -459,7 +459,7 @@ mod tests {
         );
         assert_eq!(
             say(None, None),
-            "failed to take exclusive lock `app.log.lock`: somebody else holds it"
+            "failed to take exclusive lock `app.log.lock`: it is held elsewhere"
         );
     }
 
