@@ -67,7 +67,8 @@ impl Config {
     /// use logrotor::{Compression, Config};
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let path = dir.path().join("logging.toml");
-    /// std::fs::write(&path, "max_size = \"10 MiB\"\nmax_backups = 7\ncompression = \"gzip\"\n").unwrap();
+    /// let text = "max_size = \"10 MiB\"\nmax_backups = 7\ncompression = \"gzip\"\n";
+    /// std::fs::write(&path, text).unwrap();
     /// let config = Config::from_file(&path)?;
     /// assert_eq!((config.max_size, config.compression), (10 << 20, Compression::Gzip));
     ///
