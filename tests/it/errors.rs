@@ -1,4 +1,5 @@
-//! What cannot work is refused at once, with a reason; what fails later is told, not printed.
+//! Invalid settings and paths are rejected at once, with a reason. Later failures are reported, not
+//! printed.
 
 use crate::support::{Dir, Job, eventually, say};
 use logrotor::{
@@ -37,7 +38,7 @@ fn buffered(capacity: usize) -> Delivery {
 }
 
 #[test]
-fn setting_that_cannot_work_is_refused_with_its_value_the_reason_and_what_would_be_right() {
+fn invalid_setting_is_rejected_with_its_value_and_a_valid_one() {
     refused(["`max_size` = 0", "room for a record", "use 1 or more"], |log| log.max_size(0));
     refused(["`max_age` = 0ns", "use 1 ms or more", "leave it out"], |log| {
         log.max_age(Duration::ZERO)
@@ -60,7 +61,7 @@ fn setting_that_cannot_work_is_refused_with_its_value_the_reason_and_what_would_
 }
 
 #[test]
-fn compression_level_that_there_is_not_is_refused_with_those_that_there_are() {
+fn unknown_compression_level_is_rejected_with_the_valid_ones() {
     refused(["`compression_level` = 6", "there is no compression", "choose one"], |log| {
         log.compression_level(6)
     });
@@ -135,13 +136,13 @@ fn directory_as_the_log_is_refused() {
 
 #[cfg(unix)]
 #[test]
-fn pipe_or_device_as_the_log_is_refused_without_waiting_for_its_other_end() {
+fn pipe_or_device_as_the_log_is_rejected_without_waiting() {
     let dir = Dir::new();
     let made = std::process::Command::new("mkfifo").arg(dir.log()).status().unwrap();
     assert!(made.success());
     for path in [dir.log(), PathBuf::from("/dev/null")] {
         let error = RotatingFileWriter::builder(&path).build().unwrap_err();
-        // Who may not write to `/dev` is told that.
+        // Without permission to write to `/dev`, that is the error.
         if path.starts_with(dir.path()) || error.kind() != ErrorKind::Io {
             assert_eq!(error.kind(), ErrorKind::NotAFile, "{error}");
             assert!(error.to_string().ends_with("`: it is not a regular file"), "{error}");
@@ -209,7 +210,7 @@ fn directory_that_may_not_be_written_is_refused_by_name() {
 
 #[cfg(unix)]
 #[test]
-fn file_system_without_locks_is_refused_whether_the_log_is_there_or_not() {
+fn file_system_without_locks_is_rejected_for_new_and_old_logs() {
     const NOT_SUPPORTED: i32 = rustix::io::Errno::OPNOTSUPP.raw_os_error();
     for (verb, is_there) in [("take exclusive lock", false), ("take shared lock", true)] {
         let dir = Dir::new();
@@ -246,7 +247,7 @@ fn lock_that_is_kept_is_a_timeout_that_names_the_lock_file() {
 }
 
 #[test]
-fn io_error_made_of_an_error_keeps_its_kind_and_holds_the_original() {
+fn io_error_of_an_error_keeps_its_kind_and_the_original() {
     let dir = Dir::new();
     let in_the_way = dir.file("file");
     std::fs::write(&in_the_way, "").unwrap();
@@ -268,7 +269,7 @@ fn io_error_made_of_an_error_keeps_its_kind_and_holds_the_original() {
 }
 
 #[test]
-fn failure_after_opening_is_counted_kept_and_told_once_per_step_of_the_delay() {
+fn failure_after_opening_is_reported_once_per_step_of_the_delay() {
     let dir = Dir::new();
     let told = Arc::new(Mutex::new(Vec::new()));
     let observer = {

@@ -1,4 +1,4 @@
-//! Behaviour of the crate as a user sees it. One binary, one file per subject.
+//! Behavior of the crate as a user sees it. One binary, one file per subject.
 #![cfg_attr(
     not(target_os = "linux"),
     allow(

@@ -1,4 +1,4 @@
-//! What a log tells about itself: its counters, and the events that an observer is told.
+//! The counters of a log, and the events that an observer gets.
 
 #[cfg(unix)]
 use crate::support::Job;
@@ -26,7 +26,7 @@ fn write(mut log: &RotatingFileWriter, text: &str) {
     log.write_all(text.as_bytes()).unwrap();
 }
 
-/// An observer, and where what it is told arrives.
+/// An observer, and the channel for its events.
 fn watched(builder: LogBuilder) -> (LogBuilder, Receiver<Event>) {
     let (told, events) = channel();
     let observer = move |event: &Event| told.send(event.clone()).unwrap();
@@ -71,9 +71,9 @@ fn log_that_nothing_happened_to_counts_nothing() {
     assert!(stats.last_error.is_none());
 }
 
-/// A network file system is told of in a test that has one: `.ci/nfs`.
+/// `.ci/nfs` has the test with a network file system.
 #[test]
-fn log_on_a_local_file_system_is_told_of_by_no_event() {
+fn log_on_a_local_file_system_causes_no_event() {
     let dir = Dir::new();
     let (builder, events) = watched(quiet(&dir));
     let log = builder.build().unwrap();
@@ -94,7 +94,7 @@ fn clones_share_their_counters_and_other_workers_have_their_own() {
 }
 
 #[test]
-fn rotation_made_by_another_worker_is_a_skip_when_due_and_a_follow_when_noticed() {
+fn rotation_by_another_worker_counts_as_skip_or_follow() {
     let (dir, start) = (Dir::new(), SystemTime::now());
     let clock = Clock::manual(start);
     let log = quiet(&dir).build().unwrap();
@@ -147,14 +147,14 @@ fn record_that_the_kernel_takes_a_part_of_counts_as_torn() {
 }
 
 #[test]
-fn rotation_lock_that_is_held_counts_as_wait_and_in_vain_as_failure() {
+fn held_rotation_lock_counts_as_wait_and_timeout_as_failure() {
     let dir = Dir::new();
     let log = quiet(&dir).lock_timeout(Duration::from_millis(5)).build().unwrap();
     write(&log, "x\n");
     let lock = FileLock::open(dir.file("app.log.lock")).unwrap();
     let guard = lock.exclusive(Wait::Forever).unwrap();
     assert_eq!(log.rotate().unwrap_err().kind(), ErrorKind::LockTimeout);
-    // Its caller was told.
+    // Its caller got the error.
     assert_eq!((log.stats().lock_waits, log.stats().all_failures()), (1, 0));
     drop(guard);
     assert!(log.rotate().unwrap().is_some());
@@ -209,8 +209,8 @@ fn record_for_which_the_buffer_has_no_room_counts_as_dropped() {
     assert_eq!((log.stats().dropped, log.stats().records), (2, 3));
 }
 
-/// A log whose first rotation stops with the write mutex held: it says so through `started`, and goes on
-/// after a word from `may_finish`, or once that has no sender.
+/// A log whose first rotation stops with the write mutex held: it says so through `started`, and
+/// goes on after a word from `may_finish`, or once that has no sender.
 fn gated(builder: LogBuilder, started: Sender<()>, may_finish: Receiver<()>) -> RotatingFileWriter {
     let (armed, may_finish) = (Arc::new(AtomicBool::new(false)), Mutex::new(may_finish));
     let header = {
@@ -263,7 +263,7 @@ fn counters_only_grow_while_another_thread_writes() {
 }
 
 #[test]
-fn observer_is_told_of_rotation_compression_and_pruning_with_paths_and_sizes() {
+fn observer_gets_rotations_compressions_and_prunings() {
     let dir = Dir::new();
     let builder = quiet(&dir).compression(Compression::Gzip).max_backups(1);
     let (builder, events) = watched(builder);
@@ -290,7 +290,7 @@ fn observer_is_told_of_rotation_compression_and_pruning_with_paths_and_sizes() {
 }
 
 #[test]
-fn observer_is_told_what_the_thread_does() {
+fn observer_gets_the_events_of_the_thread() {
     let dir = Dir::new();
     let (builder, events) = watched(dir.writer().compression(Compression::Gzip));
     let log = builder.build().unwrap();
@@ -302,7 +302,7 @@ fn observer_is_told_what_the_thread_does() {
 }
 
 #[test]
-fn observer_is_told_of_a_failure_that_stats_count_and_keep() {
+fn observer_gets_a_failure_that_stats_count_and_keep() {
     let dir = Dir::new();
     let (builder, events) = watched(quiet(&dir).max_size(10));
     let log = builder.build().unwrap();
@@ -318,7 +318,8 @@ fn observer_is_told_of_a_failure_that_stats_count_and_keep() {
     assert_eq!(dir.active_lines(), ["12345678", "no room"]);
 }
 
-/// How often something can be tried in this time: at once, and after each delay of 10, 20, 40 .. ms.
+/// How often something can be tried in this time: at once, and after each delay of 10, 20, 40 ..
+/// ms.
 fn attempts_within(span: Duration) -> u64 {
     let is_over = |delays: &u32| 10 * ((1_u128 << delays) - 1) <= span.as_millis();
     1 + (1..).take_while(is_over).count() as u64
@@ -337,7 +338,7 @@ fn overflow_in_vain(log: &RotatingFileWriter) -> u64 {
 }
 
 #[test]
-fn lock_that_stays_held_is_told_once_per_step_of_the_delay_and_not_per_record() {
+fn held_lock_is_reported_per_step_of_the_delay_not_per_record() {
     let dir = Dir::new();
     let builder = quiet(&dir).max_size(10).lock_timeout(Duration::from_millis(1));
     let (builder, events) = watched(builder);
@@ -362,7 +363,7 @@ fn lock_that_stays_held_is_told_once_per_step_of_the_delay_and_not_per_record() 
 }
 
 #[test]
-fn rotation_that_cannot_be_made_is_told_once_per_step_of_the_delay_and_not_per_record() {
+fn failed_rotation_is_reported_per_step_of_the_delay() {
     let dir = Dir::new();
     let log = quiet(&dir).max_size(10).build().unwrap();
     write(&log, "12345678\n");
@@ -378,7 +379,7 @@ fn rotation_that_cannot_be_made_is_told_once_per_step_of_the_delay_and_not_per_r
 }
 
 #[test]
-fn maintenance_that_fails_is_told_once_per_step_of_the_delay_and_not_per_rotation() {
+fn failed_maintenance_is_reported_per_step_of_the_delay() {
     let dir = Dir::new();
     let backup = "app.log.2020-01-01T00-00-00.000000Z";
     std::fs::write(dir.file(backup), "planted\n").unwrap();
@@ -392,9 +393,10 @@ fn maintenance_that_fails_is_told_once_per_step_of_the_delay_and_not_per_rotatio
     assert!((1..=most).contains(&failures), "{failures} failures, at most {most} attempts");
 }
 
-// Each backup's failure was told, in every pass: on a full disk, an event per backup and step of the delay.
+// Each backup's failure was reported in every pass: on a full disk, an event per backup and step of
+// the delay.
 #[test]
-fn regression_failures_of_many_backups_are_all_counted_and_told_once_per_pass() {
+fn regression_failures_of_many_backups_are_reported_per_pass() {
     let dir = Dir::new();
     for second in 0..5 {
         let backup = format!("app.log.2020-01-01T00-00-0{second}.000000Z");
@@ -523,7 +525,7 @@ fn panicking_observer_harms_neither_log_calls_nor_maintenance() {
 }
 
 #[test]
-fn log_without_an_observer_keeps_no_events_and_counts_all_the_same() {
+fn log_without_an_observer_counts_but_keeps_no_events() {
     let dir = Dir::new();
     let log = quiet(&dir).compression(Compression::Gzip).build().unwrap();
     rotate(&log, "x\n");

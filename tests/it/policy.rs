@@ -14,7 +14,7 @@ use std::time::Instant;
 type Entries = BTreeMap<String, u32>;
 type Store = PolicyStore<Entries>;
 
-/// Longer than anybody waits here who is not meant to wait in vain.
+/// Longer than any wait here that is meant to succeed.
 const LONG: Duration = Duration::from_secs(60);
 
 /// A policy of entries, none of which may be 13.
@@ -47,7 +47,8 @@ fn read(dir: &Dir) -> String {
     std::fs::read_to_string(file(dir)).unwrap()
 }
 
-/// Puts a text in the file's place, with a time stamp of a while ago, as if nobody were writing it.
+/// Puts a text in the file's place, with a time stamp of a while ago, as if no process were writing
+/// it.
 fn put(dir: &Dir, text: impl AsRef<[u8]>) {
     std::fs::write(file(dir), text).unwrap();
     let then = std::time::SystemTime::now() - Duration::from_millis(500);
@@ -55,7 +56,7 @@ fn put(dir: &Dir, text: impl AsRef<[u8]>) {
     std::fs::File::options().write(true).open(file(dir)).unwrap().set_times(times).unwrap();
 }
 
-/// Ends what goes on until told, also where a test fails.
+/// Ends background work, even if a test fails.
 pub struct Ends<'a>(pub &'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -127,7 +128,7 @@ fn job(task: &str, dir: &Dir) -> Job {
 }
 
 #[test]
-fn updates_of_ten_processes_are_all_there_in_versions_without_a_gap() {
+fn updates_of_ten_processes_make_versions_without_a_gap() {
     const PROCESSES: usize = 10;
     const UPDATES: usize = 50;
     let dir = Dir::new();
@@ -173,7 +174,7 @@ fn threads_and_handles_of_one_process_lose_no_update() {
 }
 
 #[test]
-fn snapshots_of_four_threads_are_valid_and_monotonic_while_updates_run() {
+fn snapshots_are_valid_and_monotonic_while_updates_run() {
     let dir = Dir::new();
     let store = builder().sync(SyncLevel::None);
     let store = store.open_or_create(file(&dir), Entries::new).unwrap();
@@ -209,7 +210,7 @@ fn snapshots_of_four_threads_are_valid_and_monotonic_while_updates_run() {
 
 #[cfg(unix)]
 #[test]
-fn lock_of_a_stopped_process_times_out_naming_it_and_readers_do_not_care() {
+fn lock_of_a_stopped_process_times_out_but_blocks_no_reader() {
     let dir = Dir::new();
     let store = store(&dir);
     let mut holder = job("policy-hold", &dir).spawn();
@@ -239,7 +240,7 @@ fn only_the_guard_of_the_owner_releases_the_lock() {
     let store = store(&dir);
     let mut holder = job("policy-hold", &dir).spawn();
     holder.expect("ready");
-    // Neither a refused change nor a closed store lets go of somebody else's lock.
+    // Neither a refused change nor a closed store releases the lock of another process.
     for _ in 0..3 {
         let other = builder().open(file(&dir)).unwrap();
         let change = other.begin_update().lock_timeout(Duration::ZERO);
@@ -331,7 +332,7 @@ fn history_is_kept_compared_and_put_in_force_again() {
     assert_eq!(back.metadata().origin(), Origin::Rollback(4));
     assert_eq!(versions(&store), [5, 6, 7]);
     assert!(store.rollback(4).is_err());
-    // A stranger's file is not taken for a version, and stays.
+    // A stray file does not count as a version, and stays.
     std::fs::write(dir.file("app.policy.toml.v08"), "x").unwrap();
     set(&store, "a", 9);
     assert_eq!(versions(&store), [6, 7, 8]);
@@ -440,7 +441,7 @@ fn file_without_a_header_overrides_whatever_there_was() {
 }
 
 #[test]
-fn edit_that_cannot_work_is_refused_with_its_line_and_not_written_over() {
+fn invalid_edit_is_rejected_with_its_line_and_not_overwritten() {
     let dir = Dir::new();
     let store = store(&dir);
     set(&store, "a", 1);
@@ -459,7 +460,7 @@ fn edit_that_cannot_work_is_refused_with_its_line_and_not_written_over() {
         if let Some(line) = line {
             assert!(message.contains(&format!("line {line} of")), "{message}");
         }
-        // Told once; the last good one stays in force; nobody's work is lost.
+        // It is reported once, the last good version stays in force, and no edit is lost.
         assert!(!store.reload().unwrap());
         assert_eq!(store.problem().unwrap().to_string(), message);
         let update = store.update(Entries::clear).unwrap_err();
@@ -545,7 +546,7 @@ fn one_flipped_bit_at_each_byte_is_detected_each_time() {
     assert_eq!(store.verify().unwrap(), 2);
 }
 
-/// Damages the file in some way; checks that it is seen, told once, and repaired.
+/// Damages the file in some way. Checks that this is detected, reported once, and repaired.
 fn check_damage(name: &str, says: &str, damage: impl Fn(&Dir, &Store)) {
     let dir = Dir::new();
     let store = store(&dir);
@@ -578,7 +579,7 @@ fn check_damage(name: &str, says: &str, damage: impl Fn(&Dir, &Store)) {
 }
 
 #[test]
-fn every_kind_of_damage_is_told_once_and_repaired_from_the_copies() {
+fn every_kind_of_damage_is_reported_once_and_repaired() {
     check_damage("truncated", "its checksum should be", |dir, _| {
         put(dir, &read(dir)[..read(dir).len() - 3]);
     });
@@ -625,7 +626,7 @@ fn repair_takes_what_is_in_memory_when_the_copies_are_gone_too() {
     assert!(store.repair().unwrap());
     assert_eq!(read(&dir), whole);
     assert_eq!(builder().open(file(&dir)).unwrap().current()["a"], 1);
-    // A damaged copy is told as such, and passed over.
+    // A damaged copy is reported as such, and skipped.
     let history = store.history().unwrap();
     assert_eq!(history[0].metadata.as_ref().unwrap_err().kind(), ErrorKind::PolicyCorrupt);
     assert_eq!(store.diff(1, 2).unwrap_err().kind(), ErrorKind::PolicyCorrupt);
@@ -643,7 +644,7 @@ fn nothing_good_left_is_said_and_touches_nothing() {
 }
 
 #[test]
-fn new_version_is_seen_by_a_process_that_looks_and_costs_nothing_when_there_is_none() {
+fn reload_finds_a_new_version_and_costs_nothing_without_one() {
     let dir = Dir::new();
     let (store, other) = (store(&dir), store(&dir));
     for n in 1..=50 {
@@ -695,7 +696,7 @@ mod faults {
     }
 
     #[test]
-    fn death_at_any_operation_leaves_old_or_new_and_the_next_update_goes_on() {
+    fn death_at_any_operation_leaves_the_old_or_the_new_version() {
         let (mut old, mut new) = (0, 0);
         for step in 1..=operations() {
             let dir = Dir::new();
@@ -748,7 +749,7 @@ mod faults {
     }
 
     #[test]
-    fn failing_device_at_any_operation_leaves_old_or_new_and_says_why() {
+    fn io_error_at_any_operation_leaves_the_old_or_the_new_version() {
         fail_each(5, "");
     }
 

@@ -16,7 +16,7 @@ fn policy(dir: &Dir) -> PolicyStore<Config> {
     Config::policy().open_or_create(path_beside(dir.log()), Config::default).unwrap()
 }
 
-/// A log and what it has told.
+/// A log and its events.
 struct Log {
     log: RotatingFileWriter,
     told: Arc<Mutex<Vec<Event>>>,
@@ -44,14 +44,15 @@ impl Log {
     }
 }
 
-/// Lets a writer be under load, but not so that the disk fills up while the machine is busy elsewhere.
+/// Lets a writer be under load, but not so that the disk fills up while the machine is busy
+/// elsewhere.
 fn rest_at(seq: usize) {
     if seq % 20 == 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Writes records as they come, and answers what version it obeys, until told to stop.
+/// Writes records, and answers with the version in force, until it gets the word to stop.
 pub fn write(job: &Job) {
     let store = Config::policy().open(job.text("file")).unwrap();
     let log = job.builder().policy(store).build().unwrap();
@@ -79,7 +80,7 @@ pub fn write(job: &Job) {
 }
 
 #[test]
-fn four_workers_under_load_obey_a_hundred_changes_within_a_second_and_lose_nothing() {
+fn four_workers_under_load_apply_changes_and_lose_nothing() {
     const CHANGES: u64 = 100;
     let dir = Dir::new();
     let store = policy(&dir);
@@ -136,7 +137,7 @@ fn four_workers_under_load_obey_a_hundred_changes_within_a_second_and_lose_nothi
 }
 
 #[test]
-fn log_opens_with_the_settings_of_the_policy_and_counts_its_own_if_others() {
+fn log_opens_with_the_policys_settings_and_reports_overrides() {
     let dir = Dir::new();
     let store = policy(&dir);
     store.update(|config| config.max_size = 100).unwrap();
@@ -157,7 +158,7 @@ fn log_opens_with_the_settings_of_the_policy_and_counts_its_own_if_others() {
 }
 
 #[test]
-fn limits_compression_and_retention_change_while_the_log_is_open() {
+fn limits_and_compression_change_while_the_log_is_open() {
     let dir = Dir::new();
     let store = policy(&dir);
     let opened = Log::open(&dir, &store);
@@ -171,7 +172,7 @@ fn limits_compression_and_retention_change_while_the_log_is_open() {
     write(5);
     assert_eq!(opened.log.stats().rotations, 5);
 
-    // Old backups are packed and removed by the new rules.
+    // Old backups are compressed and removed by the new rules.
     store
         .update(|config| {
             config.compression = Compression::Gzip;
@@ -201,7 +202,7 @@ fn limits_compression_and_retention_change_while_the_log_is_open() {
 }
 
 #[test]
-fn edit_by_hand_reaches_an_open_log_and_is_told_as_one() {
+fn edit_by_hand_reaches_an_open_log_and_is_reported() {
     let dir = Dir::new();
     let store = policy(&dir);
     let opened = Log::open(&dir, &store);
@@ -212,7 +213,7 @@ fn edit_by_hand_reaches_an_open_log_and_is_told_as_one() {
         told.iter()
             .any(|event| matches!(event, Event::PolicyChanged { version: 2, by_hand: true, .. }))
     });
-    // A mistake is told once, with its line, and what was in force stays.
+    // A mistake is reported once, with its line, and the version in force stays.
     std::fs::write(store.path(), "max_backups = 7\nmax_size = \"1 Mub\"\n").unwrap();
     eventually("the mistake is told", || !opened.failures().is_empty());
     std::thread::sleep(Duration::from_millis(700));
@@ -230,7 +231,7 @@ fn edit_by_hand_reaches_an_open_log_and_is_told_as_one() {
 }
 
 #[test]
-fn what_cannot_change_while_a_log_is_open_is_refused_and_told_and_the_rest_holds() {
+fn fixed_setting_is_rejected_and_the_rest_of_a_version_holds() {
     let dir = Dir::new();
     let store = policy(&dir);
     let opened = Log::open(&dir, &store);
@@ -252,7 +253,7 @@ fn what_cannot_change_while_a_log_is_open_is_refused_and_told_and_the_rest_holds
     let backups = dir.backups();
     assert!(backups.len() == 1 && backups[0].contains('T'), "named as before: {backups:?}");
 
-    // Told once, not with every later version.
+    // Reported once, not with every later version.
     store.update(|config| config.max_size = 200).unwrap();
     opened.obeys(3);
     assert_eq!(opened.failures().len(), 2);
@@ -317,7 +318,7 @@ fn inline_maintenance_obeys_within_log_calls() {
 }
 
 #[test]
-fn shorter_age_ends_a_segment_that_nobody_writes_to() {
+fn shorter_age_ends_a_segment_without_new_records() {
     let dir = Dir::new();
     let store = policy(&dir);
     let opened = Log::open(&dir, &store);

@@ -136,8 +136,8 @@ pub fn unpack(path: &Path) -> Vec<u8> {
     plain
 }
 
-/// The record number `seq` of a worker: as text that no other record has, and of a length that varies,
-/// so that a torn or mixed one shows.
+/// The record number `seq` of a worker: as text that no other record has, and of a length that
+/// varies, so that a torn or mixed one shows.
 pub fn record(worker: usize, seq: usize) -> String {
     let len = 20 + (worker * 31 + seq * 17) % 90;
     let letter = char::from(b'a' + u8::try_from((worker + seq) % 26).unwrap());
@@ -145,7 +145,7 @@ pub fn record(worker: usize, seq: usize) -> String {
     format!("w{worker:03} {seq:08} {padding}\n")
 }
 
-/// What became of the records of `expected` workers, each of which wrote records 0 to its number.
+/// The fate of the records of `expected` workers, each of which wrote records 0 to its number.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub found: usize,
@@ -244,7 +244,7 @@ impl Job {
         Worker { child, stdin: Some(stdin), stdout: BufReader::new(stdout) }
     }
 
-    /// What starts that process.
+    /// The command that starts that process.
     pub fn command(&self) -> Command {
         let orders: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
         let mut command = self.binary();
@@ -269,7 +269,8 @@ impl Job {
         command
     }
 
-    /// This test binary, with files that cannot grow beyond `file_blocks` of 512 bytes if the job says so.
+    /// This test binary, with files that cannot grow beyond `file_blocks` of 512 bytes if the job
+    /// says so.
     fn binary(&self) -> Command {
         let this = std::env::current_exe().unwrap();
         if !self.has("file_blocks") {
@@ -366,10 +367,10 @@ fn millis(count: usize) -> Duration {
     Duration::from_millis(count as u64)
 }
 
-/// What the keys of environment variables begin with.
+/// The prefix of environment variables.
 const ENV: &str = "env.";
 const ORDERS: &str = "LOGROTOR_TEST_ORDERS";
-/// What a line that a worker says begins with, to tell it from what the test harness prints.
+/// The prefix of lines from a worker, to distinguish them from those of the test harness.
 const SAYS: &str = "@";
 
 /// A worker process, seen from its parent.
@@ -480,8 +481,9 @@ impl Drop for Worker {
     }
 }
 
-/// Has a worker write one record, rotate, and do what maintenance is due. It is a process: those that the
-/// tests beside this one start would hold its handles for a moment, and so leases, if it were not.
+/// Has a worker write one record, rotate, and do what maintenance is due. It is a process: those
+/// that the tests beside this one start would hold its handles for a moment, and so leases, if it
+/// were not.
 pub fn next_worker(job: &Job, text: &str) {
     let mut worker = job.clone().with("task", "obey").spawn();
     worker.expect("ready");
@@ -492,7 +494,7 @@ pub fn next_worker(job: &Job, text: &str) {
     worker.finish();
 }
 
-/// What the worker says to its parent.
+/// The next message of the worker to its parent.
 pub fn say(line: impl fmt::Display) {
     println!("{SAYS}{line}");
 }
@@ -530,8 +532,8 @@ fn child() {
     }
 }
 
-/// Opens the log, says `ready`, waits for a line, writes `count` records, and closes. However busy the machine, it
-/// waits for the others' rotations to end.
+/// Opens the log, says `ready`, waits for a line, writes `count` records, and closes. However busy
+/// the machine, it waits for the others' rotations to end.
 fn write_on_command(job: &Job) {
     let mut log = job.builder().lock_timeout(Duration::from_secs(60)).build().unwrap();
     say("ready");
@@ -558,8 +560,8 @@ fn hold(job: &Job) {
     let _ = guard.unlock();
 }
 
-/// Writes records until it is killed or has written `count`; puts the number of those that are written
-/// into the file `acknowledged`, after each.
+/// Writes records until it is killed or has written `count`; puts the number of those that are
+/// written into the file `acknowledged`, after each.
 fn acknowledge(job: &Job) {
     use std::io::{Seek, SeekFrom};
     let mut acknowledged = std::fs::File::create(job.text("acknowledged")).unwrap();
