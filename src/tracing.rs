@@ -45,8 +45,8 @@ impl<'a> MakeWriter<'a> for LineWriter {
 /// written at once, if nothing is held: most formatters make one such call. Other calls are joined
 /// in memory, and are one record when the writer is dropped.
 ///
-/// A failure to write the joined pieces has no caller to go to. Events written with one call report
-/// it.
+/// A failure to write the joined pieces is counted in [`Stats::failures`](crate::Stats::failures) and
+/// sent to the observer. Events written with one call return it.
 #[derive(Debug)]
 pub struct EventWriter<'a> {
     log: &'a RotatingFileWriter,
@@ -105,9 +105,8 @@ impl Write for EventWriter<'_> {
 impl Drop for EventWriter<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(pieces) = &mut self.pieces {
-            // An error has no caller to go to.
-            let _ = pieces.commit();
+        if let Some(pieces) = &self.pieces {
+            pieces.commit_last();
         }
     }
 }

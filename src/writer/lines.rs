@@ -82,6 +82,9 @@ impl RotatingFileWriter {
 /// A formatter that writes a line break in the middle of an event as a call of its own, as
 /// pretty-printed JSON does, needs [`RotatingFileWriter::record`] instead.
 ///
+/// Loggers that need a `LineWriter`, such as slog-json and simplelog, are in the table of
+/// [`RotatingFileWriter`](RotatingFileWriter#loggers).
+///
 /// # Examples
 /// ```
 /// use std::io::Write;
@@ -215,8 +218,7 @@ impl Clone for LineWriter {
 impl Drop for LineWriter {
     fn drop(&mut self) {
         if !self.held.is_empty() {
-            // The last chance to write it. An error has no caller to go to.
-            let _ = self.log.write_record(&self.held);
+            self.log.write_last(&self.held);
         }
     }
 }

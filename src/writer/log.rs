@@ -117,6 +117,13 @@ impl Log {
 
 /// Log calls.
 impl Log {
+    /// Reports an error that no caller can be given: it is counted and sent to the observer.
+    #[cold]
+    pub(super) fn failed_to_write(&self, error: io::Error) {
+        self.journal.failed(Error::io("write to", self.path.as_path(), error));
+        self.journal.tell();
+    }
+
     #[inline]
     pub(super) fn write_record(&self, record: &[u8]) -> io::Result<()> {
         if record.is_empty() {

@@ -6,6 +6,14 @@ use std::fmt;
 use std::io::{self, IoSlice, Write};
 
 impl RotatingFileWriter {
+    /// Appends a record where no error can be returned, in `drop`. The error is counted and sent
+    /// to the observer.
+    pub(crate) fn write_last(&self, record: &[u8]) {
+        if let Err(error) = self.write_record(record) {
+            self.log().failed_to_write(error);
+        }
+    }
+
     /// Returns a writer whose pieces become one record with [`commit`](RecordWriter::commit).
     ///
     /// Use it where a record takes several `write` calls: pretty-printed JSON, CSV rows, binary
@@ -36,6 +44,9 @@ impl RotatingFileWriter {
 /// Created by [`RotatingFileWriter::record`]. Dropping it discards the pieces that were not
 /// committed. Nothing is allocated for a record of up to 64 KiB, except for the first on each
 /// thread.
+///
+/// Loggers that need it, such as log4rs and flexi_logger, are in the table of
+/// [`RotatingFileWriter`](RotatingFileWriter#loggers).
 #[must_use = "the pieces are discarded unless they are committed"]
 pub struct RecordWriter<'a> {
     log: &'a RotatingFileWriter,
@@ -57,6 +68,12 @@ impl RecordWriter<'_> {
 
     /// Discards the pieces, as dropping the writer does.
     pub fn discard(self) {}
+
+    /// Appends the pieces as [`commit`](Self::commit) does, in `drop`.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn commit_last(&self) {
+        self.log.write_last(&self.pieces);
+    }
 
     /// Returns the pieces written so far.
     #[must_use]

@@ -1,10 +1,14 @@
 //! Records that are written in pieces: `lines()` and `record()`.
 
 use crate::support::Dir;
-use logrotor::{Buffering, Delivery, LineWriter, RecordWriter, RotatingFileWriter};
+use logrotor::{
+    Buffering, Delivery, ErrorKind, Event, LineWriter, RecordWriter, RotatingFileWriter,
+};
 use std::fmt;
 use std::io::{IoSlice, Write};
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A value whose formatting fails after a part of it was written.
@@ -232,6 +236,24 @@ fn record_whose_commit_fails_can_be_committed_again() {
     accept_records(&dir);
     record.commit().unwrap();
     assert_eq!(dir.active_lines(), ["a record"]);
+}
+
+#[test]
+fn rest_that_line_writer_cannot_write_is_counted() {
+    let dir = Dir::new();
+    let seen = Arc::new(AtomicU64::new(0));
+    let observed = Arc::clone(&seen);
+    let builder = dir.writer().check_interval(Duration::ZERO).observer(move |event| {
+        if matches!(event, Event::Failed { error, .. } if error.kind() == ErrorKind::Io) {
+            observed.fetch_add(1, Relaxed);
+        }
+    });
+    let log = builder.build().unwrap();
+    let mut lines = log.lines();
+    lines.write_all(b"rest").unwrap();
+    refuse_records(&dir);
+    drop(lines);
+    assert_eq!((log.stats().failures(ErrorKind::Io), seen.load(Relaxed)), (1, 1));
 }
 
 /// Puts a directory at the path of the log, whose file is gone.

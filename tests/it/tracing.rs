@@ -202,3 +202,15 @@ fn event_of_one_call_is_written_before_the_writer_is_dropped() {
     assert_eq!(dir.active_lines()[2..], ["two", "pieces"]);
     assert_eq!(log.stats().records, 3);
 }
+
+#[test]
+fn event_in_pieces_that_cannot_be_written_is_counted() {
+    let dir = Dir::new();
+    let log = dir.writer().check_interval(std::time::Duration::ZERO).build().unwrap();
+    let mut writer = log.make_writer();
+    writer.write_all(b"half of an event").unwrap();
+    std::fs::remove_file(dir.log()).unwrap();
+    std::fs::create_dir(dir.log()).unwrap();
+    drop(writer);
+    assert_eq!(log.stats().failures(logrotor::ErrorKind::Io), 1);
+}
