@@ -2,7 +2,7 @@
 //! the files.
 #![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
-use logrotor::RotatingFileWriter;
+use logrotor::{Delivery, RotatingFileWriter};
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -10,7 +10,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let temporary = tempfile::tempdir()?;
     let dir = std::env::args_os().nth(1).map_or(temporary.path().into(), PathBuf::from);
 
-    let log = RotatingFileWriter::builder(dir.join("app.json")).max_size(4096).build()?;
+    let builder = RotatingFileWriter::builder(dir.join("app.json")).max_size(4096);
+    let log = builder.delivery(Delivery::buffered()).build()?;
+    // The subscriber is never dropped; the guard writes the buffer at the end of `main`.
+    let _guard = log.flush_guard();
     tracing_subscriber::fmt().json().with_writer(log.clone()).init();
 
     std::thread::scope(|scope| {
@@ -23,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     });
 
+    log.flush()?;
     for segment in log.segments()? {
         let text = std::fs::read_to_string(&segment.path)?;
         println!("{:3} records in {}", text.lines().count(), segment.path.display());

@@ -45,7 +45,7 @@
 //! | limits for the backups | [`max_backups`](LogBuilder::max_backups), [`max_total_size`](LogBuilder::max_total_size), [`max_backup_age`](LogBuilder::max_backup_age), [`min_free_space`](LogBuilder::min_free_space), in any combination |
 //! | `tracing` events | `with_writer(log.clone())`: a `MakeWriter`, with the feature `tracing` |
 //! | the `log` crate | a clone as the target of your logger |
-//! | a logger that writes a line in pieces | [`lines`](RotatingFileWriter::lines) |
+//! | a logger that writes an event in pieces | [`lines`](RotatingFileWriter::lines), [`record`](RotatingFileWriter::record); [table](RotatingFileWriter#loggers) |
 //! | names that sort by time and never change | [`Naming::Timestamp`], the default |
 //! | `app.log.1`, `app.log.2`, as `logrotate` names them | [`Naming::Number`] |
 //! | to prune or compress by hand, or to see what would be pruned | [`Maintenance`] |

@@ -20,6 +20,14 @@ pub enum Delivery {
     /// Log calls are several times faster. Records in the buffer are lost if the process is killed.
     /// [`flush`](crate::RotatingFileWriter::flush), dropping the last handle, and
     /// [`close`](crate::RotatingFileWriter::close) wait until the buffer is written.
+    ///
+    /// A handle in a global logger or subscriber is never dropped, and the records of the last
+    /// [`flush_interval`](Buffering::flush_interval) are lost when `main` returns. Keep a
+    /// [`flush_guard`](crate::RotatingFileWriter::flush_guard) in `main`.
+    ///
+    /// A logger that flushes after each record (fern, env_logger) waits for the thread each time. That is
+    /// 12 times as slow as `Direct` (20 µs instead of 1.5 µs when measured).
+    /// [`ignore_flush`](crate::LineWriter::ignore_flush) avoids it.
     Buffered(Buffering),
 }
 

@@ -48,6 +48,38 @@ use threads::LogThreads;
 /// Dropping the last handle writes the buffer, and leaves unfinished maintenance to the next
 /// worker. [`finish`](Self::finish) and [`close`](Self::close) complete it.
 ///
+/// # Loggers
+/// One event must be one record: loggers that write an event with one call take the log itself, others
+/// take [`lines`](Self::lines) or [`record`](Self::record). Each row is tested with several processes,
+/// rotations and messages of several lines.
+///
+/// | logger | pass | code |
+/// |---|---|---|
+/// | tracing-subscriber, all formats | the log | `tracing_subscriber::fmt().with_writer(log)` |
+/// | tracing-logfmt, -glog, -stackdriver, json-subscriber | the log | `layer.with_writer(log)` |
+/// | tracing-bunyan-formatter | the log | `BunyanFormattingLayer::new("app".into(), log)` |
+/// | tracing-tree | the log | `HierarchicalLayer::new(2).with_ansi(false).with_writer(log)` |
+/// | tracing-forest | the log | `ForestLayer::from(PrettyPrinter::new().writer(log))` |
+/// | tracing-appender | the log | `NonBlockingBuilder::default().lossy(false).finish(log)` |
+/// | env_logger, pretty_env_logger | the log | `builder.filter_level(LevelFilter::Info).target(Target::Pipe(Box::new(log))).init()` |
+/// | fern | the log | `dispatch.chain(Box::new(log) as Box<dyn Write + Send>)` |
+/// | structured-logger | the log | `structured_logger::json::new_writer(log)` |
+/// | ftlog | the log | `ftlog::builder().root(log)` |
+/// | fast_log, in `LogAppender::do_logs` | the log | `log.write_record(record.formated.as_bytes())` |
+/// | logforth, in `Append::append` | the log | `log.write_record(&line)` |
+/// | slog-term | the log | `PlainSyncDecorator::new(log)` |
+/// | slog-json, also with slog-async | `lines` | `slog_json::Json::default(log.lines())` |
+/// | slog-bunyan | `lines` | `slog_bunyan::with_name("app", log.lines())` |
+/// | simplelog | `lines` | `WriteLogger::init(LevelFilter::Info, Config::default(), log.lines())` |
+/// | log4rs, in `Append::append` | `record` | `let mut event = SimpleWriter(log.record()); encoder.encode(&mut event, record)?; Ok(event.0.commit()?)` |
+/// | flexi_logger, in `LogWriter::write` | `record` | `let mut event = log.record(); format(&mut event, now, record)?; event.write_all(b"\n")?; event.commit()` |
+/// | serde_json, one line per value | `lines` | `serde_json::to_writer(&mut *lines, value)?; lines.write_all(b"\n")` |
+/// | serde_json, pretty-printed | `record` | `let mut record = log.record(); serde_json::to_writer_pretty(&mut record, value)?; record.write_all(b"\n")?; record.commit()` |
+/// | csv, flushed after each row | `lines` | `builder.from_writer(log.lines())` |
+///
+/// A logger that a `static` holds is never dropped. With buffered delivery, keep a
+/// [`flush_guard`](Self::flush_guard) in `main`.
+///
 /// # Fork
 /// Open the log again in the child process. The child is then a worker like any other, whatever the
 /// threads of its parent did at the time. A handle that is carried through `fork` has these

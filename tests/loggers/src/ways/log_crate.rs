@@ -17,50 +17,48 @@ fn plugged() -> Plugged {
     Plugged::new(write)
 }
 
-type Output = Box<dyn Write + Send>;
-
-fn with_env_logger(output: Output) -> Plugged {
-    let target = env_logger::Target::Pipe(output);
-    env_logger::Builder::new().filter_level(LevelFilter::Info).target(target).init();
-    plugged()
-}
-
 pub(super) fn env_logger(log: RotatingFileWriter) -> Plugged {
-    with_env_logger(Box::new(log))
+    use env_logger::{Builder, Target};
+    let mut builder = Builder::new();
+    builder.filter_level(LevelFilter::Info).target(Target::Pipe(Box::new(log))).init();
+    plugged()
 }
 
 pub(super) fn env_logger_lines(log: RotatingFileWriter) -> Plugged {
-    with_env_logger(Box::new(log.lines()))
-}
-
-pub(super) fn pretty_env_logger(log: RotatingFileWriter) -> Plugged {
-    // It has an `env_logger` of its own.
-    let target = pretty_env_logger::env_logger::Target::Pipe(Box::new(log));
-    pretty_env_logger::formatted_timed_builder()
-        .filter_level(LevelFilter::Info)
-        .target(target)
-        .init();
+    use env_logger::{Builder, Target};
+    let mut builder = Builder::new();
+    builder.filter_level(LevelFilter::Info).target(Target::Pipe(Box::new(log.lines()))).init();
     plugged()
 }
 
-fn with_fern(output: Output) -> Plugged {
+pub(super) fn pretty_env_logger(log: RotatingFileWriter) -> Plugged {
+    // It has an `env_logger` of its own, of another version.
+    use pretty_env_logger::env_logger::Target;
+    let mut builder = pretty_env_logger::formatted_timed_builder();
+    builder.filter_level(LevelFilter::Info).target(Target::Pipe(Box::new(log))).init();
+    plugged()
+}
+
+fn fern_dispatch() -> fern::Dispatch {
     fern::Dispatch::new()
         .format(|out, message, record| {
             out.finish(format_args!("[{} {}] {message}", record.level(), record.target()));
         })
         .level(LevelFilter::Info)
-        .chain(output)
-        .apply()
-        .expect("it is the only one");
-    plugged()
 }
 
 pub(super) fn fern(log: RotatingFileWriter) -> Plugged {
-    with_fern(Box::new(log))
+    let dispatch = fern_dispatch();
+    let dispatch = dispatch.chain(Box::new(log) as Box<dyn Write + Send>);
+    dispatch.apply().expect("it is the only one");
+    plugged()
 }
 
 pub(super) fn fern_lines(log: RotatingFileWriter) -> Plugged {
-    with_fern(Box::new(log.lines()))
+    let dispatch = fern_dispatch();
+    let dispatch = dispatch.chain(Box::new(log.lines()) as Box<dyn Write + Send>);
+    dispatch.apply().expect("it is the only one");
+    plugged()
 }
 
 pub(super) fn structured(log: RotatingFileWriter) -> Plugged {
@@ -71,12 +69,9 @@ pub(super) fn structured(log: RotatingFileWriter) -> Plugged {
 }
 
 pub(super) fn ftlog(log: RotatingFileWriter) -> Plugged {
-    let guard = ftlog::builder()
-        .max_log_level(ftlog::LevelFilter::Info)
-        .bounded(100_000, true)
-        .root(log)
-        .try_init()
-        .expect("it is the only one");
+    let builder = ftlog::builder().root(log).bounded(100_000, true);
+    let builder = builder.max_log_level(ftlog::LevelFilter::Info);
+    let guard = builder.try_init().expect("it is the only one");
     plugged().with_guard(guard)
 }
 
@@ -114,12 +109,14 @@ pub(super) fn logforth(log: RotatingFileWriter) -> Plugged {
     plugged()
 }
 
-struct FastLogAppender(RotatingFileWriter);
+struct FastLogAppender {
+    log: RotatingFileWriter,
+}
 
 impl fast_log::appender::LogAppender for FastLogAppender {
     fn do_logs(&mut self, records: &[fast_log::appender::FastLogRecord]) {
         for record in records {
-            let _ = self.0.write_record(record.formated.as_bytes());
+            let _ = self.log.write_record(record.formated.as_bytes());
         }
     }
 }
@@ -134,23 +131,22 @@ impl Drop for FastLogGuard {
 }
 
 pub(super) fn fast_log(log: RotatingFileWriter) -> Plugged {
-    let config = fast_log::Config::new().level(LevelFilter::Info).custom(FastLogAppender(log));
+    let config = fast_log::Config::new().level(LevelFilter::Info).custom(FastLogAppender { log });
     fast_log::init(config).expect("it is the only one");
     plugged().with_guard(FastLogGuard)
 }
 
-fn with_simplelog(output: impl Write + Send + 'static) -> Plugged {
-    let config = simplelog::Config::default();
-    simplelog::WriteLogger::init(LevelFilter::Info, config, output).expect("it is the only one");
+pub(super) fn simplelog(log: RotatingFileWriter) -> Plugged {
+    use simplelog::{Config, WriteLogger};
+    WriteLogger::init(LevelFilter::Info, Config::default(), log).expect("it is the only one");
     plugged()
 }
 
-pub(super) fn simplelog(log: RotatingFileWriter) -> Plugged {
-    with_simplelog(log)
-}
-
 pub(super) fn simplelog_lines(log: RotatingFileWriter) -> Plugged {
-    with_simplelog(log.lines())
+    use simplelog::{Config, WriteLogger};
+    let done = WriteLogger::init(LevelFilter::Info, Config::default(), log.lines());
+    done.expect("it is the only one");
+    plugged()
 }
 
 /// An appender of log4rs's that hands the writer to an encoder, as its own do.
@@ -184,9 +180,11 @@ struct Log4rsRecords {
 
 impl log4rs::append::Append for Log4rsRecords {
     fn append(&self, record: &Record<'_>) -> anyhow::Result<()> {
-        let mut writer = log4rs::encode::writer::simple::SimpleWriter(self.log.record());
-        self.encoder.encode(&mut writer, record)?;
-        Ok(writer.0.commit()?)
+        use log4rs::encode::writer::simple::SimpleWriter;
+        let (log, encoder) = (&self.log, &self.encoder);
+        let mut event = SimpleWriter(log.record());
+        encoder.encode(&mut event, record)?;
+        Ok(event.0.commit()?)
     }
 
     fn flush(&self) {
@@ -245,18 +243,22 @@ pub(super) fn log4rs_json_record(log: RotatingFileWriter) -> Plugged {
 }
 
 /// A writer of flexi_logger's that makes each event one record.
-struct FlexiRecords(RotatingFileWriter);
+struct FlexiRecords {
+    log: RotatingFileWriter,
+    format: flexi_logger::FormatFunction,
+}
 
 impl flexi_logger::writers::LogWriter for FlexiRecords {
     fn write(&self, now: &mut flexi_logger::DeferredNow, record: &Record<'_>) -> io::Result<()> {
-        let mut event = self.0.record();
-        flexi_logger::detailed_format(&mut event, now, record)?;
+        let (log, format) = (&self.log, self.format);
+        let mut event = log.record();
+        format(&mut event, now, record)?;
         event.write_all(b"\n")?;
         event.commit()
     }
 
     fn flush(&self) -> io::Result<()> {
-        Ok(self.0.flush()?)
+        self.log.flush()
     }
 }
 
@@ -289,5 +291,5 @@ pub(super) fn flexi_lines(log: RotatingFileWriter) -> Plugged {
 }
 
 pub(super) fn flexi_record(log: RotatingFileWriter) -> Plugged {
-    with_flexi(FlexiRecords(log))
+    with_flexi(FlexiRecords { log, format: flexi_logger::detailed_format })
 }

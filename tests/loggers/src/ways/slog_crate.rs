@@ -56,11 +56,11 @@ pub(super) fn json_async_lines(log: RotatingFileWriter) -> Plugged {
 }
 
 pub(super) fn bunyan(log: RotatingFileWriter) -> Plugged {
-    locked(slog_bunyan::with_name("loggers", log).build())
+    locked(slog_bunyan::with_name("app", log).build())
 }
 
 pub(super) fn bunyan_lines(log: RotatingFileWriter) -> Plugged {
-    locked(slog_bunyan::with_name("loggers", log.lines()).build())
+    locked(slog_bunyan::with_name("app", log.lines()).build())
 }
 
 fn with_plain(output: impl Write + Send + UnwindSafe + 'static) -> Plugged {
@@ -77,6 +77,7 @@ pub(super) fn plain_lines(log: RotatingFileWriter) -> Plugged {
 }
 
 pub(super) fn plain_sync(log: RotatingFileWriter) -> Plugged {
-    let decorator = slog_term::PlainSyncDecorator::new(log);
+    use slog_term::PlainSyncDecorator;
+    let decorator = PlainSyncDecorator::new(log);
     plugged(slog_term::FullFormat::new(decorator).build().fuse())
 }

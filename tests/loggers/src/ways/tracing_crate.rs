@@ -41,51 +41,52 @@ pub(super) fn json(log: RotatingFileWriter) -> Plugged {
 }
 
 pub(super) fn non_blocking(log: RotatingFileWriter) -> Plugged {
-    let (writer, guard) =
-        tracing_appender::non_blocking::NonBlockingBuilder::default().lossy(false).finish(log);
+    use tracing_appender::non_blocking::NonBlockingBuilder;
+    let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(log);
     plugged(tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish())
         .with_guard(guard)
 }
 
 pub(super) fn bunyan(log: RotatingFileWriter) -> Plugged {
     use tracing_bunyan_formatter::{BunyanFormattingLayer, JsonStorageLayer};
-    let layer = BunyanFormattingLayer::new("loggers".into(), log);
+    let layer = BunyanFormattingLayer::new("app".into(), log);
     plugged(Registry::default().with(JsonStorageLayer).with(layer))
 }
 
 pub(super) fn tree(log: RotatingFileWriter) -> Plugged {
-    let layer = tracing_tree::HierarchicalLayer::new(2).with_ansi(false).with_writer(log);
+    use tracing_tree::HierarchicalLayer;
+    let layer = HierarchicalLayer::new(2).with_ansi(false).with_writer(log);
     plugged(Registry::default().with(layer))
 }
 
 pub(super) fn forest(log: RotatingFileWriter) -> Plugged {
-    let printer = tracing_forest::printer::PrettyPrinter::new().writer(log);
-    plugged(Registry::default().with(tracing_forest::ForestLayer::from(printer)))
+    use tracing_forest::{ForestLayer, printer::PrettyPrinter};
+    plugged(Registry::default().with(ForestLayer::from(PrettyPrinter::new().writer(log))))
 }
 
 pub(super) fn logfmt(log: RotatingFileWriter) -> Plugged {
     let layer = tracing_subscriber::fmt::layer()
         .event_format(tracing_logfmt::EventsFormatter::default())
-        .fmt_fields(tracing_logfmt::FieldsFormatter::default())
-        .with_writer(log);
-    plugged(Registry::default().with(layer))
+        .fmt_fields(tracing_logfmt::FieldsFormatter::default());
+    plugged(Registry::default().with(layer.with_writer(log)))
 }
 
 pub(super) fn stackdriver(log: RotatingFileWriter) -> Plugged {
-    plugged(Registry::default().with(tracing_stackdriver::layer().with_writer(log)))
+    let layer = tracing_stackdriver::layer();
+    plugged(Registry::default().with(layer.with_writer(log)))
 }
 
 pub(super) fn glog(log: RotatingFileWriter) -> Plugged {
     let layer = tracing_subscriber::fmt::layer()
         .event_format(tracing_glog::Glog::default())
         .fmt_fields(tracing_glog::GlogFields::default())
-        .with_ansi(false)
-        .with_writer(log);
-    plugged(Registry::default().with(layer))
+        .with_ansi(false);
+    plugged(Registry::default().with(layer.with_writer(log)))
 }
 
 pub(super) fn json_subscriber(log: RotatingFileWriter) -> Plugged {
-    plugged(Registry::default().with(json_subscriber::fmt::layer().with_writer(log)))
+    let layer = json_subscriber::fmt::layer();
+    plugged(Registry::default().with(layer.with_writer(log)))
 }
 
 /// A layer such as users write: it formats right into the writer.

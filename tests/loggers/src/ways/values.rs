@@ -4,7 +4,7 @@ use super::Plugged;
 use crate::event::{Event, Shape};
 use logrotor::RotatingFileWriter;
 use serde::Serialize;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Mutex;
 
 /// The value that is written for an event.
@@ -38,47 +38,56 @@ fn shared<W: Send + 'static>(
     })
 }
 
-fn write_json(writer: &mut impl Write, row: &Row<'_>) {
-    serde_json::to_writer(&mut *writer, row).expect("the log takes it");
-    writer.write_all(b"\n").expect("the log takes it");
+fn write_line(lines: &mut impl Write, value: &Row<'_>) -> io::Result<()> {
+    serde_json::to_writer(&mut *lines, value)?;
+    lines.write_all(b"\n")
 }
 
-fn write_pretty(writer: &mut impl Write, row: &Row<'_>) {
-    serde_json::to_writer_pretty(&mut *writer, row).expect("the log takes it");
-    writer.write_all(b"\n").expect("the log takes it");
+fn write_pretty(writer: &mut impl Write, value: &Row<'_>) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *writer, value)?;
+    writer.write_all(b"\n")
 }
 
 pub(super) fn json(log: RotatingFileWriter) -> Plugged {
-    shared(log, write_json)
+    shared(log, |log, row| write_line(log, row).expect("the log takes it"))
 }
 
 pub(super) fn json_lines(log: RotatingFileWriter) -> Plugged {
-    shared(log.lines(), write_json)
+    shared(log.lines(), |lines, row| write_line(lines, row).expect("the log takes it"))
 }
 
 pub(super) fn pretty(log: RotatingFileWriter) -> Plugged {
-    shared(log, write_pretty)
+    shared(log, |log, row| write_pretty(log, row).expect("the log takes it"))
 }
 
 pub(super) fn pretty_lines(log: RotatingFileWriter) -> Plugged {
-    shared(log.lines(), write_pretty)
+    shared(log.lines(), |lines, row| write_pretty(lines, row).expect("the log takes it"))
+}
+
+fn write_pretty_record(log: &RotatingFileWriter, value: &Row<'_>) -> io::Result<()> {
+    let mut record = log.record();
+    serde_json::to_writer_pretty(&mut record, value)?;
+    record.write_all(b"\n")?;
+    record.commit()
 }
 
 pub(super) fn pretty_record(log: RotatingFileWriter) -> Plugged {
     Plugged::new(move |event| {
-        let mut record = log.record();
-        write_pretty(&mut record, &Row::of(event));
-        record.commit().expect("the log takes it");
+        write_pretty_record(&log, &Row::of(event)).expect("the log takes it");
     })
 }
 
-/// Rows are larger than the buffer of these, as large rows are.
-fn csv_writer<W: Write>(writer: W) -> csv::Writer<W> {
-    csv::WriterBuilder::new().buffer_capacity(32).from_writer(writer)
+pub(super) fn csv(log: RotatingFileWriter) -> Plugged {
+    shared(csv::Writer::from_writer(log), |csv, row| {
+        csv.write_record(row.cells()).expect("the log takes it");
+    })
 }
 
-pub(super) fn csv(log: RotatingFileWriter) -> Plugged {
-    shared(csv::Writer::from_writer(log), |csv, row| csv.write_record(row.cells()).unwrap())
+/// Rows are larger than the buffer of its writers, as large rows are.
+fn csv_builder() -> csv::WriterBuilder {
+    let mut builder = csv::WriterBuilder::new();
+    builder.buffer_capacity(32);
+    builder
 }
 
 fn write_and_flush(csv: &mut csv::Writer<impl Write>, row: &Row<'_>) {
@@ -87,17 +96,18 @@ fn write_and_flush(csv: &mut csv::Writer<impl Write>, row: &Row<'_>) {
 }
 
 pub(super) fn csv_flushed(log: RotatingFileWriter) -> Plugged {
-    shared(csv_writer(log), write_and_flush)
+    shared(csv_builder().from_writer(log), write_and_flush)
 }
 
 pub(super) fn csv_lines(log: RotatingFileWriter) -> Plugged {
-    shared(csv_writer(log.lines()), write_and_flush)
+    let builder = csv_builder();
+    shared(builder.from_writer(log.lines()), write_and_flush)
 }
 
 pub(super) fn csv_record(log: RotatingFileWriter) -> Plugged {
     Plugged::new(move |event| {
         let mut record = log.record();
-        let mut csv = csv_writer(&mut record);
+        let mut csv = csv_builder().from_writer(&mut record);
         write_and_flush(&mut csv, &Row::of(event));
         drop(csv);
         record.commit().expect("the log takes it");
