@@ -132,6 +132,17 @@ fn maintenance_by_hand_beside_workers_loses_no_record() {
     assert!(dir.ok("verify", []).ends_with("sound\n"));
 }
 
+/// The writes with which `compress` compresses three backups.
+#[cfg(all(unix, feature = "__test"))]
+fn writes_of_compress() -> usize {
+    let dir = log_of_numbers(Compression::None);
+    let mut command = dir.command("compress", []);
+    command.env("LOGROTOR_FAULT_COUNT", dir.file("trace"));
+    assert!(command.output().unwrap().status.success());
+    let trace = std::fs::read_to_string(dir.file("trace")).unwrap();
+    trace.lines().filter(|line| line.split(' ').nth(1) == Some("write")).count()
+}
+
 /// The signal arrives during the second of three backups.
 #[cfg(all(unix, feature = "__test"))]
 #[test]
@@ -141,8 +152,8 @@ fn interrupted_compress_leaves_no_partial_file() {
     for signal in [Signal::INT, Signal::TERM] {
         let (dir, gates) = (log_of_numbers(Compression::None), Dir::new());
         let (plain, all) = (dir.backups(), dir.ok("cat", []));
-        // Each backup takes three writes.
-        let pause = format!("4/write:pause={}", gates.file("gate").display());
+        let second = writes_of_compress() / 3 + 1;
+        let pause = format!("{second}/write:pause={}", gates.file("gate").display());
         let mut command = dir.command("compress", []);
         command.env("LOGROTOR_FAULT", pause).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
