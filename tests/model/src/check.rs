@@ -1,12 +1,12 @@
-//! Checks every reachable state, nearest first.
+//! Visits every reachable state, nearest first.
 //!
-//! A 64-bit hash identifies a state. For ten million states the chance that any two share a hash is
-//! 3 in a million.
+//! States are distinguished by a 64-bit hash. For ten million states, the chance that any two share
+//! a hash is 3 in a million.
 //!
-//! Why not a ready-made checker such as `stateright`: that the log *can* still be written, whatever
-//! came before, is about what may follow a state, and needs a memory across states; `stateright`
-//! 0.31 asks only about states and about all paths. An earlier revision of this model had the same
-//! counts of states under both.
+//! A ready-made checker such as `stateright` does not fit. The promise that the log *can* still be
+//! written concerns the states that may follow, and needs a memory across states. `stateright` 0.31
+//! examines only states and paths. An earlier revision of this model had the same counts of states
+//! under both.
 
 use crate::promises::{ALL, Liveness};
 use crate::protocol::Model;
@@ -16,11 +16,11 @@ use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
-/// The result of checking all states.
+/// The result of a search.
 pub struct Report {
-    /// How many there are, or how many it took.
+    /// The number of states, or the number visited before the search ended.
     pub states: usize,
-    /// The broken promises in the order they were found, each with a shortest way there.
+    /// The broken promises in the order of discovery, each with a shortest way to it.
     pub broken: Vec<(&'static str, String)>,
 }
 
@@ -38,10 +38,10 @@ impl fmt::Display for Report {
     }
 }
 
-/// Checks all states until `until` is broken, or there are no more.
+/// Visits all states until `until` is broken, or no state is left.
 ///
-/// States after a broken promise are checked, too: two holders of a lock are a flaw, and the record
-/// that they lose is its cost.
+/// The states after a broken promise are visited as well: two holders of a lock are a flaw, and the
+/// lost record is its cost.
 pub fn check(model: &Model, until: Option<&str>) -> Report {
     let first = State::first(model);
     let mut seen = Seen::default();
@@ -84,7 +84,7 @@ fn way_to(origins: &[(u32, Option<Event>)], mut at: u32) -> Vec<Event> {
     events
 }
 
-/// Hashes that were met.
+/// Hashes seen so far.
 pub(crate) type Seen = HashSet<u64, BuildHasherDefault<AsItIs>>;
 
 pub(crate) fn hash(state: &State) -> u64 {
@@ -126,7 +126,7 @@ impl Hasher for Folded {
     }
 }
 
-/// Takes what is a hash already for its own hash.
+/// A hasher for values that are hashes already.
 #[derive(Default)]
 pub(crate) struct AsItIs(u64);
 

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 
 /// A set of records, one bit each but the highest.
 pub type Records = u16;
-/// A file's number. It changes after every step, so it is valid only while a handle holds the file.
+/// A file's number. Renumbered after every step, so it means nothing once no worker holds the file.
 pub type Inode = u8;
 
 /// Backups that may exist at once, and temporaries.
@@ -39,7 +39,7 @@ impl Name {
         }
     }
 
-    /// Every name there can be, in the order of their indices.
+    /// Every possible name, in the order of their indices.
     pub fn all() -> impl Iterator<Item = Name> {
         [Name::Log, Name::Lock]
             .into_iter()
@@ -105,7 +105,7 @@ impl Disk {
         self.names[name.index()]
     }
 
-    /// Whether something is at `name`.
+    /// Whether a file has the name `name`.
     pub fn has(&self, name: Name) -> bool {
         self.stat(name).is_some()
     }
@@ -115,7 +115,7 @@ impl Disk {
         self.stat(name).map(|file| Handle { file, flock: Flock::Unlocked })
     }
 
-    /// `open(O_CREAT | O_EXCL)` where nothing is; `in_use` are the files that handles keep alive.
+    /// `open(O_CREAT | O_EXCL)` at a free name; `in_use` are the files that handles keep alive.
     pub fn create(&mut self, name: Name, in_use: impl Iterator<Item = Inode>) -> Handle {
         let mut taken = [false; FILES];
         in_use
@@ -127,19 +127,19 @@ impl Disk {
         Handle { file: free as Inode, flock: Flock::Unlocked }
     }
 
-    /// `unlink`; nothing happens if there is no such name.
+    /// `unlink`; does nothing if there is no such name.
     pub fn unlink(&mut self, name: Name) {
         self.names[name.index()] = None;
     }
 
-    /// `rename`, replacing what is at `to`. False if there is no `from`.
+    /// `rename`, replacing any file at `to`. False if there is no `from`.
     pub fn rename(&mut self, from: Name, to: Name) -> bool {
         let Some(file) = self.names[from.index()].take() else { return false };
         self.names[to.index()] = Some(file);
         true
     }
 
-    /// `renameat2(RENAME_NOREPLACE)`. False if there is no `from`, or something is at `to`.
+    /// `renameat2(RENAME_NOREPLACE)`. False if there is no `from`, or a file at `to`.
     pub fn rename_noreplace(&mut self, from: Name, to: Name) -> bool {
         !self.has(to) && self.rename(from, to)
     }
@@ -149,12 +149,12 @@ impl Disk {
         &self.files[usize::from(file)]
     }
 
-    /// A file's content, to change it.
+    /// A file's content, for a change.
     pub fn file_mut(&mut self, file: Inode) -> &mut File {
         &mut self.files[usize::from(file)]
     }
 
-    /// The file at `name`, if there is one.
+    /// The file at `name`, if any.
     pub fn at(&self, name: Name) -> Option<&File> {
         self.stat(name).map(|file| self.file(file))
     }
@@ -180,8 +180,8 @@ impl Disk {
         (0..TEMPS).find(is_free).expect("BUG: TEMPS is too small")
     }
 
-    /// Renumbers the files in the order of their names, then of `handles`, and forgets those that
-    /// nothing holds. States that differ only in numbers become one.
+    /// Renumbers the files in the order of their names, then of `handles`, and forgets those
+    /// without either. States that differ only in numbers become one.
     pub fn renumber<'a>(&mut self, handles: impl Iterator<Item = &'a mut Handle>) {
         let old = self.files;
         let mut map = [None; FILES];

@@ -1,8 +1,8 @@
 //! An exhaustive model of how workers share, rotate and maintain one log.
 //!
-//! [`protocol`] has the steps, [`world`] their effects on [`disk`]'s small file system, and
-//! [`promises`] the conditions of every state. [`check`](check::check) checks every state that can be
-//! reached, in any order of the workers' steps.
+//! [`protocol`] has the steps, and [`world`] their effects, on the small file system of [`disk`].
+//! [`promises`] must hold in every state. [`check`](check::check) visits every reachable state,
+//! whatever the order in which the workers run.
 
 pub mod check;
 pub mod disk;
@@ -14,10 +14,10 @@ pub mod world;
 use protocol::{Job, Model, Step};
 use world::State;
 
-/// One possible next event.
+/// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// An idle worker begins something, with its first call.
+    /// An idle worker starts a job, with its first call.
     Begins(u8, Job),
     /// A worker makes its next call.
     Goes(u8),
@@ -30,7 +30,7 @@ pub enum Event {
 }
 
 impl Model {
-    /// Offers everything that may happen next.
+    /// Offers all events that may happen next.
     pub fn events(&self, state: &State, mut offer: impl FnMut(Event)) {
         for w in 0..self.writes.len() {
             let me = w as u8;
@@ -50,7 +50,7 @@ impl Model {
         }
     }
 
-    /// The state after `event`, and its result.
+    /// The state after `event`, and its outcome.
     pub fn after(&self, state: &State, event: Event) -> (State, &'static str) {
         let mut next = *state;
         let outcome = match event {

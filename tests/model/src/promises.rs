@@ -1,16 +1,16 @@
-//! The promises that every state must keep.
+//! The promises that must hold in every state.
 
 use crate::check::{Seen, hash};
 use crate::disk::{Name, Records};
 use crate::protocol::{Job, Model, Naming, SPARE, Step, WORKERS, of_worker};
 use crate::world::State;
 
-/// A promise: its name, and whether a state keeps it.
+/// A promise: its name, and a function that checks a state.
 pub type Promise = (&'static str, fn(&Model, &State) -> bool);
 
 /// An acknowledged record is found, unless its backup was pruned.
 pub const LOST: &str = "no record is lost";
-/// It is found once, and not again once it was pruned.
+/// It is found once, and not again after it was pruned.
 pub const DOUBLED: &str = "no record is doubled";
 /// At most one worker has the rotation lock.
 pub const ONE_HOLDER: &str = "one holder of the rotation lock";
@@ -18,7 +18,7 @@ pub const ONE_HOLDER: &str = "one holder of the rotation lock";
 pub const ONE_ROTATION: &str = "one rotation per overflow";
 /// A file that a worker appends to is neither compressed nor removed.
 pub const ONLY_FINISHED: &str = "only backups that nobody can append to are touched";
-/// A file named `.gz` is whole.
+/// A file named `.gz` is complete.
 pub const WHOLE_GZ: &str = "no partial .gz under its name";
 /// A worker's records are in order over the segments.
 pub const ORDER: &str = "a worker's records are in order";
@@ -27,7 +27,7 @@ pub const PATH: &str = "a failed rotation leaves a log at its path";
 /// All workers can come to rest, and then, or after a crash of all, the log still works.
 pub const LIVE: &str = "the log can be written and rotated again";
 
-/// All promises that a state keeps or breaks by itself.
+/// All promises that a single state keeps or breaks.
 pub const ALL: [Promise; 8] = [
     (LOST, none_is_lost),
     (DOUBLED, none_is_doubled),
@@ -39,7 +39,8 @@ pub const ALL: [Promise; 8] = [
     (PATH, path_is_named),
 ];
 
-/// The contents a reader finds, oldest first; a `.gz` counts, and a plain file beside it does not.
+/// The contents a reader finds, oldest first; a `.gz` counts, and an uncompressed file beside it
+/// does not.
 fn segments(model: &Model, state: &State) -> impl Iterator<Item = Records> {
     let disk = state.disk;
     let is_reversed = model.naming == Naming::Number;
@@ -99,7 +100,7 @@ fn path_is_named(model: &Model, state: &State) -> bool {
         || state.workers.iter().any(|w| w.is_inside())
 }
 
-/// [`LIVE`], which is about what can still follow: remembers what is known.
+/// The check of [`LIVE`], which concerns the states that may follow: remembers known results.
 #[derive(Default)]
 pub(crate) struct Liveness {
     resting: Seen,
@@ -132,7 +133,7 @@ impl Liveness {
     }
 }
 
-/// Lets each worker that is at something take a step; false if none is.
+/// Lets each busy worker take a step; false if none is busy.
 fn take_turns(model: &Model, state: &mut State) -> bool {
     let mut is_busy = false;
     for w in 0..WORKERS {
@@ -148,12 +149,12 @@ fn comes_to_rest(model: &Model, state: &mut State) -> bool {
     (0..200).any(|_| !take_turns(model, state))
 }
 
-/// Whether worker 0 alone can write until a segment is full and another is created.
+/// Whether worker 0 alone can write until a segment is full and a new one is started.
 fn works(model: &Model, mut state: State) -> bool {
     let writes = usize::try_from(model.full_at).expect("BUG: too many") + 1;
     let before = state.acknowledged;
     for _ in 0..writes {
-        // As many as it has left would do, too, but every state is to be asked the same.
+        // Its remaining records would suffice, too, but every state gets the same test.
         state.begin(model, 0, Job::Write);
         if !comes_to_rest(model, &mut state) {
             return false;

@@ -20,11 +20,11 @@
 use crate::disk::{Flock, Handle, Name, Records};
 use std::hash::{Hash, Hasher};
 
-/// Workers there is room for; a model may use fewer.
+/// The maximum number of workers; a model may use fewer.
 pub const WORKERS: usize = 3;
-/// Records each worker may have, so that a record's number tells its worker.
+/// The maximum number of records of a worker, so that a record's number identifies its worker.
 pub const PER_WORKER: usize = 4;
-/// Records written only to see whether the log still works.
+/// Records written only to test whether the log still works.
 pub const SPARE: std::ops::Range<usize> = WORKERS * PER_WORKER..15;
 
 /// How backups are named.
@@ -36,7 +36,7 @@ pub enum Naming {
     Number,
 }
 
-/// A part of the protocol that can be taken out, to see what it is for.
+/// A part of the protocol that can be taken out, to show its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
     /// The shared lock of a worker on its segment.
@@ -70,7 +70,7 @@ pub struct Model {
     pub naming: Naming,
     /// Records that each worker may write; as many workers as this is long.
     pub writes: &'static [usize],
-    /// The first worker that compresses, prunes and cleans; those after it do, too.
+    /// The first worker that compresses, prunes and cleans; later ones do, too.
     pub maintainers: usize,
     /// Records that fill a segment.
     pub full_at: u32,
@@ -128,14 +128,14 @@ pub enum Step {
     Close,
 }
 
-/// Why a worker does it.
+/// The purpose of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Task {
     /// Get a handle on the active segment.
     Open,
     /// End the active segment.
     Rotate,
-    /// It is ended: continue with the new one.
+    /// It is ended: adopt the new one.
     Adopt,
     /// It could not be ended: keep the old one.
     GiveUp,
@@ -143,13 +143,13 @@ pub enum Task {
     Compress,
     /// Remove a backup that is one too many.
     Prune,
-    /// Remove a plain backup that has its `.gz`.
+    /// Remove an uncompressed backup that has its `.gz`.
     Discard,
-    /// Remove a temporary without a lease.
+    /// Remove a temporary that no worker leases.
     Clean,
 }
 
-/// A job that an idle worker may begin.
+/// The jobs that an idle worker may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Job {
     /// Write a record.
@@ -169,15 +169,15 @@ pub enum Job {
 pub struct Worker {
     /// The next step.
     pub step: Step,
-    /// The job that it is part of.
+    /// The job it is part of.
     pub task: Task,
     /// Whether a record waits to be written.
     pub(crate) writing: bool,
-    /// Whether the segment was full at our last look at its end.
+    /// Whether the segment was full when its end was last checked.
     pub(crate) full: bool,
-    /// The segment we append to.
+    /// The segment to append to.
     pub segment: Option<Handle>,
-    /// A file that is not ours to use yet: the log just opened, or a temporary.
+    /// A file that is not usable yet: the log just opened, or a temporary.
     pub(crate) new: Option<Handle>,
     /// The lock file.
     pub(crate) lock: Option<Handle>,
@@ -230,7 +230,7 @@ impl Worker {
         [&mut self.segment, &mut self.new, &mut self.lock, &mut self.held].into_iter().flatten()
     }
 
-    /// Whether it may do what only the holder of the rotation lock may.
+    /// Whether it may act as the holder of the rotation lock.
     pub fn is_inside(&self) -> bool {
         let is_locked = self.lock.is_some_and(|lock| lock.flock == Flock::Exclusive);
         is_locked && !matches!(self.step, Step::CheckLock | Step::CloseLock)
@@ -277,7 +277,7 @@ impl Worker {
         }
     }
 
-    /// Without what was wanted: the record goes to the segment we have, if we have one.
+    /// After a failed job: the record goes to the present segment, if there is one.
     pub(crate) fn makes_do(&mut self) {
         (self.new, self.temp, self.target) = (None, None, None);
         match (self.writing, self.segment) {

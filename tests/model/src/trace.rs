@@ -1,4 +1,4 @@
-//! A way through the states, for people.
+//! A path through the states, for humans.
 
 use crate::Event;
 use crate::disk::{Flock, Name, Records};
@@ -6,7 +6,7 @@ use crate::protocol::{Model, PER_WORKER, Step, Task};
 use crate::world::State;
 use std::fmt::Write;
 
-/// One line per event: worker, call, result; after it the directory, where it changed.
+/// One line per event: the worker, the call and its outcome; then the directory, if it changed.
 pub(crate) fn print(model: &Model, events: &[Event]) -> String {
     let mut state = State::first(model);
     let mut text = String::new();
@@ -112,7 +112,7 @@ fn records(set: Records) -> String {
     })
 }
 
-/// Each name with its content, and who has it leased or locked.
+/// Each name with its content, and the holders of its lease or lock.
 fn directory(state: &State) -> String {
     let mut text = String::new();
     for n in Name::all() {

@@ -12,7 +12,7 @@ pub struct State {
     pub workers: [Worker; WORKERS],
     /// Records whose write has returned.
     pub acknowledged: Records,
-    /// Records in what pruning has removed.
+    /// Records in the files that pruning has removed.
     pub pruned: Records,
     /// Crashes still to come.
     pub crashes: u8,
@@ -33,7 +33,7 @@ impl State {
         }
     }
 
-    /// The jobs that idle worker `w` may begin.
+    /// The jobs that worker `w` may start when idle.
     pub fn jobs(&self, model: &Model, w: usize, mut offer: impl FnMut(Job)) {
         if self.records_of(w) < model.writes[w] as u32 {
             offer(Job::Write);
@@ -46,7 +46,7 @@ impl State {
         }
     }
 
-    /// The maintenance there is to do.
+    /// The maintenance that is due.
     pub fn maintenance(&self, model: &Model, mut offer: impl FnMut(Job)) {
         (1..=BACKUPS)
             .filter(|&n| self.disk.has(Name::Plain(n)))
@@ -79,7 +79,7 @@ impl State {
         }
     }
 
-    /// Makes worker `w`'s next system call, and returns its result.
+    /// Makes worker `w`'s next system call, and returns its outcome.
     pub fn step(&mut self, model: &Model, w: usize) -> &'static str {
         let mut me = self.workers[w];
         let outcome = match me.step {
@@ -158,7 +158,7 @@ impl State {
         }
     }
 
-    /// The log: open, lease, look again, or make it.
+    /// The log: open, lease, check again, or create it.
     fn opens(&mut self, model: &Model, step: Step, me: &mut Worker) -> &'static str {
         use Step::*;
         match step {
@@ -369,8 +369,8 @@ impl State {
         match step {
             LookForGz => {
                 let has_gz = self.disk.has(Name::Gz(me.backup()));
-                // Numbers may change until the rotation lock is ours: there `Shift` and
-                // `PickOldest` resolve pairs, and `RenameToGz` creates the same `.gz` again.
+                // Numbers may change until the rotation lock is taken: then `Shift` and
+                // `PickOldest` handle pairs, and `RenameToGz` creates the same `.gz` again.
                 let is_settled =
                     model.naming == Naming::Timestamp || !model.has(Guard::DiscardLocked);
                 if has_gz && is_settled {
@@ -480,7 +480,7 @@ impl State {
         }
     }
 
-    /// `flock` without waiting: granted unless another handle's lock is in the way.
+    /// `flock` without waiting: granted unless another handle's lock conflicts.
     fn flock(&self, handle: &mut Option<Handle>, want: Flock) -> bool {
         let handle = handle.as_mut().expect("BUG: no handle");
         let is_in_the_way = |other: &Handle| {

@@ -1,8 +1,9 @@
-//! The writes to a device, from the log of dm-log-writes, and the disks that a power cut may leave.
+//! The write requests to a device, as logged by dm-log-writes, and the disks that a power cut may
+//! leave of them.
 //!
-//! When the power fails, the disk of a device with a cache has all writes before the last flush
-//! that has ended, and later ones that went past the cache (*FUA*). Any other write may be there,
-//! or not, or only its first sectors.
+//! After a power cut, the disk of a device with a cache has everything that was written before the
+//! last completed flush, and later writes that bypassed the cache (*FUA*). Of each other write it
+//! may have all, nothing, or the first sectors.
 //!
 //! Source: `drivers/md/dm-log-writes.c` and
 //! `Documentation/admin-guide/device-mapper/log-writes.rst` of Linux.
@@ -21,19 +22,20 @@ const MARK: u64 = 8;
 /// One request to the device, in the order of completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// A mark of these tests.
+    /// A note of this program.
     Mark(String),
-    /// After it, all earlier writes are on the disk. It may write as well.
+    /// A write or flush: all earlier writes are on the disk once it completes; it may write as
+    /// well.
     Write {
         /// Whether it began with a flush.
         flushes: bool,
-        /// Whether it went past the cache.
+        /// Whether it bypassed the cache.
         is_direct: bool,
-        /// Where on the device, in bytes.
+        /// The offset on the device, in bytes.
         at: u64,
-        /// How long, in bytes.
+        /// The length, in bytes.
         len: u64,
-        /// Where its content is in the log; `None` if it discards.
+        /// The offset of its content in the log; `None` if it discards.
         content: Option<u64>,
     },
 }
@@ -49,15 +51,15 @@ impl Entry {
 pub struct WriteLog {
     file: File,
     sector: u64,
-    /// Its entries.
+    /// The entries of the log.
     pub entries: Vec<Entry>,
 }
 
 impl WriteLog {
-    /// Reads a log that is complete.
+    /// Reads a complete log.
     ///
     /// # Errors
-    /// If it cannot be read, or is no such log.
+    /// If it cannot be read, or is no log of dm-log-writes.
     pub fn read(file: File) -> io::Result<Self> {
         let head = numbers::<4>(&file, 0)?;
         // Eight bytes each, but for the last: the size of a sector has four.
@@ -73,7 +75,7 @@ impl WriteLog {
         Ok(log)
     }
 
-    /// Reads the entry at `at`, and returns where the next one is.
+    /// Reads the entry at `at`, and returns the offset of the next one.
     fn read_entry(&mut self, at: u64) -> io::Result<u64> {
         const HEAD: u64 = 32;
         let [sector, sectors, flags, data] = numbers::<4>(&self.file, at)?;
@@ -106,11 +108,11 @@ impl WriteLog {
         disk.write_all_at(&bytes, *at)
     }
 
-    /// Completes a disk that has the first `from` entries, or those of them that were flushed, with
-    /// the entries that are certain when the power fails after `upto`. Returns their number.
+    /// Writes the certain state after a power cut behind `upto` entries to a disk that has the
+    /// first `from` entries, or the flushed ones among them. Returns how many entries are certain.
     ///
     /// # Errors
-    /// If it cannot be read or written.
+    /// If the log cannot be read or the disk cannot be written.
     pub fn put_certain(&self, disk: &File, from: usize, upto: usize) -> io::Result<usize> {
         let certain = flushed(&self.entries[..upto]).max(from);
         for entry in &self.entries[from..certain] {
@@ -119,11 +121,11 @@ impl WriteLog {
         Ok(certain)
     }
 
-    /// Completes a disk that has the first `certain` entries with a choice of the others up to
-    /// `upto`.
+    /// Writes an uncertain state after a power cut behind `upto` entries to a disk that has the
+    /// first `certain` ones.
     ///
     /// # Errors
-    /// If it cannot be read or written.
+    /// If the log cannot be read or the disk cannot be written.
     pub fn put_uncertain(
         &self,
         disk: &File,
@@ -147,7 +149,8 @@ impl Entry {
     }
 }
 
-/// The number of entries before the last flush. The write that comes with a flush does not count.
+/// The number of entries before the last flush. The write that comes with a flush is not one of
+/// them.
 fn flushed(entries: &[Entry]) -> usize {
     entries.iter().rposition(Entry::flushes).unwrap_or(0)
 }
@@ -162,7 +165,7 @@ fn numbers<const N: usize>(file: &File, at: u64) -> io::Result<[u64; N]> {
     Ok(numbers)
 }
 
-/// The cached writes that reached the disk before the power failed.
+/// The part of a device's cache that is on the disk when the power fails.
 pub enum Cache {
     /// Nothing.
     Idle,
@@ -182,7 +185,7 @@ impl Cache {
         }
     }
 
-    /// How many bytes of a write are on the disk.
+    /// The number of bytes of a write that are on the disk.
     fn keeps(&mut self, entry: &Entry, sector: u64) -> u64 {
         let len = entry.len();
         match self {
@@ -245,7 +248,7 @@ mod tests {
         }
     }
 
-    /// The disk when the power fails after `upto` entries: the first byte of each sector.
+    /// The disk after a power cut behind `upto` entries: the first byte of each sector.
     fn disk(log: &WriteLog, upto: usize, cache: &mut Cache) -> Vec<u8> {
         let disk = tempfile::tempfile().unwrap();
         disk.set_len(4 * SECTOR as u64).unwrap();

@@ -1,4 +1,4 @@
-//! The tested promises: the work until the power fails, and the content that must be there
+//! The promises under test: the work until the power fails, and the data that must exist
 //! afterwards.
 
 use crate::promise::{Found, Notes, Promises};
@@ -25,26 +25,26 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// One promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `Durability::EveryRecord`: a record whose call has returned.
+    /// `Durability::EveryRecord`: each record whose call has returned.
     Every,
-    /// `sync`: all earlier records of this worker.
+    /// `sync`: this worker's records before it.
     Sync,
-    /// `Durability::OnRotate`: the content of backups when `close` returns.
+    /// `Durability::OnRotate`: the records in backups when `close` returns.
     OnRotate,
-    /// Compression: the content of a compressed backup that an event has reported, with no other
+    /// Compression: the records of a compressed backup that an event has reported, without another
     /// sync.
     Packed,
-    /// `atomic::write` and `update`: the content whole, and no older than that of the last call.
+    /// `atomic::write` and `update`: the whole content, at least as new as that of the last call.
     Atomic,
     /// A policy: the last version, whole.
     Policy,
-    /// Nothing was promised, and something must be lost: otherwise the power was not cut.
+    /// No promise: some records must be lost, otherwise the power was not cut.
     Nothing,
 }
 
 /// Two processes work at a time.
 pub const PROCESSES: u32 = 2;
-/// The number of the worker that writes after the power is back.
+/// The worker that writes after the power has come back.
 const LATER: u32 = 99;
 
 impl Kind {
@@ -72,7 +72,7 @@ impl Kind {
         }
     }
 
-    /// That with this name.
+    /// The kind with this name.
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
@@ -108,7 +108,7 @@ impl Kind {
         }
     }
 
-    /// Two threads, each record of which is promised for itself.
+    /// Two threads, whose records are promised separately.
     fn write_every(self, dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
         let log = self.log(dir).build()?;
         std::thread::scope(|scope| {
@@ -154,7 +154,7 @@ impl Kind {
     fn write_and_pack(self, dir: &Path, notes: Arc<Notes>, process: u32, first: u64) -> Result<()> {
         let observer = move |event: &Event| {
             if let Event::Compressed { to, .. } = event {
-                // One that cannot be read is not promised; that shows, as too few promises.
+                // A backup that cannot be read is not promised, which shows as too few promises.
                 let _ = promise_what_is_in(to, &notes);
             }
         };
@@ -165,7 +165,7 @@ impl Kind {
         Ok(())
     }
 
-    /// Checks the content of `dir` after the power cut.
+    /// Checks the state that the power cut has left in `dir`.
     ///
     /// # Errors
     /// The first broken promise.
@@ -194,7 +194,7 @@ impl Kind {
         Ok(Kept { promises: promises.count(), found: after.count(), torn: after.torn, lost: 0 })
     }
 
-    /// Opens the log again, writes, rotates, and leaves no unfinished work.
+    /// Opens the log again, writes, rotates, and leaves no trace of unfinished work.
     fn go_on(self, dir: &Path) -> Result<()> {
         let mut log = self.log(dir).build().map_err(|error| said("opening", &error))?;
         log.write_all(line(LATER, 0).as_bytes())?;
@@ -211,15 +211,15 @@ impl Kind {
     }
 }
 
-/// The text after the last line break of the active segment, if there is any.
+/// The bytes after the last line break of the active segment, if there are any.
 fn torn_end(dir: &Path) -> Option<Vec<u8>> {
     let active = std::fs::read(dir.join("app.log")).unwrap_or_default();
     let end = active.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     (end < active.len()).then(|| active[end..].to_vec())
 }
 
-/// Whether the log has all earlier records and all new ones. The first new one may share a line
-/// with a record that the cut has torn.
+/// Checks that the log has all records from before the power cut, and all written since. The first
+/// of these may share a line with a torn record.
 fn check_gone_on(mut before: Found, after: &Found, torn_end: Option<&[u8]>) -> Result<()> {
     if let Some((worker, seq)) = torn_end.and_then(crate::record::parse) {
         before.records.entry(worker).and_modify(|seqs| seqs.retain(|there| *there != seq));
@@ -239,8 +239,8 @@ fn said(what: &str, error: &dyn Display) -> Box<dyn Error + Send + Sync> {
     format!("{what}: {error}").into()
 }
 
-/// Pauses after one promise in so many, so that the power can be cut before the next sync brings
-/// along data that this promise failed to sync.
+/// After one promise in so many, does nothing for a while. Otherwise the next sync would save
+/// unsynced data before the power can be cut.
 fn rest(rng: &mut Rng, one_in: u64) {
     const AT_MOST: u64 = 40;
     if rng.u64(..one_in) == 0 {
@@ -263,20 +263,20 @@ fn write_promised(
     Ok(())
 }
 
-/// The counts of a successful check.
+/// The data that was found as promised.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// How many promises there were, all of them kept.
+    /// The number of promises, all of them kept.
     pub promises: usize,
-    /// How many records were found, promised or not.
+    /// The number of records found, promised or not.
     pub found: usize,
-    /// How many lines are no whole record, all of them without a promise.
+    /// The number of lines that are no whole record, all without a promise.
     pub torn: usize,
-    /// How many records were lost, where losses are expected.
+    /// The number of lost records, where losses are expected.
     pub lost: usize,
 }
 
-/// When the compressed backups of a log were compressed.
+/// The time at which the compressed backups of a log were compressed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Packed {
     BeforeTheCut,
@@ -284,9 +284,9 @@ enum Packed {
 }
 
 impl Packed {
-    /// Records without a promise may leave holes in uncompressed segments, and in backups that were
-    /// compressed since, but not in earlier ones. Where backups were being renumbered, a number may
-    /// be free until the next rotation.
+    /// Records without a promise may leave holes in uncompressed segments, and in backups
+    /// compressed since, but not in those compressed before. While backups are renumbered, a number
+    /// may be free until the next rotation.
     fn allows(self, damage: &Damage) -> bool {
         match damage.kind() {
             DamageKind::Hole => self == Self::Since || !is_packed(damage.segment()),
@@ -296,7 +296,7 @@ impl Packed {
     }
 }
 
-/// Reads a log and ignores permitted damage.
+/// Reads a log without its allowed damage.
 fn read(dir: &Path, packed: Packed) -> Result<Found> {
     let mut found = Found::default();
     let path = dir.join("app.log");
@@ -334,13 +334,13 @@ fn own_file(dir: &Path, worker: u32) -> PathBuf {
     dir.join(format!("own-{worker}"))
 }
 
-/// Content with its version and a check of its completeness.
+/// Content that has its version, and shows whether it is complete.
 fn content(worker: u32, version: u64) -> String {
     let lines = Rng::with_seed(version).u64(..300);
     (0..=lines).map(|_| line(worker, version)).collect()
 }
 
-/// The version of content that is whole; 0 if there is none.
+/// The version of complete content; 0 if the file does not exist.
 fn version_of(worker: u32, path: &Path) -> Result<u64> {
     let Ok(bytes) = std::fs::read(path) else { return Ok(0) };
     let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -352,12 +352,12 @@ fn version_of(worker: u32, path: &Path) -> Result<u64> {
     }
 }
 
-/// The count of worker `worker` in a file that has a count for each.
+/// The count of worker `worker` in a file with one number for each.
 fn counted(text: &str, worker: u32) -> Option<u64> {
     text.split(' ').nth(worker as usize)?.trim_end().parse().ok()
 }
 
-/// Replaces a file of its own, and counts in one that all share: workers 0, 1, .. and 100, 101, ..
+/// Replaces a file of its own, and counts in a shared one: workers 0, 1, .. and 100, 101, ..
 fn replace(dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
     let mut rng = Rng::with_seed(first);
     let (own, shared) = (own_file(dir, process), dir.join("shared"));
@@ -398,7 +398,7 @@ fn check_replaced(dir: &Path, promises: &Promises) -> Result<Kept> {
     Ok(Kept { promises: promises.count(), ..Kept::default() })
 }
 
-/// Changes a setting of its own: the first process one, the second another.
+/// Changes a setting of its own: each process another one.
 fn change_policy(dir: &Path, notes: &Notes, process: u32, first: u64) -> Result<()> {
     let mut rng = Rng::with_seed(first);
     let policy = Config::policy().open_or_create(dir.join("policy.toml"), Config::default)?;

@@ -1,12 +1,12 @@
-//! Tests that need a virtual machine, which `.ci/vm` starts.
+//! Tests that need a machine of their own: `.ci/vm` starts one, and runs this program in it.
 //!
-//! **Power cut** (`.ci/power-cut`): two processes work on a device whose every write, flush and
-//! barrier is logged ([`power`]). They note their promises ([`promise`], [`kind`]) elsewhere. Then,
-//! for many moments, a disk is made as the power cut may have left it ([`device`]), mounted, and
-//! checked.
+//! **Power cut** (`.ci/power-cut`): two processes work on a device whose writes, flushes and
+//! barriers are logged ([`power`]). They note the promises they got ([`promise`], [`kind`]) on
+//! another device. Then, for many moments, a disk is built as the power cut may have left it
+//! ([`device`]), mounted, and checked.
 //!
-//! **Network file systems** (`.ci/nfs`): an NFS server and two clients, and checks on them
-//! ([`nfs`]).
+//! **Network file systems** (`.ci/nfs`): an NFS server and two clients of it, and the promises that
+//! hold there ([`nfs`]).
 
 pub mod device;
 pub mod kind;

@@ -16,19 +16,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The two mount points of the server's directory. The second mount shares nothing with the first,
-/// as if it were on another machine.
+/// The mount points of the server's directory. The second mount shares nothing with the first, as
+/// if it were on another machine.
 pub struct Clients {
-    /// Of all but one worker.
+    /// For all workers but one.
     pub one: PathBuf,
-    /// Of a worker on another machine.
+    /// For a worker on another machine.
     pub other: PathBuf,
 }
 
 /// Starts a server whose files are on ext4, calls `work`, and stops it.
 ///
 /// # Errors
-/// Any failure of the setup or of `work`.
+/// Any failure of the setup, and the error of `work`.
 pub fn serve(dir: &Path, work: impl FnOnce(&Clients) -> Result<()>) -> Result<()> {
     let [disk, export] = ["disk", "export"].map(|name| dir.join(name));
     let clients = Clients { one: dir.join("one"), other: dir.join("other") };
@@ -52,8 +52,8 @@ pub fn serve(dir: &Path, work: impl FnOnce(&Clients) -> Result<()>) -> Result<()
 fn start_server(export: &Path) -> Result<()> {
     run(&["ip", "link", "set", "lo", "up"])?;
     run(&["mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd"])?;
-    // Seconds in which an earlier client may reclaim its locks; no other client gets one before.
-    // This is the minimum.
+    // The seconds in which a former client may reclaim its locks, while new locks are refused. The
+    // minimum.
     for setting in ["nfsv4leasetime", "nfsv4gracetime"] {
         std::fs::write(Path::new("/proc/fs/nfsd").join(setting), "10")?;
     }
@@ -69,10 +69,10 @@ fn log(dir: &Path) -> LogBuilder {
     RotatingFileWriter::builder(dir.join("app.log"))
 }
 
-/// Whether something holds, of a log in a directory.
+/// A check of a promise, for a log in a directory.
 pub type Check = fn(&Path) -> Result<()>;
 
-/// The checks of a log on NFS whose workers are all on one machine. All must hold.
+/// The promises for a log on NFS whose workers are all on one machine. All must hold.
 pub const HOLDS: [(&str, Check); 5] = [
     ("it is told that the log is on NFS, and of a local one that it is not", is_told),
     ("nothing replaces a backup", no_backup_is_replaced),
@@ -144,10 +144,10 @@ fn locks_hold(dir: &Path) -> Result<()> {
     expect("the other", other()?, Some(0))
 }
 
-/// For another process: whether it gets a lock.
+/// The other process: tries to take a lock.
 ///
 /// # Errors
-/// If it does not.
+/// If the lock is held.
 pub fn take_lock(path: &Path) -> Result<()> {
     FileLock::open(path)?.exclusive(Wait::Never)?.unlock()?;
     Ok(())
@@ -192,7 +192,7 @@ impl Drop for Workers {
     }
 }
 
-/// For a worker: appends records, and notes each whose call has returned.
+/// A worker: appends records, and notes each whose call has returned.
 ///
 /// # Errors
 /// Any failure; none is expected.
@@ -207,7 +207,7 @@ pub fn append(dir: &Path, notes: &Path, worker: u32, first: u64) -> Result<()> {
     Ok(())
 }
 
-/// Where promises of a log in `dir` are noted: beside the mounts.
+/// The file for the promises of a log in `dir`: beside the mounts.
 fn notes(dir: &Path) -> PathBuf {
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     dir.parent().unwrap_or(dir).with_file_name(format!("notes-{name}"))
@@ -258,16 +258,16 @@ fn workers_share(dir: &Path) -> Result<()> {
     expect_tidy(dir)
 }
 
-/// Waits until there is no uncompressed backup, no unfinished work, and no file that the client
-/// keeps under another name while a process has it open.
+/// Expects no uncompressed backup, no unfinished work, and no file that the client keeps under
+/// another name because it was open.
 fn expect_tidy(dir: &Path) -> Result<()> {
     let mut log = log(dir).compression(Compression::Gzip).build()?;
-    // A lock file that a killed worker has left goes with the next rotation.
+    // The lock file of a killed worker is removed by the next rotation.
     log.write_all(line(WORKERS, 0).as_bytes())?;
     log.rotate()?;
     log.close()?;
     let mut names = untidy(dir)?;
-    // The client asynchronously removes files that it kept for a process that is gone.
+    // The client removes the file of a dead process asynchronously.
     let deadline = Instant::now() + Duration::from_secs(30);
     while !names.is_empty() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
@@ -276,7 +276,7 @@ fn expect_tidy(dir: &Path) -> Result<()> {
     expect("the directory", names, Vec::new())
 }
 
-/// The files in the directory except the log and its compressed backups.
+/// The files in the directory besides the log and its compressed backups.
 fn untidy(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -316,7 +316,7 @@ pub fn run_on(client: &Path, command: &[&str]) -> Result<()> {
     if status.success() { Ok(()) } else { Err(status.to_string().into()) }
 }
 
-/// Shows the effect of two machines that write to one log, for which there is no promise.
+/// Reports, without a promise, the fate of records when two machines write to one log.
 ///
 /// # Errors
 /// If it cannot be tested.
@@ -340,10 +340,10 @@ pub fn two_machines(clients: &Clients) -> Result<String> {
     ))
 }
 
-/// The properties of the file system that the checks depend on.
+/// Facts about the file system that decide how the crate works on it.
 ///
 /// # Errors
-/// If they cannot be asked.
+/// If they cannot be determined.
 pub fn facts(dir: &Path) -> Result<String> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     std::fs::write(dir.join("a"), "a")?;

@@ -1,5 +1,4 @@
-//! The machine whose power fails. Needs to be root in a virtual machine of its own, with
-//! dm-log-writes.
+//! The machine whose power fails. Needs root in a virtual machine of its own, with dm-log-writes.
 
 use crate::device::{Cache, Entry, WriteLog};
 use crate::kind::{Kept, Kind, PROCESSES, Result};
@@ -10,24 +9,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The extent of a run.
+/// The work and the number of its repetitions.
 pub struct Plan {
-    /// A directory with room for the disks, which no cut affects.
+    /// A directory with room for the disks, on a device that is not cut.
     pub dir: PathBuf,
     /// The seed of all random choices.
     pub seed: u64,
-    /// How often a worker is killed, and another one started, before the power fails.
+    /// The number of times a worker is killed and replaced before the power fails.
     pub reliefs: usize,
-    /// At how many moments it fails.
+    /// The number of moments at which it fails.
     pub cuts: usize,
 }
 
 /// A file system that a log may be on.
 #[derive(Debug, Clone, Copy)]
 pub struct FileSystem {
-    /// The name for `mount`.
+    /// Its name for `mount`.
     pub name: &'static str,
-    /// The smallest disk that it accepts, in MiB, roughly.
+    /// The smallest disk that it accepts, approximately, in MiB.
     mib: u64,
     make: &'static [&'static str],
     options: &'static str,
@@ -108,12 +107,12 @@ impl Drop for Logged {
     }
 }
 
-/// The workers, killed when they are dropped.
+/// The working processes, killed when they are dropped.
 struct Workers<'a> {
     kind: Kind,
     dir: &'a Path,
     notes: &'a Path,
-    /// How many were started in all.
+    /// The number of processes started in all.
     started: u64,
     running: Vec<Child>,
 }
@@ -128,8 +127,7 @@ impl<'a> Workers<'a> {
         Ok(workers)
     }
 
-    /// Starts a worker, as the first or second process by turns. Each numbers its records in a
-    /// range of its own.
+    /// Starts one, as the first or second process by turns. Each has a range of numbers of its own.
     fn spawn(&mut self) -> Result<Child> {
         const FAR: u64 = 1_000_000;
         let (turn, processes) = (self.started, u64::from(PROCESSES));
@@ -140,7 +138,7 @@ impl<'a> Workers<'a> {
         Ok(command.spawn()?)
     }
 
-    /// Marks the log of writes while they work, until they got a promise, and for a minimum time.
+    /// Marks the log of writes while they work: until they got promises, but for a minimum time.
     fn work_on(&mut self) -> Result<()> {
         let noted = || std::fs::metadata(self.notes).map(|file| file.len());
         let (start, before) = (Instant::now(), noted()?);
@@ -159,7 +157,7 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// Kills the older one, and has another take its place.
+    /// Kills the older one, and starts its replacement.
     fn relieve(&mut self) -> Result<()> {
         let older = &mut self.running[0];
         older.kill()?;
@@ -179,18 +177,18 @@ impl Drop for Workers<'_> {
     }
 }
 
-/// The writes and the promises of two processes.
+/// The writes and promises of two processes.
 struct Recording {
     log: WriteLog,
     notes: Vec<u8>,
-    /// After how many entries how many bytes of notes were there, at least.
+    /// Numbers of entries, each with the number of bytes of notes that existed by then, at least.
     marks: Vec<(usize, usize)>,
 }
 
-/// Tests one promise on one file system. Returns a summary.
+/// Tests one promise on one file system. Returns a report.
 ///
 /// # Errors
-/// The first broken promise, with the means to repeat it.
+/// The first broken promise, with all data needed to reproduce it.
 pub fn test(plan: &Plan, on: FileSystem, kind: Kind) -> Result<String> {
     run(&["modprobe", "--all", "loop", "dm-log-writes"])?;
     let base = plan.dir.join("base");
@@ -215,7 +213,7 @@ pub fn test(plan: &Plan, on: FileSystem, kind: Kind) -> Result<String> {
     recording.tell(plan, on, kind, &all)
 }
 
-/// Makes a file system in a file.
+/// Creates a file system in a file.
 fn make(on: FileSystem, file: &Path) -> Result<()> {
     let _ = std::fs::remove_file(file);
     File::create(file)?.set_len(on.mib << 20)?;
@@ -252,11 +250,11 @@ fn record(plan: &Plan, on: FileSystem, kind: Kind, base: &Path) -> Result<Record
     Recording::read(WriteLog::read(File::open(&log)?)?, std::fs::read(&notes)?)
 }
 
-/// The minimum time that two workers work together.
+/// The minimum time for which two workers work together.
 const RELIEF: Duration = Duration::from_millis(150);
-/// More than is ever logged; the sparse file uses no more room than its content.
+/// More than is ever logged; it needs no more room than its content.
 const LOG: u64 = 4 << 30;
-/// A place where writes no longer matter.
+/// The mark after which writes no longer matter.
 const END: &str = "end";
 
 impl Recording {
@@ -275,8 +273,8 @@ impl Recording {
         Ok(Self { log, notes, marks })
     }
 
-    /// Moments after the first mark, in order. One of them is right after the last mark, with the
-    /// most promises.
+    /// Moments after the first mark, in order. One is right after the last mark, when most is
+    /// promised.
     fn cuts(&self, count: usize, rng: &mut Rng) -> Vec<usize> {
         let (first, last) = (self.marks[0].0, self.marks[self.marks.len() - 1].0);
         let any = |_| first + 1 + rng.u64(..(last - first) as u64) as usize;
@@ -285,14 +283,14 @@ impl Recording {
         cuts
     }
 
-    /// The promises before the first `cut` entries.
+    /// The promises made before the first `cut` entries.
     fn promises(&self, cut: usize) -> Promises {
         let passed = self.marks.partition_point(|(at, _)| *at < cut);
         Promises::parse(&self.notes[..self.marks[passed.saturating_sub(1)].1])
     }
 
-    /// Lets the power fail after `cut` entries, and checks the result on a copy of the base, which
-    /// has the first `certain`.
+    /// Cuts the power after `cut` entries, and checks the result on a copy of the base, which has
+    /// the first `certain`.
     fn check(
         &self,
         plan: &Plan,

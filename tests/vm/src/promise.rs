@@ -1,12 +1,12 @@
-//! The promises before the cut, and whether they were kept.
+//! The promises made before the power cut, and whether they were kept.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// The notes of workers about their promises, on a file system that the cut spares: one line, in
-/// one call, for the records (or versions) `from..upto` of a worker.
+/// A file for the promises that workers got, on a file system that is not cut. One line, in one
+/// call, for the records (or versions) `from..upto` of a worker.
 pub struct Notes(File);
 
 impl Notes {
@@ -16,21 +16,21 @@ impl Notes {
         Ok(Self(OpenOptions::new().create(true).append(true).open(path)?))
     }
 
-    /// Notes that these are promised.
+    /// Notes that these records are promised.
     ///
     /// # Errors
-    /// If they cannot be written.
+    /// If the note cannot be written.
     pub fn promised(&self, worker: u32, from: u64, upto: u64) -> io::Result<()> {
         (&self.0).write_all(format!("{worker} {from} {upto}\n").as_bytes())
     }
 }
 
-/// The promises up to some moment.
+/// The promises made up to some moment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Promises(Vec<(u32, u64, u64)>);
 
 impl Promises {
-    /// The promises in the first bytes of [`Notes`]. An incomplete last line does not count.
+    /// Parses the first bytes of the output of [`Notes`]; an incomplete last line is ignored.
     pub fn parse(notes: &[u8]) -> Self {
         let whole = notes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines = notes[..whole].split(|byte| *byte == b'\n');
@@ -42,12 +42,12 @@ impl Promises {
         Self(lines.filter_map(promise).collect())
     }
 
-    /// Their number.
+    /// The number of promised records.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// The highest promised to each worker.
+    /// The highest promise to each worker.
     pub fn last(&self) -> BTreeMap<u32, u64> {
         let mut last = BTreeMap::new();
         for (worker, _, upto) in &self.0 {
@@ -57,7 +57,7 @@ impl Promises {
         last
     }
 
-    /// Counts the promised records that are not among those found.
+    /// The promised records that are not among those found.
     pub fn lost(&self, found: &Found) -> Vec<(u32, u64)> {
         let none = Vec::new();
         let mut lost = Vec::new();
@@ -75,7 +75,7 @@ impl Promises {
 /// The records found in a log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The numbers of each worker's, in the order in which they are in the log.
+    /// The numbers of each worker's records, in the order of the log.
     pub records: BTreeMap<u32, Vec<u64>>,
     /// Lines that are no whole record.
     pub torn: usize,
@@ -90,10 +90,10 @@ impl Found {
         }
     }
 
-    /// Whether each record is there once at most, and each worker's are in order.
+    /// Checks that each record exists once at most, and that each worker's are in order.
     ///
     /// # Errors
-    /// The first that is not.
+    /// The first record that breaks this.
     pub fn check_order(&self) -> Result<(), String> {
         for (worker, seqs) in &self.records {
             if let Some(at) = seqs.windows(2).position(|pair| pair[0] >= pair[1]) {
@@ -105,7 +105,7 @@ impl Found {
         Ok(())
     }
 
-    /// How many records.
+    /// The number of records.
     pub fn count(&self) -> usize {
         self.records.values().map(Vec::len).sum()
     }

@@ -1,4 +1,4 @@
-//! Records with their writer and a check of their completeness.
+//! Records that have their writer, and show whether they are complete.
 
 use fastrand::Rng;
 
@@ -11,7 +11,7 @@ pub fn line(worker: u32, seq: u64) -> String {
     format!("{worker} {seq} {}.\n", filler.collect::<String>())
 }
 
-/// The worker and number of the record in a line without its line break; `None` if it is not whole.
+/// The writer and number of a record, without its line break; `None` if it is no whole record.
 pub fn parse(text: &[u8]) -> Option<(u32, u64)> {
     let text = std::str::from_utf8(text).ok()?;
     let (worker, rest) = text.split_once(' ')?;
