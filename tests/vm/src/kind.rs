@@ -33,7 +33,7 @@ pub enum Kind {
     OnRotate,
     /// Compression: the records of a compressed backup that an event has reported, without another
     /// sync.
-    Packed,
+    Compressed,
     /// `atomic::write` and `update`: the whole content, at least as new as that of the last call.
     Atomic,
     /// A policy: the last version, whole.
@@ -53,7 +53,7 @@ impl Kind {
         Self::Every,
         Self::Sync,
         Self::OnRotate,
-        Self::Packed,
+        Self::Compressed,
         Self::Atomic,
         Self::Policy,
         Self::Nothing,
@@ -65,7 +65,7 @@ impl Kind {
             Self::Every => "every-record",
             Self::Sync => "sync",
             Self::OnRotate => "on-rotate",
-            Self::Packed => "packed",
+            Self::Compressed => "compressed",
             Self::Atomic => "atomic",
             Self::Policy => "policy",
             Self::Nothing => "nothing",
@@ -86,7 +86,7 @@ impl Kind {
                 .compression(Compression::Gzip),
             Self::Sync => log.max_size(3000).naming(Naming::Number).compression(Compression::Gzip),
             Self::OnRotate => log.durability(Durability::OnRotate).max_size(2000),
-            Self::Packed => log.max_size(3000).compression(Compression::Gzip),
+            Self::Compressed => log.max_size(3000).compression(Compression::Gzip),
             Self::Atomic | Self::Policy | Self::Nothing => log,
         }
     }
@@ -101,7 +101,7 @@ impl Kind {
             Self::Every => self.write_every(dir, &notes, process, first),
             Self::Sync => self.write_and_sync(dir, &notes, process, first),
             Self::OnRotate => self.write_and_close(dir, &notes, process, first),
-            Self::Packed => self.write_and_pack(dir, notes, process, first),
+            Self::Compressed => self.write_and_compress(dir, notes, process, first),
             Self::Atomic => replace(dir, &notes, process, first),
             Self::Policy => change_policy(dir, &notes, process, first),
             Self::Nothing => write_promised(&self.log(dir).build()?, &notes, process, first),
@@ -151,7 +151,13 @@ impl Kind {
         }
     }
 
-    fn write_and_pack(self, dir: &Path, notes: Arc<Notes>, process: u32, first: u64) -> Result<()> {
+    fn write_and_compress(
+        self,
+        dir: &Path,
+        notes: Arc<Notes>,
+        process: u32,
+        first: u64,
+    ) -> Result<()> {
         let observer = move |event: &Event| {
             if let Event::Compressed { to, .. } = event {
                 // A backup that cannot be read is not promised, which shows as too few promises.
@@ -178,10 +184,10 @@ impl Kind {
     }
 
     fn check_log(self, dir: &Path, promises: &Promises) -> Result<Kept> {
-        let before = read(dir, Packed::BeforeTheCut)?;
+        let before = read(dir, CompressedAt::BeforeTheCut)?;
         let torn_end = torn_end(dir);
         self.go_on(dir)?;
-        let after = read(dir, Packed::Since)?;
+        let after = read(dir, CompressedAt::Since)?;
         let lost = promises.lost(&after);
         if self == Self::Nothing {
             return Ok(Kept { promises: promises.count(), lost: lost.len(), ..Kept::default() });
@@ -278,18 +284,18 @@ pub struct Kept {
 
 /// The time at which the compressed backups of a log were compressed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Packed {
+enum CompressedAt {
     BeforeTheCut,
     Since,
 }
 
-impl Packed {
+impl CompressedAt {
     /// Records without a promise may leave holes in uncompressed segments, and in backups
     /// compressed since, but not in those compressed before. While backups are renumbered, a number
     /// may be free until the next rotation.
     fn allows(self, damage: &Damage) -> bool {
         match damage.kind() {
-            DamageKind::Hole => self == Self::Since || !is_packed(damage.segment()),
+            DamageKind::Hole => self == Self::Since || !is_compressed(damage.segment()),
             DamageKind::Missing => self == Self::BeforeTheCut,
             _ => false,
         }
@@ -297,7 +303,7 @@ impl Packed {
 }
 
 /// Reads a log without its allowed damage.
-fn read(dir: &Path, packed: Packed) -> Result<Found> {
+fn read(dir: &Path, compressed: CompressedAt) -> Result<Found> {
     let mut found = Found::default();
     let path = dir.join("app.log");
     if !path.exists() && Inspection::of(&path).is_err() {
@@ -307,7 +313,7 @@ fn read(dir: &Path, packed: Packed) -> Result<Found> {
     for record in log.records() {
         match record {
             Ok(record) => found.line(record.bytes()),
-            Err(damage) if packed.allows(&damage) => found.torn += 1,
+            Err(damage) if compressed.allows(&damage) => found.torn += 1,
             Err(damage) => return Err(format!("damage: {damage}").into()),
         }
     }
@@ -315,13 +321,13 @@ fn read(dir: &Path, packed: Packed) -> Result<Found> {
     Ok(found)
 }
 
-fn is_packed(segment: &Path) -> bool {
+fn is_compressed(segment: &Path) -> bool {
     segment.extension().is_some_and(|extension| extension == "gz")
 }
 
 /// Notes every record of a compressed backup as promised.
-fn promise_what_is_in(packed: &Path, notes: &Notes) -> Result<()> {
-    let content = BufReader::new(GzDecoder::new(File::open(packed)?));
+fn promise_what_is_in(compressed: &Path, notes: &Notes) -> Result<()> {
+    let content = BufReader::new(GzDecoder::new(File::open(compressed)?));
     for text in content.lines() {
         if let Some((worker, seq)) = crate::record::parse(text?.as_bytes()) {
             notes.promised(worker, seq, seq + 1)?;

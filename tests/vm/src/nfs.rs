@@ -74,22 +74,23 @@ pub type Check = fn(&Path) -> Result<()>;
 
 /// The promises for a log on NFS whose workers are all on one machine. All must hold.
 pub const HOLDS: [(&str, Check); 5] = [
-    ("it is told that the log is on NFS, and of a local one that it is not", is_told),
+    ("a log on NFS is detected, and a local one is not", network_is_detected),
     ("nothing replaces a backup", no_backup_is_replaced),
     ("locks between processes", locks_hold),
     ("four workers, gzip, a follower: each record once, in order", workers_share),
     (
-        "workers killed while they write, rotate and pack: no record lost",
+        "workers killed while they write, rotate and compress: no record lost",
         killed_workers_lose_nothing,
     ),
 ];
 
-fn is_told(dir: &Path) -> Result<()> {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let tell = Arc::clone(&told);
+fn network_is_detected(dir: &Path) -> Result<()> {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&events);
     let observer = move |event: &Event| {
-        if let (Event::NetworkFileSystem { path, kind, .. }, Ok(mut told)) = (event, tell.lock()) {
-            told.push((path.clone(), kind.clone()));
+        if let (Event::NetworkFileSystem { path, kind, .. }, Ok(mut events)) = (event, sink.lock())
+        {
+            events.push((path.clone(), kind.clone()));
         }
     };
     let log = log(dir).observer(observer).build()?;
@@ -98,8 +99,8 @@ fn is_told(dir: &Path) -> Result<()> {
     log.rotate()?;
     let path = log.path();
     log.close()?;
-    let told = told.lock().map_err(|_| "the observer has panicked")?;
-    expect("the observer", &*told, &vec![(path, "nfs".to_owned())])?;
+    let events = events.lock().map_err(|_| "the observer has panicked")?;
+    expect("the observer", &*events, &vec![(path, "nfs".to_owned())])?;
     expect(
         "the inspection",
         Inspection::of(dir.join("app.log"))?.network_file_system,

@@ -210,7 +210,7 @@ pub fn test(plan: &Plan, on: FileSystem, kind: Kind) -> Result<String> {
         all.torn += kept.torn;
         all.lost += kept.lost;
     }
-    recording.tell(plan, on, kind, &all)
+    recording.report(plan, on, kind, &all)
 }
 
 /// Creates a file system in a file.
@@ -309,17 +309,17 @@ impl Recording {
         kept
     }
 
-    fn tell(&self, plan: &Plan, on: FileSystem, kind: Kind, all: &Kept) -> Result<String> {
+    fn report(&self, plan: &Plan, on: FileSystem, kind: Kind, all: &Kept) -> Result<String> {
         let flushes = self.log.entries.iter().filter(|entry| entry.flushes()).count();
         let Kept { promises, found, torn, lost } = all;
         if kind == Kind::Nothing && *lost == 0 {
-            return Err(format!("{}: nothing was lost that nobody had promised", on.name).into());
+            return Err(format!("{}: no record without a promise was lost", on.name).into());
         }
         if *promises == 0 {
             return Err(format!("{} on {}: nothing was promised", kind.name(), on.name).into());
         }
         let outcome = match kind {
-            Kind::Nothing => format!("{lost} of {promises} records that nobody had promised lost"),
+            Kind::Nothing => format!("{lost} of {promises} records without a promise lost"),
             Kind::Atomic | Kind::Policy => format!("{promises} promises kept"),
             _ => format!("{promises} promises kept; {found} records, {torn} torn lines"),
         };
