@@ -239,7 +239,7 @@ impl Walk {
                     continue;
                 }
                 Reached::Segment(OpenSegment { segment, .. }) | Reached::Unreadable(segment, _) => {
-                    self.advance_to(segment.position)
+                    self.advance_to(segment.position);
                 }
                 Reached::End => {}
             }
@@ -281,7 +281,7 @@ impl Walk {
             self.retreat_to(key, &backups);
             match reached {
                 Reached::Segment(found) if found.segment.id == segment.id => {
-                    *segment = found.segment
+                    *segment = found.segment;
                 }
                 reached => return Ok(reached),
             }

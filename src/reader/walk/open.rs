@@ -62,6 +62,7 @@ impl OpenSegment {
 }
 
 /// The result of opening a backup.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 pub(super) enum OpenedBackup {
     Found(Reached),
     /// A directory or a link has its name.

@@ -67,7 +67,8 @@ fn main() -> Result<()> {
     let entries = fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
     let paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
     for (name, version, suffix, read) in READERS {
-        let mut row = vec!["Rust".to_owned(), name.to_owned(), version.to_owned(), suffix.to_owned()];
+        let mut row =
+            vec!["Rust".to_owned(), name.to_owned(), version.to_owned(), suffix.to_owned()];
         for path in paths.iter().filter(|path| path.extension().is_some_and(|ext| ext == suffix)) {
             row.extend(wrong(path, read)?);
         }
