@@ -76,33 +76,27 @@ const PHRASES: &[&str] = &[
 /// Words that do not begin a sentence, unless it is a question: a noun comes first.
 const OPENINGS: &[&str] = &["What", "Who", "Whatever", "Whose"];
 
-/// Paths whose text follows the rules already. The list only grows.
-const DONE: &[&str] = &[
-    ".ci/",
-    "CHANGELOG.md",
-    "PLATFORMS.md",
-    "README.md",
-    "SECURITY.md",
-    "benches/README.md",
-    "benches/RESULTS.md",
-    "benches/peers/",
-    "benches/pipe.sh",
-    "deny.toml",
-    "fuzz/",
-    "tests/interleavings/",
-    "tests/it/layers.rs",
-    "tests/it/promises.rs",
-    "tests/it/source.rs",
-    "tests/it/tidy.rs",
-    "tests/model/",
-    "tests/vm/",
+/// Paths whose text does not follow the rules yet. The list only shrinks.
+const NOT_YET: &[&str] = &[
+    "src/bin/",
+    "src/config/",
+    "src/diagnostic.rs",
+    "src/error.rs",
+    "src/lib.rs",
+    "src/policy/",
+    "src/segment/",
+    "src/stats.rs",
+    "src/units.rs",
+    "tests/it/main.rs",
+    "tests/it/policy",
+    "tests/it/support.rs",
 ];
 
 /// `LOGROTOR_TIDY=src/reader,README.md` checks these paths instead.
 fn is_done(path: &str) -> bool {
     match std::env::var("LOGROTOR_TIDY") {
         Ok(paths) => paths.split(',').any(|start| path.starts_with(start)),
-        Err(_) => DONE.iter().any(|start| path.starts_with(start)),
+        Err(_) => !NOT_YET.iter().any(|start| path.starts_with(start)),
     }
 }
 
