@@ -79,14 +79,8 @@ const OPENINGS: &[&str] = &["What", "Who", "Whatever", "Whose"];
 /// Paths whose text does not follow the rules yet. The list only shrinks.
 const NOT_YET: &[&str] = &[
     "src/bin/",
-    "src/config/",
-    "src/diagnostic.rs",
-    "src/error.rs",
-    "src/lib.rs",
-    "src/policy/",
-    "src/segment/",
-    "src/stats.rs",
-    "src/units.rs",
+    "src/config/file.rs",
+    "src/segment/directory.rs",
     "tests/it/main.rs",
     "tests/it/policy",
     "tests/it/support.rs",
