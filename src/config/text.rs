@@ -57,9 +57,9 @@ impl Human for Duration {
 }
 
 /// Permission bits.
-pub(crate) struct Mode(pub(crate) u32);
+pub(crate) struct OctalMode(pub(crate) u32);
 
-impl Human for Mode {
+impl Human for OctalMode {
     const EXPECTED: &'static str = "permission bits such as \"0o640\"";
 
     fn write(&self) -> String {
@@ -175,7 +175,7 @@ macro_rules! through {
 
 through!(size, optional_size, u64, Size, Size, |size: Size| size.0);
 through!(span, optional_span, Duration, Duration, |span| span, |span| span);
-through!(mode, optional_mode, u32, Mode, Mode, |mode: Mode| mode.0);
+through!(mode, optional_mode, u32, OctalMode, OctalMode, |mode: OctalMode| mode.0);
 
 /// A size that is a `usize` in memory.
 pub(crate) mod capacity {
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn modes_are_octal() {
-        let mode = |text| Mode::read(text).ok().map(|mode| mode.0);
+        let mode = |text| OctalMode::read(text).ok().map(|mode| mode.0);
         assert_eq!(mode("0o640"), Some(0o640));
         assert_eq!(mode("640"), Some(0o640));
         assert_eq!(mode("0640"), Some(0o640));
@@ -215,12 +215,12 @@ mod tests {
     proptest! {
         #[test]
         fn formatted_mode_parses_to_the_same_bits(bits in any::<u32>()) {
-            prop_assert_eq!(Mode::read(&Mode(bits).write()).ok().map(|mode| mode.0), Some(bits));
+            prop_assert_eq!(OctalMode::read(&OctalMode(bits).write()).ok().map(|mode| mode.0), Some(bits));
         }
 
         #[test]
         fn no_text_panics(text in "\\PC{0,20}") {
-            let _ = Mode::read(&text);
+            let _ = OctalMode::read(&text);
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{Inspection, Leftover, LeftoverKind, Segment};
 use crate::error::Result;
 use crate::fs::{self, Entry};
 use crate::segment::name::{Compression, Key, Name};
-use crate::segment::{Backup, Location, Snapshot, birth_tag, uncompress};
+use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag, uncompress};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ pub(crate) const POLICY_SUFFIX: &str = "policy.toml";
 
 /// Lists the segments of a log as they are now, oldest first, the active one last.
 pub(crate) fn segments(location: &Location) -> Result<Vec<Segment>> {
-    let mut snapshot = Snapshot::take(location)?;
+    let mut snapshot = DirectorySnapshot::take(location)?;
     Collector::new(location).segments(&mut snapshot)
 }
 
 /// Looks at all files of a log.
 pub(super) fn inspection(location: &Location) -> Result<Inspection> {
-    let mut snapshot = Snapshot::take(location)?;
+    let mut snapshot = DirectorySnapshot::take(location)?;
     let collector = Collector::new(location);
     let segments = collector.segments(&mut snapshot)?;
     let mut leftovers = collector.superseded(&snapshot.superseded)?;
@@ -60,7 +60,7 @@ impl<'a> Collector<'a> {
         Self { location, holders: Holders::now() }
     }
 
-    fn segments(&self, snapshot: &mut Snapshot) -> Result<Vec<Segment>> {
+    fn segments(&self, snapshot: &mut DirectorySnapshot) -> Result<Vec<Segment>> {
         let mut segments = Vec::new();
         let mut last = None;
         for Backup { name, path, entry } in std::mem::take(&mut snapshot.backups) {

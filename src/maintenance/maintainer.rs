@@ -8,7 +8,7 @@ use crate::fs::{self, Unleased};
 use crate::lock::Wait;
 use crate::retry::Retry;
 use crate::segment::name::Naming;
-use crate::segment::{Backup, Location, Snapshot, rotation_lock};
+use crate::segment::{Backup, DirectorySnapshot, Location, rotation_lock};
 use crate::stats::Journal;
 use parking_lot::Mutex;
 use std::path::Path;
@@ -105,7 +105,7 @@ impl Maintainer {
 
     /// Returns the backups, oldest first, and how many of the oldest are beyond the limits.
     pub(crate) fn plan(&self, location: &Location) -> Result<(Vec<Backup>, usize)> {
-        let mut snapshot = Snapshot::read(location, self.settings().naming)?;
+        let mut snapshot = DirectorySnapshot::read(location, self.settings().naming)?;
         // A pass begins with the removal of temporary files that no process writes.
         let is_dead = |path: &Path| matches!(fs::open_unleased(path), Ok(Unleased::Ours(_)));
         snapshot.temporaries.retain(|(path, _)| !is_dead(path));
@@ -115,7 +115,7 @@ impl Maintainer {
         Ok((snapshot.backups, excess))
     }
 
-    fn next_expiry(&self, snapshot: Option<&Snapshot>) -> Option<Timestamp> {
+    fn next_expiry(&self, snapshot: Option<&DirectorySnapshot>) -> Option<Timestamp> {
         let age = self.settings().retention.max_backup_age?;
         let now = self.clock.now();
         let expiry = |backup: &Backup| backup.rotated_at_by(now).plus(age);

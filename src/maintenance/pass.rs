@@ -7,7 +7,7 @@ use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
 use crate::fs::{self, EntryKind, Unleased};
 use crate::segment::name::{Compression, Key, Name, Naming};
-use crate::segment::{Backup, Location, Snapshot, backup_names, superseded};
+use crate::segment::{Backup, DirectorySnapshot, Location, backup_names, superseded};
 use crate::stats::Event;
 use std::fs::File;
 use std::io::ErrorKind::StorageFull;
@@ -33,7 +33,7 @@ enum StepOutcome {
 
 impl Pass<'_> {
     /// Returns the last listing made, if there is one.
-    pub(super) fn run(&mut self) -> Option<Snapshot> {
+    pub(super) fn run(&mut self) -> Option<DirectorySnapshot> {
         let mut snapshot = self.prune()?;
         if self.compress(&snapshot) {
             snapshot = self.prune()?;
@@ -41,8 +41,8 @@ impl Pass<'_> {
         Some(snapshot)
     }
 
-    fn list(&self) -> Result<Snapshot> {
-        Snapshot::read(self.location, self.naming())
+    fn list(&self) -> Result<DirectorySnapshot> {
+        DirectorySnapshot::read(self.location, self.naming())
     }
 
     fn naming(&self) -> Naming {
@@ -70,7 +70,7 @@ impl Pass<'_> {
     }
 
     /// Lists the log's files, cleans up after crashes, and removes the backups beyond the limits.
-    fn prune(&mut self) -> Option<Snapshot> {
+    fn prune(&mut self) -> Option<DirectorySnapshot> {
         let listed = self.list();
         let mut snapshot = self.check(listed)?;
         self.clear_temporaries(&mut snapshot);
@@ -83,7 +83,7 @@ impl Pass<'_> {
         self.check(pruned)
     }
 
-    fn prune_stable(&mut self, mut snapshot: Snapshot) -> Result<Snapshot> {
+    fn prune_stable(&mut self, mut snapshot: DirectorySnapshot) -> Result<DirectorySnapshot> {
         let names = backup_names(self.location, Some(self.naming()))?;
         let names = superseded::remove(self.location, &names, |error| {
             self.check(Err::<(), _>(error));
@@ -98,7 +98,7 @@ impl Pass<'_> {
     }
 
     /// Removes temporary files that no live process writes.
-    fn clear_temporaries(&mut self, snapshot: &mut Snapshot) {
+    fn clear_temporaries(&mut self, snapshot: &mut DirectorySnapshot) {
         snapshot.temporaries.retain(|(path, _)| {
             let removed = fs::remove_dead_temp(path);
             self.check(removed) != Some(true)
@@ -106,7 +106,7 @@ impl Pass<'_> {
     }
 
     /// Returns how many of the oldest files are beyond the limits.
-    pub(super) fn excess(&self, snapshot: &Snapshot) -> Result<usize> {
+    pub(super) fn excess(&self, snapshot: &DirectorySnapshot) -> Result<usize> {
         let settings = self.maintainer.settings();
         let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
         let temporaries: u64 = snapshot.temporaries.iter().map(|(_, bytes)| bytes).sum();
@@ -153,7 +153,7 @@ impl Pass<'_> {
     }
 
     /// Compresses every backup that no process has open; returns `true` if there was one.
-    fn compress(&mut self, snapshot: &Snapshot) -> bool {
+    fn compress(&mut self, snapshot: &DirectorySnapshot) -> bool {
         let Some(encoding) = self.maintainer.settings().encoding else { return false };
         let mut any = false;
         for backup in

@@ -9,7 +9,7 @@ use crate::lock::{FileLock, LockGuard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::Naming;
 use crate::segment::rotation_lock::{self, DEFAULT_MODE};
-use crate::segment::{Location, Snapshot};
+use crate::segment::{DirectorySnapshot, Location};
 use crate::stats::{Counters, Journal};
 use std::io::ErrorKind::AlreadyExists;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -153,7 +153,7 @@ impl Segments {
         let birth = self.clock.birth(entry.id, entry.born);
         let newest = match birth {
             Some(_) => None,
-            None => Snapshot::read(&self.location, self.naming())?.newest(),
+            None => DirectorySnapshot::read(&self.location, self.naming())?.newest(),
         };
         let first = entry.born_at_earliest.unwrap_or(entry.modified);
         Ok(Some(Active {

@@ -40,7 +40,7 @@ impl Backup {
 
 /// The files of a log at one time, as a listing of the directory and a look at each file show them.
 #[derive(Debug, Default)]
-pub(crate) struct Snapshot {
+pub(crate) struct DirectorySnapshot {
     /// The active segment. A file that has a backup's name too is listed as a backup only.
     pub(crate) active: Option<Entry>,
     /// Oldest first, in the order in which they are [read](crate::reader).
@@ -59,19 +59,19 @@ pub(crate) struct Snapshot {
 /// The time for which a snapshot is retried because the log was rotated meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-impl Snapshot {
+impl DirectorySnapshot {
     /// Reads the whole directory, with backups of either naming, until no rotation came between.
     ///
     /// A rotation in between would leave a segment out: no backup yet, and not active any more.
     /// After 5 s of one rotation after the other the last listing is returned.
     pub(crate) fn take(location: &Location) -> Result<Self> {
         let deadline = Deadline::after(PATIENCE);
-        let mut before = Progress::of(location)?;
+        let mut before = RotationState::of(location)?;
         loop {
             // A backup that is compressed while the directory is read may be missed, but not twice.
             let names = [fs::names(location.dir())?, fs::names(location.dir())?].concat();
             let mut snapshot = Self::of_names(location, None, &names)?;
-            let after = Progress::of(location)?;
+            let after = RotationState::of(location)?;
             if before == after || deadline.left().is_none() {
                 snapshot.active = after.active.filter(|active| !snapshot.has_backup(active));
                 return Ok(snapshot);
@@ -180,13 +180,13 @@ impl Snapshot {
 }
 
 /// The state of a log that a rotation changes, to notice one between two looks.
-struct Progress {
+struct RotationState {
     active: Option<Entry>,
     /// Only if there is no active segment: two rotations may have happened meanwhile.
     backups: BTreeSet<Key>,
 }
 
-impl Progress {
+impl RotationState {
     fn of(location: &Location) -> Result<Self> {
         let active = location.active()?;
         let mut backups = BTreeSet::new();
@@ -202,7 +202,7 @@ impl Progress {
     }
 }
 
-impl PartialEq for Progress {
+impl PartialEq for RotationState {
     fn eq(&self, other: &Self) -> bool {
         self.identity() == other.identity() && self.backups == other.backups
     }
@@ -220,7 +220,7 @@ pub(crate) fn backup_names(location: &Location, naming: Option<Naming>) -> Resul
 
 /// Syncs the uncompressed backups and the names of all backups.
 pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
-    let mut backups = Snapshot::read(location, naming)?.backups;
+    let mut backups = DirectorySnapshot::read(location, naming)?.backups;
     for _ in 0..SYNC_ROUNDS {
         let is_plain = |backup: &&Backup| backup.name.compression == Compression::None;
         for backup in backups.iter().filter(is_plain) {
@@ -231,7 +231,8 @@ pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
         if naming == Naming::Timestamp {
             return Ok(());
         }
-        let before = std::mem::replace(&mut backups, Snapshot::read(location, naming)?.backups);
+        let before =
+            std::mem::replace(&mut backups, DirectorySnapshot::read(location, naming)?.backups);
         // Numbers only grow, so a backup at the same place has been there all the time.
         let files = |backups: &[Backup]| -> Vec<_> {
             backups.iter().map(|backup| (backup.name, backup.entry.id)).collect()

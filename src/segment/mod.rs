@@ -9,5 +9,5 @@ pub(crate) mod rotation_lock;
 pub(crate) mod superseded;
 pub(crate) mod uncompress;
 
-pub(crate) use directory::{Backup, Snapshot, backup_names, sync_backups};
+pub(crate) use directory::{Backup, DirectorySnapshot, backup_names, sync_backups};
 pub(crate) use location::Location;

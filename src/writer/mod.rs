@@ -49,9 +49,9 @@ use threads::LogThreads;
 /// worker. [`finish`](Self::finish) and [`close`](Self::close) complete it.
 ///
 /// # Loggers
-/// One event must be one record: loggers that write an event with one call take the log itself, others
-/// take [`lines`](Self::lines) or [`record`](Self::record). Each row is tested with several processes,
-/// rotations and messages of several lines.
+/// One event must be one record: loggers that write an event with one call take the log itself,
+/// others take [`lines`](Self::lines) or [`record`](Self::record). Each row is tested with several processes, rotations and
+/// messages of several lines.
 ///
 /// | logger | pass | code |
 /// |---|---|---|

@@ -44,7 +44,7 @@ impl Grouping {
     }
 
     /// The time of an event.
-    pub(crate) fn stamp(&self, event: &Event) -> Option<Stamp> {
+    pub(crate) fn stamp(&self, event: &LineGroup) -> Option<Stamp> {
         self.finder.find(&event.bytes())
     }
 
@@ -81,14 +81,14 @@ fn continues(line: &[u8]) -> bool {
 
 /// The lines of one event, in the order in which they were written.
 #[derive(Debug, Default)]
-pub(crate) struct Event {
+pub(crate) struct LineGroup {
     lines: Vec<Record>,
     len: usize,
     /// Records whose memory is used again.
     spare: Vec<Record>,
 }
 
-impl Event {
+impl LineGroup {
     pub(crate) fn lines(&self) -> &[Record] {
         &self.lines
     }

@@ -1,6 +1,6 @@
 //! Prints the records of a log that are asked for.
 
-use crate::event::{Event, Grouping};
+use crate::event::{Grouping, LineGroup};
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::memory::MemoryOptions;
 use crate::output::{self, Color, ColorChoice, Out};
@@ -72,7 +72,7 @@ pub(crate) struct Printer {
     /// Whether the last event with a time was in the range.
     is_within: bool,
     /// In reverse order, events without a time, which is that of the next one with a time.
-    waiting: Vec<Event>,
+    waiting: Vec<LineGroup>,
     /// How many events had no time, and whether any had one.
     timeless: u64,
     any_time: bool,
@@ -211,7 +211,7 @@ impl Printer {
 
     /// Prints the events that are asked for, each when it is complete.
     fn events(&mut self, reader: &mut LogReader) -> Result<(), CommandError> {
-        let (mut line, mut event) = (Record::new(), Event::default());
+        let (mut line, mut event) = (Record::new(), LineGroup::default());
         loop {
             match reader.read_record(&mut line) {
                 Ok(false) => break,
@@ -235,7 +235,7 @@ impl Printer {
     }
 
     /// Prints an event if its time is in the range, and empties it.
-    fn event(&mut self, event: &mut Event) -> Result<(), CommandError> {
+    fn event(&mut self, event: &mut LineGroup) -> Result<(), CommandError> {
         if event.is_empty() {
             return Ok(());
         }
@@ -265,7 +265,7 @@ impl Printer {
     }
 
     /// Keeps an event without a time until one with a time is read.
-    fn wait(&mut self, event: Event) -> Result<(), CommandError> {
+    fn wait(&mut self, event: LineGroup) -> Result<(), CommandError> {
         const MOST: usize = 10_000;
         self.waiting.push(event);
         // So many are no continuation of an event: it is a log without times.
@@ -282,7 +282,7 @@ impl Printer {
     }
 
     /// Prints an event if it matches; by lines, those of its lines that match.
-    fn matching(&mut self, event: &Event) -> Result<(), CommandError> {
+    fn matching(&mut self, event: &LineGroup) -> Result<(), CommandError> {
         if self.by_line {
             let lines = event.lines();
             let (forward, reverse) = match self.mode {
@@ -307,7 +307,7 @@ impl Printer {
     /// Prints lines as they are written. A line of an event that has matched is printed at once,
     /// and one that matches brings those before it.
     fn live(&mut self, reader: &mut LogReader) -> Result<(), CommandError> {
-        let (mut line, mut event, mut has_matched) = (Record::new(), Event::default(), false);
+        let (mut line, mut event, mut has_matched) = (Record::new(), LineGroup::default(), false);
         loop {
             match reader.read_record(&mut line) {
                 Ok(false) => return Ok(()),

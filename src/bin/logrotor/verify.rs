@@ -37,7 +37,7 @@ pub(crate) struct Verify {
 
 /// The result of reading a log.
 #[derive(Default)]
-struct Content {
+struct Findings {
     bytes: u64,
     damages: Vec<Damage>,
     /// Finished segments that do not end with a line break, and where they end.
@@ -53,13 +53,13 @@ struct End {
 impl Verify {
     pub(crate) fn run(self) -> VerbResult {
         let seen = Inspection::of(&self.log)?;
-        let content = self.read(&seen)?;
+        let findings = self.read(&seen)?;
         if self.output.json {
-            output::print_json(&report_json(&seen, &content))?;
+            output::print_json(&report_json(&seen, &findings))?;
         } else {
-            self.print(&seen, &content)?;
+            self.print(&seen, &findings)?;
         }
-        let Content { damages, unfinished, .. } = &content;
+        let Findings { damages, unfinished, .. } = &findings;
         let is_sound = [damages.len(), unfinished.len(), seen.leftovers.len(), seen.strays.len()]
             .iter()
             .all(|&count| count == 0);
@@ -67,18 +67,18 @@ impl Verify {
     }
 
     /// Reads the whole log.
-    fn read(&self, seen: &Inspection) -> Result<Content, CommandError> {
+    fn read(&self, seen: &Inspection) -> Result<Findings, CommandError> {
         let mut reader = self.memory.apply(LogReader::builder(&self.log)).open()?;
         let mut read_progress = ReadProgress::of(seen);
         let mut progress = Progress::new(read_progress.total);
-        let mut content = Content::default();
+        let mut findings = Findings::default();
         let mut ends = BTreeMap::new();
         loop {
             let (len, last) = match reader.fill_buf() {
                 Ok([]) => break,
                 Ok(ready) => (ready.len(), ready.last().copied()),
                 Err(error) => {
-                    content.damages.push(
+                    findings.damages.push(
                         error
                             .downcast::<Damage>()
                             .map_err(|error| CommandError::Failed(error.to_string()))?,
@@ -93,24 +93,24 @@ impl Verify {
                 None => drop(ends.insert(segment.to_owned(), end)),
             }
             reader.consume(len);
-            content.bytes += len as u64;
+            findings.bytes += len as u64;
             let (segment, offset) = reader.position();
             let (done, name) = read_progress.done(segment, offset);
             progress.at(done, &name);
         }
         // The active segment may be in the middle of a record.
         ends.remove(&seen.path);
-        content.damages.iter().for_each(|damage| drop(ends.remove(damage.segment())));
-        content.unfinished = ends
+        findings.damages.iter().for_each(|damage| drop(ends.remove(damage.segment())));
+        findings.unfinished = ends
             .into_iter()
             .filter(|(_, end)| !end.is_line)
             .map(|(segment, end)| (segment, end.offset))
             .collect();
-        Ok(content)
+        Ok(findings)
     }
 
-    fn print(&self, seen: &Inspection, content: &Content) -> Result<(), CommandError> {
-        let Content { bytes, damages, unfinished } = content;
+    fn print(&self, seen: &Inspection, findings: &Findings) -> Result<(), CommandError> {
+        let Findings { bytes, damages, unfinished } = findings;
         let mut out = output::out();
         let paint = |color: Color, text: &str| {
             if self.output.is_colored() { color.paint(text) } else { text.to_owned() }
@@ -156,7 +156,7 @@ impl Verify {
     }
 }
 
-fn report_json(seen: &Inspection, content: &Content) -> Value {
+fn report_json(seen: &Inspection, findings: &Findings) -> Value {
     let damage = |damage: &Damage| {
         json!({
             "kind": damage_kind(damage.kind()),
@@ -170,9 +170,9 @@ fn report_json(seen: &Inspection, content: &Content) -> Value {
     json!({
         "path": seen.path.to_string_lossy(),
         "segments": seen.segments.len(),
-        "bytes": content.bytes,
-        "damage": content.damages.iter().map(damage).collect::<Value>(),
-        "unfinished": content.unfinished.iter().map(unfinished).collect::<Value>(),
+        "bytes": findings.bytes,
+        "damage": findings.damages.iter().map(damage).collect::<Value>(),
+        "unfinished": findings.unfinished.iter().map(unfinished).collect::<Value>(),
         "leftovers": leftovers_json(seen),
         "strays": paths(&seen.strays),
     })
