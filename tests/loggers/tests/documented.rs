@@ -1,4 +1,4 @@
-//! What the documentation says about loggers, beside the table of `whole.rs`.
+//! The documented ways of the loggers, beside the table of `whole.rs`.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! A program with buffered delivery and a global subscriber, which is never dropped: `end_of_main LOG [guard]`.
-//! It ends as programs do, by returning from `main`.
+//! A program with buffered delivery and a global subscriber, which is never dropped: `end_of_main
+//! LOG [guard]`. It ends as programs do, by returning from `main`.
 
 use logrotor::{Buffering, Delivery, RotatingFileWriter};
 use std::time::Duration;
