@@ -494,7 +494,7 @@ pub fn next_worker(job: &Job, text: &str) {
     worker.finish();
 }
 
-/// The next message of the worker to its parent.
+/// Sends a message of the worker to its parent.
 pub fn say(line: impl fmt::Display) {
     println!("{SAYS}{line}");
 }
