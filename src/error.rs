@@ -169,6 +169,7 @@ impl Error {
         path: impl Into<PathBuf>,
         why: impl Into<String>,
     ) -> Self {
+        debug_assert!(kind != ErrorKind::Io, "every `Io` has an `io_error`");
         Self::with(kind, action, Some(path.into()), Cause::Text(why.into()))
     }
 
