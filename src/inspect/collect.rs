@@ -50,6 +50,7 @@ pub(super) fn inspection(location: &Location) -> Result<Inspection> {
     })
 }
 
+/// Looks at the files of one log, with the locks that the system showed at the start.
 struct Collector<'a> {
     location: &'a Location,
     holders: Holders,
@@ -60,6 +61,9 @@ impl<'a> Collector<'a> {
         Self { location, holders: Holders::now() }
     }
 
+    /// Turns the backups and the active segment into public segments, in their order.
+    ///
+    /// The second form of one backup becomes a stray: this crate did not make it.
     fn segments(&self, snapshot: &mut DirectorySnapshot) -> Result<Vec<Segment>> {
         let mut segments = Vec::new();
         let mut last = None;
@@ -77,6 +81,8 @@ impl<'a> Collector<'a> {
         Ok(segments)
     }
 
+    /// Describes one file. A compressed file is opened, for the creation time and length in its
+    /// tag.
     fn segment(&self, path: PathBuf, name: Option<Name>, entry: Entry) -> Result<Segment> {
         let compression = name.map_or(Compression::None, |name| name.compression);
         let (created, uncompressed_bytes) = match compression {
@@ -112,6 +118,7 @@ impl<'a> Collector<'a> {
         Ok(leftovers)
     }
 
+    /// Returns the strays, sorted, without the files of a policy beside the log.
     fn strays(&self, strays: BTreeSet<PathBuf>) -> Vec<PathBuf> {
         let is_of_policy = |path: &PathBuf| {
             let suffix = path.file_name().and_then(|name| self.location.suffix(name.to_str()?));

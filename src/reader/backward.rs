@@ -107,6 +107,8 @@ fn start_of_last(open: &OpenSegment, lines: u64) -> LastLines {
     }
 }
 
+/// Searches an uncompressed segment from its end, one block at a time, for the start of its last
+/// `lines` lines.
 fn in_plain(content: &Content, lines: u64) -> LastLines {
     let Ok(len) = content.settled_len() else { return LastLines::Lines(0) };
     if lines == 0 {
@@ -136,6 +138,7 @@ fn in_plain(content: &Content, lines: u64) -> LastLines {
     if found == lines { LastLines::From(0) } else { LastLines::Lines(found) }
 }
 
+/// Reads a compressed segment twice: to count its lines, and to find where the wanted ones begin.
 fn in_compressed(content: &mut Content, open: &OpenSegment, lines: u64) -> LastLines {
     let all = line_start(content, u64::MAX).lines;
     if all < lines {
@@ -152,6 +155,7 @@ struct LineStart {
     offset: u64,
 }
 
+/// Reads on until `after` lines have ended, or to the end of the content.
 fn line_start(content: &mut Content, after: u64) -> LineStart {
     let mut block = vec![0; CHUNK];
     let (mut lines, mut is_mid_line) = (0, false);
@@ -224,6 +228,8 @@ impl Backward {
         Ok(backward)
     }
 
+    /// Opens the segment that the walk has reached. Reading is over if the segment ends before the
+    /// range begins: all earlier segments do too.
     fn go(&mut self, reached: Reached) {
         self.reader = None;
         self.opened += 1;
@@ -274,6 +280,7 @@ impl Backward {
         }
     }
 
+    /// Takes the next line from the present segment, or continues with the segment before.
     fn next_line(&mut self) {
         let previous = match &mut self.reader {
             Some(reader) => reader.previous(),
@@ -410,11 +417,13 @@ impl ReverseReader {
         Ok(len > 0)
     }
 
+    /// Removes the bytes from `from` on from the block, and returns them with their offset.
     fn take(&mut self, from: usize) -> (u64, Vec<u8>) {
         (self.base + from as u64, self.block.split_off(from))
     }
 }
 
+/// Decompresses a segment into a temporary file. Returns the damage that ended it early.
 fn decompress_into(content: &mut Content, scratch: &File) -> Result<Option<Damage>, Damage> {
     let mut block = vec![0; CHUNK];
     loop {

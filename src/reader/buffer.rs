@@ -36,14 +36,18 @@ pub(super) enum Sorted {
 }
 
 impl ReadBuffer {
+    /// Allocates a buffer of `size` bytes. It never grows, so it must hold more than a hole's first
+    /// 64 bytes.
     pub(super) fn new(size: usize) -> Self {
         Self { bytes: vec![0; size], start: 0, ready: 0, end: 0, hole: 0 }
     }
 
+    /// Returns the bytes for the caller.
     pub(super) fn ready(&self) -> &[u8] {
         &self.bytes[self.start..self.ready]
     }
 
+    /// Removes the first `len` ready bytes, or all of them if they are fewer.
     pub(super) fn consume(&mut self, len: usize) {
         self.start = (self.start + len).min(self.ready);
     }

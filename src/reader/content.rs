@@ -27,6 +27,8 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// Prepares a segment for reading from its start. A compressed one gets a decoder with a file
+    /// offset of its own, so the handle can be shared.
     pub(super) fn new(open: OpenSegment) -> Result<Self, Damage> {
         let name: Arc<Path> = open.segment.path.as_path().into();
         let uncompressed = decompress(&open).map_err(|e| Damage::unreadable(&*name, 0, e))?;
@@ -71,6 +73,7 @@ impl Content {
         Some(Damage::new(DamageKind::Misplaced, &*self.name, 0).with_text(text))
     }
 
+    /// Whether offsets are those of decompressed bytes rather than of the file.
     pub(super) fn is_compressed(&self) -> bool {
         self.uncompressed.is_some()
     }
@@ -155,6 +158,7 @@ impl Content {
         read_exact_at(&self.open.file, buffer, offset, &self.name)
     }
 
+    /// Classifies a failure of a decoder: an error of the file system, a cut, or altered content.
     fn damage(&self, error: io::Error) -> Damage {
         let error = match error.downcast::<Error>() {
             Ok(error) => return Damage::unreadable(&*self.name, self.position, error),
@@ -180,6 +184,7 @@ pub(super) fn out_of_order(
     Some(Damage::new(DamageKind::Misplaced, &open.segment.path, 0).with_text(text))
 }
 
+/// Reads at an offset until the buffer is full or the file ends. Interrupted calls are repeated.
 pub(super) fn read_exact_at(
     file: &File,
     buffer: &mut [u8],
@@ -202,6 +207,7 @@ pub(super) fn read_exact_at(
 /// The number of bytes asked of the system at once.
 pub(super) const CHUNK: usize = 64 * 1024;
 
+/// Reads once. Interrupted calls are repeated.
 fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match from.read(buffer) {
@@ -211,6 +217,7 @@ fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
+/// Opens the decoder of a compressed segment; `None` if it is uncompressed.
 fn decompress(open: &OpenSegment) -> Result<Option<Box<dyn Read + Send>>> {
     let OpenSegment { file, segment, memory, .. } = open;
     let path = segment.path.as_path().into();

@@ -50,14 +50,17 @@ pub(super) enum Detail {
 }
 
 impl Damage {
+    /// Damage of a kind that speaks for itself.
     pub(super) fn new(kind: DamageKind, segment: impl Into<PathBuf>, offset: u64) -> Self {
         Self { kind, segment: segment.into(), offset, bytes: None, detail: Detail::Kind }
     }
 
+    /// Damage with the error that made the segment unreadable.
     pub(super) fn unreadable(segment: impl Into<PathBuf>, offset: u64, error: Error) -> Self {
         Self { detail: Detail::Error(error), ..Self::new(DamageKind::Unreadable, segment, offset) }
     }
 
+    /// Adds details that the message shows in place of the kind.
     pub(super) fn with_text(self, text: impl Into<String>) -> Self {
         Self { detail: Detail::Text(text.into()), ..self }
     }

@@ -320,6 +320,7 @@ impl ReaderBuilder {
         Ok(LogReader { source, notifier, path })
     }
 
+    /// Rejects settings that contradict each other.
     fn check(&self) -> Result<()> {
         let refuse = |setting, value: &str, why| Err(Error::config(setting, value, why));
         if self.follow && self.reverse {
@@ -342,6 +343,7 @@ impl ReaderBuilder {
         Ok(())
     }
 
+    /// Opens the first segment of the range, or finds the start of the last lines.
     fn forward(&self, mut walk: Walk, notifier: &Arc<Notifier>) -> Result<Stream> {
         // Watch before the first look, so that no change after the look is missed.
         let mode = if self.follow {
@@ -458,7 +460,9 @@ trait ByteSource: Send {
     /// Returns the bytes to be consumed.
     fn ready(&self) -> &[u8];
 
+    /// Consumes the first `len` bytes that are ready.
     fn consume(&mut self, len: usize);
 
+    /// Returns the origin of the first byte that is ready.
     fn at(&self) -> At<'_>;
 }

@@ -56,6 +56,11 @@ impl Record {
         self.offset
     }
 
+    /// Reads the next line. It ends at a line break, at the end of its segment, before damage, or
+    /// at 16 MiB.
+    ///
+    /// Damage in mid-line ends the line and is returned by the next call. Returns `false` at the
+    /// end.
     pub(super) fn read(&mut self, source: &mut dyn ByteSource) -> Result<bool, Damage> {
         self.bytes.clear();
         let mut ordinal = None;

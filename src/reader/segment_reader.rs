@@ -21,15 +21,21 @@ pub(super) struct SegmentReader {
 }
 
 impl SegmentReader {
+    /// Whether all that may be read in this round was read.
     pub(super) fn is_at_limit(&self) -> bool {
         self.content.position >= self.limit
     }
 
+    /// Makes the present position the end: nothing after it is read.
     pub(super) fn end_here(&mut self) {
         self.limit = self.content.position;
         self.is_final = true;
     }
 
+    /// Sets the limit of the next round to the end of the last whole line.
+    ///
+    /// An unfinished line of more than 16 MiB is not waited for. A file that is shorter than what
+    /// was read of it was cut short, and is read from its start.
     pub(super) fn measure(&mut self, reports: &mut VecDeque<Damage>) -> Result<(), Damage> {
         let content = &mut self.content;
         let len = content.len()?;

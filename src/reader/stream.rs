@@ -72,6 +72,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// Creates a stream that has not reached a segment yet; see [`begin`](Self::begin).
     pub(super) fn new(walk: Walk, mode: ReadMode, until: Option<SystemTime>) -> Self {
         let name = walk.location().path().into();
         let follows = matches!(mode, ReadMode::Follow(_));
@@ -125,6 +126,7 @@ impl Stream {
         Ok(())
     }
 
+    /// Hands out damage before any further byte.
     pub(super) fn report(&mut self, damage: Damage) {
         self.damage.push_back(damage);
     }
@@ -280,6 +282,10 @@ impl Stream {
         Ok(())
     }
 
+    /// Opens a segment beside those that are still open, and notes how far each may be read.
+    ///
+    /// The segment before it may be final by now. If it is compressed, its lease is released at
+    /// once: nothing is appended to it any more.
     fn open_reader(&mut self, content: Content) {
         self.opened += 1;
         let is_compressed = content.is_compressed();
@@ -333,6 +339,7 @@ impl Stream {
         self.note_ends();
     }
 
+    /// Sets the limits to the ends of the files, newest first.
     fn note_ends(&mut self) {
         for reader in self.readers.iter_mut().rev().filter(|reader| !reader.is_final) {
             reader.is_final = true;
@@ -400,6 +407,7 @@ impl Stream {
 const BESIDE: Duration = Duration::from_millis(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Whether a segment was started after the range ends.
 fn is_after(until: Option<SystemTime>, started: Option<SystemTime>) -> bool {
     until.zip(started).is_some_and(|(until, started)| started > until)
 }

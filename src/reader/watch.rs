@@ -26,15 +26,18 @@ impl Notifier {
         self.condvar.notify_all();
     }
 
+    /// Wakes the reader for the last time.
     fn end(&self) {
         self.state.lock().is_over = true;
         self.condvar.notify_all();
     }
 
+    /// Whether the reader was stopped.
     pub(super) fn is_over(&self) -> bool {
         self.state.lock().is_over
     }
 
+    /// Waits for a notification, for at most `span`. A notification since the last call counts.
     fn wait(&self, span: Duration) {
         let mut state = self.state.lock();
         if !state.is_notified && !state.is_over {

@@ -88,6 +88,7 @@ impl DirectorySnapshot {
         Self::of_names(location, Some(naming), &fs::names(location.dir())?)
     }
 
+    /// Looks at each of the listed files. A name may be listed twice.
     fn of_names(location: &Location, naming: Option<Naming>, names: &[String]) -> Result<Self> {
         let mut snapshot = Self::default();
         for file_name in names {
@@ -102,6 +103,7 @@ impl DirectorySnapshot {
         Ok(snapshot)
     }
 
+    /// Classifies a file by its name, and looks at it if it is one of the log's.
     fn note(&mut self, location: &Location, naming: Option<Naming>, name: &str) -> Result<()> {
         if let Some(name) = location.parse(name, naming) {
             return self.note_backup(location, name);
@@ -115,6 +117,7 @@ impl DirectorySnapshot {
         Ok(())
     }
 
+    /// Looks at a backup. A directory or a link with a backup's name is a stray.
     fn note_backup(&mut self, location: &Location, name: Name) -> Result<()> {
         // A backup that was listed uncompressed and is gone may have been compressed since.
         let forms = match name.compression {
@@ -136,6 +139,7 @@ impl DirectorySnapshot {
         Ok(())
     }
 
+    /// Moves the superseded copies out of the backups. The form that is read comes first then.
     fn take_out_superseded(&mut self) {
         let all = std::mem::take(&mut self.backups);
         for forms in all.chunk_by(|a, b| a.name.key == b.name.key) {
@@ -168,6 +172,7 @@ impl DirectorySnapshot {
         }
     }
 
+    /// Whether the active segment is also listed as a backup, because the file has two names.
     fn has_backup(&self, active: &Entry) -> bool {
         let is_it = |entry: &Entry| (entry.id, entry.born) == (active.id, active.born);
         self.backups.iter().any(|backup| is_it(&backup.entry))
@@ -251,6 +256,7 @@ const SYNC_ROUNDS: usize = 8;
 /// The time to wait for a backup that another process is compressing.
 const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Syncs one backup. A file that is gone needs no sync.
 fn sync_backup(path: &Path) -> Result<()> {
     if file_at(path)?.is_none() {
         return Ok(());

@@ -53,6 +53,7 @@ impl Lease {
         }
     }
 
+    /// Leases the file at the log's path once, if it still has that path afterwards.
     fn attempt(location: &Location) -> Result<Attempt> {
         let path = location.path();
         match fs::stat(path)? {
@@ -91,6 +92,7 @@ impl Lease {
     }
 }
 
+/// The result of one attempt to lease the active segment.
 enum Attempt {
     Leased(Lease),
     Missing,

@@ -29,6 +29,11 @@ impl Location {
         Self::at(given, fs::canonical)
     }
 
+    /// Checks the file name, and resolves the directory with `resolve_dir`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAFile`] if the path has no usable file name: none at all, not Unicode, too
+    /// long for the names of backups, or one that Windows does not allow.
     fn at(given: &Path, resolve_dir: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Self> {
         let (target, _) = fs::resolve_links("use as a log", given)?;
         let refuse =
@@ -67,14 +72,17 @@ impl Location {
         &self.path
     }
 
+    /// Returns the directory of all the log's files.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
+    /// Returns the path of the rotation lock.
     pub(crate) fn lock_path(&self) -> PathBuf {
         self.dir.join(name::lock_file(&self.name))
     }
 
+    /// Returns the path of a backup.
     pub(crate) fn backup_path(&self, name: Name) -> PathBuf {
         self.dir.join(name.format(&self.name))
     }

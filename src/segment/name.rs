@@ -127,6 +127,7 @@ pub(crate) struct Name {
 }
 
 impl Name {
+    /// The name of the uncompressed form of a backup.
     pub(crate) fn plain(key: Key) -> Self {
         Self { key, compression: Compression::None }
     }
@@ -158,16 +159,19 @@ pub(crate) fn lock_file(log: &str) -> String {
 /// characters and `.tmp` after it.
 pub(crate) const MAX_LOG_NAME: usize = 255 - (1 + 28 + 4 + 17);
 
+/// Parses a decimal number without sign or leading zero.
 fn parse_number(text: &str) -> Option<u32> {
     let canonical = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
     canonical.then(|| text.parse().ok()).flatten()
 }
 
+/// Formats a time in UTC with microseconds, in characters that all file systems allow.
 fn format_time(time: Timestamp) -> String {
     let time = DateTime::from_timestamp_micros(time.micros()).unwrap_or_default();
     time.format("%Y-%m-%dT%H-%M-%S.%6fZ").to_string()
 }
 
+/// Parses the exact output of [`format_time`].
 fn parse_time(text: &str) -> Option<Timestamp> {
     let digits = |range: std::ops::Range<usize>| {
         let part = text.get(range)?;

@@ -65,6 +65,7 @@ impl Walk {
         Ok(Some(reached))
     }
 
+    /// Whether the numbered backups are older than those named by time, by the newest of each.
     pub(super) fn are_numbers_first(&self, backups: &Backups) -> Result<bool> {
         let (Some(time), Some(number)) = (backups.times.last(), backups.numbers.first()) else {
             return Ok(true);
@@ -79,6 +80,7 @@ impl Walk {
     }
 }
 
+/// Returns the highest number below `number`: the next newer backup.
 fn below(numbers: &BTreeSet<u32>, number: u32) -> Option<u32> {
     numbers.range(..number).next_back().copied()
 }

@@ -38,6 +38,7 @@ impl Walk {
         Ok((is_last && self.is_in_place(&reached)?).then_some(reached))
     }
 
+    /// Opens the backup of this time, once. If it is gone, it was removed before it was read.
     pub(super) fn open_time(&mut self, time: Timestamp) -> Result<Option<Reached>> {
         let key = Key::Time(time);
         let opened = self.open(key)?;
@@ -62,6 +63,7 @@ impl Walk {
     }
 }
 
+/// Returns the times after `time`, in order.
 pub(super) fn after(
     times: &BTreeSet<Timestamp>,
     time: Timestamp,

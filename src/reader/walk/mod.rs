@@ -111,6 +111,7 @@ impl Backups {
 }
 
 impl Walk {
+    /// Starts a walk before the oldest segment, and decides which naming comes first.
     pub(crate) fn new(location: Location, memory: u64) -> Result<Self> {
         let mut walk = Self {
             location,
@@ -209,6 +210,7 @@ impl Walk {
         }
     }
 
+    /// Returns the newest backup, of the naming that comes last.
     fn newest_backup(&self, backups: &Backups) -> Option<Key> {
         let time = backups.times.last().map(|time| Key::Time(*time));
         let number = backups.numbers.first().map(|number| Key::Number(*number));
@@ -288,6 +290,7 @@ impl Walk {
         }
     }
 
+    /// Notes that the walk has moved forward to this position.
     fn advance_to(&mut self, position: Position) {
         match position {
             Position::Backup(Key::Time(time)) => {
@@ -299,6 +302,7 @@ impl Walk {
         }
     }
 
+    /// Notes that the walk has moved back to this backup. The backups after it are to come again.
     fn retreat_to(&mut self, key: Key, backups: &Backups) {
         self.passed = match key {
             Key::Time(time) => time,

@@ -115,6 +115,7 @@ impl Walk {
         Ok(Some(there.iter().skip(1).find(is_ours).map_or(*first, |(name, _)| *name)))
     }
 
+    /// Opens one form of a backup, by its exact name.
     fn open_name(&self, name: Name) -> Result<OpenedBackup> {
         let path = self.location.backup_path(name);
         let Some(there) = fs::stat(&path)? else { return Ok(OpenedBackup::Gone) };
@@ -132,6 +133,10 @@ impl Walk {
         Ok(self.open_ref(segment)?.map_or(OpenedBackup::Gone, OpenedBackup::Found))
     }
 
+    /// Opens and leases the active segment; `None` if the log's path names nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAFile`] if the path names a directory, a link or another special file.
     pub(super) fn open_active(&self) -> Result<Option<Reached>> {
         let path = self.location.path();
         // It was rotated between two looks; the next ones find its successor.
