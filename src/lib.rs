@@ -145,3 +145,8 @@ pub use writer::{FlushGuard, LineWriter, RecordWriter, RotatingFileWriter};
 pub mod __test {
     pub use crate::clock::Clock;
 }
+
+/// README.md's program compiles.
+#[cfg(all(doctest, feature = "tracing"))]
+#[doc = include_str!("../README.md")]
+struct ReadmeProgram;
