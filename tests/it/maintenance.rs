@@ -154,6 +154,13 @@ fn compressed_backup_keeps_mode_and_owner() {
 /// Opens a log in a directory with backups of ten days of 100 bytes each, and rotates it five
 /// times. Returns the number of backups at first and after each rotation.
 fn kept(limit: impl Fn(LogBuilder) -> LogBuilder) -> Vec<usize> {
+    // A child that another test starts has a copy of every lease until its `exec`, and so may defer
+    // the removal of a backup. Such a run is repeated.
+    let kept = (0..100).find_map(|_| kept_unless_deferred(&limit));
+    kept.expect("a run in which no backup is deferred")
+}
+
+fn kept_unless_deferred(limit: impl Fn(LogBuilder) -> LogBuilder) -> Option<Vec<usize>> {
     let dir = Dir::new();
     plant(&dir, 10, 100);
     let log = limit(inline(&dir).max_size(100)).build().unwrap();
@@ -162,11 +169,14 @@ fn kept(limit: impl Fn(LogBuilder) -> LogBuilder) -> Vec<usize> {
         rotate(&log, &format!("{round:099}\n"));
         kept.push(dir.backups().len());
     }
+    if log.stats().deferrals > 0 {
+        return None;
+    }
     // The newest ones are kept.
     let last = dir.backups().pop().map(|name| dir.lines_of(&name)[0].clone());
     assert_eq!(last, (kept[5] > 0).then(|| format!("{:099}", 4)));
     assert_eq!(log.segments().unwrap().pop().unwrap().path, log.path());
-    kept
+    Some(kept)
 }
 
 #[test]
