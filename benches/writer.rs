@@ -74,6 +74,11 @@ fn record(criterion: &mut Criterion) {
         group.bench_function("direct", |bencher| {
             into_log(bencher, threads, |log, _| log.write_record(&LINE).unwrap());
         });
+        #[cfg(feature = "tracing")]
+        group.bench_function("direct, event of a MakeWriter", |bencher| {
+            use tracing_subscriber::fmt::MakeWriter;
+            into_log(bencher, threads, |log, _| log.make_writer().write_all(&LINE).unwrap());
+        });
         group.bench_function("raw write(2)", |bencher| {
             into_file(bencher, threads, |mut file, _| file.write_all(&LINE).unwrap());
         });
