@@ -441,7 +441,8 @@ mod tests {
 
     /// The same, written in the local zone by the same calendar that reads it.
     fn local(format: &str) -> String {
-        let time = DateTime::<Utc>::from_timestamp(SECOND.cast_signed(), 123_000_000).unwrap();
+        let time =
+            DateTime::<Utc>::from_timestamp(i64::try_from(SECOND).unwrap(), 123_000_000).unwrap();
         time.with_timezone(&Local).format(format).to_string()
     }
 
