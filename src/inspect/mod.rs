@@ -125,6 +125,20 @@ pub enum LeftoverKind {
 impl Inspection {
     /// Inspects the log at `path`.
     ///
+    /// # Examples
+    /// ```
+    /// use logrotor::inspect::Inspection;
+    /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("app.log");
+    /// std::fs::write(&path, "one\n").unwrap();
+    /// std::fs::write(dir.path().join("app.log.old"), "").unwrap();
+    /// let seen = Inspection::of(&path)?;
+    /// assert_eq!(seen.bytes()?, 4);
+    /// assert_eq!(seen.strays.len(), 1, "`app.log.old` is no backup");
+    /// assert_eq!(seen.naming(), None, "no backup yet");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// - [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile): the path has no file name, or names a
     ///   directory, a device or a pipe.

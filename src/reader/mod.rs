@@ -136,6 +136,22 @@ impl LogReader {
     }
 
     /// Iterates over the log's records: its lines, without their line breaks.
+    ///
+    /// # Examples
+    /// ```
+    /// use logrotor::reader::LogReader;
+    /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("app.log");
+    /// std::fs::write(&path, "one\ntwo\n").unwrap();
+    /// let mut reader = LogReader::open(&path)?;
+    /// for record in reader.records() {
+    ///     match record {
+    ///         Ok(record) => println!("{} bytes at {}", record.bytes().len(), record.offset()),
+    ///         Err(damage) => eprintln!("{damage}"),
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn records(&mut self) -> Records<'_> {
         Records::new(self)
     }
@@ -232,6 +248,20 @@ impl ReaderBuilder {
     /// Default: none.
     ///
     /// Whole segments are skipped, so the first record may be older than `time` by up to a segment.
+    ///
+    /// # Examples
+    /// The last hour, and perhaps a little more:
+    /// ```
+    /// use logrotor::reader::LogReader;
+    /// use std::time::{Duration, SystemTime};
+    /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("app.log");
+    /// std::fs::write(&path, "now\n").unwrap();
+    /// let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    /// let mut reader = LogReader::builder(&path).since(hour_ago).open()?;
+    /// assert_eq!(reader.records().count(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn since(mut self, time: SystemTime) -> Self {
         self.range.since = Some(time);
         self
