@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# csv 1.4.0: a row larger than the writer's buffer (8 KiB by default) is passed on in several `write` calls,
-# although `flush` follows each row. Seen: a row of 20001 bytes comes in 3 calls of at most 8192 bytes.
-# A reader of "flush after each row" may expect one call. Behind a writer for which a call is a record,
-# such rows are split.
+# csv 1.4.0: a row larger than the writer's buffer (8 KiB by default) is passed on in several
+# `write` calls, although `flush` follows each row. Seen: a row of 20001 bytes comes in 3 calls of
+# at most 8192 bytes. A reader of "flush after each row" may expect one call. Behind a writer for
+# which a call is a record, such rows are split.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -r "$dir"' EXIT

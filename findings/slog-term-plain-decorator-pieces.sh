@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# slog-term 2.9.2: `PlainDecorator` writes each piece of a message with a `write` call of its own, because its
-# record decorator does not forward `write_fmt`. Seen: the line break of "one\n{}" ends with one call
-# in the middle of the event. `PlainSyncDecorator` makes one call for the event. A name that differs in "Sync" alone
-# suggests a lock, not another number of calls.
+# slog-term 2.9.2: `PlainDecorator` writes each piece of a message with a `write` call of its own,
+# because its record decorator does not forward `write_fmt`. Seen: the line break of "one\n{}"
+# ends with one call in the middle of the event. `PlainSyncDecorator` makes one call for the
+# event. A name that differs in "Sync" alone suggests a lock, not another number of calls.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -r "$dir"' EXIT
