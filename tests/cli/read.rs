@@ -114,7 +114,7 @@ fn followed_record_of_several_lines_is_printed_from_its_start() {
 #[track_caller]
 fn assert_range_is_cut(record: impl Fn(u32) -> String, options: &[&str]) {
     let dir = Dir::new();
-    let all: Vec<_> = (10..20).map(|minute| record(minute)).collect();
+    let all: Vec<_> = (10..20).map(record).collect();
     std::fs::write(dir.log(), all.concat()).unwrap();
     let range = ["--since=2025-11-20T10:12:00Z", "--until=2025-11-20T10:15:30Z"];
     let output = dir.command("cat", range).args(options).env("TZ", "UTC").output().unwrap();

@@ -73,7 +73,8 @@ fn line_writer_takes_formatted_and_vectored_calls_as_one_piece() {
     let dir = Dir::new();
     let log = dir.writer().build().unwrap();
     let mut lines = log.lines();
-    writeln!(lines, "{}\n{}", "one", "two").unwrap();
+    let (one, two) = ("one", "two");
+    writeln!(lines, "{one}\n{two}").unwrap();
     assert_eq!(log.stats().records, 1);
     let slices = [b"three\n".as_slice(), b"four", b"\n"].map(IoSlice::new);
     assert_eq!(lines.write_vectored(&slices).unwrap(), 11);
@@ -219,7 +220,8 @@ fn record_within_record_has_pieces_of_its_own() {
     let mut inner = log.record();
     inner.write_all(b"inner\n").unwrap();
     let mut plain = log.clone();
-    writeln!(plain, "{}", "plain").unwrap();
+    let text = "plain";
+    writeln!(plain, "{text}").unwrap();
     inner.commit().unwrap();
     outer.commit().unwrap();
     assert_eq!(dir.active_lines(), ["plain", "inner", "outer"]);

@@ -191,11 +191,13 @@ fn event_of_one_call_is_written_before_the_writer_is_dropped() {
     let dir = Dir::new();
     let log = dir.writer().build().unwrap();
     let mut writer = log.make_writer();
-    writeln!(writer, "{} {}", "one", "call").unwrap();
+    let (one, call) = ("one", "call");
+    writeln!(writer, "{one} {call}").unwrap();
     assert_eq!(dir.active_lines(), ["one call"]);
     writer.write_all(b"another\n").unwrap();
     assert_eq!(dir.active_lines(), ["one call", "another"]);
-    write!(writer, "{}\n{}", "two", "pieces").unwrap();
+    let (two, pieces) = ("two", "pieces");
+    write!(writer, "{two}\n{pieces}").unwrap();
     writer.write_all(b"\n").unwrap();
     assert_eq!(log.stats().records, 2);
     drop(writer);

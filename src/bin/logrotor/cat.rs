@@ -107,7 +107,7 @@ impl Tail {
         }
         let mode = if self.follow { Mode::Live } else { Mode::Forward };
         let printer = Printer::new(&self.select, grouping, mode)?.by_line(self.lines.is_some());
-        let printer = printer.from_whole_record();
+        let printer = printer.starting_at_whole_record();
         let mut reader = builder.open()?;
         let is_pipe_closed = Arc::new(AtomicBool::new(false));
         if self.follow {

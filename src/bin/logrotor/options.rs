@@ -130,7 +130,7 @@ fn failure_reporter() -> impl Fn(&Event) + Send + Sync {
                 }
             }
             Event::Rotated { .. } | Event::Compressed { .. } | Event::Pruned { .. } => {
-                reported.clear()
+                reported.clear();
             }
             _ => {}
         }

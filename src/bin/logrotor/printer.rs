@@ -128,7 +128,7 @@ impl Printer {
     }
 
     /// Skips the rest of a record that begins before what is read.
-    pub(crate) fn from_whole_record(self) -> Self {
+    pub(crate) fn starting_at_whole_record(self) -> Self {
         Self { skips_rest: !self.by_line, ..self }
     }
 

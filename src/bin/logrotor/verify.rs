@@ -100,7 +100,9 @@ impl Verify {
         }
         // The active segment may be in the middle of a record.
         ends.remove(&seen.path);
-        findings.damages.iter().for_each(|damage| drop(ends.remove(damage.segment())));
+        for damage in &findings.damages {
+            ends.remove(damage.segment());
+        }
         findings.unfinished = ends
             .into_iter()
             .filter(|(_, end)| !end.is_line)
