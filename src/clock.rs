@@ -70,7 +70,7 @@ enum ClockSource {
     #[default]
     System,
     /// A clock shared by all its clones, and the microseconds by which this one is ahead of it.
-    #[cfg_attr(not(any(test, feature = "__test")), allow(dead_code, reason = "set by tests"))]
+    #[cfg_attr(not(feature = "__test"), allow(dead_code, reason = "set by tests"))]
     Manual(Arc<Manual>, i64),
 }
 
@@ -100,7 +100,7 @@ impl Clock {
     }
 
     /// A clock that stands still until it is [set](Clock::set). Its clones are the same clock.
-    #[cfg(any(test, feature = "__test"))]
+    #[cfg(feature = "__test")]
     #[must_use]
     pub fn manual(now: SystemTime) -> Self {
         let now = AtomicI64::new(Timestamp::from(now).micros());
@@ -108,7 +108,7 @@ impl Clock {
     }
 
     /// Sets a manual clock, forwards or backwards. The system's clock is not changed.
-    #[cfg(any(test, feature = "__test"))]
+    #[cfg(feature = "__test")]
     pub fn set(&self, now: SystemTime) {
         if let ClockSource::Manual(manual, _) = &self.0 {
             manual.now.store(Timestamp::from(now).micros(), Ordering::SeqCst);
