@@ -92,6 +92,33 @@ fn records_without_times_are_grouped_by_indentation() {
 }
 
 #[test]
+fn padded_levels_begin_records() {
+    let dir = Dir::new();
+    let event = |n: u32| format!(" INFO app: at {n}\n    more of {n}\n");
+    std::fs::write(dir.log(), (0..5).map(event).collect::<String>()).unwrap();
+    assert_eq!(dir.ok("tail", ["-n", "2"]), event(3) + &event(4));
+    assert_eq!(dir.ok("cat", ["--grep", "more of 2"]), event(2));
+    assert_eq!(dir.ok("cat", ["--reverse"]), (0..5).rev().map(event).collect::<String>());
+}
+
+#[test]
+fn tail_of_indented_lines_alone_prints_them() {
+    let dir = Dir::new();
+    std::fs::write(dir.log(), "  one\n  two\n").unwrap();
+    assert_eq!(dir.ok("tail", []), "  one\n  two\n");
+}
+
+#[test]
+fn record_of_thousands_of_lines_is_printed_whole() {
+    let dir = Dir::new();
+    let frames: String = (0..5000).map(|n| format!("frame {n}\n")).collect();
+    let last = format!("2025-11-20T10:10:01Z failed\n{frames}");
+    std::fs::write(dir.log(), format!("2025-11-20T10:10:00Z first\n{last}")).unwrap();
+    assert!(dir.ok("tail", ["-n", "1"]) == last);
+    assert!(dir.ok("cat", ["--grep", "frame 77$"]) == last);
+}
+
+#[test]
 fn followed_record_of_several_lines_is_printed_from_its_start() {
     let dir = Dir::new();
     let mut log = dir.writer();

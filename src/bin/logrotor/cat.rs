@@ -40,7 +40,8 @@ pub(crate) struct Cat {
     /// Treat each line as a record
     ///
     /// By default a record may have several lines. In a log whose lines begin with times, a line
-    /// without one belongs to the record before it. In other logs, indented and blank lines do.
+    /// without one belongs to the record before it. In other logs, indented and blank lines do,
+    /// but not those that begin with a padded level, such as " INFO".
     #[arg(long)]
     lines: bool,
     #[command(flatten)]
@@ -101,13 +102,15 @@ impl Tail {
     pub(crate) fn run(self) -> VerbResult {
         let log = self.select.memory.apply(LogReader::builder(&self.log));
         let grouping = Grouping::of(log.clone(), &TimeOptions::default());
-        let mut builder = log.clone().last(self.lines_wanted(&grouping, log));
+        let lines = self.lines_wanted(&grouping, log.clone());
+        let mut builder = log.last(lines);
         if self.follow {
             builder = builder.follow();
         }
         let mode = if self.follow { Mode::Live } else { Mode::Forward };
         let printer = Printer::new(&self.select, grouping, mode)?.by_line(self.lines.is_some());
-        let printer = printer.starting_at_whole_record();
+        // The beginning of the log is no rest of a record, even if its lines are indented.
+        let printer = if lines == u64::MAX { printer } else { printer.starting_at_whole_record() };
         let mut reader = builder.open()?;
         let is_pipe_closed = Arc::new(AtomicBool::new(false));
         if self.follow {

@@ -1,6 +1,6 @@
 //! Events: records of one or more lines.
 
-use crate::stamp::{Stamp, StampFinder, TimeOptions};
+use crate::stamp::{self, Stamp, StampFinder, TimeOptions};
 use logrotor::reader::{ReaderBuilder, Record};
 use std::borrow::Cow;
 
@@ -8,7 +8,8 @@ use std::borrow::Cow;
 ///
 /// In a log whose lines begin with times, a line without one belongs to the line with one before
 /// it. In others, such as JSON, these do: blank lines, indented lines, lines that begin with a
-/// closing bracket, and the causes of an error.
+/// closing bracket, and the causes of an error. A level that is padded, as in ` INFO listening`, is
+/// no indentation.
 #[derive(Debug)]
 pub(crate) struct Grouping {
     finder: StampFinder,
@@ -16,15 +17,16 @@ pub(crate) struct Grouping {
 }
 
 impl Grouping {
-    /// Looks at the last lines of a log to learn whether they begin with times.
+    /// Looks at the last lines of a log to learn whether they begin with times. The last event may
+    /// have thousands of lines without one.
     pub(crate) fn of(log: ReaderBuilder, options: &TimeOptions) -> Self {
-        const LINES: u64 = 200;
+        const LINES: usize = 10_000;
         let mut grouping = Self { finder: StampFinder::new(options), is_timed: false };
         // A log that cannot be read is reported when it is read for its records.
-        if let Ok(mut reader) = log.last(LINES).open() {
+        if let Ok(mut reader) = log.reverse().open() {
             let lines = reader.records().filter_map(Result::ok);
             let is_timed = |line: Record| grouping.is_timed_text(line.bytes());
-            grouping.is_timed = lines.take(LINES as usize).any(is_timed);
+            grouping.is_timed = lines.take(LINES).any(is_timed);
         }
         grouping
     }
@@ -73,8 +75,9 @@ fn continues(line: &[u8]) -> bool {
     const CAUSES: [&[u8]; 3] = [b"Caused by:", b"Stack backtrace:", b"stack backtrace:"];
     match line.first() {
         None => true,
+        Some(b' ') => !stamp::begins_with_padded_level(line),
         Some(first) => {
-            b" \t\r}])".contains(first) || CAUSES.iter().any(|cause| line.starts_with(cause))
+            b"\t\r}])".contains(first) || CAUSES.iter().any(|cause| line.starts_with(cause))
         }
     }
 }
@@ -156,5 +159,14 @@ mod tests {
         let lines = ["{", r#"  "a": 1"#, "}", "ERROR failed", "", "Caused by:", "\t0: x", "next"];
         let expected = [true, false, false, true, false, false, false, true];
         assert_eq!(starts(&grouping, &lines), expected);
+    }
+
+    #[test]
+    fn padded_level_is_no_indentation() {
+        let grouping = Grouping { finder: StampFinder::default(), is_timed: false };
+        let lines = [" INFO app: x", "   WARN app: x", "  \x1b[32m INFO\x1b[0m app: x"];
+        assert_eq!(starts(&grouping, &lines), [true; 3]);
+        let lines = ["    INFO far from the start", " INFORMAL", "  at src/main.rs:1", " error: x"];
+        assert_eq!(starts(&grouping, &lines), [false; 4]);
     }
 }

@@ -105,14 +105,15 @@ impl StampFinder {
         self.in_line(&without_colors(line))
     }
 
-    /// Whether a line begins with a time: in its head, or at once if the line is indented.
+    /// Whether a line begins with a time: in its head, or at once if the line is indented. A padded
+    /// level is no indentation.
     pub(crate) fn begins(&self, line: &[u8]) -> bool {
         if let Some(value) = json(line) {
             return self.in_json(&value).is_some();
         }
         let text = without_colors(line);
         let trimmed = text.trim_start();
-        if trimmed.len() == text.len() {
+        if trimmed.len() == text.len() || is_padded_level(&text) {
             return self.in_line(&text).is_some();
         }
         self.at(trimmed.trim_start_matches('[')).is_some()
@@ -199,6 +200,22 @@ fn logfmt<'a>(line: &'a str, field: &str) -> Option<&'a str> {
         None => value.split([' ', '\t']).next(),
     }
 }
+/// Whether a line that may be indented begins with its level: `{:>5}` writes ` INFO`.
+pub(crate) fn begins_with_padded_level(line: &[u8]) -> bool {
+    is_padded_level(&without_colors(line))
+}
+
+fn is_padded_level(text: &str) -> bool {
+    // Tracing's pretty format has two more than the padding.
+    const MAX_PADDING: usize = 3;
+    const LEVELS: [&str; 8] =
+        ["ERROR", "WARNING", "WARN", "INFO", "DEBUG", "TRACE", "NOTICE", "FATAL"];
+    let trimmed = text.trim_start_matches(' ');
+    let is_end = |rest: &str| !rest.starts_with(char::is_alphanumeric);
+    text.len() - trimmed.len() <= MAX_PADDING
+        && LEVELS.iter().any(|level| trimmed.strip_prefix(level).is_some_and(is_end))
+}
+
 
 /// The time at the beginning of a text in one of the known formats. `may_be_number`: whether Unix
 /// time is one.
@@ -590,3 +607,4 @@ mod tests {
         }
     }
 }
+            " INFO 2025-11-20T23:57:01Z x",
