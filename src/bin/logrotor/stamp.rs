@@ -142,19 +142,29 @@ impl StampFinder {
         if let Some(field) = &self.field {
             return self.at(logfmt(line, field)?);
         }
+        let in_fields = || FIELDS.iter().find_map(|field| self.at(logfmt(line, field)?));
+        if is_logfmt(line) {
+            // A time in its head may be in the text of another field.
+            return in_fields().or_else(|| self.in_head(line));
+        }
+        self.in_head(line).or_else(in_fields)
+    }
+
+    /// The first time in the first bytes of a line.
+    fn in_head(&self, line: &str) -> Option<Stamp> {
         let starts = line.char_indices().scan(' ', |before, (at, char)| {
             let before = std::mem::replace(before, char);
             Some((at, char, before))
         });
-        let in_head = starts
+        starts
             .take_while(|(at, ..)| *at < HEAD)
-            .filter(|(_, char, before)| char.is_alphanumeric() && !before.is_alphanumeric())
+            // The user's format may begin with a bracket.
+            .filter(|(_, char, before)| !char.is_alphanumeric() || !before.is_alphanumeric())
             .find_map(|(at, _, before)| match &self.format {
                 Some(_) => self.at(&line[at..]),
                 // Numbers are times only where a line begins.
                 None => known(&line[at..], at == 0 || (at == 1 && before == '[')),
-            });
-        in_head.or_else(|| FIELDS.iter().find_map(|field| self.at(logfmt(line, field)?)))
+            })
     }
 
     /// The time that a text begins with.
@@ -190,16 +200,6 @@ fn without_colors(line: &[u8]) -> String {
     text
 }
 
-/// The value of a field in `key=value key="value"`.
-fn logfmt<'a>(line: &'a str, field: &str) -> Option<&'a str> {
-    let is_start = |at: usize| at == 0 || line[..at].ends_with([' ', '\t', '[', '{']);
-    let mut found = line.match_indices(field).filter(|(at, _)| is_start(*at));
-    let value = found.find_map(|(at, _)| line[at + field.len()..].strip_prefix('='))?;
-    match value.strip_prefix('"') {
-        Some(quoted) => quoted.split('"').next(),
-        None => value.split([' ', '\t']).next(),
-    }
-}
 /// Whether a line that may be indented begins with its level: `{:>5}` writes ` INFO`.
 pub(crate) fn begins_with_padded_level(line: &[u8]) -> bool {
     is_padded_level(&without_colors(line))
@@ -216,6 +216,30 @@ fn is_padded_level(text: &str) -> bool {
         && LEVELS.iter().any(|level| trimmed.strip_prefix(level).is_some_and(is_end))
 }
 
+/// Whether a line begins with `key=`.
+fn is_logfmt(line: &str) -> bool {
+    let is_key = |char: char| char.is_alphanumeric() || "_-.@".contains(char);
+    line.trim_start_matches(is_key).starts_with('=')
+}
+
+/// The value of a field in `key=value key="value"`.
+fn logfmt<'a>(line: &'a str, field: &str) -> Option<&'a str> {
+    let (mut before, mut is_quoted) = (' ', false);
+    let value = line.char_indices().find_map(|(at, char)| {
+        let is_start = !is_quoted && matches!(before, ' ' | '\t' | '[' | '{');
+        is_quoted = match char {
+            '"' if is_quoted => before == '\\',
+            '"' => before == '=',
+            _ => is_quoted,
+        };
+        before = char;
+        is_start.then(|| line[at..].strip_prefix(field)?.strip_prefix('='))?
+    })?;
+    match value.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => value.split([' ', '\t']).next(),
+    }
+}
 
 /// The time at the beginning of a text in one of the known formats. `may_be_number`: whether Unix
 /// time is one.
@@ -472,6 +496,7 @@ mod tests {
             "  \x1b[2m2025-11-20T23:57:01.123000Z\x1b[0m \x1b[32m INFO\x1b[0m app: listening\n    at src/main.rs:1\n",
             r#"{"timestamp":"2025-11-20T23:57:01.123000Z","level":"INFO","fields":{"message":"listening"}}"#,
             "ts=2025-11-20T23:57:01.123Z level=info target=app msg=listening",
+            r#"level=info msg="since 2020-01-01T00:00:00Z ts=1 \" ts=1577836800 " ts=2025-11-20T23:57:01.123Z"#,
             r#"level=info target=app message="a text of which the length is more than a line" ts="2025-11-20T23:57:01.123Z""#,
             r#"{"v":0,"name":"app","msg":"[INFO]","level":30,"time":"2025-11-20T23:57:01.123Z","pid":1}"#,
             // env_logger, pretty_env_logger, fern, fast_log, flexi_logger, log4rs
@@ -579,6 +604,8 @@ mod tests {
         let german = finder(Some("%d.%m.%Y %H:%M:%S"), None);
         assert_eq!(nanos(&german, &local("INFO %d.%m.%Y %H:%M:%S x")), second);
         assert_eq!(nanos(&german, "2025-11-20T23:57:01Z x"), None);
+        let brackets = finder(Some("[%d.%m.%Y %H:%M:%S]"), None);
+        assert_eq!(nanos(&brackets, &local("[%d.%m.%Y %H:%M:%S] x")), second);
         let zoned = finder(Some("%d %b %Y %H:%M:%S %z"), Some("at"));
         assert_eq!(nanos(&zoned, r#"level=info at="21 Nov 2025 00:57:01 +0100""#), second);
         assert_eq!(nanos(&zoned, r#"{"at":"21 Nov 2025 00:57:01 +0100"}"#), second);
@@ -598,6 +625,7 @@ mod tests {
         for line in [
             "2025-11-20T23:57:01Z x",
             "INFO 2025-11-20T23:57:01Z x",
+            " INFO 2025-11-20T23:57:01Z x",
             "  \x1b[2m2025-11-20T23:57:01Z\x1b[0m x",
         ] {
             assert!(finder.begins(line.as_bytes()), "{line}");
@@ -607,4 +635,3 @@ mod tests {
         }
     }
 }
-            " INFO 2025-11-20T23:57:01Z x",
