@@ -2,7 +2,7 @@
 
 use crate::writer::{LineWriter, RecordWriter, RotatingFileWriter};
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Writes each event as one record, whichever formatter writes it. Nothing is allocated per event.
@@ -24,7 +24,7 @@ impl<'a> MakeWriter<'a> for RotatingFileWriter {
 
     #[inline]
     fn make_writer(&'a self) -> Self::Writer {
-        EventWriter { log: self, pieces: None }
+        EventWriter { log: self, pieces: None, began_in_panic: false }
     }
 }
 
@@ -43,7 +43,8 @@ impl<'a> MakeWriter<'a> for LineWriter {
 ///
 /// Created by the [`MakeWriter`] implementation. A call whose bytes end with a line break is
 /// written at once, if nothing is held: most formatters make one such call. Other calls are joined
-/// in memory, and are one record when the writer is dropped.
+/// in memory, and are one record when the writer is dropped. They are discarded if the thread
+/// panics while the event is written.
 ///
 /// A failure to write the joined pieces is counted in [`Stats::failures`](crate::Stats::failures) and
 /// sent to the observer. Events written with one call return it.
@@ -51,12 +52,27 @@ impl<'a> MakeWriter<'a> for LineWriter {
 pub struct EventWriter<'a> {
     log: &'a RotatingFileWriter,
     pieces: Option<RecordWriter<'a>>,
+    /// Whether the thread was panicking at the first piece: a destructor may log an event.
+    began_in_panic: bool,
 }
 
 impl<'a> EventWriter<'a> {
     #[cold]
     fn hold(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.pieces.get_or_insert_with(|| self.log.record()).write_all(bytes)
+        match &mut self.pieces {
+            Some(pieces) => pieces.write_all(bytes),
+            None => {
+                let mut first = self.log.record();
+                first.write_all(bytes)?;
+                self.begin(Some(first));
+                Ok(())
+            }
+        }
+    }
+
+    fn begin(&mut self, first: Option<RecordWriter<'a>>) {
+        self.pieces = first;
+        self.began_in_panic = std::thread::panicking();
     }
 
     /// Formats one call's bytes apart, for they may be the whole event.
@@ -78,6 +94,13 @@ impl Write for EventWriter<'_> {
         Ok(bytes.len())
     }
 
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut call = self.log.record();
+        let len = call.write_vectored(slices)?;
+        self.write_all(call.as_bytes())?;
+        Ok(len)
+    }
+
     #[inline]
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.pieces.is_none() && bytes.ends_with(b"\n") {
@@ -90,7 +113,8 @@ impl Write for EventWriter<'_> {
         match &mut self.pieces {
             Some(pieces) => pieces.write_fmt(arguments),
             None => {
-                self.pieces = self.format(arguments)?;
+                let first = self.format(arguments)?;
+                self.begin(first);
                 Ok(())
             }
         }
@@ -106,7 +130,10 @@ impl Drop for EventWriter<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(pieces) = &self.pieces {
-            pieces.commit_last();
+            // A part of an event would be glued to the next one.
+            if self.began_in_panic || !std::thread::panicking() {
+                pieces.commit_last();
+            }
         }
     }
 }

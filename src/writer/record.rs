@@ -100,14 +100,13 @@ impl Write for RecordWriter<'_> {
         Ok(())
     }
 
-    /// Formats one piece. If a value's own formatting fails, the piece is discarded; earlier ones
-    /// are kept.
+    /// Formats one piece. If a value's own formatting fails or panics, the piece is discarded;
+    /// earlier ones are kept.
     fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> io::Result<()> {
-        let len = self.pieces.len();
-        fmt::write(&mut Text(&mut self.pieces), arguments).map_err(|error| {
-            self.pieces.truncate(len);
-            io::Error::other(error)
-        })
+        let mut piece = FormattedPiece { start: self.pieces.len(), pieces: &mut self.pieces };
+        fmt::write(&mut piece, arguments).map_err(io::Error::other)?;
+        piece.keep();
+        Ok(())
     }
 
     /// Does nothing: the pieces are written by [`commit`](Self::commit) alone.
@@ -148,13 +147,28 @@ fn keep_scratch(mut scratch: Vec<u8>) {
     }
 }
 
-/// Takes formatted text. `io::Write for Vec` would do, but its `write_fmt` panics where a value's
-/// own formatting fails.
-struct Text<'a>(&'a mut Vec<u8>);
+/// Takes formatted text, and removes it again unless it is kept. `io::Write for Vec` would do, but
+/// its `write_fmt` panics where a value's own formatting fails.
+struct FormattedPiece<'a> {
+    start: usize,
+    pieces: &'a mut Vec<u8>,
+}
 
-impl fmt::Write for Text<'_> {
+impl FormattedPiece<'_> {
+    fn keep(mut self) {
+        self.start = self.pieces.len();
+    }
+}
+
+impl fmt::Write for FormattedPiece<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
+        self.pieces.extend_from_slice(text.as_bytes());
         Ok(())
+    }
+}
+
+impl Drop for FormattedPiece<'_> {
+    fn drop(&mut self) {
+        self.pieces.truncate(self.start);
     }
 }

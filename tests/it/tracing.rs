@@ -5,7 +5,8 @@ use ::tracing::field::{Field, Visit};
 use ::tracing::{Dispatch, Level, dispatcher, error, info, info_span, warn};
 use logrotor::{Compression, Delivery, RotatingFileWriter};
 use serde_json::Value;
-use std::io::Write;
+use std::io::{IoSlice, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
@@ -215,4 +216,63 @@ fn event_in_pieces_that_cannot_be_written_is_counted() {
     std::fs::create_dir(dir.log()).unwrap();
     drop(writer);
     assert_eq!(log.stats().failures(logrotor::ErrorKind::Io), 1);
+}
+
+/// A value whose formatting panics after a part of it was written.
+struct Panics;
+
+impl std::fmt::Display for Panics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a part")?;
+        panic!("a value cannot be formatted")
+    }
+}
+
+#[test]
+fn event_whose_formatting_panics_is_discarded() {
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    let mut record = log.record();
+    for head in ["", "head "] {
+        let work = AssertUnwindSafe(|| {
+            let mut writer = log.make_writer();
+            writer.write_all(head.as_bytes()).unwrap();
+            writeln!(writer, "{Panics}")
+        });
+        catch_unwind(work).unwrap_err();
+        write!(record, "kept ").unwrap();
+        catch_unwind(AssertUnwindSafe(|| write!(record, "{Panics}"))).unwrap_err();
+    }
+    log.make_writer().write_all(b"next\n").unwrap();
+    assert_eq!(record.as_bytes(), b"kept kept ");
+    assert_eq!((dir.active_lines(), log.stats().records), (vec!["next".to_owned()], 1));
+}
+
+#[test]
+fn event_in_pieces_from_a_destructor_of_a_panic_is_written() {
+    struct LogsAtEnd(RotatingFileWriter);
+    impl Drop for LogsAtEnd {
+        fn drop(&mut self) {
+            let mut writer = self.0.make_writer();
+            write!(writer, "in ").unwrap();
+            writer.write_all(b"pieces\n").unwrap();
+        }
+    }
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    let panics = AssertUnwindSafe(|| {
+        let _ends = LogsAtEnd(log.clone());
+        panic!("with a value that logs");
+    });
+    catch_unwind(panics).unwrap_err();
+    assert_eq!(dir.active_lines(), ["in pieces"]);
+}
+
+#[test]
+fn vectored_call_of_an_event_is_one_piece() {
+    let dir = Dir::new();
+    let log = dir.writer().build().unwrap();
+    let slices = [b"first\n".as_slice(), b"  and more\n"].map(IoSlice::new);
+    assert_eq!(log.make_writer().write_vectored(&slices).unwrap(), 17);
+    assert_eq!((dir.active_lines().len(), log.stats().records), (2, 1));
 }
