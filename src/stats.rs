@@ -146,6 +146,11 @@ impl Journal {
         }
     }
 
+    /// Whether a thread is reporting events.
+    pub(crate) fn is_telling(&self) -> bool {
+        self.telling.load(Acquire)
+    }
+
     /// Whether events wait to be reported.
     pub(crate) fn has_untold(&self) -> bool {
         self.any_untold.load(Relaxed)
@@ -244,8 +249,8 @@ pub struct ReloadStats {
 }
 
 impl Stats {
-    /// Returns the number of failures of one kind, in rotation and maintenance, since the log was
-    /// opened.
+    /// Returns the number of failures of one kind since the log was opened, except those that a
+    /// call returned.
     #[must_use]
     pub fn failures(&self, kind: ErrorKind) -> u64 {
         let of_kind = ErrorKind::ALL.iter().zip(self.failures).find(|(k, _)| **k == kind);
@@ -314,8 +319,12 @@ pub enum Event {
         /// [`RotatingFileWriter::network_file_system`](crate::RotatingFileWriter::network_file_system).
         kind: String,
     },
-    /// A rotation, maintenance or the policy failed. No record was lost by it, and it is tried
-    /// again.
+    /// An operation failed whose caller cannot get the error: rotation, maintenance, the policy, or
+    /// writing the buffer. It is tried again, and no record is lost by it.
+    ///
+    /// A record is lost if the writer that holds it is dropped and the kernel refuses it. Buffered
+    /// records are lost if the log is closed then; the error is of the kind
+    /// [`RecordsLost`](ErrorKind::RecordsLost).
     #[non_exhaustive]
     Failed {
         /// The failure.

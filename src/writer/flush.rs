@@ -50,7 +50,8 @@ impl RotatingFileWriter {
 /// Writes the buffer of a log when it is dropped.
 ///
 /// Created by [`RotatingFileWriter::flush_guard`]. It waits until the kernel has taken the records,
-/// or has refused them once. [`Stats::failures`](crate::Stats::failures) counts refusals.
+/// or has refused them once. [`Stats::failures`](crate::Stats::failures) counts refusals, and the
+/// observer is notified of them before the guard is gone.
 #[derive(Debug)]
 #[must_use = "the buffer is written when the guard is dropped"]
 pub struct FlushGuard {
@@ -61,5 +62,7 @@ impl Drop for FlushGuard {
     fn drop(&mut self) {
         // `drop` cannot return an error. The log counts it.
         let _ = self.log.flush();
+        // The log's own thread may have no time for it: the program may end now.
+        self.log.log().tell_observer();
     }
 }

@@ -5,6 +5,7 @@ use super::buffered::RecordBuffer;
 use super::reload::PolicyWatcher;
 use super::schedule::Timeouts;
 use super::sync_queue::SyncQueue;
+use crate::clock::{self, Deadline};
 use crate::config::{Callbacks, Config, Delivery, Durability};
 use crate::error::{Error, Result};
 use crate::fs;
@@ -197,6 +198,17 @@ impl Log {
             (records, active, Arc::clone(appender.location()))
         };
         (records, move || self.sync_queue.sync_active(&active, &location))
+    }
+
+    /// Reports the events so far to the observer, and waits at most a second for the thread that
+    /// reports some already. That may be this one, within the observer.
+    pub(super) fn tell_observer(&self) {
+        let deadline = Deadline::after(Duration::from_secs(1));
+        self.journal.tell();
+        while self.journal.is_telling() && deadline.left().is_some() {
+            clock::sleep(Duration::from_millis(1));
+            self.journal.tell();
+        }
     }
 
     /// The end of a log call, after it has released the write mutex.

@@ -2,7 +2,7 @@
 
 use crate::support::Dir;
 use logrotor::{
-    Buffering, Delivery, ErrorKind, Event, LineWriter, RecordWriter, RotatingFileWriter,
+    Buffering, Delivery, ErrorKind, Event, LineWriter, LogBuilder, RecordWriter, RotatingFileWriter,
 };
 use std::fmt;
 use std::io::{IoSlice, Write};
@@ -243,19 +243,40 @@ fn record_whose_commit_fails_can_be_committed_again() {
 #[test]
 fn rest_that_line_writer_cannot_write_is_counted() {
     let dir = Dir::new();
-    let seen = Arc::new(AtomicU64::new(0));
-    let observed = Arc::clone(&seen);
-    let builder = dir.writer().check_interval(Duration::ZERO).observer(move |event| {
-        if matches!(event, Event::Failed { error, .. } if error.kind() == ErrorKind::Io) {
-            observed.fetch_add(1, Relaxed);
-        }
-    });
+    let (builder, seen) = observed(dir.writer());
     let log = builder.build().unwrap();
     let mut lines = log.lines();
     lines.write_all(b"rest").unwrap();
     refuse_records(&dir);
     drop(lines);
     assert_eq!((log.stats().failures(ErrorKind::Io), seen.load(Relaxed)), (1, 1));
+}
+
+#[test]
+fn flush_guard_notifies_observer_of_refused_records() {
+    let dir = Dir::new();
+    let buffering = Buffering::new().flush_interval(Duration::from_secs(3600));
+    let builder = dir.writer().delivery(Delivery::Buffered(buffering));
+    let (builder, seen) = observed(builder);
+    let log = builder.build().unwrap();
+    let guard = log.flush_guard();
+    log.write_record(b"a record\n").unwrap();
+    refuse_records(&dir);
+    drop(guard);
+    assert!(seen.load(Relaxed) > 0);
+    accept_records(&dir);
+}
+
+/// A log that checks its path at every record, and the number of refusals that its observer sees.
+fn observed(builder: LogBuilder) -> (LogBuilder, Arc<AtomicU64>) {
+    let seen = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&seen);
+    let builder = builder.check_interval(Duration::ZERO).observer(move |event| {
+        if matches!(event, Event::Failed { error, .. } if error.kind() == ErrorKind::Io) {
+            counter.fetch_add(1, Relaxed);
+        }
+    });
+    (builder, seen)
 }
 
 /// Puts a directory at the path of the log, whose file is gone.
