@@ -77,6 +77,11 @@ use threads::LogThreads;
 /// | serde_json, pretty-printed | `record` | `let mut record = log.record(); serde_json::to_writer_pretty(&mut record, value)?; record.write_all(b"\n")?; record.commit()` |
 /// | csv, flushed after each row | `lines` | `builder.from_writer(log.lines())` |
 ///
+/// slog-term's `PlainDecorator` (2.9.2) writes an event in pieces, and `lines` would split an event
+/// of several lines at each line break. csv (1.4.0) writes a row larger than its buffer, 8 KiB by
+/// default, with several calls even if each row is flushed, so it needs `lines`. Source: the
+/// scripts in the repository's `findings`.
+///
 /// A logger that a `static` holds is never dropped. With buffered delivery, keep a
 /// [`flush_guard`](Self::flush_guard) in `main`.
 ///
