@@ -176,12 +176,15 @@ impl StampFinder {
     }
 }
 
-/// A record that is an object of JSON.
+/// The object of JSON that a record is, or that its first lines are.
 fn json(record: &[u8]) -> Option<Value> {
     if !record.trim_ascii_start().starts_with(b"{") {
         return None;
     }
-    serde_json::from_slice(record).ok()
+    let mut values = serde_json::Deserializer::from_slice(record).into_iter();
+    let value = values.next()?.ok()?;
+    let rest = &record[values.byte_offset()..];
+    matches!(rest.first(), None | Some(b'\n' | b'\r')).then_some(value)
 }
 
 /// The beginning of a line as text, without the sequences that color it on a terminal.
@@ -435,12 +438,18 @@ fn date_without_year(month: u32, day: u32) -> Option<NaiveDate> {
         .find(|date| *date <= tomorrow)
 }
 
+/// What the last digit of a fraction counts, in nanoseconds. Without one it is a whole second.
+fn last_digit(nanos: u32) -> u64 {
+    const UNITS: [u32; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
+    UNITS.into_iter().find(|unit| nanos % unit == 0).unwrap_or(1).into()
+}
+
 /// The time at the beginning of a text in the format that the user gives.
 fn by_format(text: &str, items: &[Item<'_>]) -> Option<Stamp> {
     let mut parsed = Parsed::new();
     parse_and_remainder(&mut parsed, text, items.iter()).ok()?;
     let unit = match (parsed.nanosecond(), parsed.second(), parsed.hour_mod_12()) {
-        (Some(_), ..) => 1,
+        (Some(nanos), ..) => last_digit(nanos),
         (None, Some(_), _) => 1_000_000_000,
         (None, None, Some(_)) => 60 * 1_000_000_000,
         (None, None, None) => 24 * 3600 * 1_000_000_000,
@@ -512,6 +521,8 @@ mod tests {
             // nested one level, as of Elastic; pretty-printed
             r#"{"log":{"level":"info"},"meta":{"@timestamp":"2025-11-20T23:57:01.123Z"}}"#,
             "{\n  \"time\": \"2025-11-20T23:57:01.123Z\",\n  \"n\": [\n    1\n  ]\n}",
+            // of several lines, the first of which is JSON
+            "{\"text\":\"a text of which the length is more than the head of a line\",\"ts\":1763683021123}\n  at x",
             // Unix time
             "1763683021.123 listening",
             "1763683021123 listening",
@@ -587,6 +598,13 @@ mod tests {
         let whole = finder.find(b"2025-11-20T23:57:01Z x").unwrap();
         assert!(whole.is_within(Some(at(999)), None) && !whole.is_within(Some(at(1000)), None));
         assert!(whole.is_within(None, Some(at(0))));
+        let format = TimeOptions { time_format: Some("%FT%T%.f%#z".to_owned()), time_field: None };
+        let by_format = StampFinder::new(&format);
+        for record in ["2025-11-20T23:57:01Z x", "2025-11-20T23:57:01.5Z x"] {
+            let later = Some(at(500) + Duration::from_micros(100));
+            let stamp = by_format.find(record.as_bytes()).unwrap();
+            assert!(stamp.is_within(later, later), "{record}");
+        }
         let millis = finder.find(b"2025-11-20T23:57:01.500Z x").unwrap();
         assert!(millis.is_within(Some(at(500)), Some(at(500))));
         assert!(!millis.is_within(Some(at(501)), None) && !millis.is_within(None, Some(at(499))));
