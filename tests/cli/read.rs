@@ -198,6 +198,18 @@ fn log_without_times_is_reported_once() {
 }
 
 #[test]
+fn format_and_field_that_were_looked_for_are_reported() {
+    let dir = log_of_numbers(Compression::None);
+    for (options, expected) in [
+        (&["--time-format=%d.%m.%Y"][..], "looked for `%d.%m.%Y` in the first 64 bytes"),
+        (&["--time-format=%s", "--time-field=at"], "looked for `%s` in the field `at`;"),
+    ] {
+        let output = dir.command("cat", ["--since=1h"]).args(options).output().unwrap();
+        assert!(text(&output.stderr).contains(expected), "{output:?}");
+    }
+}
+
+#[test]
 fn times_do_not_skip_records_of_a_copied_log() {
     let dir = Dir::new();
     for (day, name) in

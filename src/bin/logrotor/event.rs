@@ -45,6 +45,11 @@ impl Grouping {
         if self.is_timed { self.finder.begins(line) } else { !continues(line) }
     }
 
+    /// Where times are looked for, for the message that none was found.
+    pub(crate) fn places(&self) -> String {
+        self.finder.places()
+    }
+
     /// The time of an event.
     pub(crate) fn stamp(&self, event: &LineGroup) -> Option<Stamp> {
         self.finder.find(&event.bytes())

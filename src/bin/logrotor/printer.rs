@@ -6,7 +6,6 @@ use crate::memory::MemoryOptions;
 use crate::output::{self, Color, ColorChoice, Out};
 use crate::progress::{Progress, ReadProgress};
 use crate::report;
-use crate::stamp::KNOWN_FORMATS;
 use clap::Args;
 use grep_matcher::Matcher;
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
@@ -153,8 +152,9 @@ impl Printer {
         if has_range && self.timeless > 0 && !self.any_time {
             report::say(format!(
                 "no time was found in {} records, so --since and --until skipped whole segments only; looked for \
-                 {KNOWN_FORMATS}; use --time-format or --time-field",
-                self.timeless
+                 {}; use --time-format or --time-field",
+                self.timeless,
+                self.grouping.places()
             ));
         }
         let nothing = self.matcher.is_some() && !self.any;

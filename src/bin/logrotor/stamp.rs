@@ -28,12 +28,10 @@ pub(crate) struct TimeOptions {
     time_field: Option<String>,
 }
 
+/// The fields of [`FIELDS`], for messages.
+const FIELD_NAMES: &str =
+    "the fields `timestamp`, `ts`, `time` and `@timestamp` of JSON and logfmt";
 const FIELDS: [&str; 4] = ["timestamp", "ts", "time", "@timestamp"];
-
-/// The formats that are looked for, for the message that no time was found.
-pub(crate) const KNOWN_FORMATS: &str = "RFC 3339, `2026-11-20 23:57:01.123`, Unix time, syslog, Apache, nginx and \
-                                        glog in the first 64 bytes, and the fields `timestamp`, `ts`, `time` and \
-                                        `@timestamp` of JSON and logfmt";
 
 fn checked_format(format: &str) -> Result<String, String> {
     match StrftimeItems::new(format).parse() {
@@ -78,8 +76,8 @@ impl Stamp {
 /// Finds the times of records.
 #[derive(Debug, Default)]
 pub(crate) struct StampFinder {
+    options: TimeOptions,
     format: Option<Vec<Item<'static>>>,
-    field: Option<String>,
 }
 
 /// Where in a line a time must begin.
@@ -87,13 +85,31 @@ const HEAD: usize = 64;
 /// How much of a line is looked at for it.
 const LOOK: usize = 512;
 
+impl TimeOptions {
+    fn places(&self) -> String {
+        let format = match &self.time_format {
+            Some(format) => format!("`{format}`"),
+            None => {
+                "RFC 3339, `2026-11-20 23:57:01.123`, Unix time, syslog, Apache, nginx and glog"
+                    .to_owned()
+            }
+        };
+        match &self.time_field {
+            Some(field) => format!("{format} in the field `{field}`"),
+            None => format!("{format} in the first 64 bytes, and {FIELD_NAMES}"),
+        }
+    }
+}
+
 impl StampFinder {
     pub(crate) fn new(options: &TimeOptions) -> Self {
         let items = |format: &String| StrftimeItems::new(format).parse_to_owned().ok();
-        Self {
-            format: options.time_format.as_ref().and_then(items),
-            field: options.time_field.clone(),
-        }
+        Self { options: options.clone(), format: options.time_format.as_ref().and_then(items) }
+    }
+
+    /// Where times are looked for, for the message that none was found.
+    pub(crate) fn places(&self) -> String {
+        self.options.places()
     }
 
     /// The time of a record, which may have several lines.
@@ -120,7 +136,7 @@ impl StampFinder {
     }
 
     fn in_json(&self, record: &Value) -> Option<Stamp> {
-        if let Some(field) = &self.field {
+        if let Some(field) = &self.options.time_field {
             let at = |value: &'_ Value| self.value(value);
             let path = field.split('.').try_fold(record, |value, name| value.get(name));
             return record.get(field).or(path).and_then(at);
@@ -139,7 +155,7 @@ impl StampFinder {
     }
 
     fn in_line(&self, line: &str) -> Option<Stamp> {
-        if let Some(field) = &self.field {
+        if let Some(field) = &self.options.time_field {
             return self.at(logfmt(line, field)?);
         }
         let in_fields = || FIELDS.iter().find_map(|field| self.at(logfmt(line, field)?));
