@@ -31,7 +31,7 @@ impl Content {
     /// offset of its own, so the handle can be shared.
     pub(super) fn new(open: OpenSegment) -> Result<Self, Damage> {
         let name: Arc<Path> = open.segment.path.as_path().into();
-        let uncompressed = decompress(&open).map_err(|e| Damage::unreadable(&*name, 0, e))?;
+        let uncompressed = decompress(&open).map_err(|error| refused(&open, &name, error))?;
         Ok(Self { open, name, position: 0, uncompressed, is_reported: false })
     }
 
@@ -214,6 +214,16 @@ fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             done => return done,
         }
+    }
+}
+
+/// Reports a segment that cannot be decompressed. If it contradicts its digest, damage has made it
+/// look like a file that needs another format, a dictionary or more memory.
+fn refused(open: &OpenSegment, name: &Path, error: Error) -> Damage {
+    match open.tag.check(&open.file, open.entry.len, open.segment.compression, name) {
+        Ok(Verdict::Altered) => Damage::new(DamageKind::Corrupt, name, 0)
+            .with_text("it contradicts its digest, and its header is damaged"),
+        _ => Damage::unreadable(name, 0, error),
     }
 }
 
