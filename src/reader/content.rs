@@ -180,7 +180,8 @@ pub(super) fn out_of_order(
 ) -> Option<Damage> {
     older.zip(newer).filter(|(older, newer)| newer < older)?;
     let text = "it and the one next to it are not in the order in which they were created; \
-                they were exchanged, or the clock was set back";
+                they were exchanged, or copied before they were compressed, or the clock was set \
+                back";
     Some(Damage::new(DamageKind::Misplaced, &open.segment.path, 0).with_text(text))
 }
 
