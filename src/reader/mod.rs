@@ -333,7 +333,7 @@ impl ReaderBuilder {
     /// - [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig): `follow` with `reverse` or
     ///   `until`, or a poll interval of zero.
     /// - [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile): the path has no file name, or names a
-    ///   directory, a device or a pipe.
+    ///   directory, a device, a pipe or a compressed backup.
     /// - [`ErrorKind::Io`](crate::ErrorKind::Io): the directory does not exist, or the log does not
     ///   and is not followed; and any other failure of the file system.
     pub fn open(self) -> Result<LogReader> {

@@ -33,7 +33,8 @@ impl Location {
     ///
     /// # Errors
     /// [`ErrorKind::NotAFile`] if the path has no usable file name: none at all, not Unicode, too
-    /// long for the names of backups, or one that Windows does not allow.
+    /// long for the names of backups, that of a compressed backup, or one that Windows does not
+    /// allow.
     fn at(given: &Path, resolve_dir: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Self> {
         let (target, _) = fs::resolve_links("use as a log", given)?;
         let refuse =
@@ -58,6 +59,12 @@ impl Location {
                 name::MAX_LOG_NAME
             );
             return refuse(&why);
+        }
+        // Its bytes would be taken for records, and its damage would go unseen.
+        if let Some(log) = Name::log_of_compressed(name) {
+            return refuse(&format!(
+                "it has the name of a compressed backup; use its log, `{log}`"
+            ));
         }
         let parent = match target.parent() {
             Some(parent) if parent != Path::new("") => parent,

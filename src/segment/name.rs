@@ -147,6 +147,17 @@ impl Name {
             Some(Self { key, compression })
         })
     }
+
+    /// Returns the name of the log whose compressed backup has the file name `text`; `None` if no
+    /// compressed backup is named so.
+    pub(crate) fn log_of_compressed(text: &str) -> Option<&str> {
+        let mut logs =
+            text.match_indices('.').map(|(at, _)| &text[..at]).filter(|log| !log.is_empty());
+        let is_compressed = |log: &&str| {
+            Self::parse(log, text).is_some_and(|name| name.compression != Compression::None)
+        };
+        logs.find(is_compressed)
+    }
 }
 
 /// Returns the file name of a log's rotation lock.

@@ -122,6 +122,19 @@ fn memory_option_reads_a_large_window() {
 }
 
 #[test]
+fn compressed_backup_is_rejected_as_a_log() {
+    let dir = log_of_numbers(Compression::Gzip);
+    let backup = dir.file(&dir.backups()[2]);
+    for verb in ["verify", "cat", "tail", "ls", "stat"] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_logrotor"));
+        let output = command.arg(verb).arg(&backup).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""), "{verb}");
+        let said = text(&output.stderr);
+        assert!(said.contains("name of a compressed backup; use its log, `"), "{verb}: {said}");
+    }
+}
+
+#[test]
 fn hole_of_nul_bytes_is_found() {
     let dir = log_of_numbers(Compression::None);
     let mut active = fs::File::options().append(true).open(dir.log()).unwrap();

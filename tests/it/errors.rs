@@ -110,6 +110,18 @@ fn path_that_is_no_file_name_is_refused() {
 }
 
 #[test]
+fn path_of_a_compressed_backup_is_refused() {
+    let dir = Dir::new();
+    for name in ["app.log.1.gz", "app.log.2026-11-20T23-57-01.123456Z.zst"] {
+        let why = "it has the name of a compressed backup; use its log, `app.log`";
+        path_refused(&dir, dir.file(name), why);
+    }
+    for name in ["app.log.1", "app.gz", "app.log.01.gz", "1.gz", ".1.gz"] {
+        RotatingFileWriter::builder(dir.file(name)).build().unwrap();
+    }
+}
+
+#[test]
 fn name_too_long_for_those_of_its_backups_is_refused() {
     let dir = Dir::new();
     let error = refusal("", &dir, RotatingFileWriter::builder(dir.file(&"x".repeat(250))));
