@@ -102,6 +102,20 @@ fn padded_levels_begin_records() {
 }
 
 #[test]
+fn time_in_the_text_of_one_line_joins_no_others() {
+    let dir = Dir::new();
+    let line = |n: u32| format!("user {n} logged in\n");
+    let (before, after): (String, String) =
+        ((0..5).map(line).collect(), (5..9).map(line).collect());
+    std::fs::write(dir.log(), format!("{before}backup of 2025-11-20 10:00:00\n{after}")).unwrap();
+    assert_eq!(dir.ok("tail", ["-n", "2"]), line(7) + &line(8));
+    assert_eq!(dir.ok("cat", ["--grep", "user 6"]), line(6));
+    let access = |n: u32| format!("::1 - joe [20/Nov/2025:10:00:0{n} +0000] \"GET /\" 200\n");
+    std::fs::write(dir.log(), (0..5).map(|n| access(n) + "more\n").collect::<String>()).unwrap();
+    assert_eq!(dir.ok("tail", ["-n", "1"]), access(4) + "more\n");
+}
+
+#[test]
 fn tail_of_indented_lines_alone_prints_them() {
     let dir = Dir::new();
     std::fs::write(dir.log(), "  one\n  two\n").unwrap();

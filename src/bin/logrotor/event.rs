@@ -25,10 +25,23 @@ impl Grouping {
         // A log that cannot be read is reported when it is read for its records.
         if let Ok(mut reader) = log.reverse().open() {
             let lines = reader.records().filter_map(Result::ok);
-            let is_timed = |line: Record| grouping.is_timed_text(line.bytes());
-            grouping.is_timed = lines.take(LINES).any(is_timed);
+            grouping.is_timed = grouping.are_timed(lines.take(LINES));
         }
         grouping
+    }
+
+    /// Whether lines begin with times. A time after other words, as in an access log, may also be
+    /// in a text that mentions one, so at least half of the lines must have one then.
+    fn are_timed(&self, lines: impl Iterator<Item = Record>) -> bool {
+        let (mut timed, mut others) = (0, 0);
+        for line in lines {
+            match line.bytes() {
+                line if self.is_timed_text(line) => return true,
+                line if self.begins_with_time(line) => timed += 1,
+                line => others += u32::from(!continues(line)),
+            }
+        }
+        timed > 0 && timed >= others
     }
 
     /// Learns from a line of a log that may have had none before.
@@ -36,8 +49,13 @@ impl Grouping {
         self.is_timed = self.is_timed || self.is_timed_text(line);
     }
 
+    /// Whether a line begins with a time at once, but for a level and the like.
     fn is_timed_text(&self, line: &[u8]) -> bool {
-        !line.trim_ascii_start().starts_with(b"{") && self.finder.begins(line)
+        self.begins_with_time(line) && self.finder.begins_at_once(line)
+    }
+
+    fn begins_with_time(&self, line: &[u8]) -> bool {
+        !is_json(line) && self.finder.begins(line)
     }
 
     /// Whether a line begins an event.
@@ -73,6 +91,10 @@ impl Grouping {
         // With fewer events than that, all of the log is asked for, and its damage is reported.
         Ok(if found < events { u64::MAX } else { lines })
     }
+}
+
+fn is_json(line: &[u8]) -> bool {
+    line.trim_ascii_start().starts_with(b"{")
 }
 
 /// Whether a line belongs to the one before it, in a log without times.

@@ -135,6 +135,25 @@ impl StampFinder {
         self.at(trimmed.trim_start_matches('[')).is_some()
     }
 
+    /// Whether a line begins with a time, but for its level and text in brackets.
+    pub(crate) fn begins_at_once(&self, line: &[u8]) -> bool {
+        let text = without_colors(line);
+        let mut rest = text.trim_start();
+        loop {
+            if self.at(rest).is_some() || self.at(rest.trim_start_matches(['[', '<'])).is_some() {
+                return true;
+            }
+            let skipped = match rest.strip_prefix(['[', '<']) {
+                Some(group) => group.find([']', '>']).map(|end| &group[end + 1..]),
+                None => LEVELS.iter().find_map(|level| rest.strip_prefix(level)),
+            };
+            match skipped {
+                Some(skipped) => rest = skipped.trim_start(),
+                None => return false,
+            }
+        }
+    }
+
     fn in_json(&self, record: &Value) -> Option<Stamp> {
         if let Some(field) = &self.options.time_field {
             let at = |value: &'_ Value| self.value(value);
@@ -219,6 +238,8 @@ fn without_colors(line: &[u8]) -> String {
     text
 }
 
+const LEVELS: [&str; 8] = ["ERROR", "WARNING", "WARN", "INFO", "DEBUG", "TRACE", "NOTICE", "FATAL"];
+
 /// Whether a line that may be indented begins with its level: `{:>5}` writes ` INFO`.
 pub(crate) fn begins_with_padded_level(line: &[u8]) -> bool {
     is_padded_level(&without_colors(line))
@@ -227,8 +248,6 @@ pub(crate) fn begins_with_padded_level(line: &[u8]) -> bool {
 fn is_padded_level(text: &str) -> bool {
     // Tracing's pretty format has two more than the padding.
     const MAX_PADDING: usize = 3;
-    const LEVELS: [&str; 8] =
-        ["ERROR", "WARNING", "WARN", "INFO", "DEBUG", "TRACE", "NOTICE", "FATAL"];
     let trimmed = text.trim_start_matches(' ');
     let is_end = |rest: &str| !rest.starts_with(char::is_alphanumeric);
     text.len() - trimmed.len() <= MAX_PADDING
@@ -651,6 +670,22 @@ mod tests {
         assert_eq!(nanos(&finder(None, Some("at")), r#"{"timestamp":1763683021}"#), None);
         assert_eq!(nanos(&finder(Some("%s"), None), "1763683021 x"), second);
         assert!(checked_format("%Q").is_err() && checked_format("%F %T").is_ok());
+    }
+
+    #[test]
+    fn time_after_words_is_not_at_once() {
+        let finder = StampFinder::default();
+        for line in [
+            "2025-11-20T23:57:01Z x",
+            "[INFO app] 2025-11-20T23:57:01Z x",
+            " INFO 2025-11-20T23:57:01Z x",
+            "  \x1b[2m2025-11-20T23:57:01Z\x1b[0m x",
+        ] {
+            assert!(finder.begins_at_once(line.as_bytes()), "{line}");
+        }
+        for line in ["backup of 2025-11-20 23:57:01", "", "[x", "INFO", "<>[] x"] {
+            assert!(!finder.begins_at_once(line.as_bytes()), "{line}");
+        }
     }
 
     #[test]
