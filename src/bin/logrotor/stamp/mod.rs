@@ -292,7 +292,8 @@ fn date_without_year(month: u32, day: u32) -> Option<NaiveDate> {
         .find(|date| *date <= tomorrow)
 }
 
-/// Returns the unit of the last digit of a fraction, in nanoseconds. Without one it is a whole second.
+/// Returns the unit of the last digit of a fraction, in nanoseconds. Without a fraction, it is a
+/// second.
 fn last_digit(nanos: u32) -> u64 {
     const UNITS: [u32; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
     UNITS.into_iter().find(|unit| nanos % unit == 0).unwrap_or(1).into()
