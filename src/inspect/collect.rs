@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::fs::{self, Entry};
 use crate::segment::name::{Compression, Key, Name};
 use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag, uncompress};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,11 +55,16 @@ pub(super) fn inspection(location: &Location) -> Result<Inspection> {
 struct Collector<'a> {
     location: &'a Location,
     holders: Holders,
+    /// How many bytes of other programs' backups may still be uncompressed to count them.
+    budget: Cell<u64>,
 }
+
+/// A log of many backups that expand a thousandfold must not make a look at it last minutes.
+const BUDGET: u64 = 64 * 1024 * 1024;
 
 impl<'a> Collector<'a> {
     fn new(location: &'a Location) -> Self {
-        Self { location, holders: Holders::now() }
+        Self { location, holders: Holders::now(), budget: Cell::new(BUDGET) }
     }
 
     /// Turns the backups and the active segment into public segments, in their order.
@@ -87,7 +93,7 @@ impl<'a> Collector<'a> {
         let compression = name.map_or(Compression::None, |name| name.compression);
         let (created, uncompressed_bytes) = match compression {
             Compression::None => (entry.born, Some(entry.len)),
-            _ => said(&path, compression, entry),
+            _ => self.noted(&path, compression, entry),
         };
         Ok(Segment {
             bytes: entry.len,
@@ -103,6 +109,28 @@ impl<'a> Collector<'a> {
             usage: self.holders.of(&path, entry.id, name.is_some())?,
             path,
         })
+    }
+
+    /// Returns the creation time of a compressed segment and the length of its records.
+    fn noted(
+        &self,
+        path: &Path,
+        compression: Compression,
+        entry: Entry,
+    ) -> (Option<SystemTime>, Option<u64>) {
+        // A file that cannot be read says nothing.
+        let Ok(Some(file)) = fs::open_segment(path) else { return (None, None) };
+        let Ok(tag) = birth_tag::read(&file, entry.len, compression, path) else {
+            return (None, None);
+        };
+        let bytes = tag.uncompressed_bytes(entry.len, compression).or_else(|| {
+            let mut budget = self.budget.get();
+            let file = Arc::new(file);
+            let bytes = uncompress::count(&file, path, compression, entry.len, &mut budget);
+            self.budget.set(budget);
+            bytes
+        });
+        (tag.created().map(SystemTime::from), bytes)
     }
 
     /// Returns the superseded copies that no process has open. The next worker removes them.
@@ -126,16 +154,4 @@ impl<'a> Collector<'a> {
         };
         strays.into_iter().filter(|path| !is_of_policy(path)).collect()
     }
-}
-
-/// Returns the creation time of a compressed segment and the length of its records.
-fn said(path: &Path, compression: Compression, entry: Entry) -> (Option<SystemTime>, Option<u64>) {
-    // A file that cannot be read says nothing.
-    let Ok(Some(file)) = fs::open_segment(path) else { return (None, None) };
-    let Ok(tag) = birth_tag::read(&file, entry.len, compression, path) else {
-        return (None, None);
-    };
-    let noted = tag.uncompressed_bytes(entry.len, compression);
-    let bytes = noted.or_else(|| uncompress::count(&Arc::new(file), path, compression, entry.len));
-    (tag.created().map(SystemTime::from), bytes)
 }

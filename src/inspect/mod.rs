@@ -69,8 +69,8 @@ pub struct Segment {
     /// The size of the records in bytes, uncompressed.
     ///
     /// The tag of a backup that this crate compressed has it. A backup of another program is
-    /// decompressed to count it, if the file has at most 256 KiB and the records at most 16 MiB.
-    /// Otherwise it is `None`.
+    /// decompressed to count it, if the file has at most 256 KiB and the records at most 16 MiB,
+    /// and at most 64 MiB for all such backups of a log. Otherwise it is `None`.
     pub uncompressed_bytes: Option<u64>,
     /// The compression of the content.
     pub compression: Compression,

@@ -42,12 +42,14 @@ pub(crate) fn open(
 }
 
 /// Counts the bytes of the records in a file of `len` bytes; `None` if that is not cheap, or they
-/// are damaged.
+/// are damaged. `budget` is what may still be uncompressed, in bytes; the call takes from it what
+/// it uses.
 pub(crate) fn count(
     file: &Arc<File>,
     path: &Path,
     compression: Compression,
     len: u64,
+    budget: &mut u64,
 ) -> Option<u64> {
     const COMPRESSED: u64 = 256 * 1024;
     const UNCOMPRESSED: u64 = 16 * 1024 * 1024;
@@ -55,9 +57,11 @@ pub(crate) fn count(
     if len > COMPRESSED {
         return None;
     }
-    let content = open(file, &path.into(), compression, WINDOW).ok()?;
-    let bytes = io::copy(&mut content.take(UNCOMPRESSED + 1), &mut io::sink()).ok()?;
-    (bytes <= UNCOMPRESSED).then_some(bytes)
+    let limit = UNCOMPRESSED.min(*budget);
+    let mut content = open(file, &path.into(), compression, WINDOW).ok()?.take(limit + 1);
+    let counted = io::copy(&mut content, &mut io::sink());
+    *budget = budget.saturating_sub(limit + 1 - content.limit());
+    counted.ok().filter(|bytes| *bytes <= limit)
 }
 
 fn refused(path: &Path, why: &str) -> Error {
@@ -305,5 +309,25 @@ impl Read for Raw {
         let taken = fs::read_at(&self.file, buffer, self.offset, &self.path)?;
         self.offset += taken as u64;
         Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn counting_stops_when_the_budget_is_used_up() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&[b'x'; 600]).unwrap();
+        let packet = encoder.finish().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.log.1.gz");
+        std::fs::write(&path, &packet).unwrap();
+        let file = Arc::new(File::open(&path).unwrap());
+        let mut budget = 1500;
+        let mut next = || count(&file, &path, Compression::Gzip, packet.len() as u64, &mut budget);
+        assert_eq!([next(), next(), next(), next()], [Some(600), Some(600), None, None]);
     }
 }
