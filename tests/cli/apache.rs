@@ -6,7 +6,7 @@ use crate::support::{Dir, eventually, text};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{Read, Write, sink};
+use std::io::{self, Read, Write, sink};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -49,7 +49,12 @@ impl Httpd {
         }
         (0..5).find_map(|_| Self::try_start(&dir, mpm, pipe, options)).map(|(child, port)| {
             let httpd = Self { dir, child, port };
-            assert_eq!(httpd.get("small?first"), SMALL);
+            // Apache reads its configuration twice, and closes the port in between.
+            let mut first = String::new();
+            eventually("Apache answers", || {
+                httpd.try_get("small?first").map(|answer| first = answer).is_ok()
+            });
+            assert_eq!(first, SMALL);
             eventually("a logger", || httpd.dir.log().exists() && !httpd.loggers().is_empty());
             httpd
         })
@@ -103,15 +108,24 @@ impl Httpd {
 
     /// Requests a file and leaves the response unread.
     fn ask(&self, file: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        write!(stream, "GET /{file} HTTP/1.0\r\n\r\n").unwrap();
-        stream
+        self.try_ask(file).unwrap()
+    }
+
+    fn try_ask(&self, file: &str) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        write!(stream, "GET /{file} HTTP/1.0\r\n\r\n")?;
+        Ok(stream)
     }
 
     fn get(&self, file: &str) -> String {
+        self.try_get(file).unwrap()
+    }
+
+    fn try_get(&self, file: &str) -> io::Result<String> {
         let mut answer = String::new();
-        self.ask(file).read_to_string(&mut answer).unwrap();
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+        self.try_ask(file)?.read_to_string(&mut answer)?;
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        body.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     /// Starts `ab`, which requests a small file over 20 connections.
