@@ -36,9 +36,10 @@ fn may_be_a_file(name: &str) -> bool {
 fn is_backup(name: &str, naming: Naming) -> bool {
     let Some(rest) = name.strip_prefix("a.log.") else { return false };
     let key = rest.strip_suffix(".gz").or_else(|| rest.strip_suffix(".zst")).unwrap_or(rest);
-    match naming {
-        Naming::Number => key.parse::<u32>().is_ok_and(|n| n > 0 && n.to_string() == key),
-        Naming::Timestamp => is_time(key.as_bytes()),
+    if naming == Naming::Number {
+        key.parse::<u32>().is_ok_and(|n| n > 0 && n.to_string() == key)
+    } else {
+        is_time(key.as_bytes())
     }
 }
 
