@@ -1,4 +1,5 @@
-//! A file of any name beside a log is listed, and pruned, only if its name is exactly a backup's.
+//! A file of any name beside a log is listed only if its name is exactly a backup's, of either
+//! naming, and pruned only if it is one of the log's own naming.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -19,8 +20,11 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     log.close().expect("its end");
     let is_pruned = !stranger.exists();
     assert_eq!(is_pruned, is_backup(name, naming), "{name:?}");
-    // A listed backup may be gone already, because opening prunes too; a stray file never is.
-    assert!(is_pruned || segments.iter().all(|segment| segment.path != stranger));
+    // Backups of either naming are listed. One may be gone already, because opening prunes too.
+    let is_listed = segments.iter().any(|segment| segment.path == stranger);
+    let may_be_listed = [Naming::Timestamp, Naming::Number].map(|naming| is_backup(name, naming));
+    let must_be_listed = may_be_listed.contains(&true) && !is_pruned;
+    assert_eq!(is_listed && !is_pruned, must_be_listed, "{name:?}");
     Corpus::Keep
 });
 

@@ -209,6 +209,9 @@ impl RotatingFileWriter {
 
     /// Returns the log's segments as they are now: the oldest first, the active one last.
     ///
+    /// Backups of either [`Naming`](crate::Naming) are listed, as readers read them. Retention
+    /// removes only those of the log's own naming.
+    ///
     /// # Errors
     /// The directory cannot be read.
     pub fn segments(&self) -> Result<Vec<Segment>> {

@@ -152,6 +152,9 @@ fn workers_with_different_namings_maintain_their_own_backups() {
     assert!(of(true).all(|name| !name.ends_with(".gz")));
     close(&by_number, 2);
     assert_eq!([of(false).count(), of(true).count()], [1, 2]);
+    // Lists both, and the active segment.
+    let log = by_time.builder().max_backups(1).build().unwrap();
+    assert_eq!(log.segments().unwrap().len(), 4);
 }
 
 #[test]
