@@ -326,6 +326,11 @@ pub(crate) fn lower_priority() {
     sys::lower_priority();
 }
 
+/// Does `work`, which starts a thread that accepts no signal of another process.
+pub(crate) fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    sys::without_signals(work)
+}
+
 /// Bytes free to this user on the file system that holds `dir`.
 pub(crate) fn free_space(dir: &Path) -> Result<u64> {
     attempt("ask the free space of", dir, || fs4::available_space(dir))

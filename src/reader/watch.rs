@@ -6,44 +6,46 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Notifies a waiting reader of changes, or that it is stopped.
+/// Tells a waiting reader that it is stopped.
 #[derive(Debug, Default)]
 pub(super) struct Notifier {
-    state: Mutex<NotifierState>,
-    condvar: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct NotifierState {
-    is_notified: bool,
-    is_over: bool,
+    is_over: Mutex<bool>,
+    stopped: Condvar,
+    /// Reports of the system, if it makes any. The reader waits for these then.
+    #[cfg(feature = "follow")]
+    watch: std::sync::OnceLock<crate::sys::DirWatch>,
 }
 
 impl Notifier {
-    #[cfg(feature = "follow")]
-    fn notify(&self) {
-        self.state.lock().is_notified = true;
-        self.condvar.notify_all();
-    }
-
     /// Wakes the reader for the last time.
     fn end(&self) {
-        self.state.lock().is_over = true;
-        self.condvar.notify_all();
+        *self.is_over.lock() = true;
+        self.stopped.notify_all();
+        #[cfg(feature = "follow")]
+        if let Some(watch) = self.watch.get() {
+            watch.wake();
+        }
     }
 
     /// Whether the reader was stopped.
     pub(super) fn is_over(&self) -> bool {
-        self.state.lock().is_over
+        *self.is_over.lock()
     }
 
-    /// Waits for a notification, for at most `span`. A notification since the last call counts.
+    /// Waits for a change since the last call or for the end, for at most `span`.
     fn wait(&self, span: Duration) {
-        let mut state = self.state.lock();
-        if !state.is_notified && !state.is_over {
-            self.condvar.wait_for(&mut state, span);
+        #[cfg(feature = "follow")]
+        if let Some(watch) = self.watch.get() {
+            // `end` comes before this check, or else it wakes.
+            if !self.is_over() {
+                watch.wait(span);
+            }
+            return;
         }
-        state.is_notified = false;
+        let mut is_over = self.is_over.lock();
+        if !*is_over {
+            self.stopped.wait_for(&mut is_over, span);
+        }
     }
 }
 
@@ -80,25 +82,14 @@ impl Stopper {
 pub(super) struct DirWatcher {
     notifier: Arc<Notifier>,
     interval: Duration,
-    #[cfg(feature = "follow")]
-    _watcher: Option<notify::RecommendedWatcher>,
 }
 
 impl DirWatcher {
     /// Watches a directory. `interval` is the time between two looks, in place of reports by the
     /// system.
     pub(super) fn new(notifier: Arc<Notifier>, dir: &Path, interval: Option<Duration>) -> Self {
-        #[cfg(feature = "follow")]
-        {
-            let watcher = if interval.is_none() { watch_dir(&notifier, dir) } else { None };
-            let by_default = if watcher.is_some() { SAFETY } else { POLL };
-            Self { notifier, interval: interval.unwrap_or(by_default), _watcher: watcher }
-        }
-        #[cfg(not(feature = "follow"))]
-        {
-            let _ = dir;
-            Self { notifier, interval: interval.unwrap_or(POLL) }
-        }
+        let by_default = if interval.is_none() && notifier.watches(dir) { SAFETY } else { POLL };
+        Self { notifier, interval: interval.unwrap_or(by_default) }
     }
 
     pub(super) fn notifier(&self) -> &Arc<Notifier> {
@@ -111,31 +102,24 @@ impl DirWatcher {
     }
 }
 
+impl Notifier {
+    /// Makes the system report changes in the log's directory. Returns `false` if it cannot, for
+    /// want of watches, descriptors or threads.
+    #[cfg(feature = "follow")]
+    fn watches(&self, dir: &Path) -> bool {
+        let watch = crate::sys::DirWatch::new(dir);
+        watch.is_ok_and(|watch| self.watch.set(watch).is_ok())
+    }
+
+    #[cfg(not(feature = "follow"))]
+    fn watches(&self, _: &Path) -> bool {
+        false
+    }
+}
+
 /// The time between two looks if the system reports nothing.
 const POLL: Duration = Duration::from_millis(50);
 
 /// The time between two looks although the system reports changes. Not all systems report all of
 /// them, such as a write by another machine.
-#[cfg(feature = "follow")]
 const SAFETY: Duration = Duration::from_millis(250);
-
-/// Makes the system notify the reader of changes in the log's directory. Returns `None` if it
-/// cannot, for want of watches or descriptors.
-#[cfg(feature = "follow")]
-fn watch_dir(notifier: &Arc<Notifier>, dir: &Path) -> Option<notify::RecommendedWatcher> {
-    use notify::Watcher;
-    use notify::event::{AccessKind, EventKind};
-    let ours = Arc::clone(notifier);
-    let tell = move |event: notify::Result<notify::Event>| {
-        // Opening a file changes nothing, and readers do it themselves. Anything else, or an error,
-        // is a reason to look.
-        let is_opening =
-            event.is_ok_and(|event| matches!(event.kind, EventKind::Access(AccessKind::Open(_))));
-        if !is_opening {
-            ours.notify();
-        }
-    };
-    let mut watcher = notify::recommended_watcher(tell).ok()?;
-    watcher.watch(dir, notify::RecursiveMode::NonRecursive).ok()?;
-    Some(watcher)
-}

@@ -49,7 +49,13 @@
 //!   directory, whose links are resolved. `None` if it is on none, or the system does not say.
 //! - `drop_from_cache(file)`: advises that the content need not stay in memory.
 //! - `lower_priority()`: lowers this thread's priority, and that of its I/O on systems that derive
-//!   one from the other.
+//!   one from the other. Never raises it. A real-time thread becomes a normal one.
+//! - `without_signals(work)`: does `work` while this thread accepts no signal of another process.
+//!   Threads that `work` starts accept none for their whole life. Signals that report a fault of the
+//!   thread itself still arrive.
+//! - `DirWatch`: reports changes in a directory. `new(dir)` fails if the system refuses watches,
+//!   descriptors or a thread. `wait(span)` returns after a change since the last call, after
+//!   `wake()`, or after `span`; sometimes without a reason.
 //! - `coarse_micros()`: the wall clock in microseconds since 1970; cheap, and a few milliseconds
 //!   stale.
 //! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are
@@ -75,6 +81,16 @@ pub(crate) use proc::{file_locks, open_for, process_name};
 mod noproc;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) use noproc::{file_locks, open_for, process_name};
+
+#[cfg(all(feature = "follow", any(target_os = "linux", target_os = "android")))]
+mod inotify;
+#[cfg(all(feature = "follow", any(target_os = "linux", target_os = "android")))]
+pub(crate) use inotify::DirWatch;
+
+#[cfg(all(feature = "follow", not(any(target_os = "linux", target_os = "android"))))]
+mod other_watch;
+#[cfg(all(feature = "follow", not(any(target_os = "linux", target_os = "android"))))]
+pub(crate) use other_watch::DirWatch;
 
 #[cfg(windows)]
 mod windows;

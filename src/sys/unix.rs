@@ -327,8 +327,61 @@ pub(crate) fn lower_priority() {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         const NICE: i32 = 10;
+        let nice = rustix::process::getpriority_process(None).unwrap_or(0).max(NICE);
+        leave_real_time(nice);
         // If it may not be lowered, the priority stays as it was.
-        let _ = rustix::process::setpriority_process(None, NICE);
+        let _ = rustix::process::setpriority_process(None, nice);
+    }
+}
+
+/// Makes this thread a normal one of this niceness, if it is a real-time thread.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn leave_real_time(nice: i32) {
+    use thread_priority::{
+        NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+        set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
+    };
+    let normal = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+    let Ok(ThreadSchedulePolicy::Realtime(_)) = thread_schedule_policy() else { return };
+    // The library has a scale of its own; it covers every niceness.
+    let mut scale = (0..100u8).filter_map(|level| ThreadPriority::try_from(level).ok());
+    if let Some(level) = scale.find(|level| level.to_posix(normal) == Ok(nice)) {
+        // Leaving real time needs no right, so this can fail only where the policy is fixed.
+        let _ = set_thread_priority_and_policy(thread_native_id(), level, normal);
+    }
+}
+
+pub(crate) fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+    let mut blocked = SigSet::all();
+    // The kernel sends these to the thread that caused them, and ends the process if they are
+    // blocked. `abort` sends the last one to its own thread.
+    let of_the_thread = [
+        Signal::SIGSEGV,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGTRAP,
+        Signal::SIGSYS,
+        Signal::SIGABRT,
+    ];
+    of_the_thread.into_iter().for_each(|signal| blocked.remove(signal));
+    // Both calls can fail only for a wrong first argument.
+    let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok();
+    let restore = Restore(before);
+    let done = work();
+    drop(restore);
+    return done;
+
+    /// Restores the mask of this thread, even after a panic.
+    struct Restore(Option<SigSet>);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            if let Some(before) = &self.0 {
+                let _ = before.thread_set_mask();
+            }
+        }
     }
 }
 

@@ -264,6 +264,11 @@ pub(crate) fn drop_from_cache(_file: &File) {}
 
 pub(crate) fn lower_priority() {}
 
+/// There are no signals here.
+pub(crate) fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 pub(crate) fn coarse_micros() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)

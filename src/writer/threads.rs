@@ -50,7 +50,8 @@ impl LogThreads {
 
     fn spawn(&self, name: &str, work: fn(&Log)) -> Result<JoinHandle<()>> {
         let log = Arc::clone(&self.log);
-        let thread = Builder::new().name(name.to_owned()).spawn(move || work(&log));
+        let thread =
+            fs::without_signals(|| Builder::new().name(name.to_owned()).spawn(move || work(&log)));
         thread.map_err(|error| Error::io("start a thread for", self.log.path(), error))
     }
 }

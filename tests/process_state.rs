@@ -1,0 +1,173 @@
+//! What a log takes from its process: no signal, no priority, and no thread that the system
+//! refuses. Each test needs a process that has one thread at first, so it forks this one.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+use fork::{Fork, fork};
+use logrotor::{Delivery, LogBuilder, MaintenanceMode, RotatingFileWriter};
+use nix::sys::signal::{SigSet, Signal};
+use rustix::process::{self, Pid, Resource, Rlimit, getpid, kill_process, waitpid};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Does `work` in a forked child, which must end with success.
+fn in_child(work: impl FnOnce()) {
+    match fork().unwrap() {
+        // Never return to the test harness, which belongs to the parent.
+        Fork::Child => {
+            let done = catch_unwind(AssertUnwindSafe(work));
+            std::process::exit(i32::from(done.is_err()));
+        }
+        Fork::Parent(child) => {
+            let options = process::WaitOptions::empty();
+            let (_, status) = waitpid(Pid::from_raw(child), options).unwrap().unwrap();
+            assert_eq!(status.exit_status(), Some(0), "the child failed: {status:?}");
+        }
+    }
+}
+
+fn builder(dir: &Path, name: &str) -> LogBuilder {
+    RotatingFileWriter::builder(dir.join(name))
+}
+
+/// The threads of this process, without its first one: the files of each in /proc.
+fn threads() -> Vec<std::path::PathBuf> {
+    let main = getpid().as_raw_nonzero().to_string();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap());
+    tasks.filter(|task| *task.file_name() != *main).map(|task| task.path()).collect()
+}
+
+/// Field `number` of a thread's `stat`, as proc(5) counts them.
+fn stat_field(thread: &Path, number: usize) -> i64 {
+    let stat = std::fs::read_to_string(thread.join("stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    rest.split(' ').nth(number - 3).unwrap().parse().unwrap()
+}
+
+/// Writes, rotates and waits for maintenance, so that every thread of the log has started.
+fn use_log(log: &mut RotatingFileWriter) {
+    writeln!(log, "line").unwrap();
+    log.rotate().unwrap();
+    log.finish().unwrap();
+}
+
+#[test]
+fn signal_that_the_program_blocks_later_is_left_to_it() {
+    in_child(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut direct = builder(dir.path(), "direct.log").build().unwrap();
+        let mut buffered =
+            builder(dir.path(), "buffered.log").delivery(Delivery::buffered()).build().unwrap();
+        use_log(&mut direct);
+        use_log(&mut buffered);
+        #[cfg(feature = "follow")]
+        let _reader =
+            logrotor::reader::LogReader::builder(dir.path().join("direct.log")).follow().open();
+        assert!(!threads().is_empty());
+        let signals: SigSet = [Signal::SIGUSR1, Signal::SIGTERM].into_iter().collect();
+        signals.thread_block().unwrap();
+        for (sent, signal) in
+            [(process::Signal::USR1, Signal::SIGUSR1), (process::Signal::TERM, Signal::SIGTERM)]
+        {
+            // To the process: the kernel gives it to any thread that does not block it.
+            kill_process(getpid(), sent).unwrap();
+            assert_eq!(signals.wait().unwrap(), signal);
+            use_log(&mut direct);
+        }
+    });
+}
+
+#[test]
+fn opening_a_log_leaves_the_signal_mask_as_it_was() {
+    in_child(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let before: SigSet = [Signal::SIGUSR2].into_iter().collect();
+        before.thread_set_mask().unwrap();
+        let _log = builder(dir.path(), "app.log").build().unwrap();
+        assert_eq!(SigSet::thread_get_mask().unwrap(), before);
+    });
+}
+
+#[test]
+fn threads_of_a_log_never_rank_above_the_program() {
+    for (own, expected) in [(0, 10), (5, 10), (19, 19)] {
+        in_child(|| {
+            let dir = tempfile::tempdir().unwrap();
+            process::setpriority_process(None, own).unwrap();
+            let mut log = builder(dir.path(), "app.log").build().unwrap();
+            use_log(&mut log);
+            for thread in threads() {
+                until(|| stat_field(&thread, 19) == expected);
+            }
+        });
+    }
+}
+
+#[test]
+fn threads_of_a_real_time_program_are_normal_ones() {
+    use thread_priority::{
+        RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+        set_thread_priority_and_policy, thread_native_id,
+    };
+    const POLICY: usize = 41;
+    in_child(|| {
+        let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+        let this = thread_native_id();
+        if set_thread_priority_and_policy(this, ThreadPriority::Min, fifo).is_err() {
+            return println!("skipped: this user may not run in real time");
+        }
+        assert_eq!(stat_field(Path::new("/proc/thread-self"), POLICY), 1);
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = builder(dir.path(), "app.log").build().unwrap();
+        use_log(&mut log);
+        assert!(!threads().is_empty());
+        for thread in threads() {
+            until(|| stat_field(&thread, POLICY) == 0 && stat_field(&thread, 19) == 10);
+        }
+        assert_eq!(stat_field(Path::new("/proc/thread-self"), POLICY), 1);
+    });
+}
+
+/// A thread sets its priority when it starts to run.
+fn until(is_so: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed().as_secs() < 60, "it never is");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn thread_that_the_system_refuses_is_an_error_and_no_panic() {
+    if !process::geteuid().is_root() {
+        return println!("skipped: only root can be a user that has no thread left");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    in_child(|| {
+        // The limit does not hold for root.
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        process::setrlimit(Resource::Nproc, none).unwrap();
+        nix::unistd::setuid(61_003.into()).unwrap();
+        std::panic::set_hook(Box::new(|_| std::process::abort()));
+        for delivery in [Delivery::Direct, Delivery::buffered()] {
+            let refused = builder(dir.path(), "app.log").delivery(delivery).build().unwrap_err();
+            let error = refused.io_error().expect("the system refused it");
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+            assert!(refused.to_string().contains("app.log"), "{refused}");
+        }
+        let inline = builder(dir.path(), "app.log").maintenance(MaintenanceMode::Inline);
+        let mut log = inline.build().unwrap();
+        // A follower polls if the system cannot report changes.
+        let reader = logrotor::reader::LogReader::builder(dir.path().join("app.log")).follow();
+        let mut reader = reader.open().unwrap();
+        for _ in 0..3 {
+            writeln!(log, "line").unwrap();
+            log.rotate().unwrap();
+            let record = reader.records().next().unwrap().unwrap();
+            assert_eq!(record.into_string_lossy(), "line");
+        }
+    });
+}
