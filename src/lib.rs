@@ -134,7 +134,7 @@ pub use lock::{FileLock, LockGuard, LockMode, Wait};
 pub use maintenance::{Maintenance, MaintenanceMode, MaintenancePlan};
 pub use rotation::{Period, Zone};
 pub use segment::name::{Compression, Naming};
-pub use stats::{Event, Stats};
+pub use stats::{DeferralReason, Event, Stats};
 #[cfg(feature = "tracing")]
 pub use tracing::EventWriter;
 pub use writer::{FlushGuard, LineWriter, RecordWriter, RotatingFileWriter};

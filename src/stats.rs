@@ -216,8 +216,8 @@ pub struct Stats {
     pub lock_waits: u64,
     /// Backups compressed.
     pub compressions: u64,
-    /// Times a backup was left for a later pass because a worker or a reader had it open, or
-    /// another worker was processing it. Ten attempts count ten.
+    /// Times a backup was left for a later pass, for one of the reasons in [`DeferralReason`]. Ten
+    /// attempts count ten.
     pub deferrals: u64,
     /// Backups removed.
     pub pruned: u64,
@@ -264,6 +264,20 @@ impl Stats {
     }
 }
 
+/// Why maintenance left a backup for a later pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeferralReason {
+    /// A worker or a reader has it open.
+    InUse,
+    /// Another program is writing it: the file changed, or a process has it open for writing.
+    BeingWritten,
+    /// Another process is compressing it, or has put a file at the compressed name.
+    BeingCompressed,
+    /// The file system has less free space than the backup is large.
+    NoSpace,
+}
+
 /// A change or a failure of a log, as its observer receives it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -295,6 +309,17 @@ pub enum Event {
         path: PathBuf,
         /// Its size.
         bytes: u64,
+    },
+    /// A backup was left for a later pass.
+    ///
+    /// Only [`Maintenance::run`](crate::Maintenance::run) reports it. The workers of a log count it
+    /// in [`Stats::deferrals`] and try again by themselves.
+    #[non_exhaustive]
+    Deferred {
+        /// The backup.
+        path: PathBuf,
+        /// Why it was left.
+        reason: DeferralReason,
     },
     /// A new version of the policy is in force in this process.
     #[non_exhaustive]

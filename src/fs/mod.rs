@@ -17,6 +17,7 @@ pub(crate) use temp::{Temp, remove_dead_temp, temp_target};
 use crate::clock::{Deadline, sleep};
 use crate::error::{Error, Result, lock_action};
 use crate::sys;
+use std::collections::HashSet;
 use std::fs::{File, FileTimes};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -58,6 +59,11 @@ pub(crate) fn fstat(file: &File, path: &Path) -> Result<Entry> {
 /// Opens an existing file for reading and appending; `None` if it does not exist.
 pub(crate) fn open_append(path: &Path) -> Result<Option<File>> {
     found(attempt("open", path, || sys::open_append(path)))
+}
+
+/// Opens an existing file to sync it; `None` if it does not exist.
+pub(crate) fn open_to_sync(path: &Path) -> Result<Option<File>> {
+    found(attempt("open", path, || sys::open_to_sync(path)))
 }
 
 /// Creates a file for reading and appending. Fails if anything exists at `path`.
@@ -331,9 +337,19 @@ pub(crate) fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     sys::without_signals(work)
 }
 
-/// Bytes free to this user on the file system that holds `dir`.
-pub(crate) fn free_space(dir: &Path) -> Result<u64> {
-    attempt("ask the free space of", dir, || fs4::available_space(dir))
+/// Bytes free to this user on the file system that holds `dir`; `None` if it does not say. File
+/// systems in memory and FUSE servers without `statfs` report a size of zero.
+pub(crate) fn free_space(dir: &Path) -> Result<Option<u64>> {
+    match attempt("ask the free space of", dir, || fs4::statvfs(dir)) {
+        Ok(disk) => Ok((disk.total_space() > 0).then(|| disk.available_space())),
+        Err(error) if error.io_kind() == io::ErrorKind::Unsupported => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Which of these files a process has open for writing, as far as this process may see.
+pub(crate) fn open_for_writing(files: &[FileId]) -> HashSet<FileId> {
+    attempt("read", Path::new("/proc"), || Ok(sys::open_for_writing(files))).unwrap_or_default()
 }
 
 /// The system's name for the network file system that holds `dir`; `None` if it is on none, or the

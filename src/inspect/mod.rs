@@ -51,8 +51,8 @@ pub struct Inspection {
     /// Files that resemble backups but are none. They are neither read, counted nor removed. The
     /// files of a policy beside the log, `app.log.policy.toml`, are not listed.
     pub strays: Vec<PathBuf>,
-    /// The free space of the file system for this user, in bytes.
-    pub free_bytes: u64,
+    /// The free space of the file system for this user, in bytes; `None` if it does not say.
+    pub free_bytes: Option<u64>,
     /// The type of the network file system that the log is on, as in
     /// [`RotatingFileWriter::network_file_system`](crate::RotatingFileWriter::network_file_system).
     pub network_file_system: Option<String>,

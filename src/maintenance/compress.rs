@@ -4,7 +4,7 @@
 use crate::atomic::{AtomicFile, Links, SyncLevel};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::fs::{self, Replace};
+use crate::fs::{self, Entry, Replace};
 use crate::segment::birth_tag::{self, BirthTag, Digest};
 use crate::segment::name::Compression;
 use std::fs::File;
@@ -61,17 +61,15 @@ impl Encoding {
 /// Returns whether to continue work that takes long.
 pub(crate) type GoOn<'a> = &'a dyn Fn() -> bool;
 
-/// Compresses `plain` into a file that waits for its name: synced, with the mode, owner and time of
-/// `plain`. `None` if `go_on` returned `false`.
+/// Compresses a segment into a file that waits for its name: synced, with the mode, owner and time
+/// of the segment. `None` if `go_on` returned `false`.
 pub(crate) fn compress(
-    plain: &File,
-    from: &Path,
+    source: &Source<'_>,
     target: &Path,
     rotated_at: Option<Timestamp>,
     encoding: Encoding,
-    go_on: GoOn<'_>,
 ) -> Result<Option<AtomicFile>> {
-    let entry = fs::fstat(plain, from)?;
+    let entry = source.entry;
     let builder = AtomicFile::builder()
         .like(&entry)
         .replace(Replace::No)
@@ -79,11 +77,10 @@ pub(crate) fn compress(
         .sync(SyncLevel::File);
     let file = builder.open(target)?;
     let tag = BirthTag { created: entry.born.map(Timestamp::from), rotated_at, digest: None };
-    let source = Source { file: plain, path: from, bytes: entry.len, go_on };
     let written = match encoding {
-        Encoding::Gzip(level) => gzip(&source, &file, level, tag)?,
+        Encoding::Gzip(level) => gzip(source, &file, level, tag)?,
         #[cfg(feature = "zstd")]
-        Encoding::Zstd(level) => zstd(&source, &file, level, tag)?,
+        Encoding::Zstd(level) => zstd(source, &file, level, tag)?,
     };
     if written.is_none() {
         return Ok(None);
@@ -91,21 +88,31 @@ pub(crate) fn compress(
     file.seal()?;
     // Neither is likely to be read soon; the cache belongs to the data that readers and writers
     // need.
-    fs::drop_from_cache(plain);
+    fs::drop_from_cache(source.file);
     fs::drop_from_cache(file.file());
     Ok(Some(file))
 }
 
 /// The segment that is compressed.
-struct Source<'a> {
-    file: &'a File,
-    path: &'a Path,
-    #[cfg_attr(not(feature = "zstd"), allow(dead_code, reason = "gzip does not say it first"))]
-    bytes: u64,
-    go_on: GoOn<'a>,
+pub(crate) struct Source<'a> {
+    pub(crate) file: &'a File,
+    pub(crate) path: &'a Path,
+    /// Its state before it is compressed.
+    pub(crate) entry: Entry,
+    pub(crate) go_on: GoOn<'a>,
+}
+
+/// Whether a program has written to a file between two looks at it.
+pub(crate) fn has_changed(before: &Entry, after: &Entry) -> bool {
+    (before.len, before.modified) != (after.len, after.modified)
 }
 
 impl Source<'_> {
+    /// Whether a program has written to the segment since it was looked at.
+    pub(crate) fn has_changed(&self) -> Result<bool> {
+        Ok(has_changed(&self.entry, &fs::fstat(self.file, self.path)?))
+    }
+
     /// Streams the segment into the encoder and returns its length; `None` if it was interrupted.
     fn copy(&self, encoder: &mut impl Write) -> Result<Option<u64>> {
         const CHUNK: usize = 128 * 1024;
@@ -117,6 +124,10 @@ impl Source<'_> {
                     encoder.write_all(&buffer[..len]).map_err(|error| self.failure(error))?;
                     bytes += len as u64;
                 }
+            }
+            // Another program appends to it, perhaps as fast as this reads.
+            if bytes > self.entry.len {
+                return Ok(Some(bytes));
             }
         }
         Ok(None)
@@ -149,7 +160,7 @@ fn zstd(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Re
     let encoder = zstd::Encoder::new(Sink::after(0, file), level).and_then(|mut encoder| {
         encoder.include_checksum(true)?;
         // Then a reader knows how much memory it needs.
-        encoder.set_pledged_src_size(Some(source.bytes))?;
+        encoder.set_pledged_src_size(Some(source.entry.len))?;
         Ok(encoder)
     });
     let mut encoder = encoder.map_err(|error| source.failure(error))?;

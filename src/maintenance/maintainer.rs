@@ -19,6 +19,9 @@ pub(crate) struct Maintainer {
     pub(super) settings: Mutex<MaintenanceConfig>,
     pub(super) clock: Clock,
     pub(super) journal: Arc<Journal>,
+    /// Whether the observer gets an event for each backup that is left. A worker's own maintainer
+    /// tries again each second, and reports nothing.
+    pub(super) reports_deferrals: bool,
     /// Held during a pass, so that the thread and `close` do not both work.
     state: Mutex<PassState>,
 }
@@ -40,7 +43,8 @@ pub(crate) struct PassOutcome {
 
 impl Maintainer {
     pub(crate) fn new(settings: MaintenanceConfig, clock: Clock, journal: Arc<Journal>) -> Self {
-        Self { settings: Mutex::new(settings), clock, journal, state: Mutex::default() }
+        let (settings, state) = (Mutex::new(settings), Mutex::default());
+        Self { settings, clock, journal, reports_deferrals: false, state }
     }
 
     /// Replaces the settings from the next step of a running pass on. The naming stays.
@@ -66,7 +70,8 @@ impl Maintainer {
         let expired = || state.next_expiry.is_some_and(|expiry| expiry <= self.clock.now());
         let lacks_space = || {
             let min = self.settings().retention.min_free_space;
-            min.is_some_and(|min| fs::free_space(location.dir()).is_ok_and(|free| free < min))
+            let free = || fs::free_space(location.dir()).ok().flatten();
+            min.is_some_and(|min| free().is_some_and(|free| free < min))
         };
         notified || state.deferred || state.retry.is_failing() || expired() || lacks_space()
     }
@@ -81,7 +86,7 @@ impl Maintainer {
         go_on: &dyn Fn() -> bool,
     ) -> Result<PassOutcome> {
         let mut state = self.state.lock();
-        let mut pass = Pass { maintainer: self, location, go_on, deferred: false, failure: None };
+        let mut pass = Pass::new(self, location, go_on);
         let snapshot = pass.run();
         let failure = pass.failure.take();
         state.deferred = pass.deferred;
@@ -109,9 +114,7 @@ impl Maintainer {
         // A pass begins with the removal of temporary files that no process writes.
         let is_dead = |path: &Path| matches!(fs::open_unleased(path), Ok(Unleased::Ours(_)));
         snapshot.temporaries.retain(|(path, _)| !is_dead(path));
-        let pass =
-            Pass { maintainer: self, location, go_on: &|| true, deferred: false, failure: None };
-        let excess = pass.excess(&snapshot)?;
+        let excess = Pass::new(self, location, &|| true).excess(&snapshot)?;
         Ok((snapshot.backups, excess))
     }
 

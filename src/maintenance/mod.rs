@@ -13,6 +13,7 @@ mod compress;
 mod maintainer;
 mod pass;
 mod prune;
+mod settled;
 mod wakeup;
 
 pub(crate) use compress::Encoding;
@@ -109,7 +110,8 @@ impl Maintenance {
         observer: impl Fn(&Event) + Send + Sync + 'static,
     ) -> Result<Self> {
         let journal = Arc::new(Journal::new(Some(Arc::new(observer))));
-        let maintainer = Maintainer::new(settings, Clock::system(), Arc::clone(&journal));
+        let mut maintainer = Maintainer::new(settings, Clock::system(), Arc::clone(&journal));
+        maintainer.reports_deferrals = true;
         Ok(Self { location: Location::find(path)?, maintainer, journal })
     }
 
@@ -136,7 +138,7 @@ impl Maintenance {
     ///
     /// `go_on` is called between steps, and every 128 KiB while a backup is compressed. If it
     /// returns `false`, the pass stops and the unfinished step is undone. `deferrals` counts the
-    /// backups skipped because a process has them open.
+    /// backups that were left, and an [`Event::Deferred`] says why for each.
     ///
     /// # Errors
     /// The first failure. Work that does not depend on it is done all the same.

@@ -1,17 +1,21 @@
 //! One pass: cleans up after crashes, then prunes and compresses.
 
-use super::compress::{self, Encoding};
+use super::compress::{self, Encoding, Source, has_changed};
 use super::maintainer::Maintainer;
 use super::prune::{BackupStat, DiskState};
+use super::settled::is_settled;
 use crate::atomic::AtomicFile;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::fs::{self, EntryKind, Unleased};
+use crate::fs::{self, Entry, EntryKind, FileId, Unleased};
 use crate::segment::name::{Compression, Key, Name, Naming};
-use crate::segment::{Backup, DirectorySnapshot, Location, backup_names, superseded};
-use crate::stats::Event;
+use crate::segment::{Backup, DirectorySnapshot, Location, backup_names, birth_tag, superseded};
+use crate::stats::{DeferralReason, Event};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::ErrorKind::StorageFull;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// One pass over a log's backups.
 pub(super) struct Pass<'a> {
@@ -20,18 +24,33 @@ pub(super) struct Pass<'a> {
     pub(super) go_on: &'a dyn Fn() -> bool,
     pub(super) deferred: bool,
     pub(super) failure: Option<Error>,
+    /// The creation of the active segment, as of just before the last listing.
+    active_born: Option<SystemTime>,
+    /// The listed backups that another program has open for writing, once that was asked.
+    written: Option<HashSet<FileId>>,
 }
 
 /// The outcome of one step on one backup.
 enum StepOutcome {
     Done,
-    /// A process has it open.
-    Deferred,
+    /// It is left for a later pass.
+    Deferred(DeferralReason),
+    /// The caller ended the pass.
+    Interrupted,
     /// It has another name by now, or is gone.
     Moved,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    pub(super) fn new(
+        maintainer: &'a Maintainer,
+        location: &'a Location,
+        go_on: &'a dyn Fn() -> bool,
+    ) -> Self {
+        let (failure, active_born, written) = (None, None, None);
+        Self { maintainer, location, go_on, deferred: false, failure, active_born, written }
+    }
+
     /// Returns the last listing made, if there is one.
     pub(super) fn run(&mut self) -> Option<DirectorySnapshot> {
         let mut snapshot = self.prune()?;
@@ -41,7 +60,10 @@ impl Pass<'_> {
         Some(snapshot)
     }
 
-    fn list(&self) -> Result<DirectorySnapshot> {
+    fn list(&mut self) -> Result<DirectorySnapshot> {
+        // First: a segment that is active later is younger than a file that is put there meanwhile.
+        self.active_born = fs::stat(self.location.path())?.and_then(|active| active.born);
+        self.written = None;
         DirectorySnapshot::read(self.location, self.naming())
     }
 
@@ -64,9 +86,24 @@ impl Pass<'_> {
         None
     }
 
-    fn defer(&mut self) {
+    /// Leaves a backup for a later pass; without a reason if the caller ended this one.
+    fn defer(&mut self, backup: &Backup, reason: Option<DeferralReason>) {
         self.deferred = true;
-        self.maintainer.journal.counters.deferrals.increment();
+        let journal = &self.maintainer.journal;
+        journal.counters.deferrals.increment();
+        if let Some(reason) = reason.filter(|_| self.maintainer.reports_deferrals) {
+            journal.note(Event::Deferred { path: backup.path.clone(), reason });
+        }
+    }
+
+    /// Whether a program that leases nothing has one of the listed backups open for writing. It has
+    /// had the file open since it was the active segment, or has opened it by its present name.
+    fn is_open_for_writing(&mut self, backup: &Backup, listed: &[Backup]) -> bool {
+        let ask = || {
+            let ids: Vec<_> = listed.iter().map(|backup| backup.entry.id).collect();
+            fs::open_for_writing(&ids)
+        };
+        self.written.get_or_insert_with(ask).contains(&backup.entry.id)
     }
 
     /// Lists the log's files, cleans up after crashes, and removes the backups beyond the limits.
@@ -91,9 +128,14 @@ impl Pass<'_> {
         self.check(names);
         let listed = self.list()?;
         (snapshot.backups, snapshot.superseded) = (listed.backups, listed.superseded);
-        let kept = snapshot.backups.split_off(self.excess(&snapshot)?);
-        snapshot.backups.retain(|backup| !((self.go_on)() && self.prune_one(backup)));
-        snapshot.backups.extend(kept);
+        let excess = self.excess(&snapshot)?;
+        let mut kept = Vec::new();
+        for (at, backup) in snapshot.backups.iter().enumerate() {
+            if at >= excess || !(self.go_on)() || !self.prune_one(backup, &snapshot.backups) {
+                kept.push(backup.clone());
+            }
+        }
+        snapshot.backups = kept;
         Ok(snapshot)
     }
 
@@ -113,7 +155,7 @@ impl Pass<'_> {
         let superseded: u64 = snapshot.superseded.iter().map(|backup| backup.entry.len).sum();
         let others = temporaries.saturating_add(superseded);
         let free = match settings.retention.min_free_space {
-            Some(_) => fs::free_space(self.location.dir())?,
+            Some(_) => fs::free_space(self.location.dir())?.unwrap_or(u64::MAX),
             None => u64::MAX,
         };
         let now = self.maintainer.clock.now();
@@ -134,8 +176,12 @@ impl Pass<'_> {
     }
 
     /// Removes a backup that no process has open; returns `true` if it is gone.
-    fn prune_one(&mut self, backup: &Backup) -> bool {
-        let removed = remove(&backup.path);
+    fn prune_one(&mut self, backup: &Backup, listed: &[Backup]) -> bool {
+        let removed = if self.is_open_for_writing(backup, listed) {
+            Ok(StepOutcome::Deferred(DeferralReason::BeingWritten))
+        } else {
+            remove(&backup.path)
+        };
         match self.check(removed) {
             Some(StepOutcome::Done) => {
                 let (path, bytes) = (backup.path.clone(), backup.entry.len);
@@ -144,11 +190,11 @@ impl Pass<'_> {
                 true
             }
             Some(StepOutcome::Moved) => true,
-            Some(StepOutcome::Deferred) => {
-                self.defer();
+            Some(StepOutcome::Deferred(reason)) => {
+                self.defer(backup, Some(reason));
                 false
             }
-            None => false,
+            Some(StepOutcome::Interrupted) | None => false,
         }
     }
 
@@ -156,17 +202,19 @@ impl Pass<'_> {
     fn compress(&mut self, snapshot: &DirectorySnapshot) -> bool {
         let Some(encoding) = self.maintainer.settings().encoding else { return false };
         let mut any = false;
-        for backup in
-            snapshot.backups.iter().filter(|backup| backup.name.compression == Compression::None)
-        {
+        for (at, backup) in snapshot.backups.iter().enumerate() {
+            if backup.name.compression != Compression::None {
+                continue;
+            }
             if !(self.go_on)() {
                 break;
             }
-            let step = self.compress_one(backup, encoding);
+            let step = self.compress_one(at, &snapshot.backups, encoding);
             let is_full = step.as_ref().is_err_and(|error| error.io_kind() == StorageFull);
             match self.check(step) {
                 Some(StepOutcome::Done) => any = true,
-                Some(StepOutcome::Deferred) => self.defer(),
+                Some(StepOutcome::Deferred(reason)) => self.defer(backup, Some(reason)),
+                Some(StepOutcome::Interrupted) => self.defer(backup, None),
                 Some(StepOutcome::Moved) | None => {}
             }
             if is_full {
@@ -176,36 +224,91 @@ impl Pass<'_> {
         any
     }
 
-    fn compress_one(&self, backup: &Backup, encoding: Encoding) -> Result<StepOutcome> {
+    fn compress_one(
+        &mut self,
+        at: usize,
+        listed: &[Backup],
+        encoding: Encoding,
+    ) -> Result<StepOutcome> {
+        let backup = &listed[at];
         let plain = match fs::open_unleased(&backup.path)? {
             Unleased::Ours(file) => file,
-            Unleased::Leased => return Ok(StepOutcome::Deferred),
+            Unleased::Leased => return self.leased(backup, encoding),
             Unleased::Gone => return Ok(StepOutcome::Moved),
         };
-        if fs::fstat(&plain, &backup.path)?.id != backup.entry.id {
+        let entry = fs::fstat(&plain, &backup.path)?;
+        if entry.id != backup.entry.id {
             return Ok(StepOutcome::Moved);
         }
-        let target = self.location.backup_path(compressed_name(backup.name, encoding));
-        // Another worker is compressing it, or compression could fill the disk under the writers.
-        let is_being_compressed =
-            fs::stat(&target)?.is_some_and(|there| there.kind == EntryKind::File);
-        if is_being_compressed || fs::free_space(self.location.dir())? < backup.entry.len {
-            return Ok(StepOutcome::Deferred);
+        let next_created = self.created_after(at, listed);
+        if !is_settled(&entry, backup.name.key, next_created, Clock::system().now().into())
+            || self.is_open_for_writing(backup, listed)
+        {
+            return Ok(StepOutcome::Deferred(DeferralReason::BeingWritten));
+        }
+        let name = compressed_name(backup.name, encoding);
+        if self.is_taken(name, &entry)? {
+            return Ok(StepOutcome::Deferred(DeferralReason::BeingCompressed));
+        }
+        // Otherwise compression could fill the disk under the writers.
+        if fs::free_space(self.location.dir())?.is_some_and(|free| free < entry.len) {
+            return Ok(StepOutcome::Deferred(DeferralReason::NoSpace));
         }
         let rotated_at = match backup.name.key {
             Key::Time(time) => Some(time),
             Key::Number(_) => None,
         };
-        let compressed =
-            compress::compress(&plain, &backup.path, &target, rotated_at, encoding, self.go_on)?;
-        let Some(compressed) = compressed else { return Ok(StepOutcome::Deferred) };
-        self.replace_by(backup, plain, encoding, compressed)
+        let source = Source { file: &plain, path: &backup.path, entry, go_on: self.go_on };
+        let target = self.location.backup_path(name);
+        let compressed = compress::compress(&source, &target, rotated_at, encoding);
+        if source.has_changed()? {
+            return Ok(StepOutcome::Deferred(DeferralReason::BeingWritten));
+        }
+        let Some(compressed) = compressed? else { return Ok(StepOutcome::Interrupted) };
+        self.replace_by(backup, entry, plain, encoding, compressed)
+    }
+
+    /// Why a backup that another handle holds is left.
+    fn leased(&self, backup: &Backup, encoding: Encoding) -> Result<StepOutcome> {
+        let target = self.location.file_name(compressed_name(backup.name, encoding));
+        let names = fs::names(self.location.dir())?;
+        let is_compressing = names.iter().any(|name| fs::temp_target(name) == Some(&target));
+        Ok(StepOutcome::Deferred(match is_compressing {
+            true => DeferralReason::BeingCompressed,
+            false => DeferralReason::InUse,
+        }))
+    }
+
+    /// Returns when the segment after the listed one was created, if that can be known.
+    fn created_after(&self, at: usize, listed: &[Backup]) -> Option<SystemTime> {
+        let key = listed[at].name.key;
+        let Some(next) = listed[at..].iter().find(|next| next.name.key != key) else {
+            return self.active_born;
+        };
+        if next.name.compression == Compression::None {
+            return next.entry.born;
+        }
+        let file = fs::open_segment(&next.path).ok()??;
+        let tag = birth_tag::read(&file, next.entry.len, next.name.compression, &next.path).ok()?;
+        tag.created().map(SystemTime::from)
+    }
+
+    /// Whether another process has put a file at the compressed name of a backup. One that this
+    /// crate made before another program changed the backup is removed.
+    fn is_taken(&self, name: Name, plain: &Entry) -> Result<bool> {
+        let path = self.location.backup_path(name);
+        let Some(there) = fs::stat(&path)?.filter(|there| there.kind == EntryKind::File) else {
+            return Ok(false);
+        };
+        let is_outdated = superseded::is_outdated(&path, name.compression, there, *plain);
+        Ok(!(is_outdated && fs::remove(&path)?))
     }
 
     /// Replaces an exclusively held backup by its compressed form.
     fn replace_by(
         &self,
         backup: &Backup,
+        before: Entry,
         plain: File,
         encoding: Encoding,
         file: AtomicFile,
@@ -222,18 +325,25 @@ impl Pass<'_> {
         // meanwhile, that rotation removes it as superseded.
         fs::sync_dir(self.location.dir())?;
         let from = self.maintainer.with_stable_names(self.location, || {
-            let Some((_, from)) = self.present_name(backup)? else { return Ok(None) };
+            let Some((name, from)) = self.present_name(backup)? else { return Ok(Some(None)) };
+            if has_changed(&before, &fs::fstat(&plain, &from)?) {
+                fs::remove(&self.location.backup_path(compressed_name(name, encoding)))?;
+                return Ok(None);
+            }
             let removed = fs::remove(&from)?;
             // While no other file has the name: on Windows it may stay in use until then.
             drop(plain);
-            Ok(removed.then_some(from))
+            Ok(Some(removed.then_some(from)))
         })?;
+        let Some(from) = from else {
+            return Ok(StepOutcome::Deferred(DeferralReason::BeingWritten));
+        };
         let from = from.unwrap_or_else(|| backup.path.clone());
         self.maintainer.journal.counters.compressions.increment();
         self.maintainer.journal.note(Event::Compressed {
             from,
             to,
-            bytes_before: backup.entry.len,
+            bytes_before: before.len,
             bytes_after: after,
         });
         Ok(StepOutcome::Done)
@@ -270,7 +380,7 @@ fn remove(path: &Path) -> Result<StepOutcome> {
         Unleased::Ours(_held) => {
             Ok(if fs::remove(path)? { StepOutcome::Done } else { StepOutcome::Moved })
         }
-        Unleased::Leased => Ok(StepOutcome::Deferred),
+        Unleased::Leased => Ok(StepOutcome::Deferred(DeferralReason::InUse)),
         Unleased::Gone => Ok(StepOutcome::Moved),
     }
 }

@@ -8,7 +8,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId};
 use crate::sys;
 use std::collections::BTreeSet;
-use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -264,18 +263,13 @@ fn sync_backup(path: &Path) -> Result<()> {
     // On Windows it cannot be opened while it is compressed.
     let deadline = Deadline::after(SYNC_PATIENCE);
     let is_refused = |error: &Error| error.io_error().is_some_and(sys::is_lease_refused);
-    let mut opened = fs::open_append(path);
+    let mut opened = fs::open_to_sync(path);
     while opened.as_ref().is_err_and(is_refused) && deadline.left().is_some() {
         sleep(Duration::from_millis(1));
-        opened = fs::open_append(path);
+        opened = fs::open_to_sync(path);
     }
-    let opened = match opened {
-        // On Unix a file need not be writable to be synced.
-        Err(error) if error.io_kind() == PermissionDenied => fs::open_segment(path)?,
-        opened => opened?,
-    };
     // It is gone if it was compressed meanwhile, and then the compressed file was synced.
-    opened.map_or(Ok(()), |file| fs::sync_data(&file, path))
+    opened?.map_or(Ok(()), |file| fs::sync_data(&file, path))
 }
 
 /// Returns the regular file at `path`; `None` if it is gone, or if it is a link or a directory.

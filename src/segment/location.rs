@@ -91,7 +91,12 @@ impl Location {
 
     /// Returns the path of a backup.
     pub(crate) fn backup_path(&self, name: Name) -> PathBuf {
-        self.dir.join(name.format(&self.name))
+        self.dir.join(self.file_name(name))
+    }
+
+    /// Returns the file name of a backup.
+    pub(crate) fn file_name(&self, name: Name) -> String {
+        name.format(&self.name)
     }
 
     /// Looks at the log's path; `None` if it names nothing.

@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::fs::{self, Entry, EntryKind};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Whether the file at `path` is what this crate made of the uncompressed backup, and so is whole.
 ///
@@ -31,9 +32,28 @@ fn has_same_birth(path: &Path, compression: Compression, compressed: Entry, plai
     let Some(born) = plain.born.filter(|_| plain.modified < compressed.modified) else {
         return false;
     };
+    has_birth(path, compression, compressed, born)
+}
+
+/// Whether the tag of a compressed file has this creation time.
+fn has_birth(path: &Path, compression: Compression, compressed: Entry, born: SystemTime) -> bool {
     let Ok(Some(file)) = fs::open_segment(path) else { return false };
     birth_tag::read(&file, compressed.len, compression, path)
         .is_ok_and(|found| found.created() == Some(Timestamp::from(born)))
+}
+
+/// Whether this crate made the compressed file of this very backup, and another program has written
+/// to the backup since: the compressed file is incomplete. It is there only after a crash.
+pub(crate) fn is_outdated(
+    path: &Path,
+    compression: Compression,
+    compressed: Entry,
+    plain: Entry,
+) -> bool {
+    let Some(born) = plain.born.filter(|_| compressed.modified < plain.modified) else {
+        return false;
+    };
+    has_birth(path, compression, compressed, born)
 }
 
 /// Removes each superseded backup, and returns the names that are left. If one cannot be removed,
@@ -107,6 +127,10 @@ mod tests {
         assert!(is_ours(compress(&path, born, at + SECOND)));
         assert!(!is_ours(compress(&path, born, at - SECOND)));
         assert!(!is_ours(compress(&path, born - SECOND, at + SECOND)));
+        let is_outdated = |compressed| is_outdated(&path, Compression::Gzip, compressed, plain);
+        assert!(is_outdated(compress(&path, born, at - SECOND)));
+        assert!(!is_outdated(compress(&path, born, at)));
+        assert!(!is_outdated(compress(&path, born - SECOND, at - SECOND)));
         let gone = compress(&path, born, at + SECOND);
         std::fs::remove_file(&path).unwrap();
         assert!(!is_ours(gone), "what cannot be read notes nothing");

@@ -6,6 +6,8 @@
 //!   component.
 //! - `open_append(path)`: opens for reading and appending. Does not create, does not follow a link
 //!   in the last component, and does not wait (a FIFO). Child programs do not inherit the handle.
+//! - `open_to_sync(path)`: opens a file to sync it; for reading, except on Windows, which requires
+//!   write access for that.
 //! - `create_new(path, mode)`: like `open_append`, but creates, and fails if anything exists. The
 //!   mode is subject to the umask.
 //! - `open_lock(path, mode)`: opens or creates a lock file, without following a link in the last
@@ -63,6 +65,8 @@
 //! - `process_start(pid)`: a number that distinguishes processes with the same pid, if known.
 //! - `file_locks()`: the [`FileLocks`] of this machine, as far as this process may see them.
 //! - `open_for(pid, id)`: the access that a process has to a file; `None` if that cannot be seen.
+//! - `open_for_writing(files)`: which of the files a process has open for writing, as far as that
+//!   can be seen. On Windows `open_unleased` refuses such files.
 //! - `process_name(pid)`: its program's name, perhaps truncated, if that can be known.
 //! - `host_name()` / `user_name()`: the name of this machine, and the name or number of the user
 //!   this process acts as. For humans to read.
@@ -75,12 +79,12 @@ pub(crate) use unix::*;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod proc;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use proc::{file_locks, open_for, process_name};
+pub(crate) use proc::{file_locks, open_for, open_for_writing, process_name};
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod noproc;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) use noproc::{file_locks, open_for, process_name};
+pub(crate) use noproc::{file_locks, open_for, open_for_writing, process_name};
 
 #[cfg(all(feature = "follow", any(target_os = "linux", target_os = "android")))]
 mod inotify;

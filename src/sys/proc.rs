@@ -3,6 +3,8 @@
 
 use super::{FileId, FileLocks, LockMode, OpenFor};
 use rustix::fs::{OFlags, makedev};
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::read_to_string;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -50,6 +52,28 @@ pub(crate) fn open_for(pid: u32, id: FileId) -> Option<OpenFor> {
     found
 }
 
+pub(crate) fn open_for_writing(files: &[FileId]) -> HashSet<FileId> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return HashSet::new() };
+    let is_process = |name: &OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    let processes = processes.flatten().filter(|entry| is_process(&entry.file_name()));
+    // The files of other users' processes are visible to root only.
+    let handles = processes.filter_map(|entry| std::fs::read_dir(entry.path().join("fd")).ok());
+    handles.flat_map(Iterator::flatten).filter_map(|fd| writes(&fd.path(), files)).collect()
+}
+
+/// Returns the file that `/proc/<pid>/fd/<fd>` leads to, if it is one of these and is open for
+/// writing.
+fn writes(fd: &Path, files: &[FileId]) -> Option<FileId> {
+    let meta = std::fs::metadata(fd).ok()?;
+    let id = FileId { volume: meta.dev(), index: meta.ino() };
+    if !files.contains(&id) {
+        return None;
+    }
+    let info = fd.parent()?.with_file_name("fdinfo").join(fd.file_name()?);
+    let flags = parse_flags(&read_to_string(info).ok()?)?;
+    (flags & OFlags::RWMODE != OFlags::RDONLY).then_some(id)
+}
+
 /// The `flags` of `/proc/<pid>/fdinfo/<fd>`, which are octal.
 fn parse_flags(info: &str) -> Option<OFlags> {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
@@ -93,6 +117,9 @@ mod tests {
         let _file = std::fs::File::open(&path).unwrap();
         assert_eq!(open_for(pid, id), Some(OpenFor::Reading));
         assert_eq!(file_locks().unwrap().holders(id), Some(Vec::new()));
+        assert!(open_for_writing(&[id]).is_empty());
+        let _writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        assert_eq!(open_for_writing(&[id]), [id].into());
         assert!(process_name(pid).is_some_and(|name| !name.is_empty()));
     }
 }

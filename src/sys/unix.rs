@@ -53,6 +53,10 @@ pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).append(true).custom_flags(OPEN_FLAGS).open(path)
 }
 
+pub(crate) fn open_to_sync(path: &Path) -> io::Result<File> {
+    open_segment(path)
+}
+
 pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create_new(true).mode(mode).custom_flags(OPEN_FLAGS).open(path)

@@ -99,6 +99,13 @@ pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     open_itself(path, OpenOptions::new().read(true).append(true))
 }
 
+pub(crate) fn open_to_sync(path: &Path) -> io::Result<File> {
+    match open_append(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open_segment(path),
+        opened => opened,
+    }
+}
+
 pub(crate) fn create_new(path: &Path, _mode: u32) -> io::Result<File> {
     OpenOptions::new().read(true).append(true).create_new(true).open(path)
 }

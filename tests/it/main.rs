@@ -40,6 +40,7 @@ mod lock;
 mod maintenance;
 mod maintenance_by_hand;
 mod names;
+mod neighbors;
 mod observer;
 #[cfg(unix)]
 mod permissions;

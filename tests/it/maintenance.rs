@@ -29,10 +29,15 @@ fn of_day(day: u32) -> String {
     format!("app.log.2020-01-{day:02}T00-00-00.000000Z")
 }
 
-/// Creates backups of this size, of the first days of January 2020; returns their names.
+/// Creates backups of this size, of the first days of January 2020, last changed a minute ago;
+/// returns their names.
 fn plant(dir: &Dir, days: u32, bytes: usize) -> Vec<String> {
     let names: Vec<_> = (1..=days).map(of_day).collect();
-    names.iter().for_each(|name| std::fs::write(dir.file(name), vec![b'x'; bytes]).unwrap());
+    for name in &names {
+        let mut file = std::fs::File::create(dir.file(name)).unwrap();
+        file.write_all(&vec![b'x'; bytes]).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+    }
     names
 }
 

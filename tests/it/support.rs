@@ -316,6 +316,9 @@ impl Job {
         if self.has("max_backups") {
             builder = builder.max_backups(self.number("max_backups"));
         }
+        if self.has("min_free") {
+            builder = builder.min_free_space(self.number("min_free") as u64);
+        }
         if self.has("check_ms") {
             builder = builder.check_interval(millis(self.number("check_ms")));
         }

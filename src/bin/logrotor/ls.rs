@@ -247,7 +247,7 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
         ("compressed", Cell::text(compressed(seen).to_string())),
         ("disk use", Cell::bytes(seen.bytes()?)),
         ("uncompressed", uncompressed_bytes(seen).map_or_else(Cell::none, Cell::bytes)),
-        ("free space", Cell::bytes(seen.free_bytes)),
+        ("free space", seen.free_bytes.map_or_else(Cell::none, Cell::bytes)),
         (
             "network",
             seen.network_file_system

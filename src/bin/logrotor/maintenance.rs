@@ -8,8 +8,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args};
 use logrotor::inspect::{Inspection, Usage};
 use logrotor::{
-    Compression, Config, Delivery, Event, Maintenance, MaintenanceMode, Naming, RotatingFileWriter,
-    Stats, policy,
+    Compression, Config, DeferralReason, Delivery, Event, Maintenance, MaintenanceMode, Naming,
+    RotatingFileWriter, Stats, policy,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -233,10 +233,13 @@ impl BackupOptions {
             _ => None,
         });
         let deferred = done.map_or(0, |stats| stats.deferrals);
+        let deferrals = deferrals(events);
         if self.output.json {
             let action = |(action, path, bytes, after): (&str, &PathBuf, u64, Option<u64>)| json!({ "action": action, "path": path.to_string_lossy(), "bytes": bytes, "bytes_after": after });
             let actions: Vec<_> = done_actions.map(action).collect();
-            return output::print_json(&json!({ "actions": actions, "deferred": deferred }));
+            return output::print_json(
+                &json!({ "actions": actions, "deferred": deferred, "deferrals": deferrals_json(&deferrals) }),
+            );
         }
         let row = |(action, path, bytes, after): (&str, &PathBuf, u64, Option<u64>)| {
             let action = if action == "prune" { "pruned" } else { "compressed" };
@@ -246,11 +249,40 @@ impl BackupOptions {
         };
         let columns = [("ACTION", false), ("BACKUP", false), ("SIZE", true), ("NOW", true)];
         output::print_rows(self.output, &columns, &done_actions.map(row).collect::<Vec<_>>())?;
-        if deferred > 0 {
-            crate::report::say(format!("skipped backups in use: {deferred}; see `logrotor ls`"));
+        for (reason, _, text) in REASONS {
+            let count = deferrals.iter().filter(|(_, why)| *why == reason).count();
+            if done.is_some() && count > 0 {
+                crate::report::say(format!("skipped backups {text}: {count}; see `logrotor ls`"));
+            }
         }
         Ok(())
     }
+}
+
+/// The reasons for leaving a backup, as JSON has them and as a message has them.
+const REASONS: [(DeferralReason, &str, &str); 4] = [
+    (DeferralReason::InUse, "in_use", "in use"),
+    (DeferralReason::BeingWritten, "being_written", "that another program is writing"),
+    (DeferralReason::BeingCompressed, "being_compressed", "that are being compressed"),
+    (DeferralReason::NoSpace, "no_space", "for lack of free space"),
+];
+
+/// The backups that were left, and why.
+fn deferrals(events: &[Event]) -> Vec<(&PathBuf, DeferralReason)> {
+    let deferral = |event| match event {
+        &Event::Deferred { ref path, reason, .. } => Some((path, reason)),
+        _ => None,
+    };
+    events.iter().filter_map(deferral).collect()
+}
+
+fn deferrals_json(deferrals: &[(&PathBuf, DeferralReason)]) -> serde_json::Value {
+    let word =
+        |reason| REASONS.iter().find(|(known, ..)| *known == reason).map(|(_, word, _)| word);
+    let all = deferrals
+        .iter()
+        .map(|(path, reason)| json!({ "path": path.to_string_lossy(), "reason": word(*reason) }));
+    all.collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

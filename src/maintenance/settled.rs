@@ -1,0 +1,69 @@
+//! Whether a program that leases nothing may still be writing a backup.
+
+use crate::clock::Timestamp;
+use crate::fs::Entry;
+use crate::segment::name::Key;
+use std::time::{Duration, SystemTime};
+
+/// How long a file that is no segment of this log's workers must stay unchanged before it counts as
+/// complete: an operator may be copying a backup back.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Whether a backup is complete unless a process has it open for writing.
+///
+/// A segment of the workers is complete once no worker leases it. It was created before its
+/// successor; a file that was put there under an older name was created after. `next_created` is
+/// the creation of the next segment, by the same clock as the times of the file.
+pub(super) fn is_settled(
+    entry: &Entry,
+    key: Key,
+    next_created: Option<SystemTime>,
+    now: SystemTime,
+) -> bool {
+    let is_segment = match (entry.born, next_created, key) {
+        (Some(born), Some(next), _) => born <= next,
+        // A file system without creation times.
+        (None, _, Key::Time(rotated)) => Timestamp::from(entry.modified) <= rotated,
+        _ => false,
+    };
+    // A change in the future says nothing about how long ago it was.
+    let age = now.duration_since(entry.modified).unwrap_or_else(|ahead| ahead.duration());
+    is_segment || age >= QUIET
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs;
+
+    fn at(second: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(second)
+    }
+
+    #[test]
+    fn file_created_after_its_successor_must_be_quiet() {
+        let dir = tempfile::tempdir().unwrap();
+        let entry = fs::stat(dir.path()).unwrap().unwrap();
+        let of = |born, modified| Entry { born, modified: at(modified), ..entry };
+        let number = Key::Number(1);
+        let settled = |entry: &Entry, next, now| is_settled(entry, number, next, at(now));
+        let (segment, copy) = (of(Some(at(100)), 109), of(Some(at(101)), 109));
+        assert!(settled(&segment, Some(at(100)), 110));
+        assert!(!settled(&copy, Some(at(100)), 110));
+        assert!(!settled(&copy, Some(at(100)), 118));
+        assert!(settled(&copy, Some(at(100)), 119));
+        assert!(settled(&copy, Some(at(100)), 50), "the clock was set back");
+        assert!(!settled(&segment, None, 110), "its successor is unknown");
+    }
+
+    #[test]
+    fn name_decides_where_there_are_no_creation_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let entry = fs::stat(dir.path()).unwrap().unwrap();
+        let entry = Entry { born: None, modified: at(109), ..entry };
+        let settled = |key| is_settled(&entry, key, Some(at(100)), at(110));
+        assert!(settled(Key::Time(at(109).into())));
+        assert!(!settled(Key::Time(at(108).into())));
+        assert!(!settled(Key::Number(1)));
+    }
+}
