@@ -7,6 +7,20 @@ use std::ops::Range;
 /// How much of a value is repeated in a message.
 const LONGEST_VALUE: usize = 60;
 
+/// Returns a text file's content, without the byte order mark that some editors begin it with.
+pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, Diagnostic> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let why = match bytes {
+            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "it is UTF-16 text; save it as UTF-8",
+            _ => "it is not UTF-8 text",
+        };
+        Diagnostic { line: Some(line), why: why.to_owned(), ..Diagnostic::default() }
+    })?;
+    Ok(text.strip_prefix('\u{FEFF}').unwrap_or(text))
+}
+
 /// Reads TOML.
 pub(crate) fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, Diagnostic> {
     toml::from_str(text).map_err(|error| {
@@ -75,7 +89,13 @@ fn diagnose(line: usize, setting: Option<(&str, &str)>, why: &str) -> Diagnostic
 /// A parser's message; for a name that does not exist, with the one that was probably meant.
 pub(crate) fn suggestion(message: &str) -> String {
     let Some(rest) = message.strip_prefix("unknown field ") else {
-        return message.lines().collect::<Vec<_>>().join("; ");
+        // serde names the type of Rust that a value does not fit.
+        let right = match message.rsplit_once("expected ").map(|(_, expected)| expected.trim()) {
+            Some("usize" | "u64" | "u32") => "use a whole number, 0 or more; ",
+            Some("a boolean") => "use true or false; ",
+            _ => "",
+        };
+        return right.to_owned() + &message.lines().collect::<Vec<_>>().join("; ");
     };
     let mut names = rest.split('`').skip(1).step_by(2);
     let given = names.next().unwrap_or_default();

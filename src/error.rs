@@ -326,7 +326,7 @@ impl Error {
     }
 }
 
-#[cfg(feature = "policy")]
+#[cfg(feature = "serde")]
 impl Error {
     /// The cause alone, without what failed.
     pub(crate) fn cause_text(&self) -> String {

@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::diagnostic;
-use crate::error::{Diagnostic, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 #[cfg(feature = "policy")]
 use crate::policy;
@@ -51,7 +51,7 @@ impl Config {
     /// | `max_backups`, `compression_level` | a number |
     /// | `compression` | `"none"`, `"gzip"`, `"zstd"` (feature `zstd`) |
     /// | `naming` | `"timestamp"`, `"number"` |
-    /// | `mode` | `"0o640"` |
+    /// | `mode` | `"0o640"`, octal and in quotes; a bare number is rejected |
     /// | `maintenance` | `"thread"`, `"inline"` |
     /// | `delivery` | `"direct"`, `"buffered"`, or a table `buffered` with `capacity`, `flush_interval`, and `overflow` (`"block"`, `"drop_newest"`, `"drop_newest_silently"`) |
     /// | `durability` | `"none"`, `"on_rotate"`, `"every_record"` |
@@ -84,12 +84,7 @@ impl Config {
         let Some(bytes) = fs::read_whole(path)? else {
             return Err(Error::io("read", path, std::io::ErrorKind::NotFound.into()));
         };
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let line =
-                bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
-            let why = "it is not UTF-8 text".to_owned();
-            refuse(Diagnostic { line: Some(line), why, ..Diagnostic::default() })
-        })?;
+        let text = diagnostic::text_of(&bytes).map_err(refuse)?;
         let is_json =
             path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         let config: Self =
@@ -106,9 +101,12 @@ impl Config {
     /// [`set`](Config::set) accepts. `none` removes an optional one: `LOGROTOR_MAX_AGE=none`. Empty
     /// variables are ignored.
     ///
+    /// Each value is checked alone, because code may change other settings afterwards. Opening a log
+    /// and [`validate`](Config::validate) check the settings together.
+    ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for an unreadable value, and anything that
-    /// [`validate`](Config::validate) rejects.
+    /// [`ErrorKind::InvalidConfig`] for a value that is unreadable or that no other setting makes
+    /// valid, with the name of the variable.
     ///
     /// # Examples
     /// ```
@@ -127,9 +125,11 @@ impl Config {
             let Some(value) = variable(&name).filter(|value| !value.trim().is_empty()) else {
                 continue;
             };
-            self.put(setting, &value).map_err(|why| Error::config(&name, &value, why))?;
+            let refuse = |why| Error::config(&name, &value, why);
+            self.put(setting, &value).map_err(refuse)?;
+            // A rejected value was not set before: each variable is checked as it is set.
+            self.check_each().map_err(|error| refuse(error.cause_text()))?;
         }
-        self.validate()?;
         Ok(self)
     }
 
@@ -170,7 +170,7 @@ impl Config {
                 return Ok(());
             }
         }
-        settings.insert(setting.to_owned(), value_of(value));
+        settings.insert(setting.to_owned(), value_of(setting, value));
         *self =
             Self::deserialize(settings).map_err(|error| diagnostic::suggestion(error.message()))?;
         Ok(())
@@ -216,9 +216,13 @@ impl Config {
     }
 }
 
-/// Reads a value that was written without quotes.
-fn value_of(text: &str) -> toml::Value {
-    let is_text = |value: &toml::Value| matches!(value, toml::Value::Datetime(_));
+/// Reads a value that was written without quotes. The digits of a mode are octal.
+fn value_of(setting: &str, text: &str) -> toml::Value {
+    let is_text = |value: &toml::Value| match value {
+        toml::Value::Datetime(_) => true,
+        toml::Value::String(_) => false,
+        _ => setting == "mode",
+    };
     let parsed = text.trim().parse::<toml::Value>().ok().filter(|value| !is_text(value));
     parsed.unwrap_or_else(|| toml::Value::String(text.trim().to_owned()))
 }
@@ -414,6 +418,60 @@ mod tests {
         assert!(wrong.starts_with("invalid `LOGROTOR_MAX_SIZE` = 10 Mub: use a number"), "{wrong}");
         let wrong = env(&[("LOGROTOR_MAX_SIZE", "0")]).unwrap_err();
         assert_eq!(wrong.kind(), ErrorKind::InvalidConfig);
+        assert!(wrong.to_string().starts_with("invalid `LOGROTOR_MAX_SIZE` = 0: "), "{wrong}");
+    }
+
+    #[test]
+    fn variables_may_need_a_setting_that_code_adds() {
+        let total = |name: &str| (name == "LOGROTOR_MAX_TOTAL_SIZE").then(|| "10MiB".to_owned());
+        let mut config = Config::default().overridden(total).unwrap();
+        assert!(config.validate().unwrap_err().to_string().contains("`max_size` = 67108864"));
+        config.max_size = 1 << 20;
+        config.validate().unwrap();
+    }
+
+    #[test]
+    fn mode_as_text_is_octal_with_and_without_a_prefix() {
+        for text in ["640", "0640", "0o640", " 640 ", "\"640\"", "\"0o640\""] {
+            let mut config = Config::default();
+            config.set("mode", text).unwrap();
+            assert_eq!(config.mode, Some(0o640), "{text}");
+        }
+        for wrong in ["648", "0x1a0", "6_40", "416.0", "rw-r-----", "true", "-640"] {
+            let error = Config::default().set("mode", wrong).unwrap_err().to_string();
+            assert!(error.contains(&format!("`mode` = {wrong}: use octal digits")), "{error}");
+        }
+    }
+
+    #[test]
+    fn bare_number_in_a_file_is_no_mode() {
+        for text in ["mode = 440", "mode = 0o640", "mode = 0"] {
+            let wrong = diagnostic::read_toml::<Config>(text).unwrap_err();
+            assert_eq!((wrong.line, wrong.setting.as_deref()), (Some(1), Some("mode")));
+            assert!(wrong.why.contains("such as \"0o640\""), "{}", wrong.why);
+        }
+        let wrong = diagnostic::read_json::<Config>("{\n\"mode\": 440}").unwrap_err();
+        assert!(wrong.line == Some(2) && wrong.why.contains("\"0o640\""), "{wrong:?}");
+        for text in ["{\"mode\": \"640\"}", "{\"mode\": \"0o640\"}"] {
+            assert_eq!(diagnostic::read_json::<Config>(text).unwrap().mode, Some(0o640));
+        }
+    }
+
+    #[test]
+    fn settings_file_may_begin_with_a_byte_order_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [("a.json", "{\"max_backups\": 7}"), ("a.toml", "max_backups = 7\n")] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("\u{feff}{text}")).unwrap();
+            assert_eq!(Config::from_file(&path).unwrap().max_backups, Some(7), "{name}");
+            std::fs::write(&path, format!("\u{feff}{}", text.replace('7', "-7"))).unwrap();
+            let error = Config::from_file(&path).unwrap_err().to_string();
+            assert!(error.contains("`max_backups` = -7 on line 1 of"), "{error}");
+            let utf16: Vec<_> = "\u{feff}x".encode_utf16().flat_map(u16::to_le_bytes).collect();
+            std::fs::write(&path, utf16).unwrap();
+            let error = Config::from_file(&path).unwrap_err().to_string();
+            assert!(error.ends_with("it is UTF-16 text; save it as UTF-8"), "{error}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::maintenance::{Encoding, MaintenanceConfig, MaintenanceMode, Retention
 use crate::rotation::trigger::Trigger;
 use crate::rotation::{Period, Zone};
 use crate::segment::name::{Compression, Naming};
+use std::fmt;
 use std::time::Duration;
 
 /// The settings of a log as plain data.
@@ -130,6 +131,10 @@ pub struct Config {
     pub durability: Durability,
 }
 
+fn refuse(setting: &str, value: &dyn fmt::Display, why: &str) -> Result<()> {
+    Err(Error::config(setting, value, why))
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -162,9 +167,12 @@ impl Config {
     /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for the first invalid setting:
     /// its name, its value, and what is valid.
     pub fn validate(&self) -> Result<()> {
-        let refuse = |setting, value: &dyn std::fmt::Display, why: &str| {
-            Err(Error::config(setting, value, why))
-        };
+        self.check_each()?;
+        self.check_together()
+    }
+
+    /// Checks the settings that are invalid whatever the others are.
+    fn check_each(&self) -> Result<()> {
         if self.max_size == 0 {
             return refuse("max_size", &0, "a segment must have room for a record; use 1 or more");
         }
@@ -175,6 +183,21 @@ impl Config {
                 return refuse(setting, &value, "use 1 ms or more, or leave it out");
             }
         }
+        if let Some(mode) = self.mode.filter(|mode| mode & !0o777 != 0 || mode & 0o600 != 0o600) {
+            let why = "use permission bits between 0o600 and 0o777; the owner must be able to read \
+                       and write";
+            return refuse("mode", &format!("{mode:#o}"), why);
+        }
+        match self.delivery {
+            Delivery::Buffered(Buffering { capacity: 0, .. }) => {
+                refuse("capacity", &0, "a buffer must have room for a record; use 1 MiB or so")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the settings that limit each other.
+    fn check_together(&self) -> Result<()> {
         if let Some(total) = self.max_total_size.filter(|total| *total < self.max_size) {
             let why = format!(
                 "the active segment alone may take up `max_size` = {}; use at least that",
@@ -182,27 +205,15 @@ impl Config {
             );
             return refuse("max_total_size", &total, &why);
         }
-        if let Some(mode) = self.mode.filter(|mode| mode & !0o777 != 0 || mode & 0o600 != 0o600) {
-            let why = "use permission bits between 0o600 and 0o777; the owner must be able to read \
-                       and write";
-            return refuse("mode", &format!("{mode:#o}"), why);
-        }
-        if let Delivery::Buffered(buffering) = self.delivery {
-            if buffering.capacity == 0 {
-                return refuse(
-                    "capacity",
-                    &0,
-                    "a buffer must have room for a record; use 1 MiB or so",
-                );
-            }
+        if let Delivery::Buffered(_) = self.delivery {
             if self.maintenance == MaintenanceMode::Inline {
-                let why = "buffered delivery has a thread of its own anyway; use `Thread`, or direct \
-                           delivery";
+                let why = "with `delivery` = buffered there is a thread anyway; use thread, or \
+                           direct delivery";
                 return refuse("maintenance", &"Inline", why);
             }
             if self.durability == Durability::EveryRecord {
-                let why = "a buffered record is not even in the kernel when its log call returns; use \
-                           direct delivery, or another durability";
+                let why = "with `delivery` = buffered, a record is not even in the kernel when its \
+                           log call returns; use direct delivery, or another durability";
                 return refuse("durability", &"EveryRecord", why);
             }
         }

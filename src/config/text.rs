@@ -74,8 +74,9 @@ impl Human for OctalMode {
         bits.map(Self).ok_or_else(|| "use octal digits, such as \"0o640\"".to_owned())
     }
 
-    fn of_number(bits: u64) -> Result<Self, String> {
-        u32::try_from(bits).map(Self).map_err(|_| "use \"0o640\" or the like".to_owned())
+    // A parser has turned `440` and `0o670` into the same number.
+    fn of_number(_: u64) -> Result<Self, String> {
+        Err("a number may be decimal; use octal digits in quotes, such as \"0o640\"".to_owned())
     }
 }
 
@@ -199,6 +200,14 @@ mod tests {
     #[test]
     fn number_without_a_unit_is_no_span() {
         assert!(Duration::of_number(90).unwrap_err().contains("\"90 s\""));
+    }
+
+    #[test]
+    fn number_without_quotes_is_no_mode() {
+        for bits in [0, 0o640, 440, 640, u64::MAX] {
+            let why = OctalMode::of_number(bits).err().unwrap();
+            assert!(why.contains("octal digits in quotes, such as \"0o640\""), "{why}");
+        }
     }
 
     #[test]

@@ -140,6 +140,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Document<'_> {
         Ok(text) => text,
         Err(error) => return Document::Damaged(Defect::NotText { byte: error.valid_up_to() }),
     };
+    // Some editors put a byte order mark there, which is no part of the first line.
+    let (text, has_mark) = match text.strip_prefix('\u{feff}') {
+        Some(text) => (text, true),
+        None => (text, false),
+    };
     if !text.lines().any(|line| line.starts_with(MARK)) {
         return match text.lines().any(is_content) {
             true => Document::Edited { base: Base::Any, body: text },
@@ -151,6 +156,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Document<'_> {
         return Document::Edited { base: base(head), body: body.trim_start_matches(['\r', '\n']) };
     }
     match parse_sealed(text, head) {
+        Ok(_) if has_mark => Document::Damaged(Defect::Header { line: 1 }),
         Ok((metadata, body)) => Document::Sealed { metadata, body },
         Err(damage) => Document::Damaged(damage),
     }
@@ -166,7 +172,7 @@ pub(crate) fn comment(text: &str) -> Option<String> {
 }
 
 fn is_content(line: &str) -> bool {
-    let line = line.trim_start_matches('\u{feff}').trim();
+    let line = line.trim();
     !line.is_empty() && !line.starts_with('#')
 }
 
