@@ -158,11 +158,12 @@ impl Inspection {
     /// # Errors
     /// If the system refuses to look at a temporary.
     pub fn bytes(&self) -> Result<u64> {
-        let segments: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
-        let leftovers: u64 = self.leftovers.iter().map(|leftover| leftover.bytes).sum();
-        let mut bytes = segments + leftovers;
+        let segments = self.segments.iter().map(|segment| segment.bytes);
+        let leftovers = self.leftovers.iter().map(|leftover| leftover.bytes);
+        // Three sparse files may exceed 64 bits.
+        let mut bytes = segments.chain(leftovers).fold(0, u64::saturating_add);
         for path in &self.temporaries {
-            bytes += fs::stat(path)?.map_or(0, |entry| entry.len);
+            bytes = bytes.saturating_add(fs::stat(path)?.map_or(0, |entry| entry.len));
         }
         Ok(bytes)
     }

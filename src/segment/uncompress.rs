@@ -8,6 +8,7 @@
 use super::name::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
+use crate::units::format_size;
 use flate2::bufread::GzDecoder;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -165,7 +166,7 @@ impl Read for Frames {
             if text.contains("too much memory") {
                 let why = format!(
                     "it needs a window of more than the memory limit of {}",
-                    size(self.memory)
+                    format_size(self.memory)
                 );
                 return refused(&self.path, &why).into();
             }
@@ -221,8 +222,8 @@ fn refusal(
         }
         Frame { window, .. } if window > memory => Some(format!(
             "it needs a window of {}, and the memory limit is {}",
-            size(window),
-            size(memory)
+            format_size(window),
+            format_size(memory)
         )),
         _ => None,
     })
@@ -286,15 +287,6 @@ fn parse_frame(header: &[u8]) -> Option<Frame> {
 
 fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
-}
-
-/// Formats a size in MiB or GiB.
-fn size(bytes: u64) -> String {
-    const MIB: u64 = 1 << 20;
-    match bytes.div_ceil(MIB) {
-        mib if mib % 1024 == 0 && mib > 0 => format!("{} GiB", mib / 1024),
-        mib => format!("{mib} MiB"),
-    }
 }
 
 /// A compressed file as the decoders read it, with its own offset because others share the handle.
