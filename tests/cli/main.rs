@@ -10,11 +10,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod apache;
+mod container;
 mod disk;
 mod docs;
 mod durability;
 mod guide;
 mod help;
+mod limits;
 mod ls;
 mod maintenance;
 mod policy;

@@ -2,19 +2,22 @@
 
 use crate::event::Grouping;
 use crate::exit::{CommandError, VerbResult};
+use crate::number::number;
 use crate::output;
 use crate::printer::{Mode, Printer, RecordOptions};
 use crate::progress::{Progress, ReadProgress};
+use crate::report;
 use crate::stamp::TimeOptions;
 use crate::when;
 use clap::Args;
+use logrotor::Error;
 use logrotor::inspect::Inspection;
-use logrotor::reader::{LogReader, ReaderBuilder};
+use logrotor::reader::{LogReader, ReaderBuilder, Stopper};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Print a log's records, oldest first, across its backups
 ///
@@ -60,12 +63,14 @@ pub(crate) struct Tail {
     /// Number of records; --grep selects among these
     ///
     /// A record may have several lines: see --lines of `logrotor cat`.
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = number::<u64>)]
     records: u64,
     /// Treat each line as a record; with a number, print this many lines
-    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true)]
+    #[arg(
+        long, value_name = "N", num_args = 0..=1, require_equals = true, value_parser = number::<u64>
+    )]
     lines: Option<Option<u64>>,
-    /// Keep printing records as they are written; the log may not exist yet
+    /// Keep printing records as they are written; the log and its directory may not exist yet
     #[arg(short = 'F', short_alias = 'f', long)]
     follow: bool,
     #[command(flatten)]
@@ -101,6 +106,9 @@ impl Cat {
 impl Tail {
     pub(crate) fn run(self) -> VerbResult {
         let log = self.select.memory.apply(LogReader::builder(&self.log));
+        if self.follow {
+            self.wait_for_directory(&log)?;
+        }
         let grouping = Grouping::of(log.clone(), &TimeOptions::default());
         let lines = self.lines_wanted(&grouping, log.clone());
         let mut builder = log.last(lines);
@@ -114,17 +122,31 @@ impl Tail {
         let mut reader = builder.open()?;
         let is_pipe_closed = Arc::new(AtomicBool::new(false));
         if self.follow {
-            let (stopper, closed) = (reader.stopper(), Arc::clone(&is_pipe_closed));
-            // The thread ends with the process.
-            std::thread::spawn(move || {
-                if output::is_pipe_closed() {
-                    closed.store(true, Ordering::Relaxed);
-                    stopper.stop();
-                }
-            });
+            stop_at_closed_pipe(reader.stopper(), Arc::clone(&is_pipe_closed));
         }
         let ending = printer.all(&mut reader);
         if is_pipe_closed.load(Ordering::Relaxed) { Err(CommandError::ClosedPipe) } else { ending }
+    }
+
+    /// Waits until the log can be opened to follow it: until its directory exists.
+    fn wait_for_directory(&self, log: &ReaderBuilder) -> Result<(), CommandError> {
+        const INTERVAL: Duration = Duration::from_millis(200);
+        let is_missing = |error: &Error| {
+            error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        let mut has_said = false;
+        while let Err(error) = log.clone().last(0).follow().open() {
+            if !is_missing(&error) {
+                return Err(error.into());
+            }
+            if !std::mem::replace(&mut has_said, true) {
+                report::say(format!("{error}; waiting for it"));
+            }
+            if output::is_pipe_closed(Some(INTERVAL)) {
+                return Err(CommandError::ClosedPipe);
+            }
+        }
+        Ok(())
     }
 
     /// How many lines the records have that are asked for.
@@ -134,5 +156,21 @@ impl Tail {
             // A log that cannot be read is reported when it is opened.
             None => grouping.lines_of_last(log, self.records).unwrap_or(self.records),
         }
+    }
+}
+
+/// Starts a thread that stops the reader when the reader of standard output has closed it. The
+/// thread ends with the process.
+fn stop_at_closed_pipe(stopper: Stopper, is_pipe_closed: Arc<AtomicBool>) {
+    let watch = move || {
+        if output::is_pipe_closed(None) {
+            is_pipe_closed.store(true, Ordering::Relaxed);
+            stopper.stop();
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("logrotor-pipe".to_owned()).spawn(watch) {
+        report::say(format!(
+            "warning: failed to start a thread: {error}; a closed pipe is noticed at the next record"
+        ));
     }
 }

@@ -1,5 +1,7 @@
 //! Exit statuses, and the messages of failures.
 
+#[cfg(unix)]
+use crate::interrupt::end_by;
 use crate::report;
 use logrotor::{Error, ErrorKind};
 use std::io;
@@ -39,6 +41,9 @@ pub(crate) enum CommandError {
     Failed(String),
     /// The reader of standard output has closed it. No message is printed.
     ClosedPipe,
+    /// A signal has interrupted the verb. No message is printed.
+    #[cfg(unix)]
+    Signal(i32),
 }
 
 impl CommandError {
@@ -78,20 +83,12 @@ pub(crate) fn end(ending: VerbResult) -> ExitCode {
             report::say(why);
             1.into()
         }
-        Err(CommandError::ClosedPipe) => {
-            die_of_closed_pipe();
-            1.into()
-        }
+        // As most programs; a shell sees status 141.
+        #[cfg(unix)]
+        Err(CommandError::ClosedPipe) => end_by(signal_hook::consts::SIGPIPE),
+        #[cfg(not(unix))]
+        Err(CommandError::ClosedPipe) => 1.into(),
+        #[cfg(unix)]
+        Err(CommandError::Signal(signal)) => end_by(signal),
     }
 }
-
-/// Dies of `SIGPIPE`, as most programs do; a shell sees status 141.
-#[cfg(unix)]
-fn die_of_closed_pipe() {
-    use signal_hook::{consts::SIGPIPE, low_level::emulate_default_handler};
-    // If that fails, the exit status reports the failure.
-    let _ = emulate_default_handler(SIGPIPE);
-}
-
-#[cfg(not(unix))]
-fn die_of_closed_pipe() {}

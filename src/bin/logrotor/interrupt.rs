@@ -1,15 +1,76 @@
-//! SIGINT and SIGTERM end verbs that change files between two steps, with no file half done.
+//! Signals that end this process.
+//!
+//! SIGINT and SIGTERM end verbs that change files between two steps, with no file half done. In a
+//! container this may be process 1, for which the kernel ignores the default action of signals.
+//! There they end it too, with the exit status that a shell reports.
 
 #[cfg(unix)]
-pub(crate) use unix::{Ignored, Interrupt};
+pub(crate) use unix::{Ignored, Interrupt, end_by, prepare, take_over};
 
 #[cfg(unix)]
 mod unix {
     use crate::exit::CommandError;
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    use signal_hook::{flag, low_level};
-    use std::sync::Arc;
+    use signal_hook::consts::{
+        SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ,
+    };
+    use signal_hook::{SigId, flag, low_level};
+    use std::io;
+    use std::process::ExitCode;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    /// The handlers that stand for default actions, which end the process.
+    static DEFAULTS: Mutex<Vec<(i32, SigId)>> = Mutex::new(Vec::new());
+
+    /// Sets the dispositions of signals for all verbs. A program that this one starts inherits none.
+    pub(crate) fn prepare() -> Result<(), CommandError> {
+        let prepared = ignore_file_size_signal().and_then(|()| match std::process::id() {
+            1 => end_by_default_signals(),
+            _ => Ok(()),
+        });
+        prepared.map_err(|error| register_failed(&error))
+    }
+
+    /// A write beyond the limit of file sizes (`ulimit -f`) fails, and the failure is reported.
+    fn ignore_file_size_signal() -> io::Result<()> {
+        if !Ignored::read().has(SIGXFSZ) {
+            // A handler that does nothing, as another program would inherit the ignored signal.
+            flag::register(SIGXFSZ, Arc::default())?;
+        }
+        Ok(())
+    }
+
+    fn end_by_default_signals() -> io::Result<()> {
+        let ignored = Ignored::read();
+        let mut defaults = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+        for signal in [SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2] {
+            if !ignored.has(signal) {
+                let always = Arc::new(AtomicBool::new(true));
+                let handler = flag::register_conditional_shutdown(signal, 128 + signal, always)?;
+                defaults.push((signal, handler));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a signal to the verb, which has a handler of its own.
+    pub(crate) fn take_over(signal: i32) {
+        let mut defaults = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+        defaults.retain(|(of, handler)| *of != signal || !low_level::unregister(*handler));
+    }
+
+    /// Ends the process as the signal would.
+    pub(crate) fn end_by(signal: i32) -> ExitCode {
+        if std::process::id() != 1 {
+            // If that fails, the exit status names the signal.
+            let _ = low_level::emulate_default_handler(signal);
+        }
+        u8::try_from(128 + signal).unwrap_or(u8::MAX).into()
+    }
+
+    fn register_failed(error: &io::Error) -> CommandError {
+        CommandError::Failed(format!("failed to register signal handlers: {error}"))
+    }
 
     /// The signals that this process ignores. Only Linux reports them.
     pub(crate) struct Ignored(u64);
@@ -36,11 +97,10 @@ mod unix {
             let ignored = Ignored::read();
             for (signal, has_arrived) in signals.iter().filter(|(signal, _)| !ignored.has(*signal))
             {
-                flag::register_conditional_default(*signal, Arc::clone(has_arrived))
+                end_at_second(*signal, has_arrived)
                     .and_then(|_| flag::register(*signal, Arc::clone(has_arrived)))
-                    .map_err(|error| {
-                        CommandError::Failed(format!("failed to register signal handlers: {error}"))
-                    })?;
+                    .map_err(|error| register_failed(&error))?;
+                take_over(*signal);
             }
             Ok(Self(signals))
         }
@@ -49,13 +109,19 @@ mod unix {
             self.0.iter().any(|(_, has_arrived)| has_arrived.load(Ordering::Relaxed))
         }
 
-        /// Ends the process as the signal would have, if one has arrived.
-        pub(crate) fn end_process(&self) {
+        /// Fails if a signal has arrived, so that the process ends as the signal would have ended
+        /// it.
+        pub(crate) fn check(&self) -> Result<(), CommandError> {
             let come = self.0.iter().find(|(_, has_arrived)| has_arrived.load(Ordering::Relaxed));
-            if let Some((signal, _)) = come {
-                // If that fails, the verb ends as if it were complete.
-                let _ = low_level::emulate_default_handler(*signal);
-            }
+            come.map_or(Ok(()), |(signal, _)| Err(CommandError::Signal(*signal)))
+        }
+    }
+
+    fn end_at_second(signal: i32, has_arrived: &Arc<AtomicBool>) -> io::Result<SigId> {
+        let has_arrived = Arc::clone(has_arrived);
+        match std::process::id() {
+            1 => flag::register_conditional_shutdown(signal, 128 + signal, has_arrived),
+            _ => flag::register_conditional_default(signal, has_arrived),
         }
     }
 }
@@ -76,5 +142,13 @@ impl Interrupt {
         false
     }
 
-    pub(crate) fn end_process(&self) {}
+    pub(crate) fn check(&self) -> Result<(), crate::exit::CommandError> {
+        Ok(())
+    }
+}
+
+#[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps, reason = "as on Unix")]
+pub(crate) fn prepare() -> Result<(), crate::exit::CommandError> {
+    Ok(())
 }

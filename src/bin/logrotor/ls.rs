@@ -133,9 +133,9 @@ fn segment_json(segment: &Segment) -> Value {
         "bytes": segment.bytes,
         "uncompressed_bytes": segment.uncompressed_bytes,
         "ratio": ratio(segment),
-        "created": segment.created.map(rfc3339),
+        "created": segment.created.and_then(rfc3339),
         "modified": rfc3339(segment.modified),
-        "rotated_at": segment.rotated_at.map(rfc3339),
+        "rotated_at": segment.rotated_at.and_then(rfc3339),
         "usage": lease_json(&segment.usage),
     })
 }
@@ -195,8 +195,8 @@ fn stat_json(seen: &Inspection, policy: &Value) -> Result<Value, CommandError> {
         "uncompressed_bytes": uncompressed_bytes(seen),
         "free_bytes": seen.free_bytes,
         "network_file_system": seen.network_file_system,
-        "created": created(seen).map(rfc3339),
-        "modified": seen.segments.last().map(|segment| rfc3339(segment.modified)),
+        "created": created(seen).and_then(rfc3339),
+        "modified": seen.segments.last().and_then(|segment| rfc3339(segment.modified)),
         "workers": seen.workers().iter().map(holder_json).collect::<Value>(),
         "rotating": seen.rotating.as_ref().map(lease_json),
         "temporaries": paths(&seen.temporaries),
@@ -230,7 +230,8 @@ fn compressed(seen: &Inspection) -> usize {
 
 /// The uncompressed size of the log; `None` if that of a segment is unknown.
 fn uncompressed_bytes(seen: &Inspection) -> Option<u64> {
-    seen.segments.iter().map(|segment| segment.uncompressed_bytes).sum()
+    let mut sizes = seen.segments.iter().map(|segment| segment.uncompressed_bytes);
+    sizes.try_fold(0_u64, |sum, size| sum.checked_add(size?))
 }
 
 fn created(seen: &Inspection) -> Option<std::time::SystemTime> {

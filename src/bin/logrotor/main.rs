@@ -9,9 +9,11 @@ mod docs;
 mod event;
 mod exit;
 mod interrupt;
+mod limits;
 mod ls;
 mod maintenance;
 mod memory;
+mod number;
 #[cfg(unix)]
 mod options;
 mod output;
@@ -35,5 +37,5 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exit::end(cli::Cli::parse().run())
+    exit::end(interrupt::prepare().and_then(|()| cli::Cli::parse().run()))
 }

@@ -2,10 +2,12 @@
 
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::interrupt::Interrupt;
+use crate::limits::{CodecOptions, LimitOptions};
+use crate::number::number;
 use crate::output::{self, Cell, Color, OutputOptions};
 use crate::progress::{Progress, name_of};
+use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgGroup, Args};
 use logrotor::inspect::{Inspection, Usage};
 use logrotor::{
     Compression, Config, DeferralReason, Delivery, Event, Maintenance, MaintenanceMode, Naming,
@@ -24,16 +26,11 @@ use std::time::{Duration, Instant};
 ///
 /// SIGINT and SIGTERM discard the file in progress; the exit status is then 130 or 143.
 #[derive(Args)]
-#[command(group(ArgGroup::new("codec").args(["gzip", "zstd"])))]
 pub(crate) struct Compress {
-    /// Compress with gzip
-    #[arg(long)]
-    gzip: bool,
-    /// Compress with Zstandard
-    #[arg(long)]
-    zstd: bool,
+    #[command(flatten)]
+    codec: CodecOptions,
     /// Compression level: 1 to 9 for gzip [default: 6], 1 to 22 for Zstandard [default: 3]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u32>)]
     level: Option<u32>,
     #[command(flatten)]
     target: BackupOptions,
@@ -45,20 +42,9 @@ pub(crate) struct Compress {
 /// backups that a worker or a reader has open. If the log has both timestamped and numbered
 /// backups, only those named like the newest are removed.
 #[derive(Args)]
-#[command(group(ArgGroup::new("limit").multiple(true).args(["keep", "max_total", "max_backup_age", "min_free"])))]
 pub(crate) struct Prune {
-    /// Maximum number of backups, e.g. 7
-    #[arg(long, value_name = "N")]
-    keep: Option<String>,
-    /// Maximum total size of the log, including the active segment, e.g. 1GiB
-    #[arg(long, value_name = "SIZE")]
-    max_total: Option<String>,
-    /// Maximum age of a backup, e.g. 30days
-    #[arg(long, value_name = "SPAN")]
-    max_backup_age: Option<String>,
-    /// Minimum free space on the file system, e.g. 5GiB
-    #[arg(long, value_name = "SIZE")]
-    min_free: Option<String>,
+    #[command(flatten)]
+    limits: LimitOptions,
     #[command(flatten)]
     target: BackupOptions,
 }
@@ -120,11 +106,10 @@ impl Compress {
         let seen = Inspection::of(&self.target.log)?;
         let (settings, _) = settings(&self.target.log, &seen)?;
         let mut config = without_maintenance(settings.clone());
-        (config.compression, config.compression_level) = match (self.gzip, self.zstd) {
-            (true, _) => (Compression::Gzip, None),
-            (_, true) => (Compression::Zstd, None),
-            _ if settings.compression == Compression::None => (Compression::Gzip, None),
-            _ => (settings.compression, settings.compression_level),
+        (config.compression, config.compression_level) = match self.codec.chosen() {
+            Some((codec, _)) => (codec, None),
+            None if settings.compression == Compression::None => (Compression::Gzip, None),
+            None => (settings.compression, settings.compression_level),
         };
         config.compression_level = self.level.or(config.compression_level);
         self.target.maintain(&config)
@@ -135,14 +120,8 @@ impl Prune {
     pub(crate) fn run(self) -> VerbResult {
         let seen = Inspection::of(&self.target.log)?;
         let (settings, has_policy) = settings(&self.target.log, &seen)?;
-        let limits = [
-            ("max_backups", &self.keep),
-            ("max_total_size", &self.max_total),
-            ("max_backup_age", &self.max_backup_age),
-            ("min_free_space", &self.min_free),
-        ];
         let mut config = without_maintenance(settings.clone());
-        if limits.iter().all(|(_, value)| value.is_none()) {
+        if self.limits.given().next().is_none() {
             (config.max_backups, config.max_total_size) =
                 (settings.max_backups, settings.max_total_size);
             config.max_backup_age = settings.max_backup_age;
@@ -159,10 +138,8 @@ impl Prune {
         }
         // Counts the active segment as it is, without the room to grow.
         config.max_size = 1;
-        for (setting, value) in limits {
-            if let Some(value) = value {
-                config.set(setting, value)?;
-            }
+        for (setting, _, value) in self.limits.given() {
+            config.set(setting, value)?;
         }
         self.target.maintain(&config)
     }
@@ -182,14 +159,15 @@ impl BackupOptions {
             return self.print_plan(&plan.prune, &plan.compress);
         }
         let interrupt = Interrupt::listen()?;
-        let total = plan.compress.iter().filter_map(|path| size_of(path)).sum();
+        let sizes = plan.compress.iter().filter_map(|path| size_of(path));
+        let total = sizes.fold(0, u64::saturating_add);
         let progress = Mutex::new(Progress::new(total));
         let done = maintenance.run(&|| {
             let compressed = |event: &Event| match event {
                 Event::Compressed { bytes_before, .. } => *bytes_before,
                 _ => 0,
             };
-            let compressed = lock(&events).iter().map(compressed).sum();
+            let compressed = lock(&events).iter().map(compressed).fold(0, u64::saturating_add);
             lock(&progress).at(compressed, "compressing");
             !interrupt.has_arrived()
         });
@@ -197,7 +175,7 @@ impl BackupOptions {
         // An interrupted action counts as deferred.
         let stats = done.as_ref().ok().filter(|_| !interrupt.has_arrived());
         self.print_done(&lock(&events), stats)?;
-        interrupt.end_process();
+        interrupt.check()?;
         done?;
         Ok(Exit::Success)
     }

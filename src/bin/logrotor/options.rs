@@ -1,10 +1,11 @@
 //! The options for writing a log, which `write` and `run` share.
 
 use crate::exit::CommandError;
+use crate::limits::{CodecOptions, Given, LimitOptions};
 use crate::report::say;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, ValueEnum};
-use logrotor::{Compression, Config, Delivery, Durability, Event, Naming, RotatingFileWriter};
+use logrotor::{Compression, Config, Delivery, Durability, Error, Event, RotatingFileWriter};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +16,6 @@ use std::sync::{Mutex, PoisonError};
     "gzip", "zstd", "number", "buffered", "durability",
 ])))]
 #[command(group(ArgGroup::new("every").args(["minutely", "hourly", "daily", "weekly", "monthly"])))]
-#[command(group(ArgGroup::new("codec").args(["gzip", "zstd"])))]
 pub(crate) struct WriteOptions {
     /// Maximum size of a segment, e.g. 10MiB [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
@@ -38,24 +38,10 @@ pub(crate) struct WriteOptions {
     /// Rotate every month
     #[arg(long)]
     monthly: bool,
-    /// Maximum number of backups, e.g. 7 [default: no limit]
-    #[arg(long, value_name = "N")]
-    keep: Option<String>,
-    /// Maximum total size of the log, including the active segment, e.g. 1GiB [default: no limit]
-    #[arg(long, value_name = "SIZE")]
-    max_total: Option<String>,
-    /// Maximum age of a backup, e.g. 30days [default: no limit]
-    #[arg(long, value_name = "SPAN")]
-    max_backup_age: Option<String>,
-    /// Minimum free space on the file system, e.g. 5GiB [default: none]
-    #[arg(long, value_name = "SIZE")]
-    min_free: Option<String>,
-    /// Compress backups with gzip [default: no compression]
-    #[arg(long)]
-    gzip: bool,
-    /// Compress backups with Zstandard [default: no compression]
-    #[arg(long)]
-    zstd: bool,
+    #[command(flatten)]
+    limits: LimitOptions,
+    #[command(flatten)]
+    codec: CodecOptions,
     /// Number the backups, 1 for the newest [default: named by the time of rotation]
     #[arg(long)]
     number: bool,
@@ -166,42 +152,66 @@ impl WriteOptions {
     }
 
     fn config(&self) -> Result<Config, CommandError> {
+        let given = self.given();
         let mut config = Config::default().with_env()?;
-        let every = [
-            ("minutely", self.minutely),
-            ("hourly", self.hourly),
-            ("daily", self.daily),
-            ("weekly", self.weekly),
-            ("monthly", self.monthly),
-        ];
-        let every = every.iter().find(|(_, given)| *given).map(|(every, _)| (*every).to_owned());
-        let given = [
-            ("max_size", &self.max_size),
-            ("max_age", &self.max_age),
-            ("rotate_every", &every),
-            ("max_backups", &self.keep),
-            ("max_total_size", &self.max_total),
-            ("max_backup_age", &self.max_backup_age),
-            ("min_free_space", &self.min_free),
-        ];
-        for (setting, value) in given {
-            if let Some(value) = value {
-                config.set(setting, value)?;
-            }
-        }
-        if self.gzip {
-            config.compression = Compression::Gzip;
-        }
-        if self.zstd {
-            config.compression = Compression::Zstd;
-        }
-        if self.number {
-            config.naming = Naming::Number;
-        }
-        config.durability = self.durability.unwrap_or(config.durability);
-        if self.buffered {
-            config.delivery = Delivery::buffered();
-        }
+        let set = given.iter().try_for_each(|(setting, _, value)| config.set(setting, value));
+        // Only now: an option may make a variable valid.
+        set.and_then(|()| config.validate()).map_err(|error| with_sources(&error, &given))?;
         Ok(config)
     }
+
+    /// The settings that options give a value.
+    fn given(&self) -> Vec<Given<'_>> {
+        let every = [
+            ("minutely", "--minutely", self.minutely),
+            ("hourly", "--hourly", self.hourly),
+            ("daily", "--daily", self.daily),
+            ("weekly", "--weekly", self.weekly),
+            ("monthly", "--monthly", self.monthly),
+        ];
+        let every = every.into_iter().find(|(.., given)| *given);
+        let codec = self.codec.chosen().map(|(codec, option)| match codec {
+            Compression::Zstd => ("compression", option, "zstd"),
+            _ => ("compression", option, "gzip"),
+        });
+        let durability = self.durability.map(|durability| match durability {
+            Durability::EveryRecord => "every_record",
+            Durability::OnRotate => "on_rotate",
+            _ => "none",
+        });
+        [
+            self.max_size.as_deref().map(|size| ("max_size", "--max-size", size)),
+            self.max_age.as_deref().map(|age| ("max_age", "--max-age", age)),
+            every.map(|(every, option, _)| ("rotate_every", option, every)),
+            codec,
+            self.number.then_some(("naming", "--number", "number")),
+            durability.map(|value| ("durability", "--durability", value)),
+            self.buffered.then_some(("delivery", "--buffered", "buffered")),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(self.limits.given())
+        .collect()
+    }
+}
+
+/// Adds the option or variable that each setting in a message comes from.
+fn with_sources(error: &Error, given: &[Given<'_>]) -> CommandError {
+    let message = error.to_string();
+    let source = |setting: &str| {
+        let option = given.iter().find(|(of, ..)| *of == setting);
+        if let Some((_, option, _)) = option {
+            return Some(format!("`{setting}` is from {option}"));
+        }
+        let variable = format!("LOGROTOR_{}", setting.to_uppercase());
+        let value = std::env::var_os(&variable).filter(|value| !value.is_empty());
+        value.map(|_| format!("`{setting}` is from {variable}"))
+    };
+    let mut settings: Vec<_> = message.split('`').skip(1).step_by(2).collect();
+    settings.dedup();
+    let sources: Vec<_> = settings.into_iter().filter_map(source).collect();
+    CommandError::Usage(match sources.is_empty() {
+        true => message,
+        false => format!("{message}; {}", sources.join(", ")),
+    })
 }

@@ -1,11 +1,11 @@
 //! Output formats: a table on a terminal, columns with tabs for scripts, JSON for programs.
 
 use crate::exit::CommandError;
-use chrono::{DateTime, Local};
+use chrono::{DateTime, Datelike, Local, SecondsFormat, Utc};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The format of the output.
 #[derive(Args, Clone, Copy)]
@@ -59,15 +59,17 @@ pub(crate) fn out() -> Out {
     BufWriter::with_capacity(64 * 1024, io::stdout().lock())
 }
 
-/// Waits until the reader of standard output closes it. Returns `false` if that cannot be detected.
+/// Waits until the reader of standard output closes it, or for `timeout`. Returns `false` after
+/// that, and if it cannot be detected.
 #[cfg(unix)]
-pub(crate) fn is_pipe_closed() -> bool {
-    use rustix::event::{PollFd, PollFlags, poll};
+pub(crate) fn is_pipe_closed(timeout: Option<Duration>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::io::Errno;
     let stdout = io::stdout();
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     loop {
         let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
-        match poll(&mut watched, None) {
+        match poll(&mut watched, timeout.as_ref()) {
             Ok(_) => return watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP),
             Err(Errno::INTR) => {}
             Err(_) => return false,
@@ -76,7 +78,8 @@ pub(crate) fn is_pipe_closed() -> bool {
 }
 
 #[cfg(not(unix))]
-pub(crate) fn is_pipe_closed() -> bool {
+pub(crate) fn is_pipe_closed(timeout: Option<Duration>) -> bool {
+    timeout.into_iter().for_each(std::thread::sleep);
     false
 }
 
@@ -155,8 +158,9 @@ impl Cell {
     }
 
     pub(crate) fn time(time: SystemTime) -> Self {
-        let local = DateTime::<Local>::from(time).format("%Y-%m-%d %H:%M").to_string();
-        Self::new(local, &rfc3339(time))
+        let Some(utc) = utc(time) else { return Self::none() };
+        let local = utc.with_timezone(&Local).format("%Y-%m-%d %H:%M");
+        Self::new(local.to_string(), &formatted(utc))
     }
 
     pub(crate) fn in_color(self, color: Color) -> Self {
@@ -202,11 +206,13 @@ fn aligned(options: OutputOptions, cell: &Cell, is_right: bool, width: usize) ->
     if is_right { space + &text } else { text + &space }
 }
 
-/// Replaces control characters, which terminals and scripts would interpret. Names of files and
-/// programs may contain any.
+/// Replaces control characters, which terminals and scripts would interpret, and those that turn
+/// the direction of text. Names of files and programs may contain any.
 pub(crate) fn printable(text: &str) -> String {
     let replace = |c: char| match c {
         '\n' => ' ',
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' => '?',
+        '\u{2066}'..='\u{2069}' => '?',
         c if c.is_control() => '?',
         c => c,
     };
@@ -218,6 +224,64 @@ pub(crate) fn size(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()
 }
 
-pub(crate) fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_micros(time).to_string()
+/// Formats a time as RFC 3339; `None` outside of the years 0 to 9999, for which that has no form.
+pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
+    utc(time).map(formatted)
+}
+
+fn formatted(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// Converts any time that a file may have. The conversions of chrono and humantime panic for some.
+fn utc(time: SystemTime) -> Option<DateTime<Utc>> {
+    const SECOND: u32 = 1_000_000_000;
+    let seconds = |span: Duration| i64::try_from(span.as_secs()).ok();
+    let (seconds, nanos) = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => (seconds(after)?, after.subsec_nanos()),
+        Err(error) => match (seconds(error.duration())?, error.duration().subsec_nanos()) {
+            (before, 0) => (-before, 0),
+            (before, nanos) => (-before - 1, SECOND - nanos),
+        },
+    };
+    DateTime::from_timestamp(seconds, nanos).filter(|time| (0..=9999).contains(&time.year()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_is_formatted_or_unknown() {
+        let at = |seconds: i64, nanos| {
+            let span = Duration::new(seconds.unsigned_abs(), 0);
+            let whole = if seconds < 0 {
+                UNIX_EPOCH.checked_sub(span)
+            } else {
+                UNIX_EPOCH.checked_add(span)
+            };
+            whole.and_then(|whole| whole.checked_add(Duration::from_nanos(nanos)))
+        };
+        for (seconds, nanos, expected) in [
+            (0, 0, Some("1970-01-01T00:00:00.000000Z")),
+            (-1, 0, Some("1969-12-31T23:59:59.000000Z")),
+            (-1, 999_999_999, Some("1969-12-31T23:59:59.999999Z")),
+            (-62_167_219_200, 0, Some("0000-01-01T00:00:00.000000Z")),
+            (-62_167_219_201, 0, None),
+            (253_402_300_799, 0, Some("9999-12-31T23:59:59.000000Z")),
+            (253_402_300_800, 0, None),
+            (i64::MAX, 0, None),
+            (i64::MIN, 0, None),
+        ] {
+            // Windows has no times before 1601.
+            let Some(time) = at(seconds, nanos) else { continue };
+            assert_eq!(rfc3339(time).as_deref(), expected, "{seconds}");
+            assert_eq!(Cell::time(time).plain, expected.unwrap_or("-"), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn characters_that_act_on_a_terminal_are_replaced() {
+        assert_eq!(printable("a\nb\x1b[31m\u{9b}2J\u{202e}gol.é"), "a b?[31m?2J?gol.é");
+    }
 }

@@ -1,7 +1,8 @@
 //! `policy`: the settings file that all workers of a log share.
 
 use crate::exit::{CommandError, Exit, VerbResult};
-use crate::output::{self, Cell, Color, OutputOptions, rfc3339};
+use crate::number::number;
+use crate::output::{self, Cell, Color, OutputOptions, printable, rfc3339};
 use crate::report;
 use clap::{Args, Subcommand};
 use logrotor::policy::{self, HistoryEntry, Policy, PolicyStore};
@@ -70,7 +71,7 @@ struct SetPolicy {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     /// Fail unless this is the current version
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u64>)]
     if_version: Option<u64>,
     /// Create the policy if it does not exist
     #[arg(long)]
@@ -91,8 +92,10 @@ struct DiffPolicy {
     #[command(flatten)]
     target: PolicyTarget,
     /// The first version
+    #[arg(value_parser = number::<u64>)]
     before: u64,
     /// The second version [default: the current one]
+    #[arg(value_parser = number::<u64>)]
     after: Option<u64>,
     #[command(flatten)]
     output: OutputOptions,
@@ -103,6 +106,7 @@ struct RollbackPolicy {
     #[command(flatten)]
     target: PolicyTarget,
     /// The version to publish again
+    #[arg(value_parser = number::<u64>)]
     version: u64,
     /// Reason of the change, for the history
     #[arg(long, value_name = "TEXT")]
@@ -356,10 +360,30 @@ fn failed(what: &str, path: &Path, error: &std::io::Error) -> CommandError {
     CommandError::Failed(format!("failed to {what} `{}`: {error}", path.display()))
 }
 
+/// Adds the versions that are kept to a failure, if one that was asked for is not.
+fn with_versions(store: &Store, asked: &[u64], error: Error) -> CommandError {
+    let Ok(history) = store.history() else { return error.into() };
+    let mut kept: Vec<_> = history.iter().map(|entry| entry.version).collect();
+    kept.sort_unstable();
+    if asked.iter().all(|version| kept.contains(version)) {
+        return error.into();
+    }
+    let runs = kept.chunk_by(|before, after| before + 1 == *after);
+    let runs = runs.filter_map(|run| match run {
+        [one] => Some(one.to_string()),
+        [first, .., last] => Some(format!("{first} to {last}")),
+        [] => None,
+    });
+    CommandError::Failed(format!("{error}; kept versions: {}", runs.collect::<Vec<_>>().join(", ")))
+}
+
 impl DiffPolicy {
     fn run(self) -> VerbResult {
         let (store, exit) = open_to_show(&self.target)?;
-        let differences = store.diff(self.before, self.after.unwrap_or_else(|| store.version()))?;
+        let after = self.after.unwrap_or_else(|| store.version());
+        let differences = store.diff(self.before, after);
+        let differences =
+            differences.map_err(|error| with_versions(&store, &[self.before, after], error))?;
         if self.output.json {
             let one = |difference: &policy::Difference| {
                 json!({
@@ -399,7 +423,8 @@ impl RollbackPolicy {
         if let Some(comment) = &self.comment {
             change = change.comment(comment);
         }
-        let policy = change.rollback(self.version)?;
+        let policy = change.rollback(self.version);
+        let policy = policy.map_err(|error| with_versions(&store, &[self.version], error))?;
         print_change(&store, before, &policy)
     }
 }
@@ -433,6 +458,7 @@ impl VerifyPolicy {
         };
         match (problem, repaired) {
             (Some(error), _) => {
+                let error = printable(&error.to_string());
                 writeln!(out, "{} {error}", paint(Color::Red, "damage:"))?;
                 writeln!(
                     out,

@@ -1,16 +1,17 @@
 //! The program that `run` starts.
 
 use crate::exit::CommandError;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::Command;
 
 pub(crate) struct Program {
-    child: Child,
-    status: Option<ExitStatus>,
+    pid: Pid,
+    /// Its exit status, once it was waited for.
+    status: Option<u8>,
 }
 
 impl Program {
@@ -22,21 +23,20 @@ impl Program {
     ) -> io::Result<Self> {
         let mut command = Command::new(&command_line[0]);
         command.args(&command_line[1..]).stdout(stdout).stderr(stderr);
-        Ok(Self { child: command.spawn()?, status: None })
+        Ok(Self { pid: Pid::from_child(&command.spawn()?), status: None })
     }
 
     /// Waits for the program to exit. Returns its exit status, or 128 plus the number of the signal
     /// that ended it.
     pub(crate) fn wait(&mut self) -> Result<u8, CommandError> {
-        let status = match self.status {
-            Some(status) => status,
-            None => self.child.wait().map_err(|error| {
+        loop {
+            if let Some(status) = self.status {
+                return Ok(status);
+            }
+            self.reap(WaitOptions::empty()).map_err(|error| {
                 CommandError::Failed(format!("failed to wait for the program: {error}"))
-            })?,
-        };
-        self.status = Some(status);
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        Ok(u8::try_from(code).unwrap_or(u8::MAX))
+            })?;
+        }
     }
 
     pub(crate) fn forward(&mut self, signal: i32) {
@@ -46,14 +46,35 @@ impl Program {
         }
         if let Some(signal) = Signal::from_named_raw(signal) {
             // The program may exit at this moment.
-            let _ = kill_process(Pid::from_child(&self.child), signal);
+            let _ = kill_process(self.pid, signal);
         }
     }
 
+    /// Whether the program has exited. Waits for all other children that have, too.
     pub(crate) fn has_ended(&mut self) -> bool {
-        if self.status.is_none() {
-            self.status = self.child.try_wait().unwrap_or_default();
-        }
+        while self.reap(WaitOptions::NOHANG).is_ok_and(|reaped| reaped) {}
         self.status.is_some()
     }
+
+    /// Waits for one child, and reports whether there was one. As process 1 of a container, this
+    /// process is the parent of every process that has lost its own.
+    fn reap(&mut self, options: WaitOptions) -> Result<bool, Errno> {
+        match wait(options) {
+            Ok(Some((pid, status))) => {
+                if pid == self.pid {
+                    self.status = Some(code_of(status));
+                }
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(Errno::INTR) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// An exit status as a shell reports it.
+fn code_of(status: WaitStatus) -> u8 {
+    let signal = || 128 + status.terminating_signal().unwrap_or(0);
+    u8::try_from(status.exit_status().unwrap_or_else(signal)).unwrap_or(u8::MAX)
 }

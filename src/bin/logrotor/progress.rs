@@ -1,6 +1,6 @@
 //! A progress bar on standard error, if it is a terminal and the work takes longer than 0.5 s.
 
-use crate::output::{Color, wants_color};
+use crate::output::{Color, printable, wants_color};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use logrotor::inspect::Inspection;
 use std::io::{IsTerminal, stderr};
@@ -41,8 +41,8 @@ impl Progress {
             self.is_shown = true;
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        if self.bar.message() != what {
-            self.bar.set_message(what.to_owned());
+        if self.bar.message() != printable(what) {
+            self.bar.set_message(printable(what));
         }
         self.bar.set_position(done);
     }
@@ -64,10 +64,10 @@ pub(crate) struct ReadProgress {
 
 impl ReadProgress {
     pub(crate) fn of(seen: &Inspection) -> Self {
-        let mut total = 0;
+        let mut total = 0_u64;
         let segments = seen.segments.iter().map(|segment| {
             let before = total;
-            total += segment.bytes;
+            total = before.saturating_add(segment.bytes);
             (segment.path.clone(), segment.bytes, segment.uncompressed_bytes.unwrap_or(0), before)
         });
         let segments = segments.collect();
@@ -89,7 +89,7 @@ impl ReadProgress {
                 u128::from(*bytes) * u128::from(offset.min(*unpacked)) / u128::from(*unpacked)
             }
         };
-        (before + u64::try_from(part).unwrap_or(*bytes), name_of(segment))
+        (before.saturating_add(u64::try_from(part).unwrap_or(*bytes)), name_of(segment))
     }
 }
 

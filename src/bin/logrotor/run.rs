@@ -9,11 +9,11 @@ use clap::Args;
 use rustix::io::FdFlags;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use std::ffi::OsString;
-use std::io::{ErrorKind, IsTerminal};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::thread::scope;
+use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
 
 /// Run a program and write its output to a rotating log
 ///
@@ -24,7 +24,8 @@ use std::thread::scope;
 ///
 /// Signals are forwarded to the program, even after it has closed its output. SIGINT and SIGQUIT
 /// are forwarded unless standard input is a terminal, which sends them to the program itself. On
-/// Linux, signals that are ignored at the start, e.g. under nohup, stay ignored.
+/// Linux, signals that are ignored at the start, e.g. under nohup, stay ignored. As process 1 of a
+/// container, it reaps the processes whose parents have exited.
 ///
 /// Options that are not given take their values from the environment (LOGROTOR_MAX_SIZE and so
 /// on), then the defaults. Periods are in UTC, or in local time with LOGROTOR_ZONE=local.
@@ -55,26 +56,22 @@ impl Run {
             Some((errors, to_errors)) => (Some(errors), to_errors),
             None => (None, to_output.try_clone().map_err(|error| pipe_failed(&error))?),
         };
-        let mut program = match Program::start(&self.command, to_output, to_errors) {
-            Ok(program) => program,
-            Err(error) => return Ok(self.cannot_run(&error)),
-        };
-        let relayed = scope(|scope| {
-            let errors = errors.map(|errors| (scope.spawn(|| errors.relay.run()), errors.end));
+        scope(|scope| {
+            // The last thing that the system may refuse, before there is a program to look after.
+            let errors = errors.map(|errors| errors.start(scope)).transpose()?;
+            let mut program = match Program::start(&self.command, to_output, to_errors) {
+                Ok(program) => program,
+                // Without a program, the relay of standard error is at the end of its input.
+                Err(error) => return Ok(self.cannot_run(&error)),
+            };
             let relayed = relay.with_program(&mut program).run();
-            program.wait()?;
-            let Some((errors, end)) = errors else { return relayed };
-            // The other relay reads what is in its pipe and ends, if it has not ended already.
-            let _ = std::io::Write::write_all(&mut &end, b"x");
-            let errors = errors.join().unwrap_or_else(|_| {
-                Err(CommandError::Failed("failed to finish the log of standard error".to_owned()))
-            });
-            relayed.and(errors)
-        });
-        if let Err(CommandError::Failed(why) | CommandError::Usage(why)) = relayed {
-            say(why);
-        }
-        program.wait().map(Exit::Status)
+            let status = program.wait();
+            let relayed = relayed.and(errors.map_or(Ok(Exit::Success), RunningRelay::finish));
+            if let Err(CommandError::Failed(why) | CommandError::Usage(why)) = relayed {
+                say(why);
+            }
+            status.map(Exit::Status)
+        })
     }
 
     /// Opens the log of standard error. Returns its relay, and the end of the pipe for the program.
@@ -100,6 +97,36 @@ struct ErrorsRelay {
     relay: Relay<'static>,
     /// A byte here ends the relay.
     end: UnixStream,
+}
+
+impl ErrorsRelay {
+    /// Starts its thread.
+    fn start<'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Result<RunningRelay<'scope>, CommandError> {
+        let Self { relay, end } = self;
+        let thread = Builder::new().name("logrotor-stderr".to_owned());
+        match thread.spawn_scoped(scope, || relay.run()) {
+            Ok(thread) => Ok(RunningRelay { thread, end }),
+            Err(error) => Err(CommandError::Failed(format!("failed to start a thread: {error}"))),
+        }
+    }
+}
+
+struct RunningRelay<'scope> {
+    thread: ScopedJoinHandle<'scope, Result<Exit, CommandError>>,
+    end: UnixStream,
+}
+
+impl RunningRelay<'_> {
+    /// Has the relay read what is in its pipe and end, if it has not ended already.
+    fn finish(self) -> Result<Exit, CommandError> {
+        let _ = (&self.end).write_all(b"x");
+        self.thread.join().unwrap_or_else(|_| {
+            Err(CommandError::Failed("failed to finish the log of standard error".to_owned()))
+        })
+    }
 }
 
 /// The forwarded signals, and those after which the program may have exited.

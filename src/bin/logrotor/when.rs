@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Local, MappedLocalTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
 use logrotor::units;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Parses the beginning of a range of time: RFC 3339, a local date with or without a time, or a
 /// span ago. If the local clock shows a time twice, in autumn, it is the earlier one.
@@ -21,7 +21,7 @@ pub(crate) type Choice = fn(Times) -> Option<DateTime<Local>>;
 fn parse(text: &str, choice: Choice) -> Result<SystemTime, String> {
     let text = text.trim();
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Ok(time.into());
+        return system_time(&time).ok_or_else(|| OUT_OF_RANGE.to_owned());
     }
     if let Some(time) = local(text, choice) {
         return Ok(time);
@@ -30,7 +30,21 @@ fn parse(text: &str, choice: Choice) -> Result<SystemTime, String> {
         "use a time such as 2026-11-20T23:57:01Z, a date such as 2026-11-20 or \"2026-11-20 23:57\", or how \
          long ago, such as \"2h 30min\""
     })?;
-    SystemTime::now().checked_sub(span).ok_or_else(|| "the time is too long ago".to_owned())
+    SystemTime::now().checked_sub(span).ok_or_else(|| OUT_OF_RANGE.to_owned())
+}
+
+const OUT_OF_RANGE: &str = "the time is too long ago, or too far ahead";
+
+/// Converts a time; `None` if the system has no such time. chrono's own conversion panics then: on
+/// Windows before 1601, as for the year 1 that some loggers write for an unset time.
+pub(crate) fn system_time<Z: TimeZone>(time: &DateTime<Z>) -> Option<SystemTime> {
+    let (seconds, nanos) = (time.timestamp(), time.timestamp_subsec_nanos());
+    let span = Duration::from_secs(seconds.unsigned_abs());
+    let whole = match seconds {
+        0.. => UNIX_EPOCH.checked_add(span)?,
+        _ => UNIX_EPOCH.checked_sub(span)?,
+    };
+    whole.checked_add(Duration::from_nanos(nanos.into()))
 }
 
 fn local(text: &str, choice: Choice) -> Option<SystemTime> {
@@ -49,7 +63,7 @@ pub(crate) fn of_reading(reading: NaiveDateTime, choice: Choice) -> Option<Syste
     const LONGEST_GAP_HOURS: i64 = 25;
     let shown = (0..LONGEST_GAP_HOURS)
         .find_map(|hours| choice(that_show(reading.checked_add_signed(TimeDelta::hours(hours))?)));
-    Some(shown?.into())
+    system_time(&shown?)
 }
 
 /// Returns the times at which the local clock shows this.
@@ -69,7 +83,6 @@ fn that_show(reading: NaiveDateTime) -> Times {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
     fn each_format_is_parsed() {
@@ -84,6 +97,9 @@ mod tests {
             let then = since(ago).unwrap();
             let span = SystemTime::now().duration_since(then).unwrap();
             assert!((7200..7260).contains(&span.as_secs()), "{span:?}");
+        }
+        for extreme in ["+262142-12-31", "-262143-01-01", "0001-01-01T00:00:00Z", "1500-01-01"] {
+            let _ = (since(extreme), until(extreme));
         }
         for wrong in ["", "yesterday", "2025-13-01", "12:00"] {
             assert!(since(wrong).unwrap_err().contains("2026-11-20T23:57:01Z"), "{wrong}");

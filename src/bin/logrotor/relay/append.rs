@@ -5,7 +5,9 @@ use super::{MAX_LINE, RETRY_INTERVAL, Ready, Relay};
 use crate::exit::{CommandError, Exit};
 use crate::options::OnFull;
 use crate::report::say;
+use logrotor::RotatingFileWriter;
 use std::io;
+use std::time::Instant;
 
 const UNSYNCED: &str = "lines are in the log, but may not survive a power cut";
 
@@ -19,17 +21,32 @@ pub(super) struct LineCounts {
     unsynced: u64,
 }
 
+fn count(lines: &[u8]) -> u64 {
+    lines.split_inclusive(|&byte| byte == b'\n').count() as u64
+}
+
+/// The free space of the log's file system, in blocks; `None` if it is unknown.
+fn free_space(log: &RotatingFileWriter) -> Option<u64> {
+    let path = log.path();
+    let system = rustix::fs::statvfs(path.parent()?).ok()?;
+    (system.f_blocks > 0).then_some(system.f_bavail)
+}
+
 impl Relay<'_> {
     pub(super) fn append(&mut self, mut lines: &[u8]) {
         while !lines.is_empty() {
+            if self.pause.holds(Instant::now(), || free_space(&self.log)) {
+                self.counts.dropped += count(lines);
+                return;
+            }
             let before = self.log.stats().records;
             match self.log.write_lines(lines) {
                 Ok(taken) => {
                     self.is_failing = false;
+                    self.pause.reset();
                     let (taken, rest) = lines.split_at(taken);
                     if self.is_buffered {
-                        let count = taken.split_inclusive(|&byte| byte == b'\n').count();
-                        self.counts.buffered += count as u64;
+                        self.counts.buffered += count(taken);
                     }
                     lines = rest;
                 }
@@ -65,6 +82,7 @@ impl Relay<'_> {
         if !self.may_wait() {
             self.report_once(error, "dropping lines until it can be written");
             self.counts.dropped += 1;
+            self.pause.begin(Instant::now(), free_space(&self.log));
             return &lines[first_line(lines).len()..];
         }
         self.wait_for_room(error);

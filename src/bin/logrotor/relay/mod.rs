@@ -3,6 +3,7 @@
 mod append;
 mod buffer;
 mod copy;
+mod pause;
 mod shutdown;
 mod signals;
 
@@ -16,6 +17,7 @@ use append::LineCounts;
 use buffer::{LineBuffer, MAX_LINE};
 use copy::stamped;
 use logrotor::{RotatingFileWriter, units};
+use pause::Pause;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use shutdown::Shutdown;
@@ -44,6 +46,7 @@ pub(crate) struct Relay<'a> {
     counts: LineCounts,
     /// Whether the last attempt to write failed.
     is_failing: bool,
+    pause: Pause,
 }
 
 /// The reason why a wait ended.
@@ -78,6 +81,7 @@ impl<'a> Relay<'a> {
             is_shutting_down: false,
             counts: LineCounts::default(),
             is_failing: false,
+            pause: Pause::default(),
         }
     }
 
@@ -186,7 +190,7 @@ impl<'a> Relay<'a> {
             Action::Forward(signal) => self.forward(signal),
             Action::CheckProgram => {
                 let has_ended = |program: &mut &mut Program| program.has_ended();
-                if !self.shutdown.is_last() && self.program.as_mut().is_some_and(has_ended) {
+                if self.program.as_mut().is_some_and(has_ended) && !self.shutdown.is_last() {
                     self.end_soon();
                 }
             }

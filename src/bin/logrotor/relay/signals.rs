@@ -1,7 +1,7 @@
 //! Signals as bytes on sockets, which `poll` waits for together with the input.
 
 use crate::exit::CommandError;
-use crate::interrupt::Ignored;
+use crate::interrupt::{Ignored, take_over};
 use rustix::event::{PollFd, PollFlags};
 use signal_hook::consts::SIGCHLD;
 use std::io::{self, Read};
@@ -72,5 +72,6 @@ fn register(signal: i32) -> io::Result<UnixStream> {
     let (socket, handler) = UnixStream::pair()?;
     socket.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(signal, handler)?;
+    take_over(signal);
     Ok(socket)
 }

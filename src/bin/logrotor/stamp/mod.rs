@@ -6,7 +6,7 @@ use scan::known;
 
 use crate::when;
 use chrono::format::{Item, Parsed, StrftimeItems, parse_and_remainder};
-use chrono::{DateTime, Datelike, Local, NaiveDate, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike, Local, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use clap::Args;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
@@ -63,8 +63,8 @@ impl Stamp {
         Some(Self { first, last })
     }
 
-    fn at(time: impl Into<SystemTime>, unit: u64) -> Option<Self> {
-        let time = time.into();
+    fn at<Z: TimeZone>(time: &DateTime<Z>, unit: u64) -> Option<Self> {
+        let time = when::system_time(time)?;
         Self::new(time, time, unit)
     }
 
@@ -311,14 +311,14 @@ fn by_format(text: &str, items: &[Item<'_>]) -> Option<Stamp> {
     };
     if let Some(seconds) = parsed.timestamp() {
         let time = DateTime::<Utc>::from_timestamp(seconds, parsed.nanosecond().unwrap_or(0))?;
-        return Stamp::at(time, unit.min(1_000_000_000));
+        return Stamp::at(&time, unit.min(1_000_000_000));
     }
     if parsed.year().is_none() && parsed.year_mod_100().is_none() {
         let date = date_without_year(parsed.month()?, parsed.day()?)?;
         parsed.set_year(date.year().into()).ok()?;
     }
     if parsed.offset().is_some() {
-        return Stamp::at(parsed.to_datetime().ok()?, unit);
+        return Stamp::at(&parsed.to_datetime().ok()?, unit);
     }
     let reading = parsed.to_naive_datetime_with_offset(0).ok();
     let midnight = || parsed.to_naive_date().ok()?.and_hms_opt(0, 0, 0);

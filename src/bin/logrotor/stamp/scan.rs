@@ -104,7 +104,7 @@ impl Scan<'_> {
     fn stamp(&self, date: NaiveDate, (time, unit): (NaiveTime, u64)) -> Option<Stamp> {
         let reading = date.and_time(time);
         match self.offset() {
-            Some(offset) => Stamp::at(offset.from_local_datetime(&reading).single()?, unit),
+            Some(offset) => Stamp::at(&offset.from_local_datetime(&reading).single()?, unit),
             None => Stamp::local(reading, unit),
         }
     }
@@ -183,6 +183,7 @@ impl Scan<'_> {
         let scale = if len <= 10 { 1_000_000_000 } else { unit };
         let after =
             Duration::from_nanos(number.checked_mul(scale)?) + Duration::from_nanos(nanos.into());
-        Stamp::at(SystemTime::UNIX_EPOCH.checked_add(after)?, unit)
+        let time = SystemTime::UNIX_EPOCH.checked_add(after)?;
+        Stamp::new(time, time, unit)
     }
 }
