@@ -15,8 +15,10 @@ use std::sync::atomic::{
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(crate) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
+    /// Adds `n`, and returns the count before.
+    #[inline]
+    pub(crate) fn add(&self, n: u64) -> u64 {
+        self.0.fetch_add(n, Relaxed)
     }
 
     pub(crate) fn increment(&self) {
@@ -26,13 +28,6 @@ impl Counter {
     #[cfg(feature = "policy")]
     pub(crate) fn set(&self, n: u64) {
         self.0.store(n, Relaxed);
-    }
-
-    /// As [`add`](Self::add), for a counter that only the holder of the write mutex changes: without
-    /// the bus lock of an atomic addition.
-    #[inline]
-    pub(crate) fn add_alone(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -221,7 +216,8 @@ pub struct Stats {
     pub deferrals: u64,
     /// Backups removed.
     pub pruned: u64,
-    /// Records of which only a part could be written. The caller got an error.
+    /// Records of which only a part could be written. The caller got an error, unless a record of
+    /// another thread or worker came between and the whole record could follow.
     pub torn: u64,
     /// The policy that the log follows. `None` if it was opened without one.
     #[cfg(feature = "policy")]

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const RECORDS: u64 = 10_000;
 
-/// A log without a thread of its own, because the first wait for the write mutex allocates as well.
+/// A log without a thread of its own, because the first wait for the append lock allocates as well.
 /// It does not check its path meanwhile; another test does that.
 fn alone(dir: &TempDir) -> LogBuilder {
     RotatingFileWriter::builder(dir.path().join("app.log"))

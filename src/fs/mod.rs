@@ -5,12 +5,14 @@
 //! bare [`io::Result`]: it is the hot path, and its caller answers in `io` terms. Elsewhere a
 //! parameter `path` beside an open file serves the message only.
 
+mod append;
 pub(crate) mod fault;
 mod temp;
 
 pub(crate) use crate::sys::{
     Access, Entry, EntryKind, FileId, FileLocks, LockMode, OpenFor, open_for, process_name,
 };
+pub(crate) use append::{AppendMode, append, append_beside, append_offset};
 pub use temp::Replace;
 pub(crate) use temp::{Temp, remove_dead_temp, temp_target};
 
@@ -175,12 +177,6 @@ pub(crate) fn anonymous_file() -> Result<File> {
     attempt("create a temporary file in", &std::env::temp_dir(), tempfile::tempfile)
 }
 
-/// Appends one record or several with one `write` call; may be short.
-#[inline]
-pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
-    fault::write_step("append", bytes.len(), |len| sys::append(file, &bytes[..len]))
-}
-
 /// Writes to an unfinished file with one `write` call; may be short. `path` is for the message.
 pub(crate) fn write(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
     let written = fault::write_step("write", bytes.len(), |len| sys::append(file, &bytes[..len]));
@@ -198,13 +194,6 @@ pub(crate) fn write_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<()
         }
     }
     Ok(())
-}
-
-/// The end of the handle's last append, which includes earlier appends of other workers.
-#[inline]
-pub(crate) fn append_offset(file: &File) -> io::Result<u64> {
-    fault::step("ask the offset of")?;
-    sys::append_offset(file)
 }
 
 /// Reads at most a buffer's length; 0 at the end. `path` is for the message.

@@ -43,6 +43,8 @@ use trigger::started_by_name;
 #[derive(Debug)]
 pub(crate) struct Active {
     pub(crate) lease: Lease,
+    /// How records are appended to it.
+    pub(crate) append_mode: fs::AppendMode,
     /// Its size when last learned. Other workers may have appended since.
     pub(crate) size: u64,
     /// The length of the header at its start.
@@ -123,6 +125,11 @@ impl Rotator {
 
     pub(crate) fn location(&self) -> &Arc<Location> {
         self.segments.location()
+    }
+
+    /// The network file system that the log is on. `None` for a local one.
+    pub(crate) fn network(&self) -> &Result<Option<String>> {
+        self.segments.network()
     }
 
     #[inline]

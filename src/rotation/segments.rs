@@ -4,7 +4,7 @@ use super::trigger::started;
 use super::{Active, NewestBackup, SwitchCause};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, Access, Temp};
+use crate::fs::{self, Access, AppendMode, Temp};
 use crate::lock::{FileLock, LockGuard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::Naming;
@@ -37,6 +37,8 @@ pub(super) struct Segments {
     /// The path that the user gave, made absolute; links in it are not resolved.
     given: PathBuf,
     location: Arc<Location>,
+    /// The network file system that the log is on. `None` for a local one.
+    network: Result<Option<String>>,
     lock: FileLock,
     settings: SegmentSettings,
     clock: Clock,
@@ -61,11 +63,21 @@ impl Segments {
         // A link that is put there later is found even if the process has changed its directory by
         // then.
         let given = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
-        Ok(Self { given, location, lock, settings, clock, journal })
+        let network = fs::network_file_system(location.dir());
+        Ok(Self { given, location, network, lock, settings, clock, journal })
     }
 
     pub(super) fn location(&self) -> &Arc<Location> {
         &self.location
+    }
+
+    pub(super) fn network(&self) -> &Result<Option<String>> {
+        &self.network
+    }
+
+    fn append_mode(&self) -> AppendMode {
+        // A file system of which nothing is known may be one of a network.
+        AppendMode::new(matches!(self.network, Ok(None)))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -133,6 +145,7 @@ impl Segments {
     fn resolve_again(&mut self) -> Result<()> {
         let location = Location::resolve(&self.given)?;
         if location != *self.location {
+            self.network = fs::network_file_system(location.dir());
             self.location = Arc::new(location);
             self.lock = rotation_lock::open(&self.location, self.settings.mode)?;
         }
@@ -157,6 +170,7 @@ impl Segments {
         };
         let first = entry.born_at_earliest.unwrap_or(entry.modified);
         Ok(Some(Active {
+            append_mode: self.append_mode(),
             size: entry.len,
             header_len: self.settings.header_len,
             started: started(birth, newest, first.into(), self.now()),
@@ -235,7 +249,8 @@ impl Segments {
         // A worker whose clock is ahead of the file system's counts from its own clock. Otherwise
         // the boundary that called for this segment would at once call for another.
         let started = self.clock.birth(lease.id(), lease.entry.born).map_or(now, |at| at.max(now));
-        Ok(Active { lease, size: header_len, header_len, started, newest_backup })
+        let append_mode = self.append_mode();
+        Ok(Active { lease, append_mode, size: header_len, header_len, started, newest_backup })
     }
 
     fn header(&self) -> Result<Vec<u8>> {

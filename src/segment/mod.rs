@@ -4,7 +4,6 @@ pub(crate) mod birth_tag;
 mod directory;
 pub(crate) mod lease;
 mod location;
-mod mark;
 pub(crate) mod name;
 pub(crate) mod rotation_lock;
 pub(crate) mod superseded;

@@ -26,6 +26,10 @@
 //! - `read_at(file, buffer, offset)`: one read at an offset, without effect on appends.
 //! - `write_start(file, bytes)`: one write at offset 0, not on an appending handle.
 //! - `append(file, bytes)`: one write at the end of an appending handle's file; may be short.
+//! - `append_explicitly(file, bytes)`: like `append`, leaves the file position alone, and tells the
+//!   system so; `None` if it has no such call.
+//! - `append_positioned(file, bytes, offset)`: the same without telling, for a handle that
+//!   `append_explicitly` has written to. `offset` is where the file is expected to end.
 //! - `append_offset(file)`: the end of the handle's last append, other processes' included.
 //! - `open_segment(path)`: opens a segment for reading. Does not follow a link in the last
 //!   component, and does not wait.
@@ -70,6 +74,9 @@
 //! - `process_name(pid)`: its program's name, perhaps truncated, if that can be known.
 //! - `host_name()` / `user_name()`: the name of this machine, and the name or number of the user
 //!   this process acts as. For humans to read.
+
+mod append;
+pub(crate) use append::{append_explicitly, append_positioned};
 
 #[cfg(unix)]
 mod unix;

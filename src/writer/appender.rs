@@ -1,6 +1,7 @@
-//! Behind the write mutex: a record is prepared, appended, and completed if the kernel takes only a
-//! part.
+//! How a record is appended: beside others if nothing else is to be done, otherwise alone, after
+//! the rotation, check or repair that is due.
 
+use super::append_lock::{Append, Appended, PartialWrite, SegmentSize};
 use super::buffered::Batch;
 use super::line_run;
 use super::schedule::{Schedule, Timeouts};
@@ -34,8 +35,9 @@ pub(crate) struct Appender {
     /// Whether the active segment has lost its last name. A record in it would be lost.
     pub(super) is_unlinked: bool,
     pub(super) end: SegmentEnd,
-    /// Records written so far.
-    pub(super) records: u64,
+    /// The size of the active segment when no record was on its way, less all bytes written by
+    /// then.
+    pub(super) size_before: u64,
     pub(super) size_tracker: SizeTracker,
     pub(super) shared: Shared,
 }
@@ -47,13 +49,6 @@ pub(crate) struct Shared {
     pub(crate) sync_queue: Arc<SyncQueue>,
     /// Wakes maintenance when there is a new backup.
     pub(crate) wakeup: Arc<Wakeup>,
-}
-
-/// A write of which the kernel took a part, or nothing.
-struct PartialWrite {
-    /// Bytes taken.
-    written: usize,
-    error: io::Error,
 }
 
 impl Appender {
@@ -72,7 +67,7 @@ impl Appender {
             retry: Retry::default(),
             is_unlinked: false,
             end: SegmentEnd::Whole,
-            records: 0,
+            size_before: 0,
             size_tracker: SizeTracker::default(),
             shared,
         };
@@ -85,7 +80,7 @@ impl Appender {
     /// The number of records written so far.
     #[inline]
     pub(crate) fn records(&self) -> u64 {
-        self.records
+        self.shared.journal.counters.records.get()
     }
 
     pub(crate) fn location(&self) -> &Arc<Location> {
@@ -107,9 +102,9 @@ impl Appender {
     }
 
     /// The number of records written so far, and the file that the last of them is in, to sync them
-    /// without the write mutex.
+    /// without the append lock.
     pub(crate) fn position(&self) -> (u64, Arc<File>) {
-        (self.records, Arc::clone(&self.active().lease.file))
+        (self.records(), Arc::clone(&self.active().lease.file))
     }
 
     /// Takes over other limits. The next record checks the log first.
@@ -133,19 +128,98 @@ impl Appender {
     }
 }
 
-impl Appender {
-    /// Appends one record. Rotates first if that is due and possible.
+impl Append for Appender {
     #[inline]
-    pub(crate) fn append(&mut self, record: &[u8]) -> io::Result<()> {
-        self.prepare(record.len());
-        self.put(record).map_err(|partial| {
-            self.note_failure(partial.written > 0);
-            partial.error
-        })?;
-        self.count(1, record.len());
-        Ok(())
+    fn is_ready(&self) -> bool {
+        self.end == SegmentEnd::Whole
+            && !self.is_unlinked
+            && !self.schedule.is_due(self.shared.clock.coarse())
     }
 
+    #[inline]
+    fn has_room(&self, size: u64, len: usize) -> bool {
+        !self.trigger.overflows(size, self.active().header_len, len)
+    }
+
+    #[inline]
+    fn append_beside(
+        &self,
+        record: &[u8],
+        offset: u64,
+        size: &SegmentSize,
+    ) -> Result<Appended, PartialWrite> {
+        let (file, counters) = (&self.active().lease.file, &self.shared.journal.counters);
+        let query = self.size_tracker.is_due(offset + record.len() as u64);
+        let before = self.size_before.wrapping_add(counters.bytes.get());
+        let taken = loop {
+            // The file position is the cheapest way to the end of the file, but only after a write
+            // that moves it.
+            let taken = if query {
+                fs::append(file, record)
+            } else {
+                fs::append_beside(file, record, offset, &self.active().append_mode)
+            };
+            match taken {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                taken => break taken,
+            }
+        };
+        match taken {
+            Ok(taken) if taken == record.len() => {}
+            Ok(written) => {
+                return Err(PartialWrite { written, error: io::ErrorKind::WriteZero.into() });
+            }
+            Err(error) => return Err(PartialWrite { written: 0, error }),
+        }
+        counters.bytes.add(record.len() as u64);
+        let number = counters.records.add(1) + 1;
+        let is_cut_short = query && self.learn_end(before + record.len() as u64, size);
+        Ok(Appended { number, is_cut_short })
+    }
+
+    fn append_alone(&mut self, record: &[u8]) -> io::Result<u64> {
+        self.prepare(record.len());
+        let done = self.put(record);
+        self.count_record(record, done)
+    }
+
+    #[cold]
+    fn complete(&mut self, record: &[u8], partial: PartialWrite) -> io::Result<u64> {
+        let PartialWrite { written, error } = partial;
+        if written == 0 {
+            self.note_failure(false);
+            return Err(error);
+        }
+        self.query_len();
+        if self.ends_with(&record[..written]) {
+            let rest = &record[written..];
+            let taken = fs::append(&self.active().lease.file, rest);
+            let done = self.put_rest(rest, taken);
+            return self.count_record(record, done.map_err(|partial| partial.after(written)));
+        }
+        // Another record came between, or a rotation. The whole record follows, on a new line.
+        self.shared.journal.counters.torn.increment();
+        self.end = self.end.after_failure(self.active().size > self.active().header_len);
+        self.append_alone(record)
+    }
+
+    #[cold]
+    fn note_cut(&mut self) {
+        self.query_len();
+    }
+
+    fn enter(&mut self, size: u64) {
+        self.active_mut().size = size;
+    }
+
+    fn leave(&mut self) -> u64 {
+        let size = self.active().size;
+        self.size_before = size.wrapping_sub(self.shared.journal.counters.bytes.get());
+        size
+    }
+}
+
+impl Appender {
     /// Appends as many of the lines as one call takes, and at least the first. Rotates first if
     /// that is due and possible. Returns the number of bytes taken: whole lines.
     ///
@@ -225,11 +299,21 @@ impl Appender {
         }
     }
 
+    /// Counts a record that was appended alone, and returns its number.
+    #[inline]
+    fn count_record(&mut self, record: &[u8], done: Result<(), PartialWrite>) -> io::Result<u64> {
+        done.map_err(|partial| {
+            self.note_failure(partial.written > 0);
+            partial.error
+        })?;
+        self.count(1, record.len());
+        Ok(self.records())
+    }
+
     #[inline]
     fn count(&mut self, records: usize, bytes: usize) {
-        self.records += records as u64;
-        self.shared.journal.counters.records.add_alone(records as u64);
-        self.shared.journal.counters.bytes.add_alone(bytes as u64);
+        self.shared.journal.counters.records.add(records as u64);
+        self.shared.journal.counters.bytes.add(bytes as u64);
     }
 
     /// Notes that the kernel refused a record, or took a part of it.
@@ -251,14 +335,14 @@ impl Appender {
                 self.learn_size(taken);
                 Ok(())
             }
-            taken => self.complete(bytes, taken),
+            taken => self.put_rest(bytes, taken),
         }
     }
 
     /// Writes the rest of a record at once. If the kernel takes no more, the part that it took
     /// stays.
     #[cold]
-    fn complete(&mut self, bytes: &[u8], first: io::Result<usize>) -> Result<(), PartialWrite> {
+    fn put_rest(&mut self, bytes: &[u8], first: io::Result<usize>) -> Result<(), PartialWrite> {
         let mut written = 0;
         let mut taken = first;
         loop {
@@ -291,6 +375,23 @@ impl Appender {
         }
     }
 
+    /// Learns the end of the file after an append beside others. Returns whether it is shorter than
+    /// `at_least`.
+    fn learn_end(&self, at_least: u64, size: &SegmentSize) -> bool {
+        let Ok(end) = fs::append_offset(&self.active().lease.file) else { return false };
+        let agrees = size.learn(end);
+        self.size_tracker.record(agrees, size.get(), self.trigger.max_size);
+        end < at_least
+    }
+
+    /// Learns the length of the file, wherever its position is.
+    fn query_len(&mut self) {
+        if let Ok(entry) = fs::fstat(&self.active().lease.file, self.path()) {
+            self.rotator.active_mut().learn_size(entry.len, &self.shared.journal.counters);
+        }
+    }
+
+    /// Asks the file position, which the append before has moved to the end.
     fn query_size(&mut self) {
         let counted = self.active().size;
         let end = fs::append_offset(&self.active().lease.file).unwrap_or(counted);
@@ -319,6 +420,16 @@ impl Appender {
             self.end = SegmentEnd::Torn;
             PartialWrite { written: partial.written.saturating_sub(1), ..partial }
         })
+    }
+
+    /// Whether the file ends with these bytes. Of many bytes, the last ones are compared.
+    fn ends_with(&self, bytes: &[u8]) -> bool {
+        const MAX: usize = 4096;
+        let tail = &bytes[bytes.len().saturating_sub(MAX)..];
+        let Some(start) = self.active().size.checked_sub(tail.len() as u64) else { return false };
+        let mut found = vec![0; tail.len()];
+        let read = fs::read_at(&self.active().lease.file, &mut found, start, self.path());
+        read.is_ok_and(|read| read == tail.len()) && found == tail
     }
 
     fn last_byte(&self) -> Result<LastByte> {

@@ -155,7 +155,7 @@ impl Appender {
             self.end = SegmentEnd::Whole;
         }
         let Shared { sync_queue, journal, wakeup, .. } = &self.shared;
-        sync_queue.enqueue(left, self.records, self.rotator.location(), journal);
+        sync_queue.enqueue(left, self.records(), self.rotator.location(), journal);
         wakeup.notify();
         self.size_tracker.reset();
         self.is_unlinked = false;

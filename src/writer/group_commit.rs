@@ -42,7 +42,8 @@ impl GroupCommit {
     /// Waits until record number `record` is on the disk.
     ///
     /// `prepare` returns the number of the last record written so far, and a function that syncs up
-    /// to it. It is called without a lock held.
+    /// to it. No record may be in the kernel without its number then. It is called without a lock
+    /// held.
     ///
     /// # Errors
     /// The failure of the sync that covered the record, or that was in progress when the record was
@@ -83,7 +84,7 @@ impl GroupCommit {
                 return;
             }
         }
-        // Not while `disk` is held: `prepare` takes the write mutex, which comes first.
+        // Not while `disk` is held: `prepare` takes the append lock, which comes first.
         let (up_to, _) = prepare();
         let mut state = self.state.lock();
         if let Some(error) = state.suspect.take() {
@@ -92,7 +93,7 @@ impl GroupCommit {
     }
 
     /// Syncs all records up to `up_to` and records the outcome. There are no later records, because
-    /// the caller holds the write mutex.
+    /// the caller holds the append lock.
     pub(crate) fn sync(&self, up_to: u64, sync: impl FnOnce() -> Result<()>) {
         let _disk = self.disk.lock();
         let suspect = self.state.lock().suspect.clone();

@@ -1,5 +1,6 @@
 //! One log in one process: the state that its handles and its threads share.
 
+use super::append_lock::AppendLock;
 use super::appender::{Appender, Shared};
 use super::buffered::RecordBuffer;
 use super::reload::PolicyWatcher;
@@ -14,7 +15,6 @@ use crate::maintenance::{Maintainer, MaintenanceMode, Wakeup};
 use crate::rotation::{NewestBackup, Rotator, SegmentSettings};
 use crate::segment::{self, Location};
 use crate::stats::{Event, Journal, Stats};
-use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,8 +26,7 @@ use std::time::Duration;
 
 /// One log in one process. Log calls and the log's threads work on it.
 pub(super) struct Log {
-    /// Behind the write mutex.
-    pub(super) appender: Mutex<Appender>,
+    pub(super) appender: AppendLock<Appender>,
     /// With buffered delivery.
     pub(super) buffer: Option<RecordBuffer>,
     pub(super) sync_queue: Arc<SyncQueue>,
@@ -69,14 +68,14 @@ impl Log {
             header_len,
         };
         let mut appender = open_appender(path, config, settings, shared)?;
-        let network = network_of(appender.location(), &journal);
+        let network = network_of(&appender.rotator, &journal);
         if config.rotate_on_open {
             // A log that cannot be rotated can still be written to.
             appender.rotate().map(|_| ()).unwrap_or_else(|error| journal.failed(error));
         }
         let maintenance = config.maintenance_config()?;
         Ok(Self {
-            appender: Mutex::new(appender),
+            appender: AppendLock::new(appender),
             buffer: match config.delivery {
                 Delivery::Direct => None,
                 Delivery::Buffered(buffering) => Some(RecordBuffer::new(buffering)),
@@ -99,7 +98,7 @@ impl Log {
     }
 
     pub(super) fn location(&self) -> Arc<Location> {
-        Arc::clone(self.appender.lock().location())
+        Arc::clone(self.appender.shared().location())
     }
 
     pub(super) fn network(&self) -> Option<&str> {
@@ -133,21 +132,19 @@ impl Log {
         if let Some(buffer) = &self.buffer {
             return buffer.push(record);
         }
-        let (done, number) = {
-            let mut appender = self.appender.lock();
-            (appender.append(record), appender.records())
-        };
+        let appended = self.appender.append(record);
         self.after_call();
+        let number = appended?;
         match self.sync_queue.group_commit() {
-            Some(commit) if done.is_ok() => Ok(commit.wait_for(number, || self.prepare_sync())?),
-            _ => done,
+            Some(commit) => Ok(commit.wait_for(number, || self.prepare_sync())?),
+            None => Ok(()),
         }
     }
 
-    /// Writes the buffer, then does `work` under the write mutex.
+    /// Writes the buffer, then does `work` while no record is on its way.
     pub(super) fn call<T>(&self, work: impl FnOnce(&mut Appender) -> Result<T>) -> Result<T> {
         self.drain(None)?;
-        let done = work(&mut self.appender.lock());
+        let done = work(&mut self.appender.exclusive());
         self.after_call();
         done
     }
@@ -163,7 +160,7 @@ impl Log {
     pub(super) fn sync(&self) -> Result<()> {
         self.drain(None)?;
         let ((records, active), location) = {
-            let appender = self.appender.lock();
+            let appender = self.appender.exclusive();
             (appender.position(), Arc::clone(appender.location()))
         };
         let active = match self.sync_queue.group_commit() {
@@ -182,7 +179,7 @@ impl Log {
         if self.sync_queue.syncs_backups() {
             // If others have rotated, this worker may have written to the backup after they synced
             // it.
-            self.appender.lock().check();
+            self.appender.exclusive().check();
         }
         let synced = self.sync_queue.sync_queued(&self.journal);
         let maintained = self.run_pass(&|| true);
@@ -191,9 +188,11 @@ impl Log {
     }
 
     /// Returns the number of the last record written so far, and the function that syncs up to it.
+    ///
+    /// A record on its way has no number yet, so this waits for it.
     pub(super) fn prepare_sync(&self) -> (u64, impl FnOnce() -> Result<()>) {
         let (records, active, location) = {
-            let appender = self.appender.lock();
+            let appender = self.appender.exclusive();
             let (records, active) = appender.position();
             (records, active, Arc::clone(appender.location()))
         };
@@ -211,7 +210,7 @@ impl Log {
         }
     }
 
-    /// The end of a log call, after it has released the write mutex.
+    /// The end of a log call, after it has released the append lock.
     #[inline]
     pub(super) fn after_call(&self) {
         self.journal.tell();
@@ -249,11 +248,11 @@ impl Log {
     /// Makes one pass over the backups.
     fn run_pass(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
         let (location, id) = {
-            let appender = self.appender.lock();
+            let appender = self.appender.shared();
             (Arc::clone(appender.location()), appender.active().lease.id())
         };
         let found = self.maintainer.pass(&location, go_on)?;
-        let mut appender = self.appender.lock();
+        let mut appender = self.appender.exclusive();
         let active = appender.active_mut();
         // The next rotation can use it if none came in between, which would have changed the
         // identity.
@@ -283,16 +282,16 @@ fn open_appender(
 
 /// Returns the network file system that a log is on. The observer is notified of it, or of the
 /// reason why it is not known.
-fn network_of(location: &Location, journal: &Journal) -> Option<String> {
-    match fs::network_file_system(location.dir()) {
+fn network_of(rotator: &Rotator, journal: &Journal) -> Option<String> {
+    match rotator.network() {
         Ok(kind) => {
-            let kind = kind?;
-            let path = location.path().to_owned();
+            let kind = kind.clone()?;
+            let path = rotator.location().path().to_owned();
             journal.note(Event::NetworkFileSystem { path, kind: kind.clone() });
             Some(kind)
         }
         Err(error) => {
-            journal.failed(error);
+            journal.failed(error.clone());
             None
         }
     }

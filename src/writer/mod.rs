@@ -1,5 +1,6 @@
 //! The writer: the handle that users write records to.
 
+mod append_lock;
 mod appender;
 mod buffered;
 mod build;

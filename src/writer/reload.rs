@@ -168,7 +168,7 @@ mod on {
 
         /// Applies a new version, or reports why it is rejected.
         fn apply_version(&self, watched: &Watched, state: &WatchState, policy: &Policy<Config>) {
-            let mut appender = self.appender.lock();
+            let mut appender = self.appender.exclusive();
             let possible = self.possible(policy);
             let location = Arc::clone(appender.location());
             let done = validate(&possible, watched.header_len)

@@ -1,13 +1,18 @@
 //! How often the kernel is asked for the size of the active segment.
 
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
 /// Counts the size, and asks the kernel after every call until the count has been right for a
 /// while.
+///
+/// Records that are appended side by side may change it at the same time. A change that is lost
+/// costs a query too many or too few.
 #[derive(Debug, Default)]
 pub(crate) struct SizeTracker {
     /// How many times in a row the count was right.
-    agreed: u32,
+    agreed: AtomicU32,
     /// The counted size at which to ask again. 0 means with the next record.
-    next_query: u64,
+    next_query: AtomicU64,
 }
 
 impl SizeTracker {
@@ -19,19 +24,21 @@ impl SizeTracker {
 
     #[inline]
     pub(crate) fn is_due(&self, size: u64) -> bool {
-        size >= self.next_query
+        size >= self.next_query.load(Relaxed)
     }
 
     /// Has the next record ask.
-    pub(crate) fn reset(&mut self) {
-        self.next_query = 0;
+    pub(crate) fn reset(&self) {
+        self.next_query.store(0, Relaxed);
     }
 
     /// Records whether the count agreed with the kernel's `size`.
-    pub(crate) fn record(&mut self, agrees: bool, size: u64, max_size: u64) {
-        self.agreed = if agrees { self.agreed.saturating_add(1) } else { 0 };
+    pub(crate) fn record(&self, agrees: bool, size: u64, max_size: u64) {
+        let agreed = if agrees { self.agreed.load(Relaxed).saturating_add(1) } else { 0 };
+        self.agreed.store(agreed, Relaxed);
         let unqueried = Self::MAX_UNQUERIED.min(max_size / 16);
-        self.next_query = if self.agreed >= Self::TRUSTED_AFTER { size + unqueried } else { 0 };
+        let is_trusted = agreed >= Self::TRUSTED_AFTER;
+        self.next_query.store(if is_trusted { size + unqueried } else { 0 }, Relaxed);
     }
 }
 
@@ -41,7 +48,7 @@ mod tests {
 
     #[test]
     fn size_is_queried_less_often_after_1024_right_counts() {
-        let mut tracker = SizeTracker::default();
+        let tracker = SizeTracker::default();
         for _ in 1..SizeTracker::TRUSTED_AFTER {
             tracker.record(true, 100, 1 << 20);
             assert!(tracker.is_due(100));
@@ -56,7 +63,7 @@ mod tests {
 
     #[test]
     fn wrong_count_restores_a_query_per_record() {
-        let mut tracker = SizeTracker::default();
+        let tracker = SizeTracker::default();
         (0..2000).for_each(|_| tracker.record(true, 100, 1 << 20));
         tracker.record(false, 5000, 1 << 20);
         assert!(tracker.is_due(0));

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 /// Syncs the segments that a worker leaves, as [`Durability`] requires.
 pub(crate) struct SyncQueue {
-    /// Changes only under the write mutex.
+    /// Changes only on the exclusive side of the append lock.
     durability: AtomicU8,
     group_commit: GroupCommit,
     /// Whether the active segment's name is not durable yet, with [`Durability::EveryRecord`].
@@ -46,7 +46,7 @@ impl SyncQueue {
     }
 
     /// Takes over another durability. `records` were written so far, the last of them to `active`;
-    /// those that wait for a sync get one now. The caller holds the write mutex.
+    /// those that wait for a sync get one now. The caller holds the append lock alone.
     #[cfg(feature = "policy")]
     pub(crate) fn apply(
         &self,
@@ -87,7 +87,7 @@ impl SyncQueue {
         match self.durability() {
             Durability::None => {}
             Durability::OnRotate => self.unsynced.lock().push((left, location.dir().to_owned())),
-            // Records wait for it, or will as soon as this call releases the write mutex.
+            // Records wait for it, or will as soon as this call releases the append lock.
             Durability::EveryRecord => {
                 self.group_commit.sync(records, || {
                     let synced = fs::sync_data(&left.file, location.path());

@@ -96,7 +96,7 @@ impl Log {
     pub(super) fn run_flusher(&self) {
         let Some(buffer) = &self.buffer else { return };
         let lost = buffer.run(|batch| {
-            let done = self.appender.lock().append_batch(batch);
+            let done = self.appender.exclusive().append_batch(batch);
             let done = done.map_err(|error| Error::io("write to", self.path(), error));
             if let Err(error) = &done {
                 self.journal.failed(error.clone());
@@ -123,7 +123,7 @@ impl Log {
         fs::lower_priority();
         while !self.wakeup.is_over() {
             let worked = Stopwatch::start();
-            self.appender.lock().check();
+            self.appender.exclusive().check();
             self.journal.tell();
             self.run_due_maintenance();
             // A thousand rotations per second must not cause a thousand listings of a large

@@ -413,3 +413,33 @@ fn log_created_during_a_rotation_is_the_next_segment() {
     assert_eq!(dir.read(backup), b"first\n");
     assert_eq!(dir.active_lines(), ["another's", "last"]);
 }
+
+#[test]
+fn record_torn_before_one_of_another_worker_follows_whole() {
+    let job = |dir: &Dir| Job::new("obey", &dir.log()).with("inline", 1);
+    let write_one = |mut worker: Worker, meanwhile: &dyn Fn()| {
+        worker.expect("ready");
+        worker.tell("write first");
+        meanwhile();
+        worker.expect("ok");
+        assert_eq!(worker.ask("count failures"), "0");
+        worker.finish();
+    };
+    // The number of the operation that appends the record.
+    let (dir, gates) = (Dir::new(), Dir::new());
+    let trace = gates.file("trace");
+    write_one(job(&dir).env("LOGROTOR_FAULT_COUNT", trace.display()).spawn(), &|| {});
+    let operations = std::fs::read_to_string(&trace).unwrap();
+    let append = operations.lines().position(|line| line.ends_with(" append")).unwrap() + 1;
+
+    let dir = Dir::new();
+    let gate = gates.file("gate");
+    let plan = format!("{append}:short;{}:pause={}", append + 1, gate.display());
+    write_one(job(&dir).env("LOGROTOR_FAULT", plan).spawn(), &|| {
+        eventually("a part of it is written", || gates.file("gate.reached").exists());
+        let other = dir.writer().build().unwrap();
+        other.write_record(b"other\n").unwrap();
+        std::fs::write(&gate, "").unwrap();
+    });
+    assert_eq!(dir.active_lines(), ["firother", "first"]);
+}

@@ -187,7 +187,7 @@ fn record_for_which_the_buffer_has_no_room_counts_as_dropped() {
     let dir = Dir::new();
     let (started, is_started) = channel();
     let (finish, may_finish) = channel();
-    // Keeps the thread that writes at its first rotation, and with it the write mutex.
+    // Keeps the thread that writes at its first rotation, and with it the append lock.
     let delivery = Delivery::Buffered(
         Buffering::new()
             .capacity(100)
@@ -209,7 +209,7 @@ fn record_for_which_the_buffer_has_no_room_counts_as_dropped() {
     assert_eq!((log.stats().dropped, log.stats().records), (2, 3));
 }
 
-/// A log whose first rotation stops with the write mutex held: it says so through `started`, and
+/// A log whose first rotation stops with the append lock held: it says so through `started`, and
 /// goes on after a word from `may_finish`, or once that has no sender.
 fn gated(builder: LogBuilder, started: Sender<()>, may_finish: Receiver<()>) -> RotatingFileWriter {
     let (armed, may_finish) = (Arc::new(AtomicBool::new(false)), Mutex::new(may_finish));
@@ -229,7 +229,7 @@ fn gated(builder: LogBuilder, started: Sender<()>, may_finish: Receiver<()>) -> 
 }
 
 #[test]
-fn stats_are_read_while_a_rotation_holds_the_write_mutex() {
+fn stats_are_read_while_a_rotation_holds_the_append_lock() {
     let dir = Dir::new();
     let ((started, is_started), (finish, may_finish)) = (channel(), channel());
     let log = gated(quiet(&dir), started, may_finish);

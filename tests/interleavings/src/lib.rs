@@ -13,6 +13,7 @@ mod sync;
 #[allow(dead_code, reason = "not all that the crate needs is needed here")]
 #[path = "../../../src/writer"]
 mod writer {
+    pub(crate) mod append_lock;
     pub(crate) mod buffered;
     pub(crate) mod group_commit;
     mod line_run;

@@ -4,7 +4,7 @@
 //! `LOGROTOR_LONG=1` runs many more.
 
 use logrotor_interleavings::scenarios::{
-    Buffered, Committing, FAR, Overflow, RECORD, buffers_take_turns,
+    Buffered, Committing, Direct, FAR, Overflow, RECORD, buffers_take_turns,
     wakeup_wakes_the_waiting_thread, written_unasked,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -100,6 +100,39 @@ fn record_that_no_thread_waits_for_stays() {
 fn log_call_with_room_does_not_wait_for_the_kernel() {
     check(|| buffers_take_turns(2, 1));
     check(|| buffers_take_turns(4, 2));
+}
+
+fn direct(scenario: Direct) {
+    check(move || scenario.run());
+}
+
+#[test]
+fn records_beside_each_other_never_exceed_a_segment() {
+    direct(Direct { writers: 3, records: 2, ..Direct::default() });
+    direct(Direct { max_size: 3, ..Direct::default() });
+    direct(Direct { max_size: 100, checks: true, ..Direct::default() });
+    direct(Direct { checks: true, ..Direct::default() });
+}
+
+#[test]
+fn record_that_is_torn_beside_others_is_completed() {
+    for short in [&[0][..], &[1], &[1, 2], &[2, 3, 4]] {
+        for max_size in [8, 100] {
+            direct(Direct { short, max_size, ..Direct::default() });
+            direct(Direct { short, max_size, refused: &[3], ..Direct::default() });
+        }
+    }
+    direct(Direct { refused: &[0, 2, 3], checks: true, ..Direct::default() });
+}
+
+#[test]
+fn record_beside_others_is_on_the_disk_once_it_is_committed() {
+    for failing in [&[][..], &[0], &[1], &[0, 2]] {
+        for max_size in [6, 100] {
+            let (syncs, records) = (Some(failing), 2);
+            direct(Direct { writers: 3, records, max_size, syncs, ..Direct::default() });
+        }
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub struct Committing {
 struct World {
     scenario: Committing,
     commit: GroupCommit,
-    /// The state under the write mutex: the number of records written, and the active segment.
+    /// The state under the append lock: the number of records written, and the active segment.
     active: sync::Mutex<(u64, usize)>,
     // Held only for moments in which no other thread can run.
     disk: Mutex<Disk>,
