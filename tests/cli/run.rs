@@ -49,6 +49,8 @@ fn exit_status_is_that_of_the_program() {
     let missing = dir.run("run", ["--", "./no-such-program"]);
     assert_eq!(missing.status.code(), Some(127));
     assert!(text(&missing.stderr).contains("no-such-program"), "{missing:?}");
+    let missing = dir.run("run", ["--stderr", "err.log", "--", "./no-such-program"]);
+    assert_eq!(missing.status.code(), Some(127));
     std::fs::write(dir.file("plain"), "no program").unwrap();
     assert_eq!(dir.run("run", ["--", "./plain"]).status.code(), Some(126));
 }

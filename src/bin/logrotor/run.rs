@@ -61,8 +61,10 @@ impl Run {
             let errors = errors.map(|errors| errors.start(scope)).transpose()?;
             let mut program = match Program::start(&self.command, to_output, to_errors) {
                 Ok(program) => program,
-                // Without a program, the relay of standard error is at the end of its input.
-                Err(error) => return Ok(self.cannot_run(&error)),
+                Err(error) => {
+                    errors.map_or(Ok(Exit::Success), RunningRelay::finish)?;
+                    return Ok(self.cannot_run(&error));
+                }
             };
             let relayed = relay.with_program(&mut program).run();
             let status = program.wait();
