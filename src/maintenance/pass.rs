@@ -151,9 +151,9 @@ impl<'a> Pass<'a> {
     pub(super) fn excess(&self, snapshot: &DirectorySnapshot) -> Result<usize> {
         let settings = self.maintainer.settings();
         let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
-        let temporaries: u64 = snapshot.temporaries.iter().map(|(_, bytes)| bytes).sum();
-        let superseded: u64 = snapshot.superseded.iter().map(|backup| backup.entry.len).sum();
-        let others = temporaries.saturating_add(superseded);
+        let temporaries = snapshot.temporaries.iter().map(|(_, bytes)| *bytes);
+        let superseded = snapshot.superseded.iter().map(|backup| backup.entry.len);
+        let others = temporaries.chain(superseded).fold(0, u64::saturating_add);
         let free = match settings.retention.min_free_space {
             Some(_) => fs::free_space(self.location.dir())?.unwrap_or(u64::MAX),
             None => u64::MAX,
@@ -167,7 +167,7 @@ impl<'a> Pass<'a> {
         // A backup that another worker is compressing may exist in both forms; it counts once.
         let backups: Vec<_> = snapshot.backups.chunk_by(|a, b| a.name.key == b.name.key).collect();
         let stats = |forms: &&[Backup]| BackupStat {
-            bytes: forms.iter().map(|form| form.entry.len).sum(),
+            bytes: forms.iter().map(|form| form.entry.len).fold(0, u64::saturating_add),
             finished: forms[0].rotated_at_by(now),
         };
         let stats: Vec<_> = backups.iter().map(stats).collect();

@@ -40,7 +40,8 @@ impl Retention {
             // backups may be out of order if a program touched a file.
             backups.iter().rposition(too_old).map_or(0, |at| at + 1)
         });
-        let total: u64 = backups.iter().map(|backup| backup.bytes).sum();
+        let sizes = backups.iter().map(|backup| backup.bytes);
+        let total = sizes.fold(0, u64::saturating_add);
         let by_size = self.max_total_size.map_or(0, |max| {
             let bytes = total.saturating_add(disk.other_bytes).saturating_sub(max);
             oldest_with(backups, bytes)
@@ -54,12 +55,12 @@ impl Retention {
 
 /// Returns how many of the oldest backups hold at least `bytes` together, or all of them.
 fn oldest_with(backups: &[BackupStat], bytes: u64) -> usize {
-    let mut freed = 0;
+    let mut freed = 0_u64;
     backups
         .iter()
         .take_while(|backup| {
             let needed = freed < bytes;
-            freed += backup.bytes;
+            freed = freed.saturating_add(backup.bytes);
             needed
         })
         .count()
