@@ -64,7 +64,9 @@ const BUDGET: u64 = 64 * 1024 * 1024;
 
 impl<'a> Collector<'a> {
     fn new(location: &'a Location) -> Self {
-        Self { location, holders: Holders::now(), budget: Cell::new(BUDGET) }
+        // If the file system is unknown, so are the machines that use it.
+        let is_local = matches!(fs::network_file_system(location.dir()), Ok(None));
+        Self { location, holders: Holders::now(!is_local), budget: Cell::new(BUDGET) }
     }
 
     /// Turns the backups and the active segment into public segments, in their order.

@@ -14,7 +14,11 @@ pub enum Usage {
     Free,
     /// These processes have it in use. The list is empty if the system does not name them.
     InUse(Vec<Holder>),
-    /// Unknown: testing it could disturb a process that uses it.
+    /// Unknown: testing it could disturb a process that uses it, and the system may hide such
+    /// processes.
+    ///
+    /// That is so for an active segment that no visible process has open: on systems that show no
+    /// locks, on network file systems, and in containers, whose processes do not see those outside.
     Unknown,
 }
 
@@ -63,8 +67,11 @@ pub enum Role {
 pub(super) struct Holders(FileLocks);
 
 impl Holders {
-    pub(super) fn now() -> Self {
-        Self(fs::file_locks())
+    /// `is_shared` says that other machines use the files, too. Their locks are not shown.
+    pub(super) fn now(is_shared: bool) -> Self {
+        let mut locks = fs::file_locks();
+        locks.is_complete &= !is_shared;
+        Self(locks)
     }
 
     /// Returns the processes that have a file open. A file that may still be written to is not

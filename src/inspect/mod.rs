@@ -171,7 +171,8 @@ impl Inspection {
     /// Returns the processes that may append to a segment, each once.
     ///
     /// # Platform
-    /// Empty except on Linux; see [`Holder`].
+    /// Empty except on Linux, and without processes that this one may not see; see [`Holder`] and
+    /// [`Usage::Unknown`].
     #[must_use]
     pub fn workers(&self) -> Vec<Holder> {
         let holders = self.segments.iter().flat_map(|segment| segment.usage.holders());

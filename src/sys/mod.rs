@@ -68,6 +68,8 @@
 //!   reused.
 //! - `process_start(pid)`: a number that distinguishes processes with the same pid, if known.
 //! - `file_locks()`: the [`FileLocks`] of this machine, as far as this process may see them.
+//! - `shows_files(pid)`: whether this process may see which files a process has open, or it exited.
+//! - `file_size_limit()`: the size in bytes beyond which this process may not write to a file.
 //! - `open_for(pid, id)`: the access that a process has to a file; `None` if that cannot be seen.
 //! - `open_for_writing(files)`: which of the files a process has open for writing, as far as that
 //!   can be seen. On Windows `open_unleased` refuses such files.
@@ -86,12 +88,12 @@ pub(crate) use unix::*;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod proc;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use proc::{file_locks, open_for, open_for_writing, process_name};
+pub(crate) use proc::{file_locks, open_for, open_for_writing, process_name, shows_files};
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod noproc;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) use noproc::{file_locks, open_for, open_for_writing, process_name};
+pub(crate) use noproc::{file_locks, open_for, open_for_writing, process_name, shows_files};
 
 #[cfg(all(feature = "follow", any(target_os = "linux", target_os = "android")))]
 mod inotify;
@@ -130,16 +132,20 @@ pub enum LockMode {
     Exclusive,
 }
 
-/// The `flock`s held on this machine; `None` if the system does not show them.
+/// The `flock`s held on this machine, as far as the system shows them.
 #[derive(Debug, Default)]
-pub(crate) struct FileLocks(Option<Vec<(FileId, LockMode, u32)>>);
+pub(crate) struct FileLocks {
+    pub(crate) shown: Vec<(FileId, LockMode, u32)>,
+    /// Whether there are no others.
+    pub(crate) is_complete: bool,
+}
 
 impl FileLocks {
-    /// The holders of a file and their lock modes; `None` if unknown.
+    /// The holders of a file and their lock modes; `None` if there are none but those that the
+    /// system does not show.
     pub(crate) fn holders(&self, id: FileId) -> Option<Vec<(LockMode, u32)>> {
-        let locks = self.0.as_ref()?;
         let of_file = |at: fn(FileId) -> (u64, u64)| {
-            let same = locks.iter().filter(move |(locked, ..)| at(*locked) == at(id));
+            let same = self.shown.iter().filter(move |(locked, ..)| at(*locked) == at(id));
             same.map(|(_, kind, pid)| (*kind, *pid)).collect::<Vec<_>>()
         };
         let exact = of_file(|id| (id.volume, id.index));
@@ -148,9 +154,13 @@ impl FileLocks {
         }
         // File systems of several volumes (btrfs, overlayfs) lock under another volume's number.
         // There, a process with a matching lock holds the file if it has the file open.
-        let mut likely = of_file(|id| (0, id.index));
-        likely.retain(|(_, pid)| open_for(*pid, id).is_some());
-        Some(likely)
+        let (mut likely, mut is_complete) = (of_file(|id| (0, id.index)), self.is_complete);
+        likely.retain(|(_, pid)| {
+            let is_open = open_for(*pid, id).is_some();
+            is_complete &= is_open || shows_files(*pid);
+            is_open
+        });
+        (is_complete || !likely.is_empty()).then_some(likely)
     }
 }
 

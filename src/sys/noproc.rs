@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io;
 
 pub(crate) fn file_locks() -> io::Result<FileLocks> {
-    Ok(FileLocks(None))
+    Ok(FileLocks::default())
 }
 
 pub(crate) fn open_for(_pid: u32, _id: FileId) -> Option<OpenFor> {
@@ -14,6 +14,10 @@ pub(crate) fn open_for(_pid: u32, _id: FileId) -> Option<OpenFor> {
 
 pub(crate) fn open_for_writing(_files: &[FileId]) -> HashSet<FileId> {
     HashSet::new()
+}
+
+pub(crate) fn shows_files(_pid: u32) -> bool {
+    false
 }
 
 pub(crate) fn process_name(_pid: u32) -> Option<String> {

@@ -11,8 +11,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub(crate) fn file_locks() -> io::Result<FileLocks> {
-    Ok(FileLocks(Some(read_to_string("/proc/locks")?.lines().filter_map(parse_lock).collect())))
+    let shown = read_to_string("/proc/locks")?.lines().filter_map(parse_lock).collect();
+    let namespace = std::fs::read_link("/proc/self/ns/pid");
+    let is_complete = namespace.is_ok_and(|link| link.as_os_str() == FIRST_PIDS);
+    Ok(FileLocks { shown, is_complete })
 }
+
+/// The namespace of pids of the machine itself. In others, as in a container, the kernel leaves out
+/// the locks of processes that have no pid there. Source: `PROC_PID_INIT_INO` in
+/// `include/linux/proc_ns.h` and `locks_show` in `fs/locks.c` of Linux.
+const FIRST_PIDS: &str = "pid:[4026531836]";
 
 /// Parses a line of `/proc/locks`, as in `1: FLOCK  ADVISORY  READ 4121 08:01:1234 0 EOF`. Waiters
 /// have an arrow in the second place, and are skipped.
@@ -32,6 +40,13 @@ fn parse_lock(line: &str) -> Option<(FileId, LockMode, u32)> {
     let minor = u32::from_str_radix(place.next()?, 16).ok()?;
     let index = place.next()?.parse().ok()?;
     Some((FileId { volume: makedev(major, minor), index }, kind, pid))
+}
+
+pub(crate) fn shows_files(pid: u32) -> bool {
+    match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 pub(crate) fn open_for(pid: u32, id: FileId) -> Option<OpenFor> {
@@ -116,7 +131,11 @@ mod tests {
         drop(file);
         let _file = std::fs::File::open(&path).unwrap();
         assert_eq!(open_for(pid, id), Some(OpenFor::Reading));
-        assert_eq!(file_locks().unwrap().holders(id), Some(Vec::new()));
+        let mut locks = file_locks().unwrap();
+        locks.is_complete = true;
+        assert_eq!(locks.holders(id), Some(Vec::new()));
+        locks.is_complete = false;
+        assert_eq!(locks.holders(id), None);
         assert!(open_for_writing(&[id]).is_empty());
         let _writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         assert_eq!(open_for_writing(&[id]), [id].into());

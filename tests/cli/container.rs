@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 /// Returns the command as process 1 of a new namespace of pids, or `None` with a note if this user
 /// may not make one. The child of `unshare` is that process.
 fn process_1(dir: &Dir, args: &[&str]) -> Option<Command> {
-    let unshare = ["--pid", "--fork", "--kill-child"];
+    let unshare = ["--pid", "--fork", "--mount-proc", "--kill-child"];
     let allowed = Command::new("unshare").args(unshare).arg("true").output();
     if !allowed.is_ok_and(|output| output.status.success()) {
         println!("skipped: this user may not make a namespace of pids");
@@ -116,4 +116,21 @@ fn signal_ends_compress_that_is_process_1() {
         std::fs::write(gate, "").unwrap();
         assert_eq!(exit_status(child), (Some(143), String::new()));
     }
+}
+
+#[test]
+fn workers_outside_of_the_container_are_unknown_and_not_absent() {
+    let dir = Dir::new();
+    let _log = dir.writer();
+    let args = |verb| [verb, "app.log", "--json"];
+    let Some(mut list) = process_1(&dir, &args("ls")) else { return };
+    let inside = |command: &mut Command| -> serde_json::Value {
+        let output = command.output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    };
+    assert_eq!(inside(&mut list)[0]["usage"], "unknown");
+    let stat = inside(&mut process_1(&dir, &args("stat")).unwrap());
+    assert_eq!(stat["workers"], serde_json::Value::Null);
+    let shown = process_1(&dir, &["stat", "app.log"]).unwrap().output().unwrap();
+    assert!(text(&shown.stdout).contains("workers\t?\n"), "{shown:?}");
 }

@@ -197,13 +197,32 @@ fn stat_json(seen: &Inspection, policy: &Value) -> Result<Value, CommandError> {
         "network_file_system": seen.network_file_system,
         "created": created(seen).and_then(rfc3339),
         "modified": seen.segments.last().and_then(|segment| rfc3339(segment.modified)),
-        "workers": seen.workers().iter().map(holder_json).collect::<Value>(),
+        "workers": workers_json(seen),
         "rotating": seen.rotating.as_ref().map(lease_json),
         "temporaries": paths(&seen.temporaries),
         "leftovers": leftovers_json(seen),
         "strays": paths(&seen.strays),
         "policy": policy,
     }))
+}
+
+/// The workers; null if none is visible and there may be some.
+fn workers_json(seen: &Inspection) -> Value {
+    match seen.workers().as_slice() {
+        [] if may_have_hidden_workers(seen) => Value::Null,
+        workers => workers.iter().map(holder_json).collect(),
+    }
+}
+
+/// Whether processes that this one may not see may append to the log.
+fn may_have_hidden_workers(seen: &Inspection) -> bool {
+    seen.segments.iter().any(|segment| match &segment.usage {
+        Usage::Free => false,
+        Usage::InUse(holders) => {
+            holders.is_empty() || holders.iter().any(|holder| holder.role == Role::Unknown)
+        }
+        _ => true,
+    })
 }
 
 pub(crate) fn paths(paths: &[PathBuf]) -> Value {
@@ -240,8 +259,10 @@ fn created(seen: &Inspection) -> Option<std::time::SystemTime> {
 
 fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>, CommandError> {
     let workers = seen.workers();
-    let names: Vec<_> = workers.iter().map(shown).collect();
-    let is_open = seen.segments.iter().any(|segment| segment.usage == Usage::Unknown);
+    let mut names: Vec<_> = workers.iter().map(shown).collect();
+    if may_have_hidden_workers(seen) {
+        names.push("?".to_owned());
+    }
     let mut facts = vec![
         ("log", Cell::text(seen.path.to_string_lossy())),
         ("segments", Cell::text(seen.segments.len().to_string())),
@@ -263,7 +284,6 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
         (
             "workers",
             match names.as_slice() {
-                [] if is_open => Cell::text("?").in_color(Color::Dim),
                 [] => Cell::none(),
                 names => Cell::text(names.join(", ")).in_color(Color::Yellow),
             },
