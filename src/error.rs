@@ -248,9 +248,18 @@ impl Error {
         Self::io("use as a log", path, io::Error::new(io::ErrorKind::PermissionDenied, why))
     }
 
-    /// A file that cannot be created because its directory is missing.
-    pub(crate) fn no_directory(action: &'static str, path: &Path, dir: &Path) -> Self {
-        let why = format!("there is no directory `{}`", dir.display());
+    /// A file that cannot be created because its directory is missing, or because the file system
+    /// there, such as that of `/proc`, has no files but its own.
+    pub(crate) fn not_created(
+        action: &'static str,
+        path: &Path,
+        dir: &Path,
+        has_dir: bool,
+    ) -> Self {
+        let why = match has_dir {
+            true => format!("no file can be created in `{}`", dir.display()),
+            false => format!("there is no directory `{}`", dir.display()),
+        };
         Self::io(action, path, io::Error::new(io::ErrorKind::NotFound, why))
     }
 

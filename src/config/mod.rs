@@ -15,6 +15,7 @@ pub use delivery::{Buffering, Delivery, Overflow};
 pub use durability::Durability;
 
 use crate::error::{Error, Result};
+use crate::fs;
 use crate::maintenance::{Encoding, MaintenanceConfig, MaintenanceMode, Retention};
 use crate::rotation::trigger::Trigger;
 use crate::rotation::{Period, Zone};
@@ -70,6 +71,10 @@ pub struct Config {
     /// A record that would exceed it goes to a new segment. Only a record that is itself larger
     /// makes a segment larger. With N workers, a segment may exceed the limit by about one record
     /// of each other worker.
+    ///
+    /// If the process has a lower limit for the size of files (`RLIMIT_FSIZE`, `ulimit -f`), that
+    /// applies. A record that exceeds it is an error. Ignore the signal SIGXFSZ then, or it ends the
+    /// process.
     #[cfg_attr(feature = "serde", serde(with = "text::size"))]
     pub max_size: u64,
     /// Age, since its creation, at which a segment is rotated. Default: none. Minimum: 1 ms.
@@ -229,10 +234,11 @@ impl Config {
         Err(Error::config("max_size", self.max_size, why))
     }
 
-    /// The settings that decide when a segment is due.
+    /// The settings that decide when a segment is due. A file that reaches the limit of the process
+    /// is full.
     pub(crate) fn trigger(&self) -> Trigger {
         Trigger {
-            max_size: self.max_size,
+            max_size: self.max_size.min(fs::file_size_limit()),
             max_age: self.max_age,
             rotate_every: self.rotate_every,
             zone: self.zone,

@@ -401,6 +401,11 @@ pub(crate) fn is_writable_dir(dir: &Path) -> bool {
     sys::is_writable_dir(dir)
 }
 
+/// The size in bytes beyond which this process may not write to a file: `ulimit -f`.
+pub(crate) fn file_size_limit() -> u64 {
+    sys::file_size_limit()
+}
+
 /// The locks held on this machine; unknown where the system does not show them.
 pub(crate) fn file_locks() -> FileLocks {
     attempt("read", Path::new("/proc/locks"), sys::file_locks).unwrap_or_default()

@@ -57,6 +57,8 @@ impl Segments {
     ) -> Result<Self> {
         let location = Arc::new(Location::resolve(log)?);
         if !fs::is_writable_dir(location.dir()) {
+            // A path that is too long is not one without permissions.
+            fs::stat(location.dir())?;
             return Err(Error::unwritable_directory(location.path(), location.dir()));
         }
         let lock = rotation_lock::open(&location, settings.mode)?;

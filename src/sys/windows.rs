@@ -289,6 +289,10 @@ pub(crate) fn process_start(_pid: u32) -> Option<u64> {
     None
 }
 
+pub(crate) fn file_size_limit() -> u64 {
+    u64::MAX
+}
+
 /// Whether this process may write into the directory; unknown here until it is tried.
 pub(crate) fn is_writable_dir(_path: &Path) -> bool {
     true

@@ -38,6 +38,55 @@ fn file_size_limit_is_an_error_and_no_signal() {
 }
 
 #[test]
+fn segment_ends_at_the_file_size_limit() {
+    let dir = Dir::new();
+    let expected: String = (1..=5000).map(|number| format!("{number}\n")).collect();
+    for (verb, input) in [("write a.log", "seq 1 5000 |"), ("run b.log", "")] {
+        let command = if input.is_empty() { "-- seq 1 5000" } else { "" };
+        let script =
+            format!("ulimit -c 0; ulimit -f 8; {input} $L {verb} --number {command}; echo $?");
+        let output = shell(&dir, &script);
+        assert_eq!((text(&output.stdout), text(&output.stderr)), ("0\n".into(), "".into()));
+        let log = verb.rsplit(' ').next().unwrap();
+        assert!(std::fs::metadata(dir.file(log)).unwrap().len() <= 8192);
+        let read = logrotor(["cat", log]).current_dir(dir.file(".")).output().unwrap();
+        assert!(text(&read.stdout) == expected, "{read:?}");
+    }
+}
+
+#[test]
+fn line_beyond_the_file_size_limit_is_not_waited_for() {
+    let dir = Dir::new();
+    let script = "ulimit -c 0; ulimit -f 8
+        { echo before; head -c 20000 /dev/zero | tr '\\0' x; echo; echo after; } |
+        $L write app.log; echo $?";
+    let output = shell(&dir, script);
+    assert_eq!(text(&output.stdout), "1\n", "{output:?}");
+    let said = text(&output.stderr);
+    assert!(said.contains("dropping lines that exceed the limit of file sizes"), "{said}");
+    assert!(said.ends_with("logrotor: 1 lines were dropped\n"), "{said}");
+    let read = dir.ok("cat", []);
+    assert!(read.starts_with("before\n") && read.ends_with("\nafter\n"), "{read}");
+}
+
+#[test]
+fn path_that_is_too_long_is_not_called_unwritable() {
+    let dir = Dir::new();
+    // Deeper than a path may name, one step after another.
+    let script = "n=$(printf 'd%.0s' $(seq 200))
+        for i in $(seq 25); do mkdir $n && cd -P $n || exit 9; done
+        echo x | $L write app.log; $L ls app.log";
+    let output = shell(&dir, script);
+    let said = text(&output.stderr);
+    assert!(said.contains("File name too long") && !said.contains("not writable"), "{said}");
+    // Its removal needs short steps, too.
+    assert!(shell(&dir, "rm -rf d*").status.success());
+    let output = shell(&dir, "echo x | $L write /proc/app.log");
+    let said = text(&output.stderr);
+    assert!(said.ends_with(": no file can be created in `/proc`\n"), "{said}");
+}
+
+#[test]
 fn program_of_run_keeps_the_file_size_signal() {
     let dir = Dir::new();
     let script = "ulimit -c 0; ulimit -f 8
@@ -84,7 +133,7 @@ fn sizes_that_sum_to_more_than_64_bits_are_listed() {
         println!("skipped: this user may not mount a file system");
         return;
     }
-    for name in ["app.log", "app.log.1", "app.log.2"] {
+    for name in ["app.log", "app.log.1", "app.log.2", "app.log.3"] {
         let file = File::create(dir.file(name)).unwrap();
         file.set_len(i64::MAX as u64 - 4096).unwrap();
     }
@@ -95,7 +144,7 @@ fn sizes_that_sum_to_more_than_64_bits_are_listed() {
         assert!(output.status.success(), "{output:?}");
     }
     assert!(text(&stat.stdout).contains("disk use\t18446744073709551615\n"), "{stat:?}");
-    assert_eq!(text(&plan.stdout).lines().count(), 2, "{plan:?}");
+    assert_eq!(text(&plan.stdout).lines().count(), 3, "{plan:?}");
 }
 
 #[test]
@@ -160,6 +209,24 @@ fn refused_thread_is_an_error_before_the_program_runs() {
         let _ = std::fs::remove_file(dir.file("started"));
     }
     assert!((1..9).contains(&refused), "{refused}");
+}
+
+#[test]
+fn tail_follows_though_its_threads_are_refused() {
+    let dir = Dir::new();
+    std::fs::write(dir.log(), "").unwrap();
+    std::fs::set_permissions(dir.log(), Permissions::from_mode(0o644)).unwrap();
+    let Some(mut command) = with_threads(&dir, 54322, 1) else { return };
+    command.args(["tail", "-F", "app.log"]).stderr(Stdio::piped());
+    let mut child = command.stdout(File::create(dir.file("out")).unwrap()).spawn().unwrap();
+    std::fs::write(dir.log(), "one\n").unwrap();
+    eventually("it is printed", || {
+        assert!(child.try_wait().unwrap().is_none());
+        std::fs::read_to_string(dir.file("out")).unwrap() == "one\n"
+    });
+    child.kill().unwrap();
+    let said = text(&child.wait_with_output().unwrap().stderr);
+    assert!(said.contains("failed to start a thread") && !said.contains("panicked"), "{said}");
 }
 
 #[test]

@@ -133,6 +133,38 @@ fn record_of_thousands_of_lines_is_printed_whole() {
 }
 
 #[test]
+fn followed_record_of_several_lines_is_one_json_object() {
+    let dir = Dir::new();
+    let mut log = dir.writer();
+    let (first, second) = ("2025-11-20T10:10:00Z first\n  at 1", "2025-11-20T10:10:01Z second");
+    writeln!(log, "{first}").unwrap();
+    for (options, expected) in [
+        (["--json", "--color=never"], vec![first, second]),
+        (["--json", "--lines"], first.lines().chain([second]).collect()),
+    ] {
+        let mut tail = dir.command("tail", ["-F"]);
+        tail.args(options).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut tail = Follower(tail.spawn().unwrap());
+        let mut printed = BufReader::new(tail.0.stdout.take().unwrap()).lines();
+        let mut next = || {
+            let line = printed.next().unwrap().unwrap();
+            let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+            object["record"].as_str().unwrap().to_owned()
+        };
+        let (last, before) = expected.split_last().unwrap();
+        // The last one is written once those before it are printed.
+        before.iter().for_each(|record| assert_eq!(next(), *record));
+        writeln!(log, "{last}").unwrap();
+        assert_eq!(next(), *last);
+        log.rotate().unwrap();
+        for name in dir.backups() {
+            std::fs::remove_file(dir.file(&name)).unwrap();
+        }
+        writeln!(log, "{first}").unwrap();
+    }
+}
+
+#[test]
 fn followed_record_of_several_lines_is_printed_from_its_start() {
     let dir = Dir::new();
     let mut log = dir.writer();

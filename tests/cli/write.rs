@@ -332,33 +332,6 @@ fn invalid_option_is_an_error_and_creates_no_file() {
     assert!(!dir.log().exists());
 }
 
-/// A limit on the size of files makes writes fail.
-#[cfg(target_os = "linux")]
-#[test]
-fn lines_that_cannot_be_written_are_dropped_and_counted() {
-    let dir = Dir::new();
-    let log = dir.log();
-    let script = format!(
-        "trap '' XFSZ; ulimit -f 1; exec '{}' write '{}' --on-full drop",
-        env!("CARGO_BIN_EXE_logrotor"),
-        log.display()
-    );
-    let mut child = Command::new("bash")
-        .args(["-c", &script])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let line = format!("{}\n", "x".repeat(99));
-    child.stdin.take().unwrap().write_all(line.repeat(30).as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let kept = active(&dir).lines().filter(|found| found.len() == 99).count();
-    assert!((1..30).contains(&kept), "{kept}");
-    let said = text(&output.stderr);
-    assert!(said.contains(&format!("{} lines were dropped", 30 - kept)), "{said}");
-}
-
 #[cfg(feature = "__test")]
 #[test]
 fn failed_rotation_loses_no_line_and_is_reported_once() {

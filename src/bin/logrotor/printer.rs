@@ -14,7 +14,8 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, SystemTime};
 
 /// Which records are printed, and how.
 #[derive(Args)]
@@ -141,7 +142,9 @@ impl Printer {
             self.skip_rest(reader)?;
         }
         let turns_events = self.mode == Mode::Reverse && !self.by_line;
-        if self.mode == Mode::Live && (self.matcher.is_some() || self.is_json) {
+        if self.mode == Mode::Live && self.is_json && !self.by_line {
+            self.live_events(reader)?;
+        } else if self.mode == Mode::Live && (self.matcher.is_some() || self.is_json) {
             self.live(reader)?;
         } else if self.matcher.is_some() || self.is_json || has_range || turns_events {
             self.events(reader)?;
@@ -313,10 +316,7 @@ impl Printer {
                 Ok(false) => return Ok(()),
                 Ok(true) => {
                     self.grouping.learn(line.bytes());
-                    // An object of JSON for an event could be printed only when the next event
-                    // begins.
-                    let is_alone = self.by_line || self.is_json;
-                    if is_alone || event.is_full() || self.grouping.begins(line.bytes()) {
+                    if self.by_line || event.is_full() || self.grouping.begins(line.bytes()) {
                         event.clear();
                         has_matched = false;
                     }
@@ -330,6 +330,52 @@ impl Printer {
                 Err(damage) => self.damaged(damage)?,
             }
             self.advance(reader)?;
+        }
+    }
+
+    /// Prints events as objects of JSON while they are written.
+    fn live_events(&mut self, reader: &mut LogReader) -> Result<(), CommandError> {
+        let stopper = reader.stopper();
+        let (sender, lines) = sync_channel(64);
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("logrotor-tail".to_owned());
+            let started = thread.spawn_scoped(scope, move || read_lines(reader, &sender));
+            started.map_err(|error| {
+                CommandError::Failed(format!("failed to start a thread: {error}"))
+            })?;
+            let printed = self.live_lines(&lines);
+            // The thread waits for a line, or for room for one.
+            drop(lines);
+            stopper.stop();
+            printed
+        })
+    }
+
+    /// Prints an event when the next one begins, or when no line of it has come for a moment.
+    fn live_lines(&mut self, lines: &Receiver<io::Result<Record>>) -> Result<(), CommandError> {
+        const MOMENT: Duration = Duration::from_millis(500);
+        let mut event = LineGroup::default();
+        loop {
+            self.out.flush()?;
+            let next = match event.is_empty() {
+                true => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                false => lines.recv_timeout(MOMENT),
+            };
+            match next {
+                Ok(Ok(mut line)) => {
+                    self.grouping.learn(line.bytes());
+                    if event.is_full() || self.grouping.begins(line.bytes()) {
+                        self.event(&mut event)?;
+                    }
+                    event.push(&mut line);
+                }
+                Ok(Err(damage)) => self.damaged(damage)?,
+                Err(RecvTimeoutError::Timeout) => self.event(&mut event)?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.event(&mut event)?;
+                    return Ok(self.out.flush()?);
+                }
+            }
         }
     }
 
@@ -386,6 +432,21 @@ impl Printer {
             None => return Err(CommandError::Failed(error.to_string())),
         }
         Ok(())
+    }
+}
+
+/// Passes on the lines of a log until its end, or until they are not received.
+fn read_lines(reader: &mut LogReader, sender: &SyncSender<io::Result<Record>>) {
+    loop {
+        let mut line = Record::new();
+        let read = match reader.read_record(&mut line) {
+            Ok(false) => return,
+            Ok(true) => Ok(line),
+            Err(damage) => Err(damage.into()),
+        };
+        if sender.send(read).is_err() {
+            return;
+        }
     }
 }
 

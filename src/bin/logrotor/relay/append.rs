@@ -6,6 +6,7 @@ use crate::exit::{CommandError, Exit};
 use crate::options::OnFull;
 use crate::report::say;
 use logrotor::RotatingFileWriter;
+use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::time::Instant;
 
@@ -23,6 +24,12 @@ pub(super) struct LineCounts {
 
 fn count(lines: &[u8]) -> u64 {
     lines.split_inclusive(|&byte| byte == b'\n').count() as u64
+}
+
+/// Whether the process may write a file with this line (`ulimit -f`).
+fn fits_in_a_file(line: &[u8]) -> bool {
+    let limit = getrlimit(Resource::Fsize).current;
+    limit.is_none_or(|limit| line.len() as u64 <= limit)
 }
 
 /// The free space of the log's file system, in blocks; `None` if it is unknown.
@@ -78,6 +85,11 @@ impl Relay<'_> {
             self.report_once(error, UNSYNCED);
             self.counts.unsynced += written;
             return (0..written).fold(lines, |lines, _| &lines[first_line(lines).len()..]);
+        }
+        if error.kind() == io::ErrorKind::FileTooLarge && !fits_in_a_file(first_line(lines)) {
+            self.report_once(error, "dropping lines that exceed the limit of file sizes");
+            self.counts.dropped += 1;
+            return &lines[first_line(lines).len()..];
         }
         if !self.may_wait() {
             self.report_once(error, "dropping lines until it can be written");
