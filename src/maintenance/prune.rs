@@ -40,27 +40,27 @@ impl Retention {
             // backups may be out of order if a program touched a file.
             backups.iter().rposition(too_old).map_or(0, |at| at + 1)
         });
-        let sizes = backups.iter().map(|backup| backup.bytes);
-        let total = sizes.fold(0, u64::saturating_add);
+        // Three sparse files may exceed 64 bits.
+        let total: u128 = backups.iter().map(|backup| u128::from(backup.bytes)).sum();
         let by_size = self.max_total_size.map_or(0, |max| {
-            let bytes = total.saturating_add(disk.other_bytes).saturating_sub(max);
+            let bytes = (total + u128::from(disk.other_bytes)).saturating_sub(max.into());
             oldest_with(backups, bytes)
         });
         let by_space = self
             .min_free_space
-            .map_or(0, |min| oldest_with(backups, min.saturating_sub(disk.free)));
+            .map_or(0, |min| oldest_with(backups, min.saturating_sub(disk.free).into()));
         by_count.max(by_age).max(by_size).max(by_space)
     }
 }
 
 /// Returns how many of the oldest backups hold at least `bytes` together, or all of them.
-fn oldest_with(backups: &[BackupStat], bytes: u64) -> usize {
-    let mut freed = 0_u64;
+fn oldest_with(backups: &[BackupStat], bytes: u128) -> usize {
+    let mut freed = 0;
     backups
         .iter()
         .take_while(|backup| {
             let needed = freed < bytes;
-            freed = freed.saturating_add(backup.bytes);
+            freed += u128::from(backup.bytes);
             needed
         })
         .count()
