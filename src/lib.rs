@@ -116,6 +116,7 @@ mod maintenance;
 #[cfg(feature = "policy")]
 #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
 pub mod policy;
+mod pool;
 pub mod reader;
 mod retry;
 mod rotation;

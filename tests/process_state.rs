@@ -1,5 +1,5 @@
-//! What a log takes from its process: no signal, no priority, and no thread that the system
-//! refuses. Each test needs a process that has one thread at first, so it forks this one.
+//! A log takes no signal and no priority from its process, and no thread that the system refuses.
+//! Each test needs a process that has one thread at first, so it forks this one.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 

@@ -62,7 +62,16 @@ impl Maintainer {
     /// them a pass is due if backups were deferred, the last pass failed, a backup reached its
     /// maximum age, or the disk has too little free space.
     pub(crate) fn is_due(&self, location: &Location, notified: bool) -> bool {
-        let mut state = self.state.lock();
+        self.is_due_in(&mut self.state.lock(), location, notified)
+    }
+
+    /// The same, without a notification, for a caller that must not wait for a pass.
+    pub(crate) fn may_be_due(&self, location: &Location) -> bool {
+        let state = self.state.try_lock();
+        state.is_some_and(|mut state| self.is_due_in(&mut state, location, false))
+    }
+
+    fn is_due_in(&self, state: &mut PassState, location: &Location, notified: bool) -> bool {
         if !state.retry.is_due() {
             state.deferred |= notified;
             return false;
@@ -76,17 +85,19 @@ impl Maintainer {
         notified || state.deferred || state.retry.is_failing() || expired() || lacks_space()
     }
 
-    /// Does all the work that can be done now. `go_on` is called between steps.
+    /// Does all the work that can be done now, with compression or without. `go_on` is called
+    /// between steps.
     ///
     /// # Errors
     /// The first failure. Work that does not depend on it is done all the same.
     pub(crate) fn pass(
         &self,
         location: &Location,
+        compresses: bool,
         go_on: &dyn Fn() -> bool,
     ) -> Result<PassOutcome> {
         let mut state = self.state.lock();
-        let mut pass = Pass::new(self, location, go_on);
+        let mut pass = Pass::new(self, location, compresses, go_on);
         let snapshot = pass.run();
         let failure = pass.failure.take();
         state.deferred = pass.deferred;
@@ -114,7 +125,7 @@ impl Maintainer {
         // A pass begins with the removal of temporary files that no process writes.
         let is_dead = |path: &Path| matches!(fs::open_unleased(path), Ok(Unleased::Ours(_)));
         snapshot.temporaries.retain(|(path, _)| !is_dead(path));
-        let excess = Pass::new(self, location, &|| true).excess(&snapshot)?;
+        let excess = Pass::new(self, location, false, &|| true).excess(&snapshot)?;
         Ok((snapshot.backups, excess))
     }
 

@@ -147,7 +147,7 @@ impl Maintenance {
             self.journal.tell();
             go_on()
         };
-        let done = self.maintainer.pass(&self.location, &go_on);
+        let done = self.maintainer.pass(&self.location, true, &go_on);
         self.journal.tell();
         done?;
         Ok(self.journal.counters.snapshot(0))

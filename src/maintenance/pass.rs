@@ -21,6 +21,8 @@ use std::time::SystemTime;
 pub(super) struct Pass<'a> {
     pub(super) maintainer: &'a Maintainer,
     pub(super) location: &'a Location,
+    /// Whether backups are compressed, rather than left for a later pass.
+    pub(super) compresses: bool,
     pub(super) go_on: &'a dyn Fn() -> bool,
     pub(super) deferred: bool,
     pub(super) failure: Option<Error>,
@@ -45,10 +47,20 @@ impl<'a> Pass<'a> {
     pub(super) fn new(
         maintainer: &'a Maintainer,
         location: &'a Location,
+        compresses: bool,
         go_on: &'a dyn Fn() -> bool,
     ) -> Self {
         let (failure, active_born, written) = (None, None, None);
-        Self { maintainer, location, go_on, deferred: false, failure, active_born, written }
+        Self {
+            maintainer,
+            location,
+            compresses,
+            go_on,
+            deferred: false,
+            failure,
+            active_born,
+            written,
+        }
     }
 
     /// Returns the last listing made, if there is one.
@@ -205,6 +217,10 @@ impl<'a> Pass<'a> {
         for (at, backup) in snapshot.backups.iter().enumerate() {
             if backup.name.compression != Compression::None {
                 continue;
+            }
+            if !self.compresses {
+                self.deferred = true;
+                break;
             }
             if !(self.go_on)() {
                 break;

@@ -1,19 +1,17 @@
-//! Waking and ending maintenance.
+//! Reports that there may be maintenance to do.
 
-use crate::clock::Deadline;
+use crate::pool::Registration;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Condvar, Mutex};
-use std::time::Duration;
+use std::sync::OnceLock;
 
 /// A notification that there may be work, or that the log is being closed.
-#[derive(Debug)]
 pub(crate) struct Wakeup {
     notified: AtomicBool,
     /// Set by a notification, and by a hint that it is time to look.
     hinted: AtomicBool,
     over: AtomicBool,
-    gate: Mutex<()>,
-    waiters: Condvar,
+    /// The threads that do the work, unless log calls do.
+    threads: OnceLock<Registration>,
 }
 
 impl Default for Wakeup {
@@ -23,18 +21,30 @@ impl Default for Wakeup {
             notified: AtomicBool::new(true),
             hinted: AtomicBool::new(true),
             over: AtomicBool::new(false),
-            gate: Mutex::default(),
-            waiters: Condvar::new(),
+            threads: OnceLock::new(),
         }
     }
 }
 
 impl Wakeup {
-    /// Reports that there may be work, and wakes the waiting thread.
+    /// Has `threads` do the work from now on.
+    pub(crate) fn set_threads(&self, threads: Registration) {
+        // Called once.
+        let _ = self.threads.set(threads);
+    }
+
+    /// The threads that do the work.
+    pub(crate) fn threads(&self) -> Option<&Registration> {
+        self.threads.get()
+    }
+
+    /// Reports that there may be work, and wakes a thread.
     pub(crate) fn notify(&self) {
         self.notified.store(true, Ordering::Release);
         self.hint();
-        self.wake_waiters();
+        if let Some(threads) = self.threads() {
+            threads.request_maintenance();
+        }
     }
 
     /// Reports that it is time to look for work, without waking a thread.
@@ -49,7 +59,6 @@ impl Wakeup {
     }
 
     /// Whether there may be work. Clears nothing.
-    #[inline]
     pub(crate) fn is_notified(&self) -> bool {
         self.notified.load(Ordering::Relaxed)
     }
@@ -63,33 +72,9 @@ impl Wakeup {
     /// Reports that the log is being closed: no work is started or continued.
     pub(crate) fn end(&self) {
         self.over.store(true, Ordering::Release);
-        self.wake_waiters();
     }
 
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
-    }
-
-    /// Waits until there may be work or the log is closed, for at most `span`.
-    pub(crate) fn wait(&self, span: Duration) {
-        let mut gate = self.gate.lock();
-        if !self.is_notified() && !self.is_over() {
-            self.waiters.wait_for(&mut gate, span);
-        }
-    }
-
-    /// Waits for `span`, or until the log is closed.
-    pub(crate) fn rest(&self, span: Duration) {
-        let deadline = Deadline::after(span);
-        let mut gate = self.gate.lock();
-        while let Some(left) = deadline.left().filter(|_| !self.is_over()) {
-            self.waiters.wait_for(&mut gate, left);
-        }
-    }
-
-    fn wake_waiters(&self) {
-        // The lock is taken so that no waiter is between its check and its sleep.
-        drop(self.gate.lock());
-        self.waiters.notify_all();
     }
 }

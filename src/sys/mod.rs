@@ -57,8 +57,8 @@
 //! - `lower_priority()`: lowers this thread's priority, and that of its I/O on systems that derive
 //!   one from the other. Never raises it. A real-time thread becomes a normal one.
 //! - `without_signals(work)`: does `work` while this thread accepts no signal of another process.
-//!   Threads that `work` starts accept none for their whole life. Signals that report a fault of the
-//!   thread itself still arrive.
+//!   Threads that `work` starts accept none for their whole life. Signals that report a fault of
+//!   the thread itself still arrive.
 //! - `DirWatch`: reports changes in a directory. `new(dir)` fails if the system refuses watches,
 //!   descriptors or a thread. `wait(span)` returns after a change since the last call, after
 //!   `wake()`, or after `span`; sometimes without a reason.

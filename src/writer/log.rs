@@ -97,6 +97,11 @@ impl Log {
         &self.path
     }
 
+    /// The volume that holds the active segment.
+    pub(super) fn disk(&self) -> u64 {
+        self.appender.shared().active().lease.id().volume
+    }
+
     pub(super) fn location(&self) -> Arc<Location> {
         Arc::clone(self.appender.shared().location())
     }
@@ -182,7 +187,7 @@ impl Log {
             self.appender.exclusive().check();
         }
         let synced = self.sync_queue.sync_queued(&self.journal);
-        let maintained = self.run_pass(&|| true);
+        let maintained = self.run_pass(true, &|| true);
         self.journal.tell();
         drained.and(synced).and(maintained)
     }
@@ -218,7 +223,7 @@ impl Log {
             self.check_policy();
             // One call does the work; the others need not wait for it.
             if self.wakeup.is_hinted() && !self.is_maintaining.swap(true, Acquire) {
-                self.run_due_maintenance();
+                self.run_due_maintenance(true);
                 self.is_maintaining.store(false, Release);
             }
         }
@@ -228,14 +233,14 @@ impl Log {
 /// Maintenance.
 impl Log {
     #[cold]
-    pub(super) fn run_due_maintenance(&self) {
+    pub(super) fn run_due_maintenance(&self, compresses: bool) {
         let notified = self.wakeup.take();
         // Before the pass, because a segment is leased until it is synced. Failures are counted and
         // noted there.
         let _ = self.sync_queue.sync_queued(&self.journal);
         if self.maintainer.is_due(&self.location(), notified) {
             // Failures are counted and noted there, and tried again later.
-            let _ = self.run_pass(&|| {
+            let _ = self.run_pass(compresses, &|| {
                 // Compression may take long, and the segments that are left meanwhile wait to be
                 // synced.
                 let _ = self.sync_queue.sync_queued(&self.journal);
@@ -245,13 +250,13 @@ impl Log {
         self.journal.tell();
     }
 
-    /// Makes one pass over the backups.
-    fn run_pass(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
+    /// Makes one pass over the backups, with compression or without.
+    fn run_pass(&self, compresses: bool, go_on: &dyn Fn() -> bool) -> Result<()> {
         let (location, id) = {
             let appender = self.appender.shared();
             (Arc::clone(appender.location()), appender.active().lease.id())
         };
-        let found = self.maintainer.pass(&location, go_on)?;
+        let found = self.maintainer.pass(&location, compresses, go_on)?;
         let mut appender = self.appender.exclusive();
         let active = appender.active_mut();
         // The next rotation can use it if none came in between, which would have changed the

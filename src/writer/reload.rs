@@ -26,16 +26,14 @@ mod off {
             Self {}
         }
 
-        pub(in crate::writer) fn has_policy(&self) -> bool {
-            false
+        pub(in crate::writer) fn disk(&self) -> Option<u64> {
+            None
         }
     }
 
     impl Log {
         #[inline(always)]
         pub(in crate::writer) fn check_policy(&self) {}
-
-        pub(in crate::writer) fn run_policy_watcher(&self) {}
     }
 }
 
@@ -102,8 +100,11 @@ mod on {
             Self { watched: Some(watched) }
         }
 
-        pub(in crate::writer) fn has_policy(&self) -> bool {
-            self.watched.is_some()
+        /// The volume that holds the policy, if there is one.
+        pub(in crate::writer) fn disk(&self) -> Option<u64> {
+            let watched = self.watched.as_ref()?;
+            // The file may be missing for a moment.
+            Some(fs::stat(watched.store.path()).ok().flatten().map_or(0, |file| file.id.volume))
         }
     }
 
@@ -124,17 +125,6 @@ mod on {
     }
 
     impl Log {
-        /// The thread `logrotor-policy`. The maintainer cannot check the policy in time, because
-        /// compressing a backup, syncing segments and listing a large directory take longer than a
-        /// second.
-        pub(in crate::writer) fn run_policy_watcher(&self) {
-            while !self.wakeup.is_over() {
-                self.check_policy();
-                self.journal.tell();
-                self.wakeup.rest(INTERVAL);
-            }
-        }
-
         /// Checks the policy if that is due, and applies a new version.
         #[inline]
         pub(in crate::writer) fn check_policy(&self) {

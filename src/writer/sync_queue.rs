@@ -109,6 +109,11 @@ impl SyncQueue {
         fs::sync_data(active, location.path())
     }
 
+    /// Whether segments wait to be synced.
+    pub(crate) fn has_unsynced(&self) -> bool {
+        !self.unsynced.lock().is_empty()
+    }
+
     /// Syncs the segments that were left since the last call.
     ///
     /// # Errors

@@ -1,24 +1,20 @@
-//! The threads of a log: the flusher, the maintainer and the policy watcher.
+//! The threads of a log: those that serve all logs of the process, and the flusher.
 
 use super::log::Log;
-use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::maintenance::MaintenanceMode;
+use crate::pool::{self, ClientDisks, JobKind, PoolClient};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
 
-/// A log and its threads, shared by all clones of a handle. Dropping it ends the threads.
+/// A log and its threads, shared by all clones of a handle. Dropping it ends the service.
 pub(super) struct LogThreads {
     pub(super) log: Arc<Log>,
-    /// Writes the buffer, with buffered delivery.
+    /// Writes the buffer, with buffered delivery. Each such log has its own, so that a slow disk
+    /// stalls the records of no other log.
     flusher: Option<JoinHandle<()>>,
-    /// Maintains the backups, unless that is done inline.
-    maintainer: Option<JoinHandle<()>>,
-    /// Checks the policy, if there is one, unless that is done inline.
-    policy_watcher: Option<JoinHandle<()>>,
     /// The process that has these threads. A process that was forked from it has none.
     process: u32,
 }
@@ -26,70 +22,83 @@ pub(super) struct LogThreads {
 impl LogThreads {
     /// Starts the threads that `config` calls for.
     pub(super) fn start(log: Log, config: &Config) -> Result<Self> {
-        let mut threads = Self {
-            log: Arc::new(log),
-            flusher: None,
-            maintainer: None,
-            policy_watcher: None,
-            process: std::process::id(),
-        };
-        if threads.log.buffer.is_some() {
-            threads.flusher = Some(threads.spawn("logrotor-write", Log::run_flusher)?);
+        let mut threads = Self { log: Arc::new(log), flusher: None, process: std::process::id() };
+        let log = &threads.log;
+        let refused = |error| Error::io("start a thread for", log.path(), error);
+        if log.buffer.is_some() {
+            threads.flusher = Some(start_flusher(log).map_err(refused)?);
         }
         if config.maintenance == MaintenanceMode::Inline {
-            threads.log.run_due_maintenance();
+            log.run_due_maintenance(true);
             return Ok(threads);
         }
-        threads.maintainer = Some(threads.spawn("logrotor-maint", Log::run_maintainer)?);
-        if threads.log.policy_watcher.has_policy() {
-            threads.policy_watcher =
-                Some(threads.spawn("logrotor-policy", Log::run_policy_watcher)?);
-        }
+        let disks = ClientDisks { log: log.disk(), policy: log.policy_watcher.disk() };
+        let client: Arc<dyn PoolClient> = Arc::<Log>::clone(log);
+        let registration = pool::register(&client, &disks).map_err(refused)?;
+        log.wakeup.set_threads(registration);
         Ok(threads)
     }
+}
 
-    fn spawn(&self, name: &str, work: fn(&Log)) -> Result<JoinHandle<()>> {
-        let log = Arc::clone(&self.log);
-        let thread =
-            fs::without_signals(|| Builder::new().name(name.to_owned()).spawn(move || work(&log)));
-        thread.map_err(|error| Error::io("start a thread for", self.log.path(), error))
-    }
+fn start_flusher(log: &Arc<Log>) -> std::io::Result<JoinHandle<()>> {
+    let log = Arc::clone(log);
+    fs::without_signals(|| {
+        Builder::new().name("logrotor-write".to_owned()).spawn(move || log.run_flusher())
+    })
 }
 
 impl Drop for LogThreads {
     fn drop(&mut self) {
-        let threads = [self.flusher.take(), self.maintainer.take(), self.policy_watcher.take()];
+        let flusher = self.flusher.take();
         if self.process != std::process::id() {
             // Neither the threads nor the holders of the locks exist in this process.
-            std::mem::forget(threads);
+            std::mem::forget(flusher);
             return;
         }
-        let [flusher, maintainer, policy_watcher] = threads;
         if let Some(buffer) = &self.log.buffer {
             buffer.close();
         }
-        join(flusher);
+        if let Some(flusher) = flusher {
+            // It calls no observer, and has no panic to pass on.
+            let _ = flusher.join();
+        }
         self.log.wakeup.end();
-        join(maintainer);
-        join(policy_watcher);
+        if self.log.wakeup.threads().is_some_and(pool::Registration::leave) {
+            self.log.end();
+        }
     }
 }
 
-/// Waits for a thread of the log to end.
-fn join(thread: Option<JoinHandle<()>>) {
-    // If the observer drops the last handle, this is the thread itself; it ends on its own.
-    let other = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
-    if let Some(thread) = other {
-        // It catches the panics of observers, and has none of its own to pass on.
-        let _ = thread.join();
+impl PoolClient for Log {
+    fn run(&self, job: JobKind) -> bool {
+        if self.wakeup.is_over() {
+            return false;
+        }
+        match job {
+            JobKind::Check => return self.check_idle(),
+            JobKind::Poll => {
+                self.check_policy();
+                self.journal.tell();
+            }
+            JobKind::Maintain | JobKind::Prune => {
+                self.journal.tell();
+                self.run_due_maintenance(job == JobKind::Maintain);
+            }
+        }
+        false
+    }
+
+    fn compresses(&self) -> bool {
+        self.maintainer.compresses()
+    }
+
+    /// Syncs what waits for it, and reports the last events.
+    fn end(&self) {
+        // Failures are counted and noted there.
+        let _ = self.sync_queue.sync_queued(&self.journal);
+        self.journal.tell();
     }
 }
-
-/// How often the maintainer checks an idle log.
-const TICK: Duration = Duration::from_secs(1);
-
-/// How long the maintainer rests at most after it has worked.
-const MAX_REST: Duration = Duration::from_millis(100);
 
 impl Log {
     /// The thread `logrotor-write`, which writes the buffer.
@@ -110,29 +119,27 @@ impl Log {
         }
     }
 
-    /// Makes the maintainer notify the observer. An observer that writes to the log may wait for
+    /// Makes another thread notify the observer. An observer that writes to the log may wait for
     /// room in the buffer, and only this thread makes room.
     fn pass_on_events(&self) {
         if self.journal.has_untold() {
-            self.wakeup.notify();
+            if let Some(threads) = self.wakeup.threads() {
+                threads.request_check();
+            }
         }
     }
 
-    /// The thread `logrotor-maint`, which maintains the backups and checks an idle log.
-    pub(super) fn run_maintainer(&self) {
-        fs::lower_priority();
-        while !self.wakeup.is_over() {
-            let worked = Stopwatch::start();
-            self.appender.exclusive().check();
-            self.journal.tell();
-            self.run_due_maintenance();
-            // A thousand rotations per second must not cause a thousand listings of a large
-            // directory.
-            self.wakeup.rest(MAX_REST.min(3 * worked.elapsed()));
-            self.wakeup.wait(TICK);
-        }
-        // Failures are counted and noted there.
-        let _ = self.sync_queue.sync_queued(&self.journal);
+    /// Checks the path and the age of an idle log, and reports its events. Returns whether
+    /// maintenance may be due.
+    fn check_idle(&self) -> bool {
+        let location = {
+            let mut appender = self.appender.exclusive();
+            appender.check();
+            Arc::clone(appender.location())
+        };
         self.journal.tell();
+        self.wakeup.is_notified()
+            || self.sync_queue.has_unsynced()
+            || self.maintainer.may_be_due(&location)
     }
 }

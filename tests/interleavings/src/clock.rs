@@ -17,6 +17,19 @@ fn now() -> Duration {
 }
 
 #[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch(Duration);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        now() - self.0
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(Option<Duration>);
 
 impl Deadline {

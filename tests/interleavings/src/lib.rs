@@ -1,6 +1,6 @@
 //! The parts of `logrotor` in which threads wait for each other, and their promises.
 //!
-//! The modules `writer` and `maintenance` are the crate's own files. The other modules that they
+//! The modules `writer` and `pool` are the crate's own files. The other modules that they
 //! need have replacements here: `sync`, so that another thread may run at each wait and each
 //! access, `clock`, `config` and `error`.
 
@@ -20,7 +20,8 @@ mod writer {
 }
 
 #[allow(dead_code, reason = "not all that the crate needs is needed here")]
-#[path = "../../../src/maintenance"]
-mod maintenance {
-    pub(crate) mod wakeup;
+#[path = "../../../src/pool"]
+mod pool {
+    pub(crate) mod queue;
+    pub(crate) mod scheduler;
 }

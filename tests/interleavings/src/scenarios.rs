@@ -3,11 +3,11 @@
 mod buffered;
 mod direct;
 mod group_commit;
-mod wakeup;
+mod pool;
 
 pub use crate::clock::FAR;
 pub use crate::config::Overflow;
 pub use buffered::{Buffered, RECORD, buffers_take_turns, written_unasked};
 pub use direct::Direct;
 pub use group_commit::Committing;
-pub use wakeup::wakeup_wakes_the_waiting_thread;
+pub use pool::{job_closes_its_own_log, logs_are_maintained_on_request};

@@ -5,7 +5,7 @@
 
 use logrotor_interleavings::scenarios::{
     Buffered, Committing, Direct, FAR, Overflow, RECORD, buffers_take_turns,
-    wakeup_wakes_the_waiting_thread, written_unasked,
+    job_closes_its_own_log, logs_are_maintained_on_request, written_unasked,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner};
@@ -146,9 +146,15 @@ fn record_that_is_committed_is_on_the_disk() {
 }
 
 #[test]
-fn wakeup_is_seen_without_waiting_for_the_next_check() {
-    for notifiers in 1..=3 {
-        check(move || wakeup_wakes_the_waiting_thread(notifiers, None));
-        check(move || wakeup_wakes_the_waiting_thread(notifiers, Some(SOON)));
+fn request_is_served_without_waiting_for_the_next_check() {
+    for (logs, requests) in [(1, 1), (1, 3), (2, 1), (3, 2)] {
+        check(move || logs_are_maintained_on_request(logs, requests));
+    }
+}
+
+#[test]
+fn job_that_closes_its_own_log_ends_it_once() {
+    for logs in 1..=2 {
+        check(move || job_closes_its_own_log(logs));
     }
 }

@@ -1,0 +1,191 @@
+//! The threads that serve all logs of a process: at most [`MAX_THREADS`].
+//!
+//! The scheduler (`scheduler.rs`) decides which thread does what, on plain values. The queue
+//! (`queue.rs`) hands the jobs out. This file starts and ends the threads.
+
+mod queue;
+mod scheduler;
+
+pub(crate) use scheduler::JobKind;
+
+use crate::clock::Stopwatch;
+use crate::fs;
+use parking_lot::Mutex;
+use queue::{JobQueue, Leaving, Step};
+use scheduler::Disks;
+use std::cell::Cell;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::thread::{Builder, JoinHandle};
+
+/// A log, as the threads see it.
+pub(crate) trait PoolClient: Send + Sync {
+    /// Does a job. Returns whether maintenance may be due.
+    fn run(&self, job: JobKind) -> bool;
+
+    /// Whether maintenance compresses, which may take long.
+    fn compresses(&self) -> bool;
+
+    /// Does what remains after the last job. Called only if a job itself closed the log.
+    fn end(&self);
+}
+
+type Queue = JobQueue<Arc<dyn PoolClient>>;
+
+/// The threads of one process.
+struct ThreadPool {
+    queue: Queue,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A log's place among those that the threads serve.
+pub(crate) struct Registration {
+    pool: Arc<ThreadPool>,
+    number: u64,
+    /// The process that has the threads. A process that was forked from it has none.
+    process: u32,
+}
+
+/// The disks that a log's jobs may wait for, each as the number of its volume.
+pub(crate) struct ClientDisks {
+    pub(crate) log: u64,
+    /// That of the policy, if there is one.
+    pub(crate) policy: Option<u64>,
+}
+
+/// Has a log served until [`Registration::leave`]. Starts a thread if there is none.
+///
+/// # Errors
+/// The system refuses the first thread.
+pub(crate) fn register(
+    client: &Arc<dyn PoolClient>,
+    disks: &ClientDisks,
+) -> io::Result<Registration> {
+    let disks = Disks { log: disks.log, policy: disks.policy };
+    let process = std::process::id();
+    let place = place_of(process);
+    let mut present = place.map(|place| place.pool.lock());
+    let known = present.as_ref().and_then(|present| present.upgrade());
+    if let Some(pool) = known {
+        if let Some(number) = pool.queue.add(Arc::clone(client), disks) {
+            return Ok(Registration { pool, number, process });
+        }
+    }
+    let pool = Arc::new(ThreadPool { queue: Queue::default(), handles: Mutex::default() });
+    let number = pool.queue.add(Arc::clone(client), disks).unwrap_or_default();
+    pool.start_thread()?;
+    if let Some(present) = &mut present {
+        **present = Arc::downgrade(&pool);
+    }
+    Ok(Registration { pool, number, process })
+}
+
+impl Registration {
+    /// Reports that there may be maintenance to do.
+    pub(crate) fn request_maintenance(&self) {
+        if self.process == std::process::id() {
+            self.pool.queue.request_maintenance(self.number);
+        }
+    }
+
+    /// Has the log looked at as soon as possible.
+    pub(crate) fn request_check(&self) {
+        if self.process == std::process::id() {
+            self.pool.queue.request_check(self.number);
+        }
+    }
+
+    /// Ends the service, after the jobs that threads do at present. Ends the threads with the last
+    /// log. Returns `false` if this thread does such a job: it then calls [`PoolClient::end`].
+    pub(crate) fn leave(&self) -> bool {
+        let this = THREAD.get();
+        match self.pool.queue.remove(self.number, this) {
+            Leaving::WithinJob => return false,
+            Leaving::Done => {}
+            Leaving::Last => self.pool.join_threads(),
+        }
+        true
+    }
+}
+
+thread_local! {
+    /// The number of this thread; 0 if it is none of a pool.
+    static THREAD: Cell<usize> = const { Cell::new(0) };
+}
+
+impl ThreadPool {
+    /// Starts a thread for which the queue has a place.
+    fn start_thread(self: &Arc<Self>) -> io::Result<()> {
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        let number = 1 + LAST.fetch_add(1, Relaxed);
+        let pool = Arc::clone(self);
+        let thread = fs::without_signals(|| {
+            Builder::new().name("logrotor-maint".to_owned()).spawn(move || pool.serve(number))
+        });
+        let thread = thread.inspect_err(|_| self.queue.thread_refused())?;
+        let mut handles = self.handles.lock();
+        handles.retain(|handle| !handle.is_finished());
+        handles.push(thread);
+        Ok(())
+    }
+
+    /// One thread.
+    fn serve(self: &Arc<Self>, number: usize) {
+        THREAD.set(number);
+        fs::lower_priority();
+        loop {
+            match self.queue.next(number, |client| client.compresses()) {
+                Step::Leave => return,
+                // If it is refused, the present threads do the work one after another.
+                Step::StartThread => drop(self.start_thread()),
+                Step::Work { job, client, starts_thread } => {
+                    if starts_thread {
+                        let _ = self.start_thread();
+                    }
+                    let worked = Stopwatch::start();
+                    // The panics of observers and headers are caught before. Should there be
+                    // another, the other logs are served nevertheless.
+                    let done = catch_unwind(AssertUnwindSafe(|| client.run(job)));
+                    let more = done.unwrap_or_default();
+                    if self.queue.done(number, worked.elapsed(), more) {
+                        client.end();
+                    }
+                }
+            }
+        }
+    }
+
+    fn join_threads(&self) {
+        let this = std::thread::current().id();
+        for thread in std::mem::take(&mut *self.handles.lock()) {
+            if thread.thread().id() != this {
+                // It has no panic to pass on.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// A process's pool.
+struct Place {
+    /// The process, or 0.
+    process: AtomicU32,
+    pool: Mutex<Weak<ThreadPool>>,
+}
+
+/// Returns the place of this process's pool.
+///
+/// A process that was forked from another must not touch the other's place, which a thread of the
+/// other may have locked during the fork. It takes the next one. After as many generations of
+/// processes as there are places, each with a log, there is none: then each log has a pool of its
+/// own.
+fn place_of(process: u32) -> Option<&'static Place> {
+    static PLACES: [Place; 16] =
+        [const { Place { process: AtomicU32::new(0), pool: Mutex::new(Weak::new()) } }; 16];
+    PLACES.iter().find(|place| {
+        let taken = place.process.compare_exchange(0, process, Relaxed, Relaxed);
+        taken.is_ok() || taken == Err(process)
+    })
+}
