@@ -101,8 +101,8 @@ impl Config {
     /// [`set`](Config::set) accepts. `none` removes an optional one: `LOGROTOR_MAX_AGE=none`. Empty
     /// variables are ignored.
     ///
-    /// Each value is checked alone, because code may change other settings afterwards. Opening a log
-    /// and [`validate`](Config::validate) check the settings together.
+    /// Each value is checked alone, because code may change other settings afterwards. Opening a
+    /// log and [`validate`](Config::validate) check the settings together.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] for a value that is unreadable or that no other setting makes

@@ -73,8 +73,8 @@ pub struct Config {
     /// of each thread of the other workers.
     ///
     /// If the process has a lower limit for the size of files (`RLIMIT_FSIZE`, `ulimit -f`), that
-    /// applies. A record that exceeds it is an error. Ignore the signal SIGXFSZ then, or it ends the
-    /// process.
+    /// applies. A record that exceeds it is an error. Ignore the signal SIGXFSZ then, or it ends
+    /// the process. A segment whose file the system refuses to grow is rotated.
     #[cfg_attr(feature = "serde", serde(with = "text::size"))]
     pub max_size: u64,
     /// Age, since its creation, at which a segment is rotated. Default: none. Minimum: 1 ms.

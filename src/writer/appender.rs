@@ -179,23 +179,34 @@ impl Append for Appender {
 
     fn append_alone(&mut self, record: &[u8]) -> io::Result<u64> {
         self.prepare(record.len());
-        let done = self.put(record);
-        self.count_record(record, done)
+        let has_records = !self.active().is_empty();
+        match self.put(record) {
+            Err(partial) if self.ends_segment(has_records, &partial) => self.append_alone(record),
+            done => self.count_record(record, done),
+        }
     }
 
     #[cold]
     fn complete(&mut self, record: &[u8], partial: PartialWrite) -> io::Result<u64> {
-        let PartialWrite { written, error } = partial;
+        let written = partial.written;
         if written == 0 {
+            if self.ends_segment(!self.active().is_empty(), &partial) {
+                return self.append_alone(record);
+            }
             self.note_failure(false);
-            return Err(error);
+            return Err(partial.error);
         }
         self.query_len();
         if self.ends_with(&record[..written]) {
             let rest = &record[written..];
             let taken = fs::append(&self.active().lease.file, rest);
-            let done = self.put_rest(rest, taken);
-            return self.count_record(record, done.map_err(|partial| partial.after(written)));
+            let done = self.put_rest(rest, taken).map_err(|partial| partial.after(written));
+            let Err(partial) = done else { return self.count_record(record, done) };
+            let ours = self.active().header_len + partial.written as u64;
+            return match self.ends_segment(self.active().size > ours, &partial) {
+                true => self.append_alone(record),
+                false => self.count_record(record, Err(partial)),
+            };
         }
         // Another record came between, or a rotation. The whole record follows, on a new line.
         self.shared.journal.counters.torn.increment();
@@ -230,11 +241,16 @@ impl Appender {
         let first = line_run::first(lines);
         self.prepare(first.len());
         let run = line_run::fitting(lines, self.max_write_len()).unwrap_or(first);
-        let Err(PartialWrite { written, error }) = self.put(run) else {
+        let has_records = !self.active().is_empty();
+        let Err(partial) = self.put(run) else {
             self.count(line_run::count(run), run.len());
             return Ok(run.len());
         };
-        let taken = line_run::whole(&run[..written]);
+        let taken = line_run::whole(&run[..partial.written]);
+        if taken.is_empty() && self.ends_segment(has_records, &partial) {
+            return self.append_lines(lines);
+        }
+        let PartialWrite { written, error } = partial;
         self.count(line_run::count(taken), taken.len());
         self.note_failure(written > taken.len());
         if taken.is_empty() { Err(error) } else { Ok(taken.len()) }
@@ -262,16 +278,26 @@ impl Appender {
         let len = self.max_write_len();
         let run = ends.partition_point(|end| end - start <= len).max(1);
         let end = ends[run - 1];
-        let Err(PartialWrite { written, error }) = self.put(&batch.bytes[start..end]) else {
+        let has_records = !self.active().is_empty();
+        let Err(partial) = self.put(&batch.bytes[start..end]) else {
             self.count(run, end - start);
             return (run, Ok(()));
         };
+        let is_first_cut = start + partial.written < ends[0];
+        if is_first_cut && self.ends_segment(has_records, &partial) {
+            return self.append_run(batch, first);
+        }
+        let PartialWrite { written, error } = partial;
         let stop = start + written;
         let whole = ends.partition_point(|end| *end <= stop);
         let whole_end = batch.start_of(first + whole);
         self.count(whole, whole_end - start);
         self.note_failure(stop > whole_end);
-        (whole, Err(error))
+        match error.kind() {
+            // The next run ends the segment.
+            io::ErrorKind::FileTooLarge if whole > 0 => (whole, Ok(())),
+            _ => (whole, Err(error)),
+        }
     }
 
     /// How many bytes of records go into one call.
@@ -322,6 +348,20 @@ impl Appender {
             self.shared.journal.counters.torn.increment();
         }
         self.end = self.end.after_failure(is_torn);
+    }
+
+    /// Ends a segment whose file may not grow, because of the process's limit for the size of
+    /// files or of the file system's. Returns whether another segment is active now.
+    ///
+    /// A record that does not fit in a segment of its own is an error.
+    #[cold]
+    fn ends_segment(&mut self, has_records: bool, partial: &PartialWrite) -> bool {
+        let is_full = partial.error.kind() == io::ErrorKind::FileTooLarge;
+        let ends = is_full && has_records && self.leave_full();
+        if ends && partial.written > 0 {
+            self.shared.journal.counters.torn.increment();
+        }
+        ends
     }
 
     /// Appends bytes that belong together, in one call if the kernel takes them all.

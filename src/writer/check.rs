@@ -102,6 +102,15 @@ impl Appender {
         }
     }
 
+    /// Rotates a segment that takes no more. Returns whether another one is active now.
+    pub(super) fn leave_full(&mut self) -> bool {
+        let left = self.active().lease.id();
+        if self.retry.is_due() {
+            self.rotate_for(|active| active.lease.id() == left);
+        }
+        self.active().lease.id() != left
+    }
+
     /// Rotates while `due`. If another worker was first, its segment may be full as well.
     fn rotate_for(&mut self, due: impl Fn(&Active) -> bool) {
         let lock_timeout = self.present_lock_timeout();

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use crate::support::{Dir, eventually, logrotor, text};
+use rustix::process::{Resource, Rlimit, prlimit};
 use std::fs::{File, Permissions};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
@@ -52,6 +53,46 @@ fn segment_ends_at_the_file_size_limit() {
         let read = logrotor(["cat", log]).current_dir(dir.file(".")).output().unwrap();
         assert!(text(&read.stdout) == expected, "{read:?}");
     }
+}
+
+/// A limit that comes later, as from `prlimit`, is found by the write that it refuses.
+#[test]
+fn segment_ends_where_the_kernel_refuses_to_grow_it() {
+    for options in [&["--number"][..], &["--number", "--buffered"]] {
+        let dir = Dir::new();
+        let mut command = dir.command("write", []);
+        command.args(options);
+        let mut writer = crate::write::Writer::spawn(command);
+        writer.send("first\n");
+        let pid = rustix::process::Pid::from_child(&writer.child);
+        eventually("it runs", || text(&dir.run("cat", []).stdout) == "first\n");
+        let limit = Rlimit { current: Some(8192), maximum: None };
+        prlimit(Some(pid), Resource::Fsize, limit).unwrap();
+        let lines: Vec<_> = (0..2000).map(|number| format!("{number:099}")).collect();
+        // Some bytes at a time, so that lines meet the limit in the middle.
+        lines.chunks(7).for_each(|lines| writer.send(&(lines.join("\n") + "\n")));
+        writer.finish();
+        let read = dir.ok("cat", []);
+        let whole: Vec<_> = read.lines().filter(|line| line.len() == 99).collect();
+        assert_eq!(whole, lines, "{options:?}");
+        assert!(std::fs::metadata(dir.log()).unwrap().len() <= 8192);
+    }
+}
+
+/// The library's calls by record, which the hook refuses once each.
+#[cfg(feature = "__test")]
+#[test]
+fn record_that_its_file_may_not_hold_goes_to_the_next() {
+    let dir = Dir::new();
+    let failing = crate::support::Worker::start_with(&dir.log(), 1, 400, |command| {
+        // Each in a segment that has records.
+        let faults = ["5/append:errno=27", "9/append:errno=27", "13/append:errno=27"];
+        command.env("LOGROTOR_FAULT", faults.join(";"));
+    });
+    failing.finish();
+    let mut read: Vec<_> = dir.ok("cat", []).lines().map(str::to_owned).collect();
+    read.sort();
+    assert_eq!(read, crate::support::work(1..2, 400));
 }
 
 #[test]

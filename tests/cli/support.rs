@@ -124,10 +124,20 @@ pub(crate) struct Worker(Child);
 
 impl Worker {
     pub(crate) fn start(log: &Path, name: u32, count: u32) -> Self {
+        Self::start_with(log, name, count, |_| {})
+    }
+
+    pub(crate) fn start_with(
+        log: &Path,
+        name: u32,
+        count: u32,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["support::worker_process", "--exact", "--ignored"]);
         command.env("LOGROTOR_TEST_LOG", log);
         command.env("LOGROTOR_TEST_WORK", format!("{name} {count}"));
+        prepare(&mut command);
         Self(command.stdout(Stdio::null()).spawn().unwrap())
     }
 

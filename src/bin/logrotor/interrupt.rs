@@ -22,7 +22,7 @@ mod unix {
     /// The handlers that stand for default actions, which end the process.
     static DEFAULTS: Mutex<Vec<(i32, SigId)>> = Mutex::new(Vec::new());
 
-    /// Sets the dispositions of signals for all verbs. A program that this one starts inherits none.
+    /// Sets the dispositions of signals for all verbs. Programs that this one starts inherit none.
     pub(crate) fn prepare() -> Result<(), CommandError> {
         let prepared = ignore_file_size_signal().and_then(|()| match std::process::id() {
             1 => end_by_default_signals(),

@@ -29,7 +29,8 @@ impl Pause {
         *self = Self::default();
     }
 
-    /// Whether to drop lines without an attempt. More free space than at the failure ends the pause.
+    /// Whether to drop lines without an attempt. If there is more free space than at the failure,
+    /// the pause is over.
     pub(super) fn holds(&self, now: Instant, free: impl FnOnce() -> Option<u64>) -> bool {
         self.until.is_some_and(|until| now < until)
             && free().zip(self.free).is_none_or(|(free, before)| free <= before)
