@@ -23,7 +23,7 @@ pub(super) fn last(walk: &mut Walk, range: &Range, lines: u64) -> Result<(Reache
     let mut newer = None;
     let mut reached = newest(walk, range)?;
     loop {
-        let mark = walk.clone();
+        let mark = walk.mark();
         let mut segment = match &reached {
             Reached::End => break,
             Reached::Unreadable(segment, _) => segment.clone(),
@@ -44,7 +44,7 @@ pub(super) fn last(walk: &mut Walk, range: &Range, lines: u64) -> Result<(Reache
     }
     // Fewer lines exist: reading starts with the oldest segment.
     let Some((oldest, mark)) = newer else { return Ok((Reached::End, 0)) };
-    *walk = mark;
+    walk.return_to(mark);
     Ok((oldest, 0))
 }
 
@@ -52,7 +52,7 @@ pub(super) fn last(walk: &mut Walk, range: &Range, lines: u64) -> Result<(Reache
 pub(super) fn newest(walk: &mut Walk, range: &Range) -> Result<Reached> {
     let mut reached = walk.newest()?;
     while let (Some(until), Reached::Segment(open)) = (range.until, &reached) {
-        let mark = walk.clone();
+        let mark = walk.mark();
         let mut segment = open.segment.clone();
         let before = walk.before(&mut segment)?;
         let rotated_at = match &before {
@@ -61,7 +61,7 @@ pub(super) fn newest(walk: &mut Walk, range: &Range) -> Result<Reached> {
         };
         let is_oldest = matches!(before, Reached::End);
         if is_oldest || super::started(open, rotated_at).is_none_or(|started| started <= until) {
-            *walk = mark;
+            walk.return_to(mark);
             break;
         }
         reached = before;

@@ -17,6 +17,8 @@ mod durability;
 mod guide;
 mod help;
 mod limits;
+#[cfg(feature = "__test")]
+mod listings;
 mod ls;
 mod maintenance;
 mod policy;

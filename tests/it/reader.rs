@@ -6,6 +6,7 @@ use logrotor::{Compression, ErrorKind, Naming, RotatingFileWriter};
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 const NAMINGS: [Naming; 2] = [Naming::Timestamp, Naming::Number];
@@ -384,6 +385,62 @@ fn reading_backwards_returns_each_record_once() {
             log.finish().unwrap();
         }
         assert_eq!(read, numbered((0..20).rev()), "{naming:?}");
+    }
+}
+
+#[test]
+fn reading_backwards_is_exact_during_rotations() {
+    const KEPT: usize = 25;
+    for naming in NAMINGS {
+        let dir = Dir::new();
+        let builder = dir.writer().naming(naming).max_size(10).max_backups(KEPT);
+        let mut log = builder.compression(Compression::Gzip).build().unwrap();
+        // Rotates, compresses and prunes, with one line per segment.
+        let written = AtomicUsize::new(0);
+        let mut write = |lines: std::ops::Range<usize>| {
+            for n in lines {
+                writeln!(log, "line {n:04}").unwrap();
+                written.store(n, Ordering::SeqCst);
+                if n % 3 == 0 {
+                    log.finish().unwrap();
+                }
+            }
+        };
+        write(0..2 * KEPT);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| write(2 * KEPT..6 * KEPT));
+            loop {
+                let is_last = writer.is_finished();
+                let mut reader = LogReader::builder(dir.log()).reverse().open().unwrap();
+                let read: Vec<usize> =
+                    all(&mut reader).iter().map(|line| line[5..].parse().unwrap()).collect();
+                // Only a backup beyond the limit may be gone before it is read.
+                let kept = (written.load(Ordering::SeqCst) + 2).saturating_sub(KEPT);
+                let is_exact = |pair: &[usize]| {
+                    pair[1] < pair[0] && (pair[1] + 1..pair[0]).all(|missing| missing < kept)
+                };
+                assert!(read.windows(2).all(is_exact), "{naming:?} {kept} {read:?}");
+                assert!(read[read.len() - 1] <= kept, "{naming:?} {kept} {read:?}");
+                if is_last {
+                    assert!(read.len() > KEPT, "{read:?}");
+                    break;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn reading_backwards_goes_on_after_the_log_was_moved() {
+    for naming in NAMINGS {
+        let dir = Dir::new();
+        let mut log = one_line_each(&dir, naming, Compression::None);
+        (0..5).for_each(|n| writeln!(log, "line {n:04}").unwrap());
+        let mut reader = LogReader::builder(dir.log()).reverse().open().unwrap();
+        let first = reader.records().next().unwrap().unwrap();
+        std::fs::rename(dir.log(), dir.file("moved")).unwrap();
+        assert_eq!(first.bytes(), b"line 0004");
+        assert_eq!(all(&mut reader), numbered((0..4).rev()), "{naming:?}");
     }
 }
 

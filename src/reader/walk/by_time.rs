@@ -57,8 +57,8 @@ impl Walk {
     /// Opens the active segment. Returns `None` if a backup comes before it.
     pub(super) fn next_active(&mut self) -> Result<Option<Reached>> {
         let reached = self.open_active()?;
-        let times = self.list()?.times;
-        let is_next = after(&times, self.passed).next().is_none() && !self.numbers_ahead;
+        let backups = self.list()?;
+        let is_next = after(&backups.times, self.passed).next().is_none() && !self.numbers_ahead;
         Ok(is_next.then(|| reached.unwrap_or(Reached::End)))
     }
 }

@@ -16,6 +16,7 @@
 //!
 //! If a log has backups with names of both kinds, the kind that has the newest backup comes last.
 
+mod back;
 mod by_number;
 mod by_time;
 mod open;
@@ -30,8 +31,9 @@ use crate::segment::{Location, backup_names};
 use by_time::after;
 use open::OpenedBackup;
 use std::collections::{BTreeSet, HashSet};
-use std::ops::{Bound, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[cfg(doc)]
 use crate::segment::name::Naming;
@@ -92,6 +94,8 @@ pub(crate) struct Walk {
     seen: Timestamp,
     /// All time names up to this one are known: it was seen before the last listing.
     complete: Timestamp,
+    /// The last listing. No backup with a time name up to `complete` is missing in it.
+    listed: Arc<Backups>,
     /// Directories and links that have a backup's name.
     strays: HashSet<Name>,
     missing: Vec<Missing>,
@@ -122,6 +126,7 @@ impl Walk {
             known: BTreeSet::new(),
             seen: Timestamp::MIN,
             complete: Timestamp::MIN,
+            listed: Arc::default(),
             strays: HashSet::new(),
             missing: Vec::new(),
         };
@@ -146,7 +151,7 @@ impl Walk {
     }
 
     /// Lists the backups. None that existed before the call is left out.
-    fn list(&mut self) -> Result<Backups> {
+    fn list(&mut self) -> Result<Arc<Backups>> {
         const LISTINGS: usize = 2;
         let mut backups = Backups::default();
         for _ in 0..LISTINGS {
@@ -163,7 +168,8 @@ impl Walk {
         self.known.extend(after(&backups.times, self.passed));
         self.complete = self.seen;
         self.seen = backups.times.last().copied().unwrap_or_default().max(self.seen);
-        Ok(backups)
+        self.listed = Arc::new(backups);
+        Ok(Arc::clone(&self.listed))
     }
 
     /// Opens the oldest segment.
@@ -191,30 +197,6 @@ impl Walk {
             self.advance_to(Position::Backup(key));
             return Ok(reached);
         }
-    }
-
-    /// Opens the newest segment: the active one, if it exists.
-    pub(crate) fn newest(&mut self) -> Result<Reached> {
-        loop {
-            let backups = self.list()?;
-            if let Some(active) = self.open_active()? {
-                self.advance_to(Position::Active);
-                self.passed = backups.times.last().copied().unwrap_or(Timestamp::MIN);
-                return Ok(active);
-            }
-            let Some(key) = self.newest_backup(&backups) else { return Ok(Reached::End) };
-            if let OpenedBackup::Found(reached) = self.open(key)? {
-                self.retreat_to(key, &backups);
-                return Ok(reached);
-            }
-        }
-    }
-
-    /// Returns the newest backup, of the naming that comes last.
-    fn newest_backup(&self, backups: &Backups) -> Option<Key> {
-        let time = backups.times.last().map(|time| Key::Time(*time));
-        let number = backups.numbers.first().map(|number| Key::Number(*number));
-        if self.numbers_first { time.or(number) } else { number.or(time) }
     }
 
     /// Opens the segment after one that is open, wherever rotations have moved that one.
@@ -249,47 +231,6 @@ impl Walk {
         }
     }
 
-    /// Opens the segment before one that is open.
-    pub(crate) fn before(&mut self, segment: &mut SegmentRef) -> Result<Reached> {
-        loop {
-            let is_sure = self.locate(segment)?;
-            let can_move = is_sure && !matches!(segment.position, Position::Backup(Key::Time(_)));
-            let backups = self.list()?;
-            let newest_time = || backups.times.last().map(|time| Key::Time(*time));
-            let newest_number = || backups.numbers.first().map(|number| Key::Number(*number));
-            let key = match segment.position {
-                Position::Active => self.newest_backup(&backups),
-                Position::Backup(Key::Time(time)) => {
-                    let earlier = backups.times.range(..time).next_back();
-                    let earlier = earlier.map(|time| Key::Time(*time));
-                    earlier.or_else(|| newest_number().filter(|_| self.numbers_first))
-                }
-                Position::Backup(Key::Number(number)) => {
-                    let higher = (Bound::Excluded(number), Bound::Unbounded);
-                    let higher = backups.numbers.range(higher).next();
-                    let higher = higher.map(|number| Key::Number(*number));
-                    higher.or_else(|| newest_time().filter(|_| !self.numbers_first))
-                }
-            };
-            let opened = match key {
-                Some(key) => self.open(key)?,
-                None => OpenedBackup::Found(Reached::End),
-            };
-            let OpenedBackup::Found(reached) = opened else { continue };
-            if can_move && !segment.is_in_place()? {
-                continue;
-            }
-            let Some(key) = key else { return Ok(reached) };
-            self.retreat_to(key, &backups);
-            match reached {
-                Reached::Segment(found) if found.segment.id == segment.id => {
-                    *segment = found.segment;
-                }
-                reached => return Ok(reached),
-            }
-        }
-    }
-
     /// Notes that the walk has moved forward to this position.
     fn advance_to(&mut self, position: Position) {
         match position {
@@ -302,17 +243,6 @@ impl Walk {
         }
     }
 
-    /// Notes that the walk has moved back to this backup. The backups after it are to come again.
-    fn retreat_to(&mut self, key: Key, backups: &Backups) {
-        self.passed = match key {
-            Key::Time(time) => time,
-            Key::Number(_) if self.numbers_first => Timestamp::MIN,
-            Key::Number(_) => backups.times.last().copied().unwrap_or(Timestamp::MIN),
-        };
-        self.numbers_ahead = !self.numbers_first && matches!(key, Key::Time(_));
-        self.known = after(&backups.times, self.passed).collect();
-    }
-
     /// Finds the present position of an open segment. Returns `false` if it is unknown.
     fn locate(&mut self, segment: &mut SegmentRef) -> Result<bool> {
         const LOOKS: usize = 3;
@@ -323,6 +253,9 @@ impl Walk {
         }
         // A rotation that fails half-way puts the active segment back.
         for _ in 0..LOOKS {
+            if self.is_nearby(segment)? {
+                return Ok(true);
+            }
             let backups = self.list()?;
             let (times, numbers) = match segment.position {
                 Position::Active => (after(&backups.times, self.passed).collect(), 1..),
@@ -332,11 +265,7 @@ impl Walk {
             let times = times.into_iter().map(Key::Time);
             let numbers = backups.numbers.range(numbers).map(|number| Key::Number(*number));
             for key in times.chain(numbers) {
-                let path =
-                    self.location.backup_path(Name { key, compression: segment.compression });
-                if fs::is_at(&path, segment.id)? {
-                    (segment.position, segment.path) = (Position::Backup(key), path);
-                    self.advance_to(segment.position);
+                if self.is_now_at(segment, key)? {
                     return Ok(true);
                 }
             }
@@ -350,6 +279,30 @@ impl Walk {
             segment.position = Position::Backup(Key::Time(self.passed));
         }
         Ok(false)
+    }
+
+    /// Whether few rotations have moved a numbered backup. Numbers only grow, and more slowly than
+    /// they are looked at, so a backup that workers move all the time is found too.
+    fn is_nearby(&mut self, segment: &mut SegmentRef) -> Result<bool> {
+        const ROTATIONS: u32 = 32;
+        let Position::Backup(Key::Number(number)) = segment.position else { return Ok(false) };
+        for number in number..=number.saturating_add(ROTATIONS) {
+            if self.is_now_at(segment, Key::Number(number))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a backup's name is that of an open segment. Moves the segment there if so.
+    fn is_now_at(&mut self, segment: &mut SegmentRef, key: Key) -> Result<bool> {
+        let path = self.location.backup_path(Name { key, compression: segment.compression });
+        let is_it = fs::is_at(&path, segment.id)?;
+        if is_it {
+            (segment.position, segment.path) = (Position::Backup(key), path);
+            self.advance_to(segment.position);
+        }
+        Ok(is_it)
     }
 
     fn is_in_place(&self, reached: &Reached) -> Result<bool> {
