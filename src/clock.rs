@@ -37,6 +37,11 @@ impl Timestamp {
         Self::from_micros(self.0.saturating_add(micros(span)))
     }
 
+    /// The time from `earlier` to this time; zero if it is not earlier.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
+    }
+
     pub(crate) fn minus(self, span: Duration) -> Self {
         Self::from_micros(self.0.saturating_sub(micros(span)))
     }

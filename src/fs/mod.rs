@@ -311,6 +311,16 @@ pub(crate) fn set_modified(file: &File, time: SystemTime, path: &Path) -> Result
     attempt("set the time of", path, || file.set_times(FileTimes::new().set_modified(time)))
 }
 
+/// Reads the note that workers keep on a file. Fails if there is none.
+pub(crate) fn note(path: &Path) -> Result<Vec<u8>> {
+    attempt("read the note on", path, || sys::note(path))
+}
+
+/// Puts a note on a file, beside its content. Changes neither its time nor its content.
+pub(crate) fn set_note(path: &Path, note: &[u8]) -> Result<()> {
+    attempt("put a note on", path, || sys::set_note(path, note))
+}
+
 /// Advises the system that a file's content need not stay in memory. Cannot fail.
 pub(crate) fn drop_from_cache(file: &File) {
     sys::drop_from_cache(file);

@@ -1,6 +1,7 @@
 //! The schedule of maintenance: when a pass is due, and what one pass leaves for the next.
 
 use super::MaintenanceConfig;
+use super::knowledge::{Knowledge, LastPass, Occasion, Scope};
 use super::pass::Pass;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
@@ -8,6 +9,7 @@ use crate::fs::{self, Unleased};
 use crate::lock::Wait;
 use crate::retry::Retry;
 use crate::segment::name::Naming;
+use crate::segment::note::NewestBackup;
 use crate::segment::{Backup, DirectorySnapshot, Location, rotation_lock};
 use crate::stats::Journal;
 use parking_lot::Mutex;
@@ -26,24 +28,31 @@ pub(crate) struct Maintainer {
     state: Mutex<PassState>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PassState {
     /// Whether backups were deferred because a process has them open.
     deferred: bool,
     retry: Retry,
     /// The time at which the oldest backup reaches its maximum age.
     next_expiry: Option<Timestamp>,
+    knowledge: Knowledge,
 }
 
 /// The result of a pass.
 pub(crate) struct PassOutcome {
-    /// The time of the newest backup when the directory was listed.
-    pub(crate) newest: Option<Timestamp>,
+    /// The time of the newest backup when the directory was looked at, if it was.
+    pub(crate) newest: NewestBackup,
 }
 
 impl Maintainer {
     pub(crate) fn new(settings: MaintenanceConfig, clock: Clock, journal: Arc<Journal>) -> Self {
-        let (settings, state) = (Mutex::new(settings), Mutex::default());
+        let state = PassState {
+            deferred: false,
+            retry: Retry::default(),
+            next_expiry: None,
+            knowledge: Knowledge::new(clock.now()),
+        };
+        let (settings, state) = (Mutex::new(settings), Mutex::new(state));
         Self { settings, clock, journal, reports_deferrals: false, state }
     }
 
@@ -60,7 +69,8 @@ impl Maintainer {
 
     /// Returns whether to make a pass now. `notified` means that there may be new backups. Without
     /// them a pass is due if backups were deferred, the last pass failed, a backup reached its
-    /// maximum age, or the disk has too little free space.
+    /// maximum age, the disk has too little free space, or it is time to look at the whole of a
+    /// crowded directory.
     pub(crate) fn is_due(&self, location: &Location, notified: bool) -> bool {
         self.is_due_in(&mut self.state.lock(), location, notified)
     }
@@ -72,6 +82,12 @@ impl Maintainer {
     }
 
     fn is_due_in(&self, state: &mut PassState, location: &Location, notified: bool) -> bool {
+        let rotations = self.journal.counters.rotations.get();
+        let notified = notified
+            && state.knowledge.is_for_us(location, rotations).unwrap_or_else(|error| {
+                self.journal.failed(error);
+                true
+            });
         if !state.retry.is_due() {
             state.deferred |= notified;
             return false;
@@ -82,10 +98,11 @@ impl Maintainer {
             let free = || fs::free_space(location.dir()).ok().flatten();
             min.is_some_and(|min| free().is_some_and(|free| free < min))
         };
-        notified || state.deferred || state.retry.is_failing() || expired() || lacks_space()
+        let is_undone = state.deferred || state.retry.is_failing();
+        notified || is_undone || state.knowledge.is_due() || expired() || lacks_space()
     }
 
-    /// Does all the work that can be done now, with compression or without. `go_on` is called
+    /// Does the work that can be done now, with compression or without. `go_on` is called
     /// between steps.
     ///
     /// # Errors
@@ -93,25 +110,64 @@ impl Maintainer {
     pub(crate) fn pass(
         &self,
         location: &Location,
+        occasion: Occasion,
         compresses: bool,
         go_on: &dyn Fn() -> bool,
     ) -> Result<PassOutcome> {
         let mut state = self.state.lock();
+        let scope = self.scope(&mut state, location, occasion);
+        let scope = scope.inspect_err(|error| {
+            self.journal.failed(error.clone());
+            state.retry.failed();
+        })?;
+        let (names, look) = match scope {
+            Scope::Nothing(until) => {
+                state.next_expiry = Some(until);
+                return Ok(PassOutcome { newest: NewestBackup::Unknown });
+            }
+            Scope::Known(names) => (Some(names), None),
+            Scope::Everything(look) => (None, look),
+        };
         let mut pass = Pass::new(self, location, compresses, go_on);
+        pass.is_crowded = names.is_some() || look.is_some();
+        pass.names = names;
         let snapshot = pass.run();
-        let failure = pass.failure.take();
+        let (failure, listed_for) = (pass.failure.take(), pass.listed_for);
         state.deferred = pass.deferred;
         state.next_expiry = self.next_expiry(snapshot.as_ref());
-        match failure {
-            None => {
-                state.retry.succeeded();
-                Ok(PassOutcome { newest: snapshot.and_then(|snapshot| snapshot.newest()) })
-            }
-            Some(error) => {
-                state.retry.failed();
-                Err(error)
-            }
+        if let Some(error) = failure {
+            state.retry.failed();
+            return Err(error);
         }
+        state.retry.succeeded();
+        let snapshot = snapshot.unwrap_or_default();
+        state.knowledge.learn(&snapshot);
+        if let Some(look) = look {
+            let until = state.next_expiry.unwrap_or(Timestamp::MAX);
+            let is_complete = !state.deferred && snapshot.has_no_remains();
+            let settings = self.settings();
+            let complete = is_complete.then_some((&settings, until));
+            let noted = state.knowledge.end_look(&look, location, listed_for, complete);
+            noted.unwrap_or_else(|error| self.journal.failed(error));
+        }
+        Ok(PassOutcome { newest: NewestBackup::Known(snapshot.newest()) })
+    }
+
+    fn scope(
+        &self,
+        state: &mut PassState,
+        location: &Location,
+        occasion: Occasion,
+    ) -> Result<Scope> {
+        if occasion == Occasion::ByHand {
+            return Ok(Scope::Everything(None));
+        }
+        let last = match state {
+            _ if state.retry.is_failing() => LastPass::Failed,
+            _ if state.deferred => LastPass::Deferred,
+            _ => LastPass::Complete,
+        };
+        state.knowledge.scope(location, &self.settings(), self.clock.now(), occasion, last)
     }
 
     /// Whether backups are compressed.

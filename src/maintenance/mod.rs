@@ -10,6 +10,7 @@
 //! rotation lock.
 
 mod compress;
+mod knowledge;
 mod maintainer;
 mod pass;
 mod prune;
@@ -17,6 +18,7 @@ mod settled;
 mod wakeup;
 
 pub(crate) use compress::Encoding;
+pub(crate) use knowledge::Occasion;
 pub(crate) use maintainer::Maintainer;
 pub(crate) use prune::Retention;
 pub(crate) use wakeup::Wakeup;
@@ -46,6 +48,10 @@ pub enum MaintenanceMode {
     /// Within the log call that rotated, for programs that must not have threads. That call takes
     /// as long as compressing the backup takes. Backups that another worker still has open are
     /// tried again by later calls, once per `check_interval`.
+    ///
+    /// [`build`](crate::LogBuilder::build) removes what a crash has left. In a directory of more
+    /// than some hundreds of files, a log call does that 1 to 4 s later, or
+    /// [`finish`](crate::RotatingFileWriter::finish), because it lists the directory.
     Inline,
 }
 
@@ -147,7 +153,7 @@ impl Maintenance {
             self.journal.tell();
             go_on()
         };
-        let done = self.maintainer.pass(&self.location, true, &go_on);
+        let done = self.maintainer.pass(&self.location, Occasion::ByHand, true, &go_on);
         self.journal.tell();
         done?;
         Ok(self.journal.counters.snapshot(0))

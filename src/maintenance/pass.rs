@@ -1,21 +1,24 @@
 //! One pass: cleans up after crashes, then prunes and compresses.
 
 use super::compress::{self, Encoding, Source, has_changed};
+use super::knowledge::file_names;
 use super::maintainer::Maintainer;
 use super::prune::{BackupStat, DiskState};
 use super::settled::is_settled;
 use crate::atomic::AtomicFile;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, Result};
 use crate::fs::{self, Entry, EntryKind, FileId, Unleased};
+use crate::segment::lookup::numbers_to_gap;
 use crate::segment::name::{Compression, Key, Name, Naming};
+use crate::segment::note::Note;
 use crate::segment::{Backup, DirectorySnapshot, Location, backup_names, birth_tag, superseded};
 use crate::stats::{DeferralReason, Event};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::ErrorKind::StorageFull;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// One pass over a log's backups.
 pub(super) struct Pass<'a> {
@@ -26,6 +29,14 @@ pub(super) struct Pass<'a> {
     pub(super) go_on: &'a dyn Fn() -> bool,
     pub(super) deferred: bool,
     pub(super) failure: Option<Error>,
+    /// Whether listings are avoided.
+    pub(super) is_crowded: bool,
+    /// The names of the files to look at; `None` for all.
+    pub(super) names: Option<Vec<String>>,
+    /// How long the listing of the directory took.
+    pub(super) listed_for: Duration,
+    /// The temporaries that are written, as of the last listing.
+    temporaries: Vec<PathBuf>,
     /// The creation of the active segment, as of just before the last listing.
     active_born: Option<SystemTime>,
     /// The listed backups that another program has open for writing, once that was asked.
@@ -50,16 +61,19 @@ impl<'a> Pass<'a> {
         compresses: bool,
         go_on: &'a dyn Fn() -> bool,
     ) -> Self {
-        let (failure, active_born, written) = (None, None, None);
         Self {
             maintainer,
             location,
             compresses,
             go_on,
             deferred: false,
-            failure,
-            active_born,
-            written,
+            failure: None,
+            is_crowded: false,
+            names: None,
+            listed_for: Duration::ZERO,
+            temporaries: Vec::new(),
+            active_born: None,
+            written: None,
         }
     }
 
@@ -72,11 +86,25 @@ impl<'a> Pass<'a> {
         Some(snapshot)
     }
 
+    /// Lists the log's files. In a crowded directory, the later listings of a pass look at the
+    /// files of the first.
     fn list(&mut self) -> Result<DirectorySnapshot> {
         // First: a segment that is active later is younger than a file that is put there meanwhile.
         self.active_born = fs::stat(self.location.path())?.and_then(|active| active.born);
         self.written = None;
-        DirectorySnapshot::read(self.location, self.naming())
+        let (location, naming) = (self.location, self.naming());
+        if let Some(names) = &self.names {
+            let mut names = names.clone();
+            if naming == Naming::Number {
+                names.extend(file_names(location, numbers_to_gap(location)?.iter()));
+            }
+            return DirectorySnapshot::of(location, naming, &names);
+        }
+        let listing = Stopwatch::start();
+        let snapshot = DirectorySnapshot::read(location, naming)?;
+        self.listed_for = listing.elapsed();
+        self.names = self.is_crowded.then(|| file_names(location, snapshot.names().iter()));
+        Ok(snapshot)
     }
 
     fn naming(&self) -> Naming {
@@ -133,7 +161,7 @@ impl<'a> Pass<'a> {
     }
 
     fn prune_stable(&mut self, mut snapshot: DirectorySnapshot) -> Result<DirectorySnapshot> {
-        let names = backup_names(self.location, Some(self.naming()))?;
+        let names = self.list()?.names();
         let names = superseded::remove(self.location, &names, |error| {
             self.check(Err::<(), _>(error));
         });
@@ -157,6 +185,7 @@ impl<'a> Pass<'a> {
             let removed = fs::remove_dead_temp(path);
             self.check(removed) != Some(true)
         });
+        self.temporaries = snapshot.temporaries.iter().map(|(path, _)| path.clone()).collect();
     }
 
     /// Returns how many of the oldest files are beyond the limits.
@@ -287,8 +316,11 @@ impl<'a> Pass<'a> {
     /// Why a backup that another handle holds is left.
     fn leased(&self, backup: &Backup, encoding: Encoding) -> Result<StepOutcome> {
         let target = self.location.file_name(compressed_name(backup.name, encoding));
-        let names = fs::names(self.location.dir())?;
-        let is_compressing = names.iter().any(|name| fs::temp_target(name) == Some(&target));
+        let is_for_it = |temporary: &PathBuf| {
+            let name = temporary.file_name().and_then(|name| name.to_str());
+            name.and_then(fs::temp_target) == Some(&target)
+        };
+        let is_compressing = self.temporaries.iter().any(is_for_it);
         Ok(StepOutcome::Deferred(match is_compressing {
             true => DeferralReason::BeingCompressed,
             false => DeferralReason::InUse,
@@ -329,7 +361,8 @@ impl<'a> Pass<'a> {
         encoding: Encoding,
         file: AtomicFile,
     ) -> Result<StepOutcome> {
-        let after = fs::fstat(file.file(), file.path())?.len;
+        let after = fs::fstat(file.file(), file.path())?;
+        let note = self.is_crowded.then(|| Note::of(&backup.path)).flatten();
         let placed = self.maintainer.with_stable_names(self.location, || {
             let Some((name, _)) = self.present_name(backup)? else { return Ok(None) };
             let to = self.location.backup_path(compressed_name(name, encoding));
@@ -337,6 +370,9 @@ impl<'a> Pass<'a> {
             Ok(Some(to))
         })?;
         let Some(to) = placed else { return Ok(StepOutcome::Moved) };
+        if let Some(note) = note {
+            note.put_on(&to, after.id);
+        }
         // Not under the lock: a sync may take long. If a rotation renames the uncompressed backup
         // meanwhile, that rotation removes it as superseded.
         fs::sync_dir(self.location.dir())?;
@@ -360,7 +396,7 @@ impl<'a> Pass<'a> {
             from,
             to,
             bytes_before: before.len,
-            bytes_after: after,
+            bytes_after: after.len,
         });
         Ok(StepOutcome::Done)
     }
@@ -373,7 +409,11 @@ impl<'a> Pass<'a> {
             return Ok(Some((backup.name, backup.path.clone())));
         }
         let Key::Number(listed) = backup.name.key else { return Ok(None) };
-        for name in backup_names(self.location, Some(Naming::Number))? {
+        let names = match self.is_crowded {
+            true => numbers_to_gap(self.location)?,
+            false => backup_names(self.location, Some(Naming::Number))?,
+        };
+        for name in names {
             let path = self.location.backup_path(name);
             // Rotations only ever move a backup to higher numbers.
             let is_candidate =

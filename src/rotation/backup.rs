@@ -4,11 +4,13 @@ use super::segments::Segments;
 use super::{Active, NewestBackup};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::fs;
+use crate::fs::{self, Temp};
+use crate::segment::lookup::numbers_to_gap;
 use crate::segment::name::{Key, Name, Naming};
+use crate::segment::note::Note;
 use crate::segment::{backup_names, superseded};
 use std::io::ErrorKind::AlreadyExists;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl Segments {
     /// Renames the active segment to a name that no backup has. Returns its path and its time.
@@ -44,16 +46,46 @@ impl Segments {
     pub(super) fn newest_backup_time(&self, active: &Active) -> Result<Option<Timestamp>> {
         match active.newest_backup {
             NewestBackup::Known(newest) => Ok(newest),
-            NewestBackup::Unknown => {
-                Ok(newest_time(&backup_names(self.location(), Some(Naming::Timestamp))?))
+            NewestBackup::Unknown => self.find_newest_backup(),
+        }
+    }
+
+    /// Finds the newest backup by the note on the active segment, or else by a listing.
+    fn find_newest_backup(&self) -> Result<Option<Timestamp>> {
+        if self.location().is_crowded()? {
+            if let Some(NewestBackup::Known(newest)) = Note::of(self.path()).map(|note| note.newest)
+            {
+                return Ok(newest);
             }
+        }
+        Ok(newest_time(&backup_names(self.location(), Some(Naming::Timestamp))?))
+    }
+
+    /// Notes on the segment `next` that it follows this backup, for workers that adopt it.
+    pub(super) fn note_newest(&self, active: &Active, backup: &Path, time: Timestamp, next: &Temp) {
+        let newest = match self.naming() {
+            Naming::Timestamp => NewestBackup::Known(Some(time)),
+            Naming::Number => NewestBackup::Unknown,
+        };
+        let before = Note::of(backup).unwrap_or(Note::EMPTY);
+        if let Ok(entry) = fs::fstat(next.file(), next.path()) {
+            let note = Note { newest, looked_at: before.looked_at, done: None };
+            note.put_on(next.path(), entry.id);
+        }
+        // The first segment of a log, or the first one in a crowded directory, has no note.
+        if before.newest == NewestBackup::Unknown && active.newest_backup != before.newest {
+            let note = Note { newest: active.newest_backup, ..before };
+            note.put_on(backup, active.lease.id());
         }
     }
 
     /// Frees number 1 by renaming 1 to 2, 2 to 3 and so on, up to the first gap. A crash on the way
     /// leaves a gap, and the next rotation renames only up to that.
     fn free_number_1(&self) -> Result<()> {
-        let names = backup_names(self.location(), Some(Naming::Number))?;
+        let names = match self.location().is_crowded()? {
+            true => numbers_to_gap(self.location())?,
+            false => backup_names(self.location(), Some(Naming::Number))?,
+        };
         let names = superseded::remove(self.location(), &names, |error| self.report(error))?;
         for (from, to) in shifts(&names) {
             let [from, to] = [from, to].map(|name| self.location().backup_path(name));

@@ -22,6 +22,7 @@ mod period;
 mod segments;
 pub(crate) mod trigger;
 
+pub(crate) use crate::segment::note::NewestBackup;
 pub use period::{Period, Zone};
 pub(crate) use segments::{HeaderFn, SegmentSettings};
 
@@ -52,14 +53,6 @@ pub(crate) struct Active {
     pub(crate) started: Timestamp,
     /// The time of the newest backup when this segment became active.
     pub(crate) newest_backup: NewestBackup,
-}
-
-/// A worker's knowledge of the newest backup's time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NewestBackup {
-    Unknown,
-    /// `None` if there is no backup.
-    Known(Option<Timestamp>),
 }
 
 impl Active {
@@ -235,6 +228,7 @@ impl Segments {
     /// Renames the active segment to a backup and puts a new one in its place, with the same
     /// access.
     fn replace(&self, active: &mut Active, access: Access) -> Result<Switch> {
+        let is_crowded = self.location().is_crowded()?;
         let next = self.prepare(Some(access))?;
         let (backup, time) = match self.rename_to_backup(active) {
             // Another program, or the server of a network file system, has removed the name
@@ -244,6 +238,9 @@ impl Segments {
             }
             renamed => renamed?,
         };
+        if is_crowded {
+            self.note_newest(active, &backup, time, &next.0);
+        }
         let bytes = active.size;
         let left = match self.put_in_place(next, NewestBackup::Known(Some(time))) {
             Ok(fresh) => active.switch_to(fresh),

@@ -30,6 +30,9 @@ pub(crate) struct SegmentSettings {
     pub(crate) header: Option<HeaderFn>,
     /// The length that is assumed for the header of a segment that another process created.
     pub(crate) header_len: u64,
+    /// Whether the age of a segment may matter. Where the file system keeps no creation time, the
+    /// directory is listed to learn it.
+    pub(crate) has_time_limit: bool,
 }
 
 /// The place of one log's segments, and the lock to change it.
@@ -167,8 +170,10 @@ impl Segments {
         let entry = lease.entry;
         let birth = self.clock.birth(entry.id, entry.born);
         let newest = match birth {
-            Some(_) => None,
-            None => DirectorySnapshot::read(&self.location, self.naming())?.newest(),
+            None if self.settings.has_time_limit => {
+                DirectorySnapshot::read(&self.location, self.naming())?.newest()
+            }
+            _ => None,
         };
         let first = entry.born_at_earliest.unwrap_or(entry.modified);
         Ok(Some(Active {

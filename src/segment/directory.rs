@@ -68,7 +68,9 @@ impl DirectorySnapshot {
         let mut before = RotationState::of(location)?;
         loop {
             // A backup that is compressed while the directory is read may be missed, but not twice.
-            let names = [fs::names(location.dir())?, fs::names(location.dir())?].concat();
+            let mut names = [fs::names(location.dir())?, fs::names(location.dir())?].concat();
+            names.sort_unstable();
+            names.dedup();
             let mut snapshot = Self::of_names(location, None, &names)?;
             let after = RotationState::of(location)?;
             if before == after || deadline.left().is_none() {
@@ -85,6 +87,11 @@ impl DirectorySnapshot {
     /// listing may be missed. [`active`](Self::active) stays `None`.
     pub(crate) fn read(location: &Location, naming: Naming) -> Result<Self> {
         Self::of_names(location, Some(naming), &fs::names(location.dir())?)
+    }
+
+    /// Looks at the files with these names, as [`read`](Self::read) does at all files.
+    pub(crate) fn of(location: &Location, naming: Naming, names: &[String]) -> Result<Self> {
+        Self::of_names(location, Some(naming), names)
     }
 
     /// Looks at each of the listed files. A name may be listed twice.
@@ -175,6 +182,19 @@ impl DirectorySnapshot {
     fn has_backup(&self, active: &Entry) -> bool {
         let is_it = |entry: &Entry| (entry.id, entry.born) == (active.id, active.born);
         self.backups.iter().any(|backup| is_it(&backup.entry))
+    }
+
+    /// Returns the names of all backups, superseded ones too, oldest first.
+    pub(crate) fn names(&self) -> Vec<Name> {
+        let backups = self.backups.iter().chain(&self.superseded);
+        let mut names: Vec<_> = backups.map(|backup| backup.name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Whether nothing is there that a crash may have left.
+    pub(crate) fn has_no_remains(&self) -> bool {
+        self.superseded.is_empty() && self.temporaries.is_empty()
     }
 
     /// Returns the newest backup's time.

@@ -99,6 +99,15 @@ impl Location {
         name.format(&self.name)
     }
 
+    /// Whether listing the directory takes long: it has some hundreds of files or more.
+    ///
+    /// # Platform
+    /// Always `false` on Windows, where a directory has no size.
+    pub(crate) fn is_crowded(&self) -> Result<bool> {
+        const BYTES: u64 = 16 * 1024;
+        Ok(fs::stat(&self.dir)?.is_some_and(|dir| dir.len > BYTES))
+    }
+
     /// Looks at the log's path; `None` if it names nothing.
     ///
     /// # Errors

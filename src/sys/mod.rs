@@ -53,6 +53,8 @@
 //! - `sync_dir(path)`: makes the directory's entries durable, where that is a separate act.
 //! - `network_file_system(dir)`: the system's name for the network file system that holds a
 //!   directory, whose links are resolved. `None` if it is on none, or the system does not say.
+//! - `note(path)` / `set_note(path, note)`: an extended attribute of the file, which is no link. A
+//!   missing one is an error of any kind. Fails where files have none.
 //! - `drop_from_cache(file)`: advises that the content need not stay in memory.
 //! - `lower_priority()`: lowers this thread's priority, and that of its I/O on systems that derive
 //!   one from the other. Never raises it. A real-time thread becomes a normal one.
@@ -104,6 +106,16 @@ pub(crate) use inotify::DirWatch;
 mod other_watch;
 #[cfg(all(feature = "follow", not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) use other_watch::DirWatch;
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+mod xattr;
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+pub(crate) use xattr::{note, set_note};
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+mod noxattr;
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+pub(crate) use noxattr::{note, set_note};
 
 #[cfg(windows)]
 mod windows;

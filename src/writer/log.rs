@@ -11,7 +11,7 @@ use crate::config::{Callbacks, Config, Delivery, Durability};
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::inspect::{self, Segment};
-use crate::maintenance::{Maintainer, MaintenanceMode, Wakeup};
+use crate::maintenance::{Maintainer, MaintenanceMode, Occasion, Wakeup};
 use crate::rotation::{NewestBackup, Rotator, SegmentSettings};
 use crate::segment::{self, Location};
 use crate::stats::{Event, Journal, Stats};
@@ -66,6 +66,10 @@ impl Log {
             mode: config.mode,
             header: callbacks.header,
             header_len,
+            has_time_limit: config.max_age.is_some()
+                || config.rotate_every.is_some()
+                // A policy may set one later.
+                || policy_watcher.disk().is_some(),
         };
         let mut appender = open_appender(path, config, settings, shared)?;
         let network = network_of(&appender.rotator, &journal);
@@ -187,7 +191,7 @@ impl Log {
             self.appender.exclusive().check();
         }
         let synced = self.sync_queue.sync_queued(&self.journal);
-        let maintained = self.run_pass(true, &|| true);
+        let maintained = self.run_pass(Occasion::Finish, true, &|| true);
         self.journal.tell();
         drained.and(synced).and(maintained)
     }
@@ -240,7 +244,7 @@ impl Log {
         let _ = self.sync_queue.sync_queued(&self.journal);
         if self.maintainer.is_due(&self.location(), notified) {
             // Failures are counted and noted there, and tried again later.
-            let _ = self.run_pass(compresses, &|| {
+            let _ = self.run_pass(Occasion::Due, compresses, &|| {
                 // Compression may take long, and the segments that are left meanwhile wait to be
                 // synced.
                 let _ = self.sync_queue.sync_queued(&self.journal);
@@ -251,18 +255,23 @@ impl Log {
     }
 
     /// Makes one pass over the backups, with compression or without.
-    fn run_pass(&self, compresses: bool, go_on: &dyn Fn() -> bool) -> Result<()> {
+    fn run_pass(
+        &self,
+        occasion: Occasion,
+        compresses: bool,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
         let (location, id) = {
             let appender = self.appender.shared();
             (Arc::clone(appender.location()), appender.active().lease.id())
         };
-        let found = self.maintainer.pass(&location, compresses, go_on)?;
+        let found = self.maintainer.pass(&location, occasion, compresses, go_on)?;
         let mut appender = self.appender.exclusive();
         let active = appender.active_mut();
         // The next rotation can use it if none came in between, which would have changed the
         // identity.
-        if active.lease.id() == id {
-            active.newest_backup = NewestBackup::Known(found.newest);
+        if active.lease.id() == id && found.newest != NewestBackup::Unknown {
+            active.newest_backup = found.newest;
         }
         Ok(())
     }

@@ -243,7 +243,9 @@ impl RotatingFileWriter {
     /// Writes the buffer, syncs the segments that [`Durability::OnRotate`](crate::Durability::OnRotate) covers,
     /// and completes the maintenance that is due.
     ///
-    /// The log stays open. Backups that other workers still have open are left to them.
+    /// The log stays open. Backups that other workers still have open are left to them. In a
+    /// directory of more than some hundreds of files, it looks at all of them only if no worker has
+    /// since the log was opened and the directory has changed since the last look.
     ///
     /// # Errors
     /// The first failure of that work. The rest is done nevertheless.

@@ -21,6 +21,8 @@ mod atomic;
 mod buffered;
 mod clocks;
 mod crash;
+#[cfg(target_os = "linux")]
+mod crowded;
 mod direct;
 #[cfg(target_os = "linux")]
 mod disk;

@@ -358,6 +358,12 @@ impl Trace {
         std::fs::read_to_string(self.0.path()).unwrap().lines().count()
     }
 
+    /// How many of them have this verb.
+    pub fn count(&self, verb: &str) -> usize {
+        let text = std::fs::read_to_string(self.0.path()).unwrap();
+        text.lines().filter(|line| line.split(' ').skip(1).collect::<Vec<_>>() == [verb]).count()
+    }
+
     /// The number of the first `verb` after operation `after`.
     pub fn first(&self, verb: &str, after: usize) -> usize {
         let text = std::fs::read_to_string(self.0.path()).unwrap();

@@ -1,0 +1,64 @@
+//! The names of backups that are found without a listing of the directory.
+
+use super::Location;
+use super::name::{Compression, Key, Name};
+use super::note::{NewestBackup, Note};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::fs;
+
+/// Returns the backups named by time from `newest` back to `known`, without that one, newest first.
+/// Returns `None` if a backup on the way does not note the one before it.
+///
+/// Backups are removed oldest first, so a missing one has none before it.
+pub(crate) fn names_back_to(
+    location: &Location,
+    newest: Option<Timestamp>,
+    known: Option<Timestamp>,
+) -> Result<Option<Vec<Name>>> {
+    // A listing is cheaper than more steps.
+    const STEPS: usize = 1000;
+    let (mut names, mut next) = (Vec::new(), newest);
+    while let Some(time) = next.filter(|time| known.is_none_or(|known| *time > known)) {
+        let Some(name) = forms_of(location, Key::Time(time))?.first().copied() else { break };
+        let note = Note::of(&location.backup_path(name));
+        let Some(NewestBackup::Known(before)) = note.map(|note| note.newest) else {
+            return Ok(None);
+        };
+        names.push(name);
+        // A note that leads forward would lead in a circle.
+        if before.is_some_and(|before| before >= time) || names.len() > STEPS {
+            return Ok(None);
+        }
+        next = before;
+    }
+    Ok(Some(names))
+}
+
+/// Returns the backups with the numbers from 1 up to the first gap, oldest first, in all their
+/// forms.
+pub(crate) fn numbers_to_gap(location: &Location) -> Result<Vec<Name>> {
+    let mut names = Vec::new();
+    for number in 1..u32::MAX {
+        let forms = forms_of(location, Key::Number(number))?;
+        if forms.is_empty() {
+            break;
+        }
+        names.extend(forms);
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Returns the forms of a backup that exist. One that is compressed meanwhile is found: the
+/// compressed form comes before the uncompressed one goes.
+fn forms_of(location: &Location, key: Key) -> Result<Vec<Name>> {
+    let mut names = Vec::new();
+    for compression in Compression::ALL {
+        let name = Name { key, compression };
+        if fs::stat(&location.backup_path(name))?.is_some() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
