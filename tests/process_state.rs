@@ -4,13 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use fork::{Fork, fork};
-use logrotor::{Delivery, LogBuilder, MaintenanceMode, RotatingFileWriter};
+use logrotor::{
+    Compression, Delivery, Durability, Event, LogBuilder, MaintenanceMode, RotatingFileWriter,
+};
 use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{self, Pid, Resource, Rlimit, getpid, kill_process, waitpid};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 /// Does `work` in a forked child, which must end with success.
 fn in_child(work: impl FnOnce()) {
@@ -99,7 +104,7 @@ fn threads_of_a_log_never_rank_above_the_program() {
             let mut log = builder(dir.path(), "app.log").build().unwrap();
             use_log(&mut log);
             for thread in threads() {
-                until(|| stat_field(&thread, 19) == expected);
+                eventually("it has its priority", || stat_field(&thread, 19) == expected);
             }
         });
     }
@@ -124,19 +129,12 @@ fn threads_of_a_real_time_program_are_normal_ones() {
         use_log(&mut log);
         assert!(!threads().is_empty());
         for thread in threads() {
-            until(|| stat_field(&thread, POLICY) == 0 && stat_field(&thread, 19) == 10);
+            eventually("it is a normal thread", || {
+                stat_field(&thread, POLICY) == 0 && stat_field(&thread, 19) == 10
+            });
         }
         assert_eq!(stat_field(Path::new("/proc/thread-self"), POLICY), 1);
     });
-}
-
-/// A thread sets its priority when it starts to run.
-fn until(is_so: impl Fn() -> bool) {
-    let start = std::time::Instant::now();
-    while !is_so() {
-        assert!(start.elapsed().as_secs() < 60, "it never is");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
 }
 
 #[test]
@@ -169,5 +167,117 @@ fn thread_that_the_system_refuses_is_an_error_and_no_panic() {
             let record = reader.records().next().unwrap().unwrap();
             assert_eq!(record.into_string_lossy(), "line");
         }
+    });
+}
+
+/// Waits until something is so, for at most a minute.
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed().as_secs() < 60, "{what}: it never is");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn many_logs_share_three_threads_that_end_with_the_last_log() {
+    in_child(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |at: usize| {
+            let log = builder(dir.path(), &format!("{at}.log")).compression(Compression::Gzip);
+            log.max_backups(1).build().unwrap()
+        };
+        let mut logs: Vec<_> = (0..40).map(open).collect();
+        for log in &mut logs {
+            writeln!(log, "line").unwrap();
+            log.rotate().unwrap();
+            assert!(threads().len() <= 3, "{} threads", threads().len());
+        }
+        eventually("each log is compressed", || {
+            assert!(threads().len() <= 3, "{} threads", threads().len());
+            logs.iter().all(|log| log.stats().compressions == 1)
+        });
+        let last = logs.pop();
+        drop(logs);
+        assert!(!threads().is_empty());
+        drop(last);
+        assert_eq!(threads(), <[std::path::PathBuf; 0]>::default());
+        // Again, with threads of its own.
+        use_log(&mut open(0));
+        assert_eq!(threads(), <[std::path::PathBuf; 0]>::default());
+    });
+}
+
+/// An observer that stops the thread which reports an event, until the gate opens.
+fn stops_at(is_it: fn(&Event) -> bool) -> (impl Fn(&Event) + Send + Sync, Gate) {
+    let ((enter, entered), (go_on, may_go_on)) = (channel(), channel::<()>());
+    let may_go_on = Mutex::new(may_go_on);
+    let observer = move |event: &Event| {
+        if is_it(event) {
+            let _ = enter.send(());
+            let _ = may_go_on.lock().unwrap().recv();
+        }
+    };
+    (observer, Gate { entered, _go_on: go_on })
+}
+
+struct Gate {
+    entered: Receiver<()>,
+    /// The thread goes on when this is dropped.
+    _go_on: Sender<()>,
+}
+
+/// Checks that an idle log rotates by time, prunes and syncs.
+fn assert_served(log: &mut RotatingFileWriter) {
+    for _ in 0..2 {
+        writeln!(log, "line").unwrap();
+        let before = log.stats().rotations;
+        eventually("the idle log rotates", || log.stats().rotations > before);
+    }
+    eventually("the log is pruned", || log.stats().pruned > 0);
+}
+
+#[test]
+fn compression_that_takes_long_holds_up_no_other_log() {
+    in_child(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut other = builder(dir.path(), "other.log")
+            .compression(Compression::Gzip)
+            .max_backups(1)
+            .max_age(Duration::from_millis(50))
+            .durability(Durability::OnRotate)
+            .build()
+            .unwrap();
+        // The job goes on until the observer has returned.
+        let (observer, gate) = stops_at(|event| matches!(event, Event::Compressed { .. }));
+        let mut slow = builder(dir.path(), "slow.log").compression(Compression::Gzip);
+        slow = slow.observer(observer);
+        let mut slow = slow.build().unwrap();
+        writeln!(slow, "line").unwrap();
+        slow.rotate().unwrap();
+        gate.entered.recv().unwrap();
+        assert_served(&mut other);
+        drop(gate);
+        eventually("the other log is compressed", || other.stats().compressions > 0);
+    });
+}
+
+#[test]
+fn check_that_is_stuck_holds_up_no_other_log() {
+    in_child(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut other = builder(dir.path(), "other.log")
+            .max_backups(1)
+            .max_age(Duration::from_millis(50))
+            .build()
+            .unwrap();
+        let (observer, gate) = stops_at(|event| matches!(event, Event::Rotated { .. }));
+        let stuck = builder(dir.path(), "stuck.log").max_age(Duration::from_millis(50));
+        let mut stuck = stuck.observer(observer).build().unwrap();
+        writeln!(stuck, "line").unwrap();
+        // A thread rotates the idle log and reports it.
+        gate.entered.recv().unwrap();
+        assert_served(&mut other);
+        drop(gate);
     });
 }

@@ -191,9 +191,13 @@ impl LogBuilder {
 
     /// Calls `observer` for every [`Event`].
     ///
-    /// The call comes from a thread that is writing to the log, or from one of the log's own
-    /// threads. No lock is held, so the observer may write to the log. Panics are caught and
-    /// ignored. Default: no observer.
+    /// The call comes from a thread that is using the log or closing it, or from one of the threads
+    /// that all logs of the process share. No lock is held, so the observer may write to the log.
+    /// Panics are caught and ignored. Default: no observer.
+    ///
+    /// While an observer does not return, the other threads serve the other logs. With two or more
+    /// such observers they may have to wait. A program that the observer starts may inherit a mask
+    /// that blocks all signals: start it from a thread of your own.
     ///
     /// Events that its own records cause are reported with a later call. An observer must write
     /// much less than a segment per event, or the log rotates endlessly.
@@ -222,7 +226,7 @@ impl LogBuilder {
     /// setting. Workers that start later use the whole version. A version that is invalid with the
     /// fixed settings is rejected whole and reported, as is damage to the policy's file.
     ///
-    /// A thread of the log checks the file four times a second, for one `stat` each. With
+    /// A thread of the process checks the file four times a second, for one `stat` each. With
     /// [`MaintenanceMode::Inline`], log calls do.
     ///
     /// # Examples

@@ -11,7 +11,7 @@ pub(crate) use scheduler::JobKind;
 use crate::clock::Stopwatch;
 use crate::fs;
 use parking_lot::Mutex;
-use queue::{JobQueue, Leaving, Step};
+use queue::{JobQueue, Leaving, NextStep};
 use scheduler::Disks;
 use std::cell::Cell;
 use std::io;
@@ -137,10 +137,10 @@ impl ThreadPool {
         fs::lower_priority();
         loop {
             match self.queue.next(number, |client| client.compresses()) {
-                Step::Leave => return,
+                NextStep::Leave => return,
                 // If it is refused, the present threads do the work one after another.
-                Step::StartThread => drop(self.start_thread()),
-                Step::Work { job, client, starts_thread } => {
+                NextStep::StartThread => drop(self.start_thread()),
+                NextStep::Work { job, client, starts_thread } => {
                     if starts_thread {
                         let _ = self.start_thread();
                     }

@@ -28,7 +28,7 @@ struct QueueState<C> {
 }
 
 /// The next step of a thread.
-pub(crate) enum Step<C> {
+pub(crate) enum NextStep<C> {
     /// A job. If `starts_thread`, it starts another thread first, because none waits.
     Work {
         job: JobKind,
@@ -145,14 +145,14 @@ impl<C: Clone> JobQueue<C> {
     }
 
     /// Waits for the next job of a thread. `compresses` says whether a log's maintenance does.
-    pub(crate) fn next(&self, thread: usize, compresses: impl Fn(&C) -> bool) -> Step<C> {
+    pub(crate) fn next(&self, thread: usize, compresses: impl Fn(&C) -> bool) -> NextStep<C> {
         let waits_since = self.now();
         let mut state = self.state.lock();
         loop {
             let now = self.now();
             if state.is_over || state.is_surplus(thread, now.saturating_sub(waits_since)) {
                 state.threads -= 1;
-                return Step::Leave;
+                return NextStep::Leave;
             }
             if let Some(step) = state.step(thread, now, &compresses) {
                 return step;
@@ -197,7 +197,7 @@ impl<C: Clone> QueueState<C> {
         thread: usize,
         now: Duration,
         compresses: &impl Fn(&C) -> bool,
-    ) -> Option<Step<C>> {
+    ) -> Option<NextStep<C>> {
         let limit = self.limit(now);
         if self.timekeeper.is_none_or(|keeper| self.scheduler.is_stuck(keeper, now)) {
             self.timekeeper = Some(thread);
@@ -212,7 +212,7 @@ impl<C: Clone> QueueState<C> {
                 // Waiting threads see it by themselves.
                 return (is_due && self.waiting == 0).then(|| {
                     self.threads += 1;
-                    Step::StartThread
+                    NextStep::StartThread
                 });
             }
         }
@@ -223,13 +223,13 @@ impl<C: Clone> QueueState<C> {
         Some(self.work(job, now))
     }
 
-    fn work(&mut self, (job, client): (JobKind, C), now: Duration) -> Step<C> {
+    fn work(&mut self, (job, client): (JobKind, C), now: Duration) -> NextStep<C> {
         // Otherwise no thread would notice that this one is stuck.
         let starts_thread = self.waiting == 0
             && self.scheduler.resident_threads() > 1
             && self.threads < self.limit(now);
         self.threads += usize::from(starts_thread);
-        Step::Work { job, client, starts_thread }
+        NextStep::Work { job, client, starts_thread }
     }
 
     /// Whether a thread that has waited for so long may end.

@@ -348,3 +348,160 @@ fn next_tick(now: Duration, interval: Duration) -> Duration {
     let next = (now.as_millis() / interval + 1) * interval;
     Duration::from_millis(u64::try_from(next).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log that compresses has a name with `c` first.
+    type Log = &'static str;
+
+    const DEAD: u64 = 13;
+    const FINE: u64 = 1;
+
+    fn compresses(log: &Log) -> bool {
+        log.starts_with('c')
+    }
+
+    fn on(disk: u64) -> Disks {
+        Disks { log: disk, policy: None }
+    }
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    /// Ends the job of a thread at once.
+    fn end(scheduler: &mut Scheduler<Log>, thread: usize, now: Duration) {
+        assert!(!scheduler.done(thread, now, Duration::ZERO, false));
+    }
+
+    fn with_logs(logs: &[(Log, u64)]) -> Scheduler<Log> {
+        let mut scheduler = Scheduler::new(Timing::default());
+        for (log, disk) in logs {
+            scheduler.add(*log, on(*disk), Duration::ZERO);
+        }
+        scheduler
+    }
+
+    /// No job of the dead disk ends. The last thread does all jobs of the other disk but compression,
+    /// in whichever order jobs are taken.
+    #[test]
+    fn disk_that_does_not_answer_leaves_a_thread_for_the_others() {
+        let orders: [&[bool]; 4] = [
+            &[true, true, false],
+            &[false, true, true],
+            &[true, false, true],
+            &[false, false, true],
+        ];
+        for order in orders {
+            let mut scheduler =
+                with_logs(&[("c dead", DEAD), ("dead", DEAD), ("c fine", FINE), ("fine", FINE)]);
+            let now = seconds(1);
+            let mut stuck = 0;
+            // Threads 1 to 3 take what they can; those on the other disk end at once.
+            for (at, is_short) in order.iter().cycle().take(40).enumerate() {
+                let thread = 1 + stuck;
+                let job = if *is_short {
+                    scheduler.take_short(thread, now + seconds(at as u64), MAX_THREADS)
+                } else {
+                    scheduler.take_long(thread, now + seconds(at as u64), MAX_THREADS, compresses)
+                };
+                match job {
+                    Some((_, log)) if log.ends_with("dead") => stuck += 1,
+                    Some(_) => end(&mut scheduler, thread, now + seconds(at as u64)),
+                    None => {}
+                }
+                assert!(stuck < MAX_THREADS, "{order:?}: no thread is left");
+            }
+            let later = seconds(100);
+            scheduler.request_maintenance(4, later);
+            let mut served = Vec::new();
+            while let Some((kind, log)) = scheduler.take_short(9, later, MAX_THREADS) {
+                assert!(stuck < 2 || log.ends_with("fine"));
+                served.push((kind, log));
+                if log.ends_with("fine") {
+                    end(&mut scheduler, 9, later);
+                } else {
+                    break;
+                }
+            }
+            assert!(stuck < 2 || served.len() == 2, "{order:?}: {served:?}");
+            if stuck == 2 {
+                let job = scheduler.take_long(9, later, MAX_THREADS, compresses);
+                assert!(job.is_some_and(|(_, log)| log.ends_with("fine")), "{order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn log_is_pruned_while_another_one_is_compressed() {
+        let mut scheduler = with_logs(&[("c one", FINE), ("c two", FINE)]);
+        let take = |scheduler: &mut Scheduler<Log>, thread, now| {
+            scheduler.take_long(thread, now, MAX_THREADS, compresses)
+        };
+        let now = Duration::ZERO;
+        assert_eq!(take(&mut scheduler, 1, now), Some((JobKind::Maintain, "c one")));
+        assert_eq!(take(&mut scheduler, 2, now), Some((JobKind::Prune, "c two")));
+        end(&mut scheduler, 2, now);
+        // Once, until there is something new.
+        assert_eq!(take(&mut scheduler, 2, seconds(1)), None);
+        scheduler.request_maintenance(2, seconds(1));
+        assert_eq!(take(&mut scheduler, 2, seconds(1)), Some((JobKind::Prune, "c two")));
+        end(&mut scheduler, 2, seconds(1));
+        end(&mut scheduler, 1, seconds(1));
+        assert_eq!(take(&mut scheduler, 1, seconds(2)), Some((JobKind::Maintain, "c two")));
+    }
+
+    #[test]
+    fn logs_on_two_disks_are_compressed_side_by_side() {
+        let mut scheduler = with_logs(&[("c one", 1), ("c two", 2), ("c three", 3)]);
+        let mut take = |thread| scheduler.take_long(thread, seconds(0), MAX_THREADS, compresses);
+        assert_eq!(take(1), Some((JobKind::Maintain, "c one")));
+        assert_eq!(take(2), Some((JobKind::Maintain, "c two")));
+        // The last thread compresses nothing.
+        assert_eq!(take(3), Some((JobKind::Prune, "c three")));
+    }
+
+    #[test]
+    fn checks_of_all_logs_come_in_one_waking() {
+        let mut scheduler = Scheduler::new(Timing::default());
+        for at in [0, 1, 250, 999] {
+            scheduler.add("log", on(FINE), Duration::from_millis(at));
+        }
+        let take = |scheduler: &mut Scheduler<Log>, now| scheduler.take_short(1, now, MAX_THREADS);
+        assert_eq!(take(&mut scheduler, Duration::from_millis(999)), None);
+        for _ in 0..4 {
+            assert!(take(&mut scheduler, seconds(1)).is_some());
+            end(&mut scheduler, 1, seconds(1) + Duration::from_millis(3));
+        }
+        assert_eq!(take(&mut scheduler, Duration::from_millis(1999)), None);
+        assert_eq!(scheduler.next_short(), Some(seconds(2)));
+    }
+
+    #[test]
+    fn maintenance_rests_after_its_work() {
+        let mut scheduler = with_logs(&[("log", FINE)]);
+        let mut run = |now: Duration, worked: Duration| {
+            scheduler.request_maintenance(1, now);
+            scheduler.take_long(1, now, MAX_THREADS, compresses)?;
+            // A request meanwhile is not lost.
+            scheduler.request_maintenance(1, now);
+            scheduler.done(1, now, worked, false);
+            scheduler.next_long()
+        };
+        let millis = Duration::from_millis;
+        assert_eq!(run(millis(0), millis(10)), Some(millis(30)));
+        assert_eq!(run(millis(30), millis(900)), Some(millis(130)));
+    }
+
+    #[test]
+    fn thread_that_is_the_only_one_does_everything() {
+        let mut scheduler = with_logs(&[("c one", FINE), ("c two", FINE)]);
+        for log in ["c one", "c two"] {
+            let job = scheduler.take_long(1, seconds(0), 1, compresses);
+            assert_eq!(job, Some((JobKind::Maintain, log)));
+            end(&mut scheduler, 1, seconds(0));
+        }
+    }
+}

@@ -304,7 +304,7 @@ impl ReaderBuilder {
     /// The log need not exist yet; its directory must.
     ///
     /// With the feature `follow` the system reports changes (inotify and the like), and the reader
-    /// looks at the log every 250 ms as well. Without it, or if the system has no watches left, the
+    /// looks at the log every 250 ms as well. Without it, or if the system refuses a watch, the
     /// reader looks at the log every 50 ms.
     pub fn follow(mut self) -> Self {
         self.follow = true;

@@ -93,14 +93,14 @@ use threads::LogThreads;
 ///
 /// - With [`Delivery::Direct`](crate::Delivery::Direct) the child can write to the log and rotate it, and no record is lost,
 ///   if no thread of the parent was in a log call during the fork. Otherwise the child's first call
-///   may block. The log's own thread is in such a call for some microseconds per second, and with
+///   may block. A maintenance thread is in such a call for some microseconds per second, and with
 ///   [`MaintenanceMode::Inline`](crate::MaintenanceMode::Inline) there is no such thread.
 /// - With [`Delivery::Buffered`](crate::Delivery::Buffered) the child's calls fail with [`std::io::ErrorKind::Unsupported`].
 ///   If the buffer contained records during the fork, they fail from the time when half of it is
 ///   full. The parent writes these records.
 /// - The child has no thread for maintenance. Other workers do the work, and so does the child's
 ///   [`finish`](Self::finish).
-/// - Dropping the handle in the child waits for no thread. If the log has threads, the child keeps
+/// - Dropping the handle in the child waits for no thread. If the log had threads, the child keeps
 ///   a copy of the file that was active during the fork until it writes to a later segment, exits
 ///   or calls `exec`. Until then that segment counts as in use, and is neither compressed nor
 ///   removed.

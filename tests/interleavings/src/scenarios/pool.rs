@@ -1,7 +1,7 @@
 //! The threads that serve all logs: requests, and the end of a log.
 
 use crate::clock::FAR;
-use crate::pool::queue::{JobQueue, Leaving, Step};
+use crate::pool::queue::{JobQueue, Leaving, NextStep};
 use crate::pool::scheduler::{Disks, JobKind, Timing};
 use shuttle::sync::mpsc::{Sender, channel};
 use shuttle::thread;
@@ -44,9 +44,9 @@ impl Pool {
     fn serve(self: &Arc<Self>, number: usize) {
         loop {
             match self.queue.next(number, |_| false) {
-                Step::Leave => return,
-                Step::StartThread => self.start(),
-                Step::Work { job, client, starts_thread } => {
+                NextStep::Leave => return,
+                NextStep::StartThread => self.start(),
+                NextStep::Work { job, client, starts_thread } => {
                     if starts_thread {
                         self.start();
                     }
