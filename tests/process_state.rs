@@ -2,6 +2,7 @@
 //! Each test needs a process that has one thread at first, so it forks this one.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(clippy::print_stdout, reason = "a test says why it is skipped")]
 
 use fork::{Fork, fork};
 use logrotor::{

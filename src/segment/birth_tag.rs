@@ -484,6 +484,18 @@ mod tests {
 
     #[cfg(feature = "zstd")]
     #[test]
+    fn zstd_tag_describes_the_bytes_before_it() {
+        let whole = zstd(b"content", Timestamp::MIN);
+        assert_eq!(found(Compression::Zstd, &whole[3..]).1, Verdict::Altered);
+        // Another frame in front, whose times the tag does not have.
+        let other = zstd::encode_all(&b"other"[..], 1).unwrap();
+        let (tag, verdict) = found(Compression::Zstd, &[other, whole].concat());
+        assert_eq!((tag.created(), verdict), (None, Verdict::Sound));
+        assert!(matches!(tag, Found::Tag(_)));
+    }
+
+    #[cfg(feature = "zstd")]
+    #[test]
     fn zstd_tag_does_not_straddle_multiples_of_64_kib() {
         let frame = |compressed_bytes| {
             let digest = Digest { uncompressed_bytes: 0, compressed_bytes, crc: 0 };

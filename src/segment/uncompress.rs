@@ -310,6 +310,46 @@ mod tests {
     use std::io::Write;
 
     #[test]
+    fn frame_header_has_the_window_and_the_dictionary() {
+        let parse = |header: &[u8]| {
+            let frame = parse_frame(&[&ZSTD, header].concat())?;
+            Some((frame.window, frame.dictionary))
+        };
+        // A window of 2 to the power of 11, and three eighths more.
+        assert_eq!(parse(&[0, 1 << 3 | 3]), Some((2048 + 3 * 256, 0)));
+        assert_eq!(parse(&[0b10, 0, 0x34, 0x12]), Some((1024, 0x1234)));
+        // A single segment: its content's size in 1, 2, 4 and 8 bytes. Two count from 256.
+        for (flag, bytes, size) in [
+            (0, &[200][..], 200),
+            (1, &[1, 2], 0x201 + 256),
+            (2, &[1, 2, 3, 0], 0x0003_0201),
+            (3, &[1, 0, 0, 0, 1, 0, 0, 0], (1 << 32) + 1),
+        ] {
+            assert_eq!(parse(&[&[flag << 6 | 0x20], bytes].concat()), Some((size, 0)));
+            assert_eq!(parse(&[flag << 6 | 0x20]), None);
+        }
+        assert_eq!(skippable(b"\x5f\x2a\x4d\x18\x04\0\0\0"), Some(12));
+        assert_eq!(skippable(b"\x60\x2a\x4d\x18\x04\0\0\0"), None);
+    }
+
+    #[test]
+    fn content_of_more_than_16_mib_is_not_counted() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&[b'x'; 1 << 20]).unwrap();
+        let member = encoder.finish().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.log.1.gz");
+        let mut budget = u64::MAX;
+        for (members, counted) in [(16, Some(16 << 20)), (17, None)] {
+            let file = member.repeat(members);
+            std::fs::write(&path, &file).unwrap();
+            let opened = Arc::new(File::open(&path).unwrap());
+            let len = file.len() as u64;
+            assert_eq!(count(&opened, &path, Compression::Gzip, len, &mut budget), counted);
+        }
+    }
+
+    #[test]
     fn counting_stops_when_the_budget_is_used_up() {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&[b'x'; 600]).unwrap();

@@ -132,6 +132,30 @@ fn every_flipped_bit_of_a_backup_is_reported() {
 }
 
 #[test]
+fn altered_backup_is_reported_once_up_to_where_it_can_be_read() {
+    for compression in COMPRESSIONS {
+        let (dir, lines) = log(compression, Naming::Timestamp);
+        let path = target(&dir);
+        let mut file = std::fs::read(&path).unwrap();
+        let content = lines.iter().filter(|line| line.starts_with("segment 2 "));
+        let len: usize = content.map(|line| line.len() + 1).sum();
+        // In the checksum at the end of the content, which is all read before.
+        let at = if compression == Compression::Gzip { file.len() - 8 } else { file.len() - 51 };
+        file[at] ^= 1;
+        std::fs::write(&path, file).unwrap();
+        for way in ["forward", "reverse"] {
+            let damages: Vec<_> =
+                read(&dir.log(), way, &lines).into_iter().filter_map(Result::err).collect();
+            let [damage] = &damages[..] else { panic!("{compression:?} {way}: {damages:?}") };
+            assert_eq!(damage.kind(), DamageKind::Corrupt);
+            // Zstandard checks before it hands out the last block, which is all of it here.
+            let offset = if compression == Compression::Gzip { len } else { 0 };
+            assert_eq!(damage.offset(), offset as u64, "{compression:?} {way}: {damage}");
+        }
+    }
+}
+
+#[test]
 fn every_truncation_of_a_backup_is_reported() {
     // Before its tag a Zstandard backup is whole; nothing is lost with the tag.
     for (compression, naming) in COMPRESSIONS.into_iter().zip([Naming::Number, Naming::Timestamp]) {
@@ -313,6 +337,36 @@ fn zstd_dictionary_is_named_and_no_damage() {
     let damage = only_damage(items);
     assert_eq!((damage.kind(), size), (DamageKind::Unreadable, None));
     assert!(damage.to_string().ends_with("compressed with a dictionary (number 7)"), "{damage}");
+    // In a later frame, where only the decoder sees it.
+    let file = [frame(20, b"", b"one\n"), frame(20, &[7], b"two\n")].concat();
+    let (mut items, size) = backup("app.log.1.zst", &file, None);
+    let damage = only_damage(items.split_off(1));
+    assert_eq!((damage.kind(), size), (DamageKind::Unreadable, None));
+    assert!(damage.to_string().ends_with("compressed with a dictionary"), "{damage}");
+}
+
+/// One look at a log decompresses at most 64 MiB: four of these files.
+#[cfg(feature = "zstd")]
+#[test]
+fn sizes_beyond_the_budget_of_a_look_are_unknown() {
+    const BLOCK: u32 = 128 * 1024;
+    const MIB_16: u64 = 128 * BLOCK as u64;
+    // Blocks of one byte that is repeated.
+    let block = |is_last: bool| {
+        let header = BLOCK << 3 | 0b10 | u32::from(is_last);
+        [&header.to_le_bytes()[..3], b"x"].concat()
+    };
+    let file = [frame(20, b"", b"")[..6].to_vec(), block(false).repeat(127), block(true)].concat();
+    let dir = Dir::new();
+    std::fs::write(dir.log(), "active\n").unwrap();
+    for number in 1..=5 {
+        std::fs::write(dir.file(&format!("app.log.{number}.zst")), &file).unwrap();
+    }
+    let seen = Inspection::of(dir.log()).unwrap();
+    let sizes: Vec<_> = seen.segments.iter().map(|segment| segment.uncompressed_bytes).collect();
+    let known = sizes.iter().filter(|size| **size == Some(MIB_16)).count();
+    let unknown = sizes.iter().filter(|size| size.is_none()).count();
+    assert_eq!((known, unknown, sizes.len()), (4, 1, 6), "{sizes:?}");
 }
 
 #[cfg(feature = "zstd")]
