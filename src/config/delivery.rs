@@ -15,8 +15,8 @@ pub enum Delivery {
     /// Before its log call returns, so that it survives the process. This is the default.
     #[default]
     Direct,
-    /// Some time after its log call has returned, on a thread of the log, so that a slow disk stalls
-    /// the records of no other log.
+    /// Some time after its log call has returned, on a thread of the log's own. So a slow disk
+    /// stalls the records of no other log.
     ///
     /// Log calls are several times faster. Records in the buffer are lost if the process is killed.
     /// [`flush`](crate::RotatingFileWriter::flush), dropping the last handle, and

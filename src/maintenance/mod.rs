@@ -42,10 +42,11 @@ use std::time::Duration;
 )]
 #[non_exhaustive]
 pub enum MaintenanceMode {
-    /// On threads that all logs of the process share, so that no log call waits for it. The default.
+    /// On threads that all logs of the process share, so that no log call waits for it. The
+    /// default.
     ///
-    /// There are three such threads at most. A long compression or a disk that does not answer holds
-    /// up no other log's checks, policy or syncs.
+    /// There are three such threads at most. A long compression or a disk that does not answer
+    /// holds up no other log's checks, policy or syncs.
     #[default]
     Thread,
     /// Within the log call that rotated, for programs that must not have threads. That call takes

@@ -384,8 +384,8 @@ mod tests {
         scheduler
     }
 
-    /// No job of the dead disk ends. The last thread does all jobs of the other disk but compression,
-    /// in whichever order jobs are taken.
+    /// No job of the dead disk ends. The last thread does all jobs of the other disk but
+    /// compression, in whichever order jobs are taken.
     #[test]
     fn disk_that_does_not_answer_leaves_a_thread_for_the_others() {
         let orders: [&[bool]; 4] = [
