@@ -77,7 +77,10 @@ impl ReadProgress {
     /// Returns the bytes that are done at a position, and the name of its segment.
     pub(crate) fn done(&mut self, segment: &Path, offset: u64) -> (u64, String) {
         // A segment that was renamed or compressed meanwhile counts as the previous one.
-        if let Some(at) = self.segments.iter().position(|(path, ..)| path == segment) {
+        let is_it = |at: &usize| self.segments[*at].0 == segment;
+        // It is the present one or the next, mostly.
+        let mut nearest_first = (self.at..self.segments.len()).chain(0..self.at);
+        if let Some(at) = nearest_first.find(is_it) {
             self.at = at;
         }
         let Some((_, bytes, unpacked, before)) = self.segments.get(self.at) else {

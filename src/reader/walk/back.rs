@@ -23,7 +23,7 @@ pub(crate) struct Mark {
 }
 
 /// The backup that a step back has opened; `None` before the oldest one.
-type Step = Option<(Key, Reached)>;
+type StepBack = Option<(Key, Reached)>;
 
 impl Walk {
     /// Opens the newest segment: the active one, if it exists.
@@ -79,7 +79,7 @@ impl Walk {
 
     /// Opens the backup before a position. Lists the directory only if nothing else proves which
     /// one that is. Returns `None` if segments have moved meanwhile.
-    fn open_before(&mut self, segment: &SegmentRef) -> Result<Option<Step>> {
+    fn open_before(&mut self, segment: &SegmentRef) -> Result<Option<StepBack>> {
         let found = match segment.position {
             Position::Active => None,
             _ if segment.is_lost => None,
@@ -98,7 +98,7 @@ impl Walk {
     }
 
     /// Opens the next earlier backup of the last listing, if that is complete.
-    fn open_earlier(&mut self, time: Timestamp) -> Result<Step> {
+    fn open_earlier(&mut self, time: Timestamp) -> Result<StepBack> {
         if time > self.complete {
             return Ok(None);
         }
@@ -116,7 +116,7 @@ impl Walk {
     }
 
     /// Opens the backup with the next higher number. A stray is renumbered with the backups.
-    fn open_higher(&mut self, number: u32) -> Result<Step> {
+    fn open_higher(&mut self, number: u32) -> Result<StepBack> {
         let mut number = number;
         while let Some(higher) = number.checked_add(1) {
             let key = Key::Number(higher);
