@@ -299,8 +299,9 @@ impl Error {
         }
     }
 
+    /// Whether there is no such file. FUSE servers and NFS also say so of an open file (`ESTALE`).
     pub(crate) fn is_not_found(&self) -> bool {
-        self.io_kind() == io::ErrorKind::NotFound
+        matches!(self.io_kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
     }
 }
 

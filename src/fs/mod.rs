@@ -48,6 +48,11 @@ pub(crate) fn stat(path: &Path) -> Result<Option<Entry>> {
     found(attempt("look at", path, || sys::stat(path)))
 }
 
+/// The state of the file that `path` leads to, through all links; `None` if there is none.
+pub(crate) fn stat_target(path: &Path) -> Result<Option<Entry>> {
+    found(attempt("look at", path, || sys::stat_target(path)))
+}
+
 /// Whether `path` still names this file. A link is not followed.
 pub(crate) fn is_at(path: &Path, id: FileId) -> Result<bool> {
     Ok(stat(path)?.is_some_and(|there| there.id == id))
@@ -56,6 +61,12 @@ pub(crate) fn is_at(path: &Path, id: FileId) -> Result<bool> {
 /// The state of an open file. `path` is for the message.
 pub(crate) fn fstat(file: &File, path: &Path) -> Result<Entry> {
     attempt("look at", path, || sys::fstat(file))
+}
+
+/// The state of an open file; `None` if another process has removed it and the server of a network
+/// or FUSE file system has forgotten it. `path` is for the message.
+pub(crate) fn fstat_if_any(file: &File, path: &Path) -> Result<Option<Entry>> {
+    found(fstat(file, path))
 }
 
 /// Opens an existing file for reading and appending; `None` if it does not exist.
@@ -86,7 +97,7 @@ pub(crate) fn open_lock_read(path: &Path) -> Result<Option<File>> {
 /// Tries to lock a file; `false` if another holder prevents it. The lock belongs to the open file,
 /// not to this process: see the [lock module](crate::lock).
 pub(crate) fn try_lock(file: &File, mode: LockMode, path: &Path) -> Result<bool> {
-    attempt_lock(mode, path, || {
+    unless_held(attempt_lock(mode, path, || {
         let tried = match mode {
             LockMode::Shared => fs4::FileExt::try_lock_shared(file),
             LockMode::Exclusive => fs4::FileExt::try_lock(file),
@@ -96,23 +107,38 @@ pub(crate) fn try_lock(file: &File, mode: LockMode, path: &Path) -> Result<bool>
             Err(fs4::TryLockError::WouldBlock) => Ok(false),
             Err(fs4::TryLockError::Error(error)) => Err(error),
         }
-    })
+    }))
+}
+
+/// Turns the refusal of a lock that is held elsewhere into `Ok(false)`.
+fn unless_held(tried: Result<bool>) -> Result<bool> {
+    match tried {
+        Err(error) if error.io_error().is_some_and(sys::is_lock_held) => Ok(false),
+        done => done,
+    }
 }
 
 /// Locks a file, waiting in the kernel without limit.
 pub(crate) fn lock(file: &File, mode: LockMode, path: &Path) -> Result<()> {
-    attempt_lock(mode, path, || {
-        loop {
-            let locked = match mode {
-                LockMode::Shared => fs4::FileExt::lock_shared(file),
-                LockMode::Exclusive => fs4::FileExt::lock(file),
-            };
-            match locked {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return done,
+    const RETRY: Duration = Duration::from_millis(20);
+    let attempt = || {
+        attempt_lock(mode, path, || {
+            loop {
+                let locked = match mode {
+                    LockMode::Shared => fs4::FileExt::lock_shared(file),
+                    LockMode::Exclusive => fs4::FileExt::lock(file),
+                };
+                match locked {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    done => return done,
+                }
             }
-        }
-    })
+        })
+    };
+    while !unless_held(attempt().map(|()| true))? {
+        sleep(RETRY);
+    }
+    Ok(())
 }
 
 /// Like [`attempt`], and distinguishes a file system without locks.
@@ -154,7 +180,7 @@ pub(crate) fn open_unleased(path: &Path) -> Result<Unleased> {
 
 /// Marks a segment's file as in use until the handle closes; `false` if refused.
 pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
-    attempt_lock(LockMode::Shared, path, || sys::try_lease(file))
+    unless_held(attempt_lock(LockMode::Shared, path, || sys::try_lease(file)))
 }
 
 /// Opens a segment for reading, if it exists. The result may not be a regular file.
@@ -304,6 +330,12 @@ pub(crate) fn set_mode(file: &File, mode: u32, path: &Path) -> Result<()> {
 /// Sets the owner and group of a file.
 pub(crate) fn set_owner(file: &File, access: Access, path: &Path) -> Result<()> {
     attempt("set the owner of", path, || sys::set_owner(file, access))
+}
+
+/// Gives a file the access control list, the security label and the users' attributes of another,
+/// each as far as this process may; `false` if it lacks the list then.
+pub(crate) fn copy_attributes(from: &File, to: &File, with_acl: bool, path: &Path) -> Result<bool> {
+    attempt("copy the attributes to", path, || Ok(sys::copy_attributes(from, to, with_acl)))
 }
 
 /// Sets the time of the last change.

@@ -74,8 +74,10 @@ impl Temp {
     }
 
     fn is_in_place(&self) -> Result<bool> {
-        let ours = fs::fstat(&self.file, &self.path)?.id;
-        fs::is_at(&self.path, ours)
+        match fs::fstat_if_any(&self.file, &self.path)? {
+            Some(ours) => fs::is_at(&self.path, ours.id),
+            None => Ok(false),
+        }
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -86,23 +88,45 @@ impl Temp {
         &self.path
     }
 
-    /// Gives the file the owner and group of `like`, as far as the process may, then its
-    /// [mode](Temp::set_mode). If the process may not give both, it gives the group; if not that,
-    /// the file keeps its own, which is no error.
-    pub(crate) fn set_access(&self, like: Option<Access>, mode: Option<u32>) -> Result<()> {
+    /// Gives the file the owner and group of `like`, as far as the process may, then the access
+    /// control list and other attributes of `source`, then its [mode](Temp::set_mode). If the
+    /// process may not give both, it gives the group; if not that, the file keeps its own, which is
+    /// no error.
+    pub(crate) fn set_access(
+        &self,
+        like: Option<Access>,
+        mode: Option<u32>,
+        source: Option<&File>,
+    ) -> Result<()> {
         if let Some(wanted) = like {
             self.try_owner(wanted)?;
         }
         // After the owner, whose change clears bits of the mode.
-        self.set_mode(mode, like)
+        self.set_mode(mode, like, source)
     }
 
     /// Gives the file exactly the mode `mode`, or that of `like` without the rights that its
-    /// present owner or group must not have.
-    pub(crate) fn set_mode(&self, mode: Option<u32>, like: Option<Access>) -> Result<()> {
+    /// present owner or group must not have, and the attributes of `source`.
+    pub(crate) fn set_mode(
+        &self,
+        mode: Option<u32>,
+        like: Option<Access>,
+        source: Option<&File>,
+    ) -> Result<()> {
+        let mut given = fs::fstat(&self.file, &self.path)?.access;
+        if let Some(source) = source {
+            // The list gives the group rights of its own.
+            let is_same_group = like.is_none_or(|like| like.gid == given.gid);
+            let copied = fs::copy_attributes(source, &self.file, is_same_group, &self.path);
+            if !copied.unwrap_or(false) {
+                // The bits of the group are the most that anyone on the list has.
+                given.gid = u32::MAX;
+            }
+        }
+        // Last: setting a list changes the mode.
         let mode = match (mode, like) {
             (Some(mode), _) => mode,
-            (None, Some(like)) => kept_mode(like, fs::fstat(&self.file, &self.path)?.access),
+            (None, Some(like)) => kept_mode(like, given),
             (None, None) => return Ok(()),
         };
         fs::set_mode(&self.file, mode, &self.path)
@@ -175,10 +199,11 @@ pub(crate) fn remove_dead_temp(path: &Path) -> Result<bool> {
         Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => Ok(false),
         Err(error) => Err(error),
         Ok(Unleased::Ours(held)) => {
-            let ours = fs::fstat(&held, path)?.id;
             // Since it was opened it may have been finished, and have its final name.
-            if fs::is_at(path, ours)? {
-                fs::remove(path)?;
+            if let Some(ours) = fs::fstat_if_any(&held, path)? {
+                if fs::is_at(path, ours.id)? {
+                    fs::remove(path)?;
+                }
             }
             Ok(true)
         }

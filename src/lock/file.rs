@@ -67,8 +67,12 @@ impl LockFile {
     pub(crate) fn attempt(&self, mode: LockMode) -> Result<Option<Held>> {
         loop {
             let Some(file) = self.open()? else { return Ok(None) };
-            if !fs::try_lock(&file, mode, &self.path)? {
-                return Ok(None);
+            match fs::try_lock(&file, mode, &self.path) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                // Its holder has just removed it.
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(error),
             }
             if let Some(held) = self.confirm(file, mode)? {
                 return Ok(Some(held));
@@ -83,7 +87,14 @@ impl LockFile {
                 sleep(MOMENT);
                 continue;
             };
-            fs::lock(&file, mode, &self.path)?;
+            match fs::lock(&file, mode, &self.path) {
+                Ok(()) => {}
+                Err(error) if error.is_not_found() => {
+                    sleep(MOMENT);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             if let Some(held) = self.confirm(file, mode)? {
                 return Ok(held);
             }
@@ -92,24 +103,39 @@ impl LockFile {
 
     /// Opens or creates the file; `None` while it is being removed and its name is not free yet.
     fn open(&self) -> Result<Option<File>> {
-        let open = || fs::open_lock(&self.path, self.mode.bits());
-        let opened = match open() {
-            Err(error) if error.is_not_found() && self.make_dirs => {
-                fs::create_dirs(fs::parent(&self.path))?;
-                open()
+        let mut looks = 0;
+        loop {
+            match fs::open_lock(&self.path, self.mode.bits()) {
+                Ok(file) => return Ok(Some(file)),
+                Err(error) if error.io_error().is_some_and(sys::is_removal_pending) => {
+                    return Ok(None);
+                }
+                Err(error) if error.is_not_found() && looks < LOOKS => {
+                    self.await_directory(looks, error)?;
+                    looks += 1;
+                }
+                Err(error) => return Err(explain(&self.path, error)),
             }
-            opened => opened,
-        };
-        match opened {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.io_error().is_some_and(sys::is_removal_pending) => Ok(None),
-            Err(error) => Err(explain(&self.path, error)),
         }
+    }
+
+    /// Returns if opening the file may succeed now, although it was not found: its directory has
+    /// been created, or a FUSE server took its removal by another process for an answer.
+    fn await_directory(&self, looks: u32, error: Error) -> Result<()> {
+        let dir = fs::parent(&self.path);
+        if looks == 0 && self.make_dirs {
+            return fs::create_dirs(dir);
+        }
+        if fs::stat(dir)?.is_none() {
+            return Err(explain(&self.path, error));
+        }
+        sleep(MOMENT);
+        Ok(())
     }
 
     /// Applies the rule to a file just locked; `None` if the lock does not count.
     fn confirm(&self, file: File, mode: LockMode) -> Result<Option<Held>> {
-        let locked = fs::fstat(&file, &self.path)?;
+        let Some(locked) = fs::fstat_if_any(&file, &self.path)? else { return Ok(None) };
         if locked.kind != EntryKind::File {
             return Err(Error::not_a_file("open lock file", &self.path, locked.kind));
         }
@@ -143,7 +169,11 @@ impl LockFile {
             LockMode::Exclusive if tidy => remove(&self.path).map(drop),
             _ => Ok(()),
         };
-        let unlocked = fs::unlock(&held.file, &self.path);
+        let unlocked = match fs::unlock(&held.file, &self.path) {
+            // It is removed, and so is the lock.
+            Err(error) if error.is_not_found() => Ok(()),
+            done => done,
+        };
         let left = match held.mode {
             LockMode::Shared if tidy => remove_unheld(&held.file, held.id, &self.path).map(drop),
             _ => Ok(()),
@@ -187,6 +217,9 @@ fn remove(path: &Path) -> Result<bool> {
         done => done,
     }
 }
+
+/// How often a lock file is opened again that was not found in a directory that is there.
+const LOOKS: u32 = 20;
 
 /// The interval between two looks at a name that is about to be free.
 const MOMENT: Duration = Duration::from_millis(1);

@@ -77,7 +77,7 @@ impl Lease {
         // Invariant: a lease taken while the path still named the file holds for all its life as a
         // backup. Taken later, it may be on a file that maintenance has already compressed and
         // removed.
-        let entry = fs::fstat(&file, path)?;
+        let Some(entry) = fs::fstat_if_any(&file, path)? else { return Ok(Attempt::Moved) };
         if !fs::is_at(path, entry.id)? {
             return Ok(Attempt::Moved);
         }

@@ -4,6 +4,7 @@
 //!
 //! - `stat(path)` / `fstat(file)`: an [`Entry`]. `stat` does not follow a link in the last
 //!   component.
+//! - `stat_target(path)`: like `stat`, of the file that a link leads to.
 //! - `open_append(path)`: opens for reading and appending. Does not create, does not follow a link
 //!   in the last component, and does not wait (a FIFO). Child programs do not inherit the handle.
 //! - `open_to_sync(path)`: opens a file to sync it; for reading, except on Windows, which requires
@@ -14,6 +15,8 @@
 //!   component. If this process may only read an existing one, the handle can lock but not write.
 //! - `open_lock_read(path)`: like `open_lock`, for reading, without creating.
 //! - `is_lock_unsupported(error)`: whether locking failed because the file system has no locks.
+//! - `is_lock_held(error)`: whether locking failed because the lock is held elsewhere, by an error
+//!   that is no usual answer: CIFS gives `EACCES`. The file is open, so it is no lack of rights.
 //! - `is_removal_refused(error)`: whether a file was not removed because this process may not, or
 //!   because another process has it open.
 //! - `is_removal_pending(error)`: whether a lock file could not be opened because it is already
@@ -47,6 +50,9 @@
 //!   without an atomic form the check comes just before the rename.
 //! - `set_mode`, `set_owner`: permissions and ownership of an open file; no-ops on systems without
 //!   them.
+//! - `copy_attributes(from, to, with_acl)`: gives an open file the access control list, the security
+//!   label and the users' attributes of another, each as far as this process may. `false` if `from`
+//!   has a list and `to` has not got it. On Linux only.
 //! - `is_untrusted_symlink(link, dir)`: whether a link in a sticky, world-writable directory
 //!   belongs neither to this user nor to the directory's owner. It is the rule of Linux's
 //!   `fs.protected_symlinks`, which holds for links that the kernel itself follows, if it is on.
@@ -116,6 +122,17 @@ pub(crate) use xattr::{note, set_note};
 mod noxattr;
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
 pub(crate) use noxattr::{note, set_note};
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod attributes;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use attributes::copy_attributes;
+
+/// Other systems have other means for them, which this crate does not know.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn copy_attributes(_from: &std::fs::File, _to: &std::fs::File, _with_acl: bool) -> bool {
+    true
+}
 
 #[cfg(windows)]
 mod windows;

@@ -16,6 +16,10 @@ pub(crate) fn stat(path: &Path) -> io::Result<Entry> {
     Ok(entry(&std::fs::symlink_metadata(path)?))
 }
 
+pub(crate) fn stat_target(path: &Path) -> io::Result<Entry> {
+    Ok(entry(&std::fs::metadata(path)?))
+}
+
 pub(crate) fn fstat(file: &File) -> io::Result<Entry> {
     Ok(entry(&file.metadata()?))
 }
@@ -121,6 +125,10 @@ pub(crate) fn is_lock_unsupported(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| unsupported.contains(&errno))
 }
 
+pub(crate) fn is_lock_held(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::ACCESS)
+}
+
 pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
     let file = open_lock_read(path)?;
     match try_alone(&file) {
@@ -134,9 +142,14 @@ pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
 
 /// Takes a file for this handle alone; `false` if another handle has it.
 fn try_alone(file: &File) -> io::Result<bool> {
-    match fs4::FileExt::try_lock(file) {
+    is_granted(fs4::FileExt::try_lock(file))
+}
+
+fn is_granted(tried: Result<(), fs4::TryLockError>) -> io::Result<bool> {
+    match tried {
         Ok(()) => Ok(true),
         Err(fs4::TryLockError::WouldBlock) => Ok(false),
+        Err(fs4::TryLockError::Error(error)) if is_lock_held(&error) => Ok(false),
         Err(fs4::TryLockError::Error(error)) => Err(error),
     }
 }
@@ -148,11 +161,7 @@ fn is_for_writers(error: &io::Error) -> bool {
 }
 
 pub(crate) fn try_lease(file: &File) -> io::Result<bool> {
-    match fs4::FileExt::try_lock_shared(file) {
-        Ok(()) => Ok(true),
-        Err(fs4::TryLockError::WouldBlock) => Ok(false),
-        Err(fs4::TryLockError::Error(error)) => Err(error),
-    }
+    is_granted(fs4::FileExt::try_lock_shared(file))
 }
 
 pub(crate) fn open_segment(path: &Path) -> io::Result<File> {
@@ -462,6 +471,13 @@ pub(crate) fn kill_self() -> ! {
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusal_of_a_lock_with_eacces_means_that_it_is_held() {
+        let refused = |code| is_granted(Err(io::Error::from_raw_os_error(code).into()));
+        assert!(!refused(rustix::io::Errno::ACCESS.raw_os_error()).unwrap());
+        assert!(refused(rustix::io::Errno::NOLCK.raw_os_error()).is_err());
+    }
 
     #[test]
     fn network_file_systems_are_recognized_by_number() {

@@ -36,10 +36,15 @@ fn is(error: &io::Error, codes: &[i32]) -> bool {
 }
 
 pub(crate) fn stat(path: &Path) -> io::Result<Entry> {
-    let mut options = OpenOptions::new();
-    options.access_mode(FILE_READ_ATTRIBUTES);
-    options.custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT);
-    match options.open(path) {
+    look(path, FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT)
+}
+
+pub(crate) fn stat_target(path: &Path) -> io::Result<Entry> {
+    look(path, FILE_FLAG_BACKUP_SEMANTICS)
+}
+
+fn look(path: &Path, flags: u32) -> io::Result<Entry> {
+    match OpenOptions::new().access_mode(FILE_READ_ATTRIBUTES).custom_flags(flags).open(path) {
         Ok(file) => fstat(&file),
         // A process that may list a directory may query every file in it, except one whose deletion
         // is pending.
@@ -139,6 +144,10 @@ pub(crate) fn is_removal_pending(error: &io::Error) -> bool {
 
 pub(crate) fn is_lock_unsupported(error: &io::Error) -> bool {
     is(error, &[ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED])
+}
+
+pub(crate) fn is_lock_held(_error: &io::Error) -> bool {
+    false
 }
 
 pub(crate) fn is_in_use(error: &io::Error) -> bool {
