@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::sys::{self, FileId};
+use crate::sys::{self, Entry, FileId};
 
 /// A point in time: microseconds since 1970, UTC, without leap seconds.
 ///
@@ -157,16 +157,26 @@ impl Clock {
         }
     }
 
-    /// The creation time of a file by this clock. `born` is the file system's answer.
-    pub(crate) fn birth(&self, file: FileId, born: Option<SystemTime>) -> Option<Timestamp> {
+    /// The creation time of a file by this clock, if it can be known.
+    pub(crate) fn birth(&self, file: &Entry) -> Option<Timestamp> {
         match &self.0 {
-            ClockSource::System => born.map(Timestamp::from),
+            ClockSource::System => credible_birth(file, self.now()),
             ClockSource::Manual(manual, _) => {
                 let now = || Timestamp(manual.micros());
-                Some(*manual.births.lock().entry(file).or_insert_with(now))
+                Some(*manual.births.lock().entry(file.id).or_insert_with(now))
             }
         }
     }
+}
+
+/// The creation time of a file or, if that is earlier, its last change: a file that was restored or
+/// copied with its times is younger than its content. `None` if the file system keeps no creation
+/// times, or in local time (vfat), so that it may be in the future.
+fn credible_birth(file: &Entry, now: Timestamp) -> Option<Timestamp> {
+    // The server of a network file system has a clock of its own.
+    const MOST_AHEAD: Duration = Duration::from_secs(60);
+    let born = file.born.map(Timestamp::from).filter(|born| *born <= now.plus(MOST_AHEAD))?;
+    Some(born.min(file.modified.into()))
 }
 
 /// A deadline on the monotonic clock, or none.
@@ -222,4 +232,25 @@ impl Stopwatch {
 /// Blocks this thread for `span`.
 pub(crate) fn sleep(span: Duration) {
     std::thread::sleep(span);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn birth_is_not_after_the_content_and_not_in_the_future() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |second| UNIX_EPOCH + Duration::from_secs(second);
+        let birth = |born: Option<u64>, modified, now| {
+            let entry = sys::stat(dir.path()).unwrap();
+            let entry = Entry { born: born.map(at), modified: at(modified), ..entry };
+            credible_birth(&entry, at(now).into()).map(|birth| birth.micros() / 1_000_000)
+        };
+        assert_eq!(birth(Some(100), 150, 200), Some(100));
+        assert_eq!(birth(Some(100), 50, 200), Some(50), "it was restored");
+        assert_eq!(birth(Some(260), 260, 200), Some(260), "a server's clock is a minute ahead");
+        assert_eq!(birth(Some(3800), 3800, 200), None, "local time");
+        assert_eq!(birth(None, 50, 200), None);
+    }
 }

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::fs::{self, Access, Entry, Temp};
 use crate::lock::Wait;
 use std::convert::Infallible;
+use std::io::ErrorKind::PermissionDenied;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -109,7 +110,14 @@ impl AtomicFileBuilder {
         let is_private = access.is_some() || self.mode.is_some() || self.owner.is_some();
         let mode = if is_private { PRIVATE } else { NEW_FILE };
         let temp = Temp::beside(&target.path, mode).map_err(|error| target.explain(error))?;
-        Ok(AtomicFile { temp, target: target.path, access, builder: self.clone() })
+        // A file that this process may not read gives nothing but its mode and owner.
+        let replaced = match target.entry.map(|_| fs::open_segment(&target.path)) {
+            None => None,
+            Some(Err(error)) if error.io_kind() == PermissionDenied => None,
+            Some(opened) => opened?,
+        };
+        let builder = self.clone();
+        Ok(AtomicFile { temp, target: target.path, access, attributes_of: replaced, builder })
     }
 
     /// Replaces or creates the file at `path` with `bytes`.

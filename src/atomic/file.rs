@@ -34,6 +34,8 @@ pub struct AtomicFile {
     pub(super) target: PathBuf,
     /// Mode and owner of the replaced file, or of the file that this one is to be like.
     pub(super) access: Option<Access>,
+    /// The file whose access control list and other attributes this one gets.
+    pub(super) attributes_of: Option<File>,
     pub(super) builder: AtomicFileBuilder,
 }
 
@@ -72,12 +74,13 @@ impl AtomicFile {
     /// Completes the file except for its name: owner, mode, time, and its content on the device.
     pub(crate) fn seal(&self) -> Result<()> {
         let (file, path) = (self.temp.file(), &self.target);
+        let source = self.attributes_of.as_ref();
         match self.builder.owner {
             Some((uid, gid)) => {
                 fs::set_owner(file, Access { mode: 0, uid, gid }, path)?;
-                self.temp.set_mode(self.builder.mode, self.access)?;
+                self.temp.set_mode(self.builder.mode, self.access, source)?;
             }
-            None => self.temp.set_access(self.access, self.builder.mode)?,
+            None => self.temp.set_access(self.access, self.builder.mode, source)?,
         }
         if let Some(time) = self.builder.modified {
             fs::set_modified(file, time, path)?;
@@ -96,6 +99,12 @@ impl AtomicFile {
             SyncLevel::FileAndDirectory => fs::sync_dir(fs::parent(target)),
             SyncLevel::None | SyncLevel::File => Ok(()),
         }
+    }
+
+    /// Takes the access control list and other attributes of this open file.
+    pub(crate) fn with_attributes_of(mut self, file: &File) -> Self {
+        self.attributes_of = file.try_clone().ok();
+        self
     }
 
     /// The temporary file.

@@ -44,7 +44,8 @@
 //! # Limits
 //!
 //! - A replaced file is a new file: its other names (hard links) and open handles keep the old
-//!   content. Mode and owner are kept; access control lists and extended attributes are not.
+//!   content. Mode and owner are kept. On Linux, access control lists, security labels and `user.*`
+//!   attributes are kept too, as far as the process may read the old file and set them.
 //! - The process needs the right to create files in the directory, and space for both contents.
 //! - Only regular files are replaced: a directory, device or pipe is rejected.
 //! - Of two replacements at the same time the later one wins, whole. [`update`] loses neither,

@@ -117,8 +117,7 @@ impl Temp {
         if let Some(source) = source {
             // The list gives the group rights of its own.
             let is_same_group = like.is_none_or(|like| like.gid == given.gid);
-            let copied = fs::copy_attributes(source, &self.file, is_same_group, &self.path);
-            if !copied.unwrap_or(false) {
+            if !fs::copy_attributes(source, &self.file, is_same_group, &self.path)? {
                 // The bits of the group are the most that anyone on the list has.
                 given.gid = u32::MAX;
             }

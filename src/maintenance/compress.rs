@@ -75,8 +75,12 @@ pub(crate) fn compress(
         .replace(Replace::No)
         .links(Links::Replace)
         .sync(SyncLevel::File);
-    let file = builder.open(target)?;
-    let tag = BirthTag { created: entry.born.map(Timestamp::from), rotated_at, digest: None };
+    let file = builder.open(target)?.with_attributes_of(source.file);
+    let tag = BirthTag {
+        created: entry.born.map(|born| born.min(entry.modified).into()),
+        rotated_at,
+        digest: None,
+    };
     let written = match encoding {
         Encoding::Gzip(level) => gzip(source, &file, level, tag)?,
         #[cfg(feature = "zstd")]

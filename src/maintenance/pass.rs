@@ -281,10 +281,10 @@ impl<'a> Pass<'a> {
             Unleased::Leased => return self.leased(backup, encoding),
             Unleased::Gone => return Ok(StepOutcome::Moved),
         };
-        let entry = fs::fstat(&plain, &backup.path)?;
-        if entry.id != backup.entry.id {
+        let is_it = |entry: &Entry| entry.id == backup.entry.id;
+        let Some(entry) = fs::fstat_if_any(&plain, &backup.path)?.filter(is_it) else {
             return Ok(StepOutcome::Moved);
-        }
+        };
         let next_created = self.created_after(at, listed);
         if !is_settled(&entry, backup.name.key, next_created, Clock::system().now().into())
             || self.is_open_for_writing(backup, listed)

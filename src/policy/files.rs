@@ -33,7 +33,9 @@ impl PolicyFiles {
         if file_name.to_str().is_none() {
             return refuse("its file name is not Unicode; use one that is");
         }
-        let path = fs::canonical(fs::parent(path))?.join(file_name);
+        fs::canonical(fs::parent(path))?;
+        // Links on the way to it are resolved each time.
+        let path = std::path::absolute(path).map_err(|error| Error::io("resolve", path, error))?;
         Ok(Self { path, keep, sync, mode })
     }
 
@@ -126,7 +128,8 @@ impl ResolvedFile<'_> {
             Some(policy) => builder.like(&policy),
             None => builder,
         };
-        write_all(&builder, &self.version_path(version), text)?.commit()
+        let file = write_all(&builder, &self.version_path(version), text)?;
+        self.with_attributes(file).commit()
     }
 
     /// Removes the oldest versions beyond the number to keep.
@@ -146,7 +149,15 @@ impl ResolvedFile<'_> {
             Some(found) => builder.like(&found),
             None => builder,
         };
-        write_all(&builder, &path, bytes)?.commit()
+        self.with_attributes(write_all(&builder, &path, bytes)?).commit()
+    }
+
+    /// Gives a file beside the policy the policy's attributes.
+    fn with_attributes(&self, file: AtomicFile) -> AtomicFile {
+        match fs::open_segment(&self.path) {
+            Ok(Some(policy)) => file.with_attributes_of(&policy),
+            _ => file,
+        }
     }
 
     fn name(&self) -> String {

@@ -28,7 +28,7 @@ pub(crate) use segments::{HeaderFn, SegmentSettings};
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
-use crate::fs::{self, Access};
+use crate::fs::{self, Entry};
 use crate::segment::Location;
 use crate::segment::lease::Lease;
 use crate::segment::name::Naming;
@@ -144,10 +144,16 @@ impl Rotator {
         self.segments.set_mode(mode)
     }
 
+    /// Looks at the file that the user's path leads to now. It is another one than the active
+    /// segment after another worker's rotation, or if a link in the path was changed.
+    pub(crate) fn look(&self) -> Result<Option<Entry>> {
+        self.segments.look()
+    }
+
     /// Opens the file that the log's path names now, or creates it if there is none.
     pub(crate) fn adopt(&mut self, timeout: Duration) -> Result<Switch> {
-        let like = self.active.lease.present_access(self.location());
-        let (found, cause) = self.segments.open(Some(like), timeout)?;
+        let like = self.active.lease.clone();
+        let (found, cause) = self.segments.open(Some(&like), timeout)?;
         Ok(Switch { left: self.active.switch_to(found), cause })
     }
 
@@ -193,7 +199,7 @@ impl Segments {
         if !due(active) {
             return Ok(None);
         }
-        self.replace(active, entry.access).map(Some)
+        self.replace(active).map(Some)
     }
 
     /// Corrects the start of the active segment by the time in the newest backup's name. The answer
@@ -216,8 +222,8 @@ impl Segments {
             self.ensure_header_locked(active);
             return Ok(Switch { left, cause: SwitchCause::Adopted });
         }
-        let like = active.lease.present_access(self.location());
-        let left = match self.create_if_missing(Some(like))? {
+        let like = active.lease.clone();
+        let left = match self.create_if_missing(Some(&like))? {
             Some(created) => active.switch_to(created),
             // Another program has just created it; the next check adopts that.
             None => active.lease.clone(),
@@ -227,9 +233,9 @@ impl Segments {
 
     /// Renames the active segment to a backup and puts a new one in its place, with the same
     /// access.
-    fn replace(&self, active: &mut Active, access: Access) -> Result<Switch> {
+    fn replace(&self, active: &mut Active) -> Result<Switch> {
         let is_crowded = self.location().is_crowded()?;
-        let next = self.prepare(Some(access))?;
+        let next = self.prepare(Some(&active.lease))?;
         let (backup, time) = match self.rename_to_backup(active) {
             // Another program, or the server of a network file system, has removed the name
             // meanwhile.

@@ -4,7 +4,7 @@ use super::trigger::started;
 use super::{Active, NewestBackup, SwitchCause};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, Access, AppendMode, Temp};
+use crate::fs::{self, AppendMode, Entry, Temp};
 use crate::lock::{FileLock, LockGuard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::Naming;
@@ -113,11 +113,11 @@ impl Segments {
         Ok(())
     }
 
-    /// Opens the active segment, or creates it with the owner and mode in `like`. Waits at most
-    /// `timeout` for the rotation lock.
+    /// Opens the active segment, or creates it with the owner, mode and attributes of `like`. Waits at
+    /// most `timeout` for the rotation lock.
     pub(super) fn open(
         &mut self,
-        like: Option<Access>,
+        like: Option<&Lease>,
         timeout: Duration,
     ) -> Result<(Active, SwitchCause)> {
         self.resolve_again()?;
@@ -157,6 +157,12 @@ impl Segments {
         Ok(())
     }
 
+    /// Looks at the file that the user's path leads to now, through all links in it. A worker that
+    /// starts now would open that one.
+    pub(super) fn look(&self) -> Result<Option<Entry>> {
+        fs::stat_target(&self.given)
+    }
+
     /// Whether the log's path names another file than the active segment, or none.
     pub(super) fn has_moved(&self, active: &Active) -> Result<bool> {
         Ok(!fs::is_at(self.path(), active.lease.id())?)
@@ -168,14 +174,14 @@ impl Segments {
             return Ok(None);
         };
         let entry = lease.entry;
-        let birth = self.clock.birth(entry.id, entry.born);
+        let birth = self.clock.birth(&entry);
         let newest = match birth {
             None if self.settings.has_time_limit => {
                 DirectorySnapshot::read(&self.location, self.naming())?.newest()
             }
             _ => None,
         };
-        let first = entry.born_at_earliest.unwrap_or(entry.modified);
+        let first = entry.born_at_earliest.map_or(entry.modified, |at| at.min(entry.modified));
         Ok(Some(Active {
             append_mode: self.append_mode(),
             size: entry.len,
@@ -226,19 +232,21 @@ impl Segments {
     }
 
     /// Creates the active segment if there is none. The caller holds the lock.
-    pub(super) fn create_if_missing(&self, like: Option<Access>) -> Result<Option<Active>> {
+    pub(super) fn create_if_missing(&self, like: Option<&Lease>) -> Result<Option<Active>> {
         if fs::stat(self.path())?.is_some() {
             return Ok(None);
         }
         self.put_in_place(self.prepare(like)?, NewestBackup::Unknown).map(Some)
     }
 
-    /// Creates a segment under a temporary name, complete with owner, mode and header. Returns the
-    /// length of the header as well.
-    pub(super) fn prepare(&self, like: Option<Access>) -> Result<(Temp, u64)> {
-        let mode = self.settings.mode.or(like.map(|access| access.mode));
+    /// Creates a segment under a temporary name, complete with owner, mode, attributes and header.
+    /// Returns the length of the header as well.
+    pub(super) fn prepare(&self, like: Option<&Lease>) -> Result<(Temp, u64)> {
+        const OWNER: u32 = 0o700;
+        let access = like.map(|lease| lease.present_access(&self.location));
+        let mode = self.settings.mode.or(access.map(|access| access.mode & OWNER));
         let temp = Temp::beside(self.path(), mode.unwrap_or(DEFAULT_MODE))?;
-        temp.set_access(like, self.settings.mode)?;
+        temp.set_access(access, self.settings.mode, like.map(|lease| &*lease.file))?;
         let header = self.header()?;
         fs::write_all(temp.file(), &header, temp.path())?;
         Ok((temp, header.len() as u64))
@@ -255,7 +263,7 @@ impl Segments {
         let now = Timestamp::from_micros(self.clock.coarse());
         // A worker whose clock is ahead of the file system's counts from its own clock. Otherwise
         // the boundary that called for this segment would at once call for another.
-        let started = self.clock.birth(lease.id(), lease.entry.born).map_or(now, |at| at.max(now));
+        let started = self.clock.birth(&lease.entry).map_or(now, |at| at.max(now));
         let append_mode = self.append_mode();
         Ok(Active { lease, append_mode, size: header_len, header_len, started, newest_backup })
     }

@@ -7,10 +7,10 @@ use std::fs::File;
 const POSIX_ACL: &[u8] = b"system.posix_acl_access";
 
 /// Whether an attribute belongs to whatever the file contains. Others describe this very file, such
-/// as its checksum (`security.ima`), or give its reader rights (`security.capability`).
+/// as its checksum (`security.ima`) and our own note, or give rights (`security.capability`).
 fn is_kept(name: &[u8]) -> bool {
     let known = [POSIX_ACL, b"system.nfs4_acl", b"security.selinux", b"security.SMACK64"];
-    known.contains(&name) || name.starts_with(b"user.")
+    known.contains(&name) || (name.starts_with(b"user.") && name != super::xattr::NAME.as_bytes())
 }
 
 pub(crate) fn copy_attributes(from: &File, to: &File, with_acl: bool) -> bool {

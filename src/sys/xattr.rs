@@ -4,7 +4,7 @@ use rustix::fs::{XattrFlags, lgetxattr, lsetxattr};
 use std::io;
 use std::path::Path;
 
-const NAME: &str = "user.logrotor";
+pub(super) const NAME: &str = "user.logrotor";
 
 pub(crate) fn note(path: &Path) -> io::Result<Vec<u8>> {
     const AT_MOST: usize = 256;

@@ -51,7 +51,7 @@ impl Appender {
 
     /// Adopts the file at the log's path if it is not ours.
     fn check_path(&mut self) -> Result<()> {
-        match fs::stat(self.path())? {
+        match self.rotator.look()? {
             Some(there) if there.id == self.active().lease.id() => {
                 self.is_unlinked = false;
                 return Ok(());

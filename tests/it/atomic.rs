@@ -153,10 +153,10 @@ fn write_at(args: &mut Args) {
 mod fault {
     use super::*;
 
-    /// Operations of a replacement: look; create, lease, look, look; write; look, look, set mode;
-    /// sync, rename, sync directory.
-    const STEPS: usize = 12;
-    const RENAME: usize = 11;
+    /// Operations of a replacement: look; create, lease, look, look; open the old file; write; look,
+    /// look, copy attributes, set mode; sync, rename, sync directory.
+    const STEPS: usize = 14;
+    const RENAME: usize = 13;
 
     fn scenario(plan: &str) -> (tempfile::TempDir, Child) {
         let dir = tempfile::tempdir().unwrap();
