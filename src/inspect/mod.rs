@@ -122,6 +122,33 @@ pub enum LeftoverKind {
     LockFile,
 }
 
+/// Returns the backups that another program has renamed, and the names that they had. Readers do
+/// not find them.
+///
+/// `logrotate` with a pattern such as `/var/log/app/*.log*` renames `app.log.1` to `app.log.1.1`,
+/// and may put an empty file in its place. Rename them back, and narrow the pattern.
+///
+/// # Examples
+/// ```
+/// use logrotor::inspect;
+/// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("app.log");
+/// std::fs::write(dir.path().join("app.log.1.1"), "one\n").unwrap();
+/// let renamed = inspect::renamed_backups(&path)?;
+/// assert!(renamed[0].0.ends_with("app.log.1.1") && renamed[0].1.ends_with("app.log.1"));
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// As [`Inspection::of`], except that a log without files has none.
+pub fn renamed_backups(log: impl AsRef<Path>) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let location = Location::find(log.as_ref())?;
+    let mut names = fs::names(location.dir())?;
+    names.sort_unstable();
+    let renamed = |name: String| Some((location.dir().join(&name), location.renamed(&name)?));
+    Ok(names.into_iter().filter_map(renamed).collect())
+}
+
 impl Inspection {
     /// Inspects the log at `path`.
     ///

@@ -130,9 +130,22 @@ impl Location {
 
     /// Whether a file name resembles those of the log's files but is none of them.
     pub(crate) fn is_stray(&self, file_name: &str) -> bool {
-        self.suffix(file_name).is_some()
+        (self.suffix(file_name).is_some() || self.is_dated(file_name))
             && file_name != name::lock_file(&self.name)
             && Name::parse(&self.name, file_name).is_none()
+    }
+
+    /// Whether a file name is that of the log with a date, as in `app.log-20261130`.
+    fn is_dated(&self, file_name: &str) -> bool {
+        let date = file_name.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('-'));
+        date.is_some_and(|date| date.starts_with(|first: char| first.is_ascii_digit()))
+    }
+
+    /// Returns the path of the backup that another program has renamed to a file name.
+    pub(crate) fn renamed(&self, file_name: &str) -> Option<PathBuf> {
+        let is_ours = Name::parse(&self.name, file_name).is_some();
+        let name = Name::of_renamed(&self.name, file_name).filter(|_| !is_ours)?;
+        Some(self.backup_path(name))
     }
 
     /// Returns the part of a file name after the log's name and a dot, if it begins so.

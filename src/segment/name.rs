@@ -148,6 +148,22 @@ impl Name {
         })
     }
 
+    /// Returns the backup that another program has renamed to `text` by adding to its name, as
+    /// logrotate does: `app.log.1.1`, `app.log.1-20261130.gz`.
+    pub(crate) fn of_renamed(log: &str, text: &str) -> Option<Self> {
+        let is_addition = |at: &usize| text[*at..].starts_with(['.', '-', '_', '~']);
+        let ends = (log.len() + 1..text.len()).rev();
+        let mut ends = ends.filter(|at| text.is_char_boundary(*at)).filter(is_addition);
+        let (name, end) = ends.find_map(|end| Some((Self::parse(log, &text[..end])?, end)))?;
+        let [plain, compressed @ ..] = Compression::ALL;
+        let is_now = |form: &Compression| text[end..].ends_with(form.suffix());
+        let compression = match name.compression {
+            Compression::None => compressed.into_iter().find(is_now).unwrap_or(plain),
+            compression => compression,
+        };
+        Some(Self { compression, ..name })
+    }
+
     /// Returns the name of the log whose compressed backup has the file name `text`; `None` if no
     /// compressed backup is named so.
     pub(crate) fn log_of_compressed(text: &str) -> Option<&str> {
@@ -275,6 +291,27 @@ mod tests {
             "xapp.log.1",
         ] {
             assert_eq!(Name::parse("app.log", text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn renamed_backup_is_found_by_its_name() {
+        let of = |text| Name::of_renamed("app.log", text).map(|name| name.format("app.log"));
+        let day = "app.log.2026-11-20T23-57-01.123456Z";
+        for (text, original) in [
+            ("app.log.1.1", "app.log.1"),
+            ("app.log.1.gz.2", "app.log.1.gz"),
+            ("app.log.1.gz.2.gz", "app.log.1.gz"),
+            ("app.log.12-20261130.gz", "app.log.12.gz"),
+            ("app.log.3~", "app.log.3"),
+            (&format!("{day}.1"), day),
+            (&format!("{day}.zst-20261130"), &format!("{day}.zst")),
+        ] {
+            assert_eq!(of(text).as_deref(), Some(original), "{text}");
+        }
+        for text in ["app.log", "app.log.1", "app.log.old", "app.log.old.1", "app.log.é.1", "x.1.1"]
+        {
+            assert_eq!(of(text), None, "{text}");
         }
     }
 

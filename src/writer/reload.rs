@@ -149,7 +149,8 @@ mod on {
                 }
             }
             let policy = watched.store.current();
-            if policy.version() != state.version {
+            // A file that cannot be changed gets numbers of this process's own.
+            if policy.version() != state.version || **policy != state.settings {
                 self.apply_version(watched, &state, &policy);
                 state.version = policy.version();
                 state.settings = Config::clone(&policy);

@@ -3,7 +3,7 @@
 
 use crate::support::{Dir, eventually};
 use logrotor::{
-    Compression, Config, DeferralReason, Event, LogBuilder, Maintenance, MaintenanceMode,
+    Compression, Config, DeferralReason, Event, LogBuilder, Maintenance, MaintenanceMode, Period,
     RotatingFileWriter,
 };
 use std::cell::Cell;
@@ -188,5 +188,176 @@ mod room {
         let unmounted = Command::new("umount").arg("-l").arg(dir.path()).status();
         assert_eq!((backups, pruned, free), (3, 0, None));
         assert!(unmounted.unwrap().success());
+    }
+}
+
+// A log that was restored or copied with its times was not rotated, because its file is new.
+#[test]
+fn regression_restored_log_of_last_week_is_rotated() {
+    type Limit = fn(LogBuilder) -> LogBuilder;
+    let limits: [Limit; 2] =
+        [|log| log.rotate_every(Period::Daily), |log| log.max_age(Duration::from_secs(3600))];
+    for limit in limits {
+        let dir = Dir::new();
+        append(&dir.log(), "of last week");
+        let file = File::options().append(true).open(dir.log()).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(7 * 24 * 3600)).unwrap();
+        drop(file);
+        let log = limit(inline(&dir)).build().unwrap();
+        log.write_record(b"of today\n").unwrap();
+        let backups = dir.backups();
+        assert_eq!((backups.len(), dir.active_lines()), (1, vec!["of today".to_owned()]));
+        assert_eq!(dir.lines_of(&backups[0]), ["of last week"]);
+    }
+}
+
+// A worker stayed in the old file for ever, while workers that started later used the new one.
+#[cfg(unix)]
+#[test]
+fn regression_link_turned_to_another_target_is_followed() {
+    use std::os::unix::fs::symlink;
+    // The link is the log itself, or a directory on the way to it.
+    for (link, log, there) in
+        [("app.log", "app.log", "app.log"), ("current", "current/app.log", "app.log")]
+    {
+        let dir = Dir::new();
+        let ends = ["a", "b"].map(|end| {
+            std::fs::create_dir(dir.file(end)).unwrap();
+            if link == log { format!("{end}/app.log") } else { end.to_owned() }
+        });
+        symlink(&ends[0], dir.file(link)).unwrap();
+        let builder = RotatingFileWriter::builder(dir.file(log)).check_interval(Duration::ZERO);
+        let worker = builder.maintenance(MaintenanceMode::Inline).build().unwrap();
+        worker.write_record(b"one\n").unwrap();
+        symlink(&ends[1], dir.file("new")).unwrap();
+        std::fs::rename(dir.file("new"), dir.file(link)).unwrap();
+        worker.write_record(b"two\n").unwrap();
+        let later = RotatingFileWriter::builder(dir.file(log)).build().unwrap();
+        later.write_record(b"three\n").unwrap();
+        let lines = |end: &str| crate::support::lines_at(&dir.file(end).join(there));
+        assert_eq!(
+            (lines("a"), lines("b")),
+            (vec!["one".into()], vec!["two".into(), "three".into()])
+        );
+    }
+}
+
+/// Answers of file systems that are no usual answers.
+#[cfg(target_os = "linux")]
+mod answers {
+    use super::*;
+    use crate::support::Job;
+
+    const ENOENT: i32 = 2;
+    const EACCES: i32 = 13;
+    const ESTALE: i32 = 116;
+
+    /// A worker rotates three times while the operations with this verb fail at first.
+    fn rotates_in_spite_of(verb: &str, errno: i32) {
+        let dir = Dir::new();
+        let fault = format!("1-3/{verb}:errno={errno}");
+        let job = Job::new("obey", &dir.log()).env("LOGROTOR_FAULT", fault);
+        let mut worker = job.spawn();
+        worker.expect("ready");
+        for _ in 0..3 {
+            assert_eq!(worker.ask("write a record"), "ok", "{verb} {errno}");
+            assert_eq!(worker.ask("rotate"), "ok", "{verb} {errno}");
+        }
+        assert_eq!((worker.count("failures"), dir.backups().len()), (0, 3), "{verb} {errno}");
+        worker.finish();
+    }
+
+    // A FUSE server says that there is no lock file while another process removes it. A writer
+    // ended for lack of a directory that was there.
+    #[test]
+    fn regression_lock_file_that_comes_and_goes_holds_up_nothing() {
+        for errno in [ENOENT, ESTALE] {
+            rotates_in_spite_of("open lock file", errno);
+            rotates_in_spite_of("take exclusive lock", errno);
+        }
+    }
+
+    // CIFS 3.1.1 refuses a lock that is held with EACCES. A second writer ended.
+    #[test]
+    fn regression_lock_refused_with_eacces_counts_as_held() {
+        rotates_in_spite_of("take exclusive lock", EACCES);
+    }
+
+    #[test]
+    fn lock_file_without_a_directory_is_an_error_at_once() {
+        let dir = Dir::new();
+        let lock = logrotor::FileLock::open(dir.file("none/app.lock")).unwrap();
+        let error = lock.exclusive(logrotor::Wait::Forever).unwrap_err().to_string();
+        assert!(error.contains("there is no directory"), "{error}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod attributes {
+    use super::*;
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+
+    const ACL: &str = "system.posix_acl_access";
+    const OWN: &str = "user.logrotor";
+
+    /// A list that lets the owner read and write, and user 65534 read.
+    fn acl() -> Vec<u8> {
+        let entry = |tag: u16, bits: u16, id: u32| {
+            [&tag.to_le_bytes()[..], &bits.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        const NONE: u32 = u32::MAX;
+        let entries =
+            [(0x01, 6, NONE), (0x02, 4, 65534), (0x04, 0, NONE), (0x10, 4, NONE), (0x20, 0, NONE)];
+        let entries = entries.map(|(tag, bits, id)| entry(tag, bits, id)).concat();
+        [&2_u32.to_le_bytes()[..], &entries].concat()
+    }
+
+    /// `None`, with a printed note, where the file system has no such attributes.
+    fn mark(path: &Path) -> Option<()> {
+        let set = |name, value: &[u8]| setxattr(path, name, value, XattrFlags::empty());
+        let marked = set(ACL, &acl()).and_then(|()| set(OWN, b"kept"));
+        marked.inspect_err(|error| println!("skipped: no extended attributes here: {error}")).ok()
+    }
+
+    #[track_caller]
+    fn is_marked(path: &Path) {
+        let get = |name| {
+            let mut value = [0; 256];
+            getxattr(path, name, &mut value[..]).map(|len| value[..len].to_vec())
+        };
+        assert_eq!((get(ACL), get(OWN)), (Ok(acl()), Ok(b"kept".to_vec())), "{}", path.display());
+    }
+
+    #[test]
+    fn log_and_backups_keep_the_acl_and_attributes() {
+        for mode in [None, Some(0o640)] {
+            let dir = Dir::new();
+            let log = inline(&dir).compression(Compression::Gzip);
+            let log = mode.map_or(log.clone(), |mode| log.mode(mode)).build().unwrap();
+            if mark(&dir.log()).is_none() {
+                return;
+            }
+            (0..2).for_each(|_| rotate(&log, "a record"));
+            is_marked(&dir.log());
+            eventually("both are compressed", || {
+                log.finish().unwrap();
+                dir.backups().iter().all(|name| name.ends_with(".gz"))
+            });
+            dir.backups().iter().for_each(|name| is_marked(&dir.file(name)));
+            std::fs::remove_file(dir.log()).unwrap();
+            log.reopen().unwrap();
+            is_marked(&dir.log());
+        }
+    }
+
+    #[test]
+    fn replaced_file_keeps_the_acl_and_attributes() {
+        let dir = Dir::new();
+        append(&dir.file("state"), "old");
+        if mark(&dir.file("state")).is_none() {
+            return;
+        }
+        logrotor::atomic::write(dir.file("state"), "new").unwrap();
+        is_marked(&dir.file("state"));
     }
 }
