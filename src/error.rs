@@ -263,6 +263,14 @@ impl Error {
         Self::io(action, path, io::Error::new(io::ErrorKind::NotFound, why))
     }
 
+    /// The settings of a file by hand are in force, but it cannot be given a version.
+    #[cfg(feature = "policy")]
+    pub(crate) fn policy_unversioned(path: &Path, cause: &Self) -> Self {
+        let cause_text = cause.io_error().map_or_else(|| cause.to_string(), ToString::to_string);
+        let why = format!("{cause_text}; its settings are in force without one");
+        Self::io("give a version to policy", path, io::Error::new(cause.io_kind(), why))
+    }
+
     /// Symbolic links that lead in a circle.
     pub(crate) fn too_many_links(action: &'static str, path: &Path) -> Self {
         Self::refused(ErrorKind::NotAFile, action, path, "too many levels of symbolic links")

@@ -72,6 +72,10 @@ pub enum Origin {
     Update,
     /// The file was edited by hand. The author is the process that noticed the edit first.
     Edit,
+    /// The file was edited by hand, and this process can change neither it nor its directory, as on
+    /// a read-only mount. The version is not in the file; its number counts in this process
+    /// alone.
+    Unversioned,
     /// A program replaced the whole text.
     Import,
     /// An older version is in force again, under a new number.
@@ -92,6 +96,7 @@ impl fmt::Display for Origin {
             Self::Creation => f.write_str("creation"),
             Self::Update => f.write_str("update"),
             Self::Edit => f.write_str("an edit by hand"),
+            Self::Unversioned => f.write_str("an edit by hand without a version"),
             Self::Import => f.write_str("import"),
             Self::Rollback(version) => write!(f, "rollback to version {version}"),
         }

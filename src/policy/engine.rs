@@ -4,6 +4,7 @@ use super::author::{Author, Origin};
 use super::document::{self, Base, Document, Metadata};
 use super::files::{DirListing, PolicyFiles, ResolvedFile, sealed};
 use super::stats::PolicyCounters;
+use super::unversioned::is_unwritable;
 use super::{Policy, Settings};
 use crate::clock::{self, Clock, Stopwatch, Timestamp, micros};
 use crate::diagnostic;
@@ -39,10 +40,10 @@ pub(crate) enum Parsed<T> {
 
 /// An edit by hand with valid settings.
 pub(crate) struct Edit {
-    base: Base,
+    pub(super) base: Base,
     body: String,
     /// The whole file.
-    text: String,
+    pub(super) text: String,
 }
 
 /// The state of a change while it holds the lock.
@@ -89,7 +90,7 @@ impl<T: Settings> Engine<T> {
     }
 
     /// Parses settings and validates them.
-    fn read(&self, text: &str, refuse: impl Fn(Diagnostic) -> Error) -> Result<T> {
+    pub(super) fn read(&self, text: &str, refuse: impl Fn(Diagnostic) -> Error) -> Result<T> {
         self.counters.validations.increment();
         let value = diagnostic::read_toml(text).map_err(&refuse)?;
         match (self.validate)(&value) {
@@ -392,7 +393,16 @@ impl<T: Settings> Engine<T> {
                 }
                 _ => Ok(found),
             },
-            Ok(Parsed::Edit(_)) => self.settle_edit(kept.as_ref()),
+            Ok(Parsed::Edit(edit)) => match self.settle_edit(kept.as_ref()) {
+                Err(error) if is_unwritable(&error) => {
+                    let policy = self.unversioned(edit, kept.as_deref())?;
+                    return Ok((
+                        policy,
+                        Some(Error::policy_unversioned(self.files.path(), &error)),
+                    ));
+                }
+                settled => settled,
+            },
             Err(error) => Err(error),
         };
         match (found, kept) {

@@ -11,6 +11,7 @@ mod messages;
 mod name;
 mod stats;
 mod store;
+mod unversioned;
 mod update;
 
 pub use crate::stats::ReloadStats;

@@ -3,6 +3,7 @@
 use super::builder::PolicyStoreBuilder;
 use super::engine::{Engine, Fingerprint, Parsed, debounce, is_about_content};
 use super::stats::PolicyStats;
+use super::unversioned::{is_unversioned, is_unwritable};
 use super::update::Update;
 use super::{Policy, Settings, Snapshot};
 use crate::clock::{self, Stopwatch};
@@ -263,7 +264,8 @@ impl<T: Settings> PolicyStore<T> {
                     return match outcome {
                         Err(error) if is_busy(&error, may_wait) => Ok(false),
                         Err(error) => inner.engine.report(error),
-                        Ok(newer) => {
+                        Ok((newer, Some(notice))) => inner.engine.report(notice).map(|_| newer),
+                        Ok((newer, None)) => {
                             inner.engine.clear_problem();
                             Ok(newer)
                         }
@@ -273,30 +275,54 @@ impl<T: Settings> PolicyStore<T> {
         }
     }
 
-    /// Puts a parsed version in force, if it is newer.
-    fn follow(&self, parsed: Parsed<T>, known: &Arc<Policy<T>>, may_wait: bool) -> Result<bool> {
+    /// Puts a parsed version in force, if it is newer. Also returns the notice that it is in force
+    /// without a version, if it is.
+    fn follow(
+        &self,
+        parsed: Parsed<T>,
+        known: &Arc<Policy<T>>,
+        may_wait: bool,
+    ) -> Result<(bool, Option<Error>)> {
         let engine = &self.0.engine;
-        match parsed {
+        let newer = match parsed {
             Parsed::Sealed(found) => {
-                engine.in_order(&found, known)?;
-                let newer = self.publish(found);
-                if newer {
-                    engine.counters.reloads.increment();
+                if !is_unversioned(known) {
+                    engine.in_order(&found, known)?;
                 }
-                Ok(newer)
+                self.publish(found)
             }
-            Parsed::Edit(_) => {
+            // It is in force as it is.
+            Parsed::Edit(edit) if is_unversioned(known) && edit.is(known.text()) => {
+                return Ok((false, engine.problem().1));
+            }
+            Parsed::Edit(edit) => {
                 let wait = if may_wait { Wait::AtMost(engine.lock_timeout) } else { Wait::Never };
-                let accepted = engine.with_lock(wait, |locked| engine.base(locked, Some(known)))?;
-                Ok(self.publish(accepted))
+                let known = Some(known).filter(|known| !is_unversioned(known));
+                match engine.with_lock(wait, |locked| engine.base(locked, known)) {
+                    Ok(accepted) => return Ok((self.publish(accepted), None)),
+                    Err(error) if is_unwritable(&error) => {
+                        let present = self.0.current.load_full();
+                        let newer = self.publish(engine.unversioned(edit, Some(&present))?);
+                        let notice = Error::policy_unversioned(self.path(), &error);
+                        return Ok((newer, Some(notice)));
+                    }
+                    Err(error) => return Err(error),
+                }
             }
+        };
+        if newer {
+            engine.counters.reloads.increment();
         }
+        Ok((newer, None))
     }
 
-    /// Puts a version in force here, unless a newer one is.
+    /// Puts a version in force here, unless a newer one is. The file takes the place of one whose
+    /// number counts in this process alone.
     pub(super) fn publish(&self, policy: Arc<Policy<T>>) -> bool {
         let _publishing = self.0.publishing.lock();
-        let newer = policy.version() > self.0.current.load().version();
+        let present = self.0.current.load();
+        let newer = policy.version() > present.version()
+            || (is_unversioned(&present) && !is_unversioned(&policy));
         if newer {
             self.0.current.store(policy);
         }

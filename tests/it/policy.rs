@@ -84,6 +84,7 @@ pub fn child(job: &Job) {
         "policy-add" => add(job),
         "policy-update" => update_once(job),
         "policy-hold" => hold(job),
+        "policy-follow" => follow(job),
         "policy-write" => crate::policy_writer::write(job),
         other => panic!("no such task: {other}"),
     }
@@ -121,6 +122,61 @@ fn hold(job: &Job) {
         Ok::<_, ()>(())
     });
     done.unwrap().unwrap();
+}
+
+/// Says what is in force, and again after each line.
+fn follow(job: &Job) {
+    let store = builder().open(job.text("file")).unwrap();
+    loop {
+        let reloaded = store.reload().map_err(|error| error.kind());
+        let current = store.current();
+        let problem = store.problem().map(|error| error.to_string());
+        let origin = current.metadata().origin();
+        say(format!("{:?} {origin} {reloaded:?} {problem:?}", **current));
+        if listen().is_none() {
+            break;
+        }
+    }
+}
+
+// A plain TOML file on a read-only mount, as of a Kubernetes ConfigMap, was refused with a bare
+// error of its lock.
+#[cfg(unix)]
+#[test]
+fn regression_plain_file_that_cannot_be_changed_is_in_force() {
+    const EROFS: i32 = 30;
+    let dir = Dir::new();
+    let put = |text: &str| {
+        std::fs::write(dir.file("new"), text).unwrap();
+        std::fs::rename(dir.file("new"), file(&dir)).unwrap();
+    };
+    put("one = 1\n");
+    let fault = format!("1+/open lock file:errno={EROFS}");
+    let mut worker = job("policy-follow", &dir).env("LOGROTOR_FAULT", fault).spawn();
+    let first = worker.hear().unwrap();
+    assert!(
+        first.starts_with(r#"{"one": 1} an edit by hand without a version Ok(false)"#),
+        "{first}"
+    );
+    let problem = "failed to give a version to policy";
+    assert!(first.contains(problem) && first.contains("in force without one"), "{first}");
+    put("one = 2\n");
+    let second = worker.ask("again");
+    assert!(
+        second.starts_with(r#"{"one": 2} an edit by hand without a version Ok(true)"#),
+        "{second}"
+    );
+    let again = worker.ask("nothing has changed");
+    assert_eq!(again, second.replacen("Ok(true)", "Ok(false)", 1));
+    put("one = 'two'\n");
+    let third = worker.ask("again");
+    assert!(third.starts_with(r#"{"one": 2}"#) && third.contains("PolicyInvalid"), "{third}");
+    // A process that can change the file gives it a version.
+    put("one = 3\n");
+    assert_eq!(builder().open(file(&dir)).unwrap().version(), 1);
+    let sealed = worker.ask("again");
+    assert_eq!(sealed, r#"{"one": 3} an edit by hand Ok(true) None"#);
+    worker.finish();
 }
 
 fn job(task: &str, dir: &Dir) -> Job {
