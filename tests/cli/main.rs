@@ -19,6 +19,8 @@ mod help;
 mod limits;
 #[cfg(feature = "__test")]
 mod listings;
+#[cfg(unix)]
+mod logrotate;
 mod ls;
 mod maintenance;
 mod policy;

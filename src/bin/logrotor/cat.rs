@@ -11,10 +11,10 @@ use crate::stamp::TimeOptions;
 use crate::when;
 use clap::Args;
 use logrotor::Error;
-use logrotor::inspect::Inspection;
+use logrotor::inspect::{self, Inspection};
 use logrotor::reader::{LogReader, ReaderBuilder, Stopper};
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -99,7 +99,21 @@ impl Cat {
         let mode = if self.reverse { Mode::Reverse } else { Mode::Forward };
         let printer = Printer::new(&self.select, Grouping::of(log, &self.times), mode)?;
         let printer = printer.by_line(self.lines).within(self.since, self.until);
-        printer.with_progress(progress).all(&mut builder.open()?)
+        let done = printer.with_progress(progress).all(&mut builder.open()?);
+        if done.is_ok() {
+            report_renamed(&self.log);
+        }
+        done
+    }
+}
+
+/// Reports the backups whose records were not printed because another program has renamed them.
+fn report_renamed(log: &Path) {
+    // The log was listed before; a failure now is none of this verb.
+    for (path, original) in inspect::renamed_backups(log).unwrap_or_default() {
+        let why = "another program has renamed this backup, so it is not read";
+        let (path, original) = (path.display(), original.display());
+        report::say(format!("`{path}`: {why}; rename it back to `{original}`"));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::memory::MemoryOptions;
 use crate::output::{self, Color, OutputOptions, printable};
 use crate::progress::{Progress, ReadProgress};
 use clap::Args;
-use logrotor::inspect::Inspection;
+use logrotor::inspect::{self, Inspection};
 use logrotor::reader::{Damage, DamageKind, LogReader};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -131,9 +131,14 @@ impl Verify {
             let (path, what) = (printable(&left.path.to_string_lossy()), kind(left.kind));
             writeln!(out, "{} `{path}`: {what}", paint(Color::Yellow, "leftover:"))?;
         }
+        let renamed = inspect::renamed_backups(&self.log)?;
         for path in &seen.strays {
-            let path = printable(&path.to_string_lossy());
-            writeln!(out, "{} `{path}`", paint(Color::Yellow, "stray:"))?;
+            let advice = renamed.iter().find(|(now, _)| now == path).map(|(_, original)| {
+                let original = printable(&original.to_string_lossy());
+                format!(": a renamed backup; rename it back to `{original}`")
+            });
+            let (path, advice) = (printable(&path.to_string_lossy()), advice.unwrap_or_default());
+            writeln!(out, "{} `{path}`{advice}", paint(Color::Yellow, "stray:"))?;
         }
         let unreadable = damages.iter().filter(|damage| is_unreadable(damage)).count();
         let counts = [
