@@ -14,7 +14,7 @@ pub(crate) use crate::sys::{
 };
 pub(crate) use append::{AppendMode, append, append_beside, append_offset};
 pub use temp::Replace;
-pub(crate) use temp::{Temp, remove_dead_temp, temp_target};
+pub(crate) use temp::{Temp, remove_dead_temp, temp_name, temp_target};
 
 use crate::clock::{Deadline, sleep};
 use crate::error::{Error, Result, lock_action};
@@ -376,6 +376,13 @@ pub(crate) fn free_space(dir: &Path) -> Result<Option<u64>> {
         Err(error) if error.io_kind() == io::ErrorKind::Unsupported => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The bytes of the files that were removed from a directory and that a process still has open, as
+/// far as this process may see. `is_ours` takes the name that a file had.
+pub(crate) fn removed_and_open(dir: &Path, is_ours: impl Fn(&str) -> bool) -> u64 {
+    let sum = || Ok(sys::removed_and_open(dir, &is_ours));
+    attempt("read", Path::new("/proc"), sum).unwrap_or_default()
 }
 
 /// Which of these files a process has open for writing, as far as this process may see.

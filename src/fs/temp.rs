@@ -8,7 +8,7 @@ use crate::fs::{self, Access, Unleased};
 use crate::sys;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
 const RANDOM: usize = 12;
@@ -182,6 +182,13 @@ pub enum Replace {
     No,
 }
 
+/// Returns a new name of a temporary file for `target`.
+pub(crate) fn temp_name(target: &Path) -> PathBuf {
+    let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(RANDOM).collect();
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    target.with_file_name(format!(".{name}.{random}{SUFFIX}"))
+}
+
 /// The target's file name, if `name` is that of a temporary file: the inverse of the names that
 /// `Temp` builds.
 pub(crate) fn temp_target(name: &str) -> Option<&str> {
@@ -221,6 +228,8 @@ mod tests {
         let temp = Temp::beside(&dir.path().join("a.log"), 0o600).unwrap();
         let name = temp.path().file_name().unwrap().to_str().unwrap().to_owned();
         assert_eq!(temp_target(&name), Some("a.log"));
+        let other = temp_name(&dir.path().join("b.log.1"));
+        assert_eq!(temp_target(other.file_name().unwrap().to_str().unwrap()), Some("b.log.1"));
         drop(temp);
         assert_eq!(fs::names(dir.path()).unwrap(), Vec::<String>::new());
     }

@@ -7,7 +7,7 @@ use super::prune::{BackupStat, DiskState};
 use super::settled::is_settled;
 use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Stopwatch};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId, Unleased};
 use crate::segment::lookup::numbers_to_gap;
 use crate::segment::name::{Compression, Key, Name, Naming};
@@ -117,6 +117,11 @@ impl<'a> Pass<'a> {
         let journal = &self.maintainer.journal;
         match result {
             Ok(value) => return Some(value),
+            // Rotations are busy with the names. The work is left for the next pass.
+            Err(error) if error.kind() == ErrorKind::LockTimeout => {
+                self.deferred = true;
+                journal.counters.deferrals.increment();
+            }
             Err(error) if self.failure.is_some() => journal.counters.failed(&error),
             Err(error) => {
                 journal.failed(error.clone());
@@ -157,10 +162,23 @@ impl<'a> Pass<'a> {
         }
         let (maintainer, location) = (self.maintainer, self.location);
         let pruned = maintainer.with_stable_names(location, || self.prune_stable(snapshot));
-        self.check(pruned)
+        let (snapshot, aside) = self.check(pruned)?;
+        // Not under the lock: the system may take long to free a large file.
+        for Aside { backup, path, .. } in aside {
+            let removed = fs::remove(&path);
+            if self.check(removed).is_some() {
+                self.note_pruned(&backup);
+            }
+        }
+        Some(snapshot)
     }
 
-    fn prune_stable(&mut self, mut snapshot: DirectorySnapshot) -> Result<DirectorySnapshot> {
+    /// Takes the backups beyond the limits out of the log. Returns those that are still to be
+    /// removed.
+    fn prune_stable(
+        &mut self,
+        mut snapshot: DirectorySnapshot,
+    ) -> Result<(DirectorySnapshot, Vec<Aside>)> {
         let names = self.list()?.names();
         let names = superseded::remove(self.location, &names, |error| {
             self.check(Err::<(), _>(error));
@@ -169,14 +187,15 @@ impl<'a> Pass<'a> {
         let listed = self.list()?;
         (snapshot.backups, snapshot.superseded) = (listed.backups, listed.superseded);
         let excess = self.excess(&snapshot)?;
-        let mut kept = Vec::new();
+        let (mut kept, mut aside) = (Vec::new(), Vec::new());
         for (at, backup) in snapshot.backups.iter().enumerate() {
-            if at >= excess || !(self.go_on)() || !self.prune_one(backup, &snapshot.backups) {
+            let is_excess = at < excess && (self.go_on)();
+            if !is_excess || !self.prune_one(backup, &snapshot.backups, &mut aside) {
                 kept.push(backup.clone());
             }
         }
         snapshot.backups = kept;
-        Ok(snapshot)
+        Ok((snapshot, aside))
     }
 
     /// Removes temporary files that no live process writes.
@@ -196,7 +215,7 @@ impl<'a> Pass<'a> {
         let superseded = snapshot.superseded.iter().map(|backup| backup.entry.len);
         let others = temporaries.chain(superseded).fold(0, u64::saturating_add);
         let free = match settings.retention.min_free_space {
-            Some(_) => fs::free_space(self.location.dir())?.unwrap_or(u64::MAX),
+            Some(min) => self.free_soon(min)?,
             None => u64::MAX,
         };
         let now = self.maintainer.clock.now();
@@ -216,18 +235,32 @@ impl<'a> Pass<'a> {
         Ok(backups[..excess].iter().map(|forms| forms.len()).sum())
     }
 
-    /// Removes a backup that no process has open; returns `true` if it is gone.
-    fn prune_one(&mut self, backup: &Backup, listed: &[Backup]) -> bool {
+    /// The free space of the file system. If it is less than `min`, it includes the removed backups
+    /// that processes still have open: their space will be free.
+    fn free_soon(&self, min: u64) -> Result<u64> {
+        let free = fs::free_space(self.location.dir())?.unwrap_or(u64::MAX);
+        if free >= min {
+            return Ok(free);
+        }
+        let removed = fs::removed_and_open(self.location.dir(), |name| self.location.owns(name));
+        Ok(free.saturating_add(removed))
+    }
+
+    /// Removes a backup that no process has open, or moves it `aside` to be removed; returns `true`
+    /// if it is gone.
+    fn prune_one(&mut self, backup: &Backup, listed: &[Backup], aside: &mut Vec<Aside>) -> bool {
         let removed = if self.is_open_for_writing(backup, listed) {
             Ok(StepOutcome::Deferred(DeferralReason::BeingWritten))
+        } else if self.naming() == Naming::Number {
+            move_aside(backup, aside)
         } else {
             remove(&backup.path)
         };
         match self.check(removed) {
             Some(StepOutcome::Done) => {
-                let (path, bytes) = (backup.path.clone(), backup.entry.len);
-                self.maintainer.journal.counters.pruned.increment();
-                self.maintainer.journal.note(Event::Pruned { path, bytes });
+                if self.naming() != Naming::Number {
+                    self.note_pruned(backup);
+                }
                 true
             }
             Some(StepOutcome::Moved) => true,
@@ -237,6 +270,12 @@ impl<'a> Pass<'a> {
             }
             Some(StepOutcome::Interrupted) | None => false,
         }
+    }
+
+    fn note_pruned(&self, backup: &Backup) {
+        let (path, bytes) = (backup.path.clone(), backup.entry.len);
+        self.maintainer.journal.counters.pruned.increment();
+        self.maintainer.journal.note(Event::Pruned { path, bytes });
     }
 
     /// Compresses every backup that no process has open; returns `true` if there was one.
@@ -428,6 +467,32 @@ impl<'a> Pass<'a> {
 
 fn compressed_name(name: Name, encoding: Encoding) -> Name {
     Name { compression: encoding.compression(), ..name }
+}
+
+/// A backup that has the name of a temporary file, and is about to be removed.
+struct Aside {
+    backup: Backup,
+    path: PathBuf,
+    /// So that no other worker removes it meanwhile as left by a killed one.
+    _held: File,
+}
+
+/// Gives a backup that no process has open the name of a temporary file.
+fn move_aside(backup: &Backup, aside: &mut Vec<Aside>) -> Result<StepOutcome> {
+    match fs::open_unleased(&backup.path)? {
+        Unleased::Ours(held) => {
+            let path = fs::temp_name(&backup.path);
+            match fs::rename_noreplace(&backup.path, &path) {
+                Ok(()) => {}
+                Err(error) if error.is_not_found() => return Ok(StepOutcome::Moved),
+                Err(error) => return Err(error),
+            }
+            aside.push(Aside { backup: backup.clone(), path, _held: held });
+            Ok(StepOutcome::Done)
+        }
+        Unleased::Leased => Ok(StepOutcome::Deferred(DeferralReason::InUse)),
+        Unleased::Gone => Ok(StepOutcome::Moved),
+    }
 }
 
 /// Removes a backup that no process has open. The caller ensures that it keeps its name.

@@ -113,8 +113,8 @@ impl Segments {
         Ok(())
     }
 
-    /// Opens the active segment, or creates it with the owner, mode and attributes of `like`. Waits at
-    /// most `timeout` for the rotation lock.
+    /// Opens the active segment, or creates it with the owner, mode and attributes of `like`. Waits
+    /// at most `timeout` for the rotation lock.
     pub(super) fn open(
         &mut self,
         like: Option<&Lease>,

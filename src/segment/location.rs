@@ -128,6 +128,11 @@ impl Location {
             .is_some_and(|of| of == self.name || self.parse(of, naming).is_some())
     }
 
+    /// Whether a file name is that of a backup or a temporary.
+    pub(crate) fn owns(&self, file_name: &str) -> bool {
+        self.parse(file_name, None).is_some() || self.is_temporary(file_name, None)
+    }
+
     /// Whether a file name resembles those of the log's files but is none of them.
     pub(crate) fn is_stray(&self, file_name: &str) -> bool {
         (self.suffix(file_name).is_some() || self.is_dated(file_name))

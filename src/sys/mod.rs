@@ -81,6 +81,8 @@
 //! - `open_for(pid, id)`: the access that a process has to a file; `None` if that cannot be seen.
 //! - `open_for_writing(files)`: which of the files a process has open for writing, as far as that
 //!   can be seen. On Windows `open_unleased` refuses such files.
+//! - `removed_and_open(dir, is_ours)`: the bytes on disk of the files that were removed from a
+//!   directory and that a process has open. `is_ours` takes the name that a file had.
 //! - `process_name(pid)`: its program's name, perhaps truncated, if that can be known.
 //! - `host_name()` / `user_name()`: the name of this machine, and the name or number of the user
 //!   this process acts as. For humans to read.
@@ -96,12 +98,16 @@ pub(crate) use unix::*;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod proc;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use proc::{file_locks, open_for, open_for_writing, process_name, shows_files};
+pub(crate) use proc::{
+    file_locks, open_for, open_for_writing, process_name, removed_and_open, shows_files,
+};
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod noproc;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) use noproc::{file_locks, open_for, open_for_writing, process_name, shows_files};
+pub(crate) use noproc::{
+    file_locks, open_for, open_for_writing, process_name, removed_and_open, shows_files,
+};
 
 #[cfg(all(feature = "follow", any(target_os = "linux", target_os = "android")))]
 mod inotify;

@@ -3,6 +3,7 @@
 use super::{FileId, FileLocks, OpenFor};
 use std::collections::HashSet;
 use std::io;
+use std::path::Path;
 
 pub(crate) fn file_locks() -> io::Result<FileLocks> {
     Ok(FileLocks::default())
@@ -18,6 +19,10 @@ pub(crate) fn open_for_writing(_files: &[FileId]) -> HashSet<FileId> {
 
 pub(crate) fn shows_files(_pid: u32) -> bool {
     false
+}
+
+pub(crate) fn removed_and_open(_dir: &Path, _is_ours: &dyn Fn(&str) -> bool) -> u64 {
+    0
 }
 
 pub(crate) fn process_name(_pid: u32) -> Option<String> {

@@ -3,12 +3,12 @@
 
 use super::{FileId, FileLocks, LockMode, OpenFor};
 use rustix::fs::{OFlags, makedev};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::read_to_string;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn file_locks() -> io::Result<FileLocks> {
     let shown = read_to_string("/proc/locks")?.lines().filter_map(parse_lock).collect();
@@ -68,12 +68,34 @@ pub(crate) fn open_for(pid: u32, id: FileId) -> Option<OpenFor> {
 }
 
 pub(crate) fn open_for_writing(files: &[FileId]) -> HashSet<FileId> {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return HashSet::new() };
+    open_handles().filter_map(|fd| writes(&fd, files)).collect()
+}
+
+pub(crate) fn removed_and_open(dir: &Path, is_ours: &dyn Fn(&str) -> bool) -> u64 {
+    let sizes = open_handles().filter_map(|fd| removed(&fd, dir, is_ours));
+    // Several processes may have one file open.
+    sizes.collect::<HashMap<_, _>>().into_values().sum()
+}
+
+/// The paths `/proc/<pid>/fd/<fd>` of all handles that this process may see. Those of other users'
+/// processes are visible to root only.
+fn open_handles() -> impl Iterator<Item = PathBuf> {
     let is_process = |name: &OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
-    let processes = processes.flatten().filter(|entry| is_process(&entry.file_name()));
-    // The files of other users' processes are visible to root only.
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter(move |entry| is_process(&entry.file_name()));
     let handles = processes.filter_map(|entry| std::fs::read_dir(entry.path().join("fd")).ok());
-    handles.flat_map(Iterator::flatten).filter_map(|fd| writes(&fd.path(), files)).collect()
+    handles.flat_map(Iterator::flatten).map(|fd| fd.path())
+}
+
+/// Returns the identity and size on disk of the file that `/proc/<pid>/fd/<fd>` leads to, if it was
+/// removed from this directory.
+fn removed(fd: &Path, dir: &Path, is_ours: &dyn Fn(&str) -> bool) -> Option<(FileId, u64)> {
+    const BLOCK: u64 = 512;
+    let was = std::fs::read_link(fd).ok()?;
+    let name = was.strip_prefix(dir).ok()?.to_str()?.strip_suffix(" (deleted)")?;
+    let meta = std::fs::metadata(fd).ok().filter(|meta| is_ours(name) && meta.nlink() == 0)?;
+    let id = FileId { volume: meta.dev(), index: meta.ino() };
+    Some((id, meta.blocks().saturating_mul(BLOCK)))
 }
 
 /// Returns the file that `/proc/<pid>/fd/<fd>` leads to, if it is one of these and is open for

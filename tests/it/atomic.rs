@@ -153,8 +153,8 @@ fn write_at(args: &mut Args) {
 mod fault {
     use super::*;
 
-    /// Operations of a replacement: look; create, lease, look, look; open the old file; write; look,
-    /// look, copy attributes, set mode; sync, rename, sync directory.
+    /// Operations of a replacement: look; create, lease, look, look; open the old file; write;
+    /// look, look, copy attributes, set mode; sync, rename, sync directory.
     const STEPS: usize = 14;
     const RENAME: usize = 13;
 

@@ -64,6 +64,24 @@ fn quick(disk: &Disk) -> LogBuilder {
     disk.0.writer().maintenance(MaintenanceMode::Inline).check_interval(Duration::ZERO)
 }
 
+// A removed backup that a program has open holds its space, so more and more were removed.
+#[test]
+fn regression_space_that_will_be_free_removes_no_more_backups() {
+    let Some(disk) = Disk::new(1024) else { return };
+    let log = quick(&disk).build().unwrap();
+    for _ in 0..4 {
+        log.write_record(&[b'x'; 100 * 1024]).unwrap();
+        log.rotate().unwrap();
+    }
+    // A program of which the log knows nothing.
+    let oldest = std::fs::File::open(disk.0.file(&disk.backups()[0])).unwrap();
+    drop(log);
+    let log = quick(&disk).min_free_space(700 * 1024).build().unwrap();
+    (0..3).for_each(|_| log.finish().unwrap());
+    assert_eq!(disk.backups().len(), 3);
+    drop((oldest, log));
+}
+
 fn put(mut log: &RotatingFileWriter, text: &str) -> std::io::Result<()> {
     writeln!(log, "{text}")
 }

@@ -145,6 +145,17 @@ fn header_that_leaves_no_room_is_rejected() {
     assert!(error.to_string().contains("the header of 11 bytes fills it"), "{error}");
 }
 
+// As `logrotor rotate` rotates.
+#[test]
+fn segment_of_a_worker_without_a_header_gets_one() {
+    let dir = Dir::new();
+    let log = csv(&dir).check_interval(Duration::ZERO).build().unwrap();
+    log.write_record(b"one\n").unwrap();
+    dir.writer().build().unwrap().rotate().unwrap().expect("there was a record");
+    log.write_record(b"two\n").unwrap();
+    assert_eq!(dir.active_lines(), [HEADER.trim_end(), "two"]);
+}
+
 // `logrotate` with `create` made an empty file, and the log continued in it without a header.
 #[test]
 fn regression_empty_file_of_another_program_gets_one_header() {

@@ -52,8 +52,8 @@ pub(crate) struct Prune {
 /// Rotate a log now: its active segment becomes a backup
 ///
 /// Fails if the log does not exist, and does nothing if the active segment is empty. Running
-/// workers switch to the new segment, and no record is lost. The new segment has no header, even if
-/// the workers add one.
+/// workers switch to the new segment, and no record is lost. The first worker that switches writes
+/// its header, if it has one.
 #[derive(Args)]
 pub(crate) struct Rotate {
     /// Path of the log
