@@ -354,6 +354,9 @@ impl<'a> Pass<'a> {
 
     /// Why a backup that another handle holds is left.
     fn leased(&self, backup: &Backup, encoding: Encoding) -> Result<StepOutcome> {
+        if !self.maintainer.reports_deferrals {
+            return Ok(StepOutcome::Deferred(DeferralReason::InUse));
+        }
         let target = self.location.file_name(compressed_name(backup.name, encoding));
         let is_for_it = |temporary: &PathBuf| {
             let name = temporary.file_name().and_then(|name| name.to_str());
