@@ -380,14 +380,13 @@ pub(crate) fn free_space(dir: &Path) -> Result<Option<u64>> {
 
 /// The bytes of the files that were removed from a directory and that a process still has open, as
 /// far as this process may see. `is_ours` takes the name that a file had.
-pub(crate) fn removed_and_open(dir: &Path, is_ours: impl Fn(&str) -> bool) -> u64 {
-    let sum = || Ok(sys::removed_and_open(dir, &is_ours));
-    attempt("read", Path::new("/proc"), sum).unwrap_or_default()
+pub(crate) fn removed_and_open(dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<u64> {
+    attempt("read", Path::new("/proc"), || Ok(sys::removed_and_open(dir, &is_ours)))
 }
 
 /// Which of these files a process has open for writing, as far as this process may see.
-pub(crate) fn open_for_writing(files: &[FileId]) -> HashSet<FileId> {
-    attempt("read", Path::new("/proc"), || Ok(sys::open_for_writing(files))).unwrap_or_default()
+pub(crate) fn open_for_writing(files: &[FileId]) -> Result<HashSet<FileId>> {
+    attempt("read", Path::new("/proc"), || Ok(sys::open_for_writing(files)))
 }
 
 /// The system's name for the network file system that holds `dir`; `None` if it is on none, or the

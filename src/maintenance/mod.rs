@@ -14,6 +14,7 @@ mod knowledge;
 mod maintainer;
 mod pass;
 mod prune;
+mod remove;
 mod settled;
 mod wakeup;
 

@@ -4,6 +4,7 @@ use super::compress::{self, Encoding, Source, has_changed};
 use super::knowledge::file_names;
 use super::maintainer::Maintainer;
 use super::prune::{BackupStat, DiskState};
+use super::remove::{Aside, move_aside, remove};
 use super::settled::is_settled;
 use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Stopwatch};
@@ -44,7 +45,7 @@ pub(super) struct Pass<'a> {
 }
 
 /// The outcome of one step on one backup.
-enum StepOutcome {
+pub(super) enum StepOutcome {
     Done,
     /// It is left for a later pass.
     Deferred(DeferralReason),
@@ -143,12 +144,15 @@ impl<'a> Pass<'a> {
 
     /// Whether a program that leases nothing has one of the listed backups open for writing. It has
     /// had the file open since it was the active segment, or has opened it by its present name.
-    fn is_open_for_writing(&mut self, backup: &Backup, listed: &[Backup]) -> bool {
-        let ask = || {
-            let ids: Vec<_> = listed.iter().map(|backup| backup.entry.id).collect();
-            fs::open_for_writing(&ids)
+    fn is_open_for_writing(&mut self, backup: &Backup, listed: &[Backup]) -> Result<bool> {
+        let written = match self.written.take() {
+            Some(written) => written,
+            None => {
+                let ids: Vec<_> = listed.iter().map(|backup| backup.entry.id).collect();
+                fs::open_for_writing(&ids)?
+            }
         };
-        self.written.get_or_insert_with(ask).contains(&backup.entry.id)
+        Ok(self.written.insert(written).contains(&backup.entry.id))
     }
 
     /// Lists the log's files, cleans up after crashes, and removes the backups beyond the limits.
@@ -242,19 +246,18 @@ impl<'a> Pass<'a> {
         if free >= min {
             return Ok(free);
         }
-        let removed = fs::removed_and_open(self.location.dir(), |name| self.location.owns(name));
+        let removed = fs::removed_and_open(self.location.dir(), |name| self.location.owns(name))?;
         Ok(free.saturating_add(removed))
     }
 
     /// Removes a backup that no process has open, or moves it `aside` to be removed; returns `true`
     /// if it is gone.
     fn prune_one(&mut self, backup: &Backup, listed: &[Backup], aside: &mut Vec<Aside>) -> bool {
-        let removed = if self.is_open_for_writing(backup, listed) {
-            Ok(StepOutcome::Deferred(DeferralReason::BeingWritten))
-        } else if self.naming() == Naming::Number {
-            move_aside(backup, aside)
-        } else {
-            remove(&backup.path)
+        let removed = match self.is_open_for_writing(backup, listed) {
+            Err(error) => Err(error),
+            Ok(true) => Ok(StepOutcome::Deferred(DeferralReason::BeingWritten)),
+            Ok(false) if self.naming() == Naming::Number => move_aside(backup, aside),
+            Ok(false) => remove(&backup.path),
         };
         match self.check(removed) {
             Some(StepOutcome::Done) => {
@@ -326,7 +329,7 @@ impl<'a> Pass<'a> {
         };
         let next_created = self.created_after(at, listed);
         if !is_settled(&entry, backup.name.key, next_created, Clock::system().now().into())
-            || self.is_open_for_writing(backup, listed)
+            || self.is_open_for_writing(backup, listed)?
         {
             return Ok(StepOutcome::Deferred(DeferralReason::BeingWritten));
         }
@@ -470,41 +473,4 @@ impl<'a> Pass<'a> {
 
 fn compressed_name(name: Name, encoding: Encoding) -> Name {
     Name { compression: encoding.compression(), ..name }
-}
-
-/// A backup that has the name of a temporary file, and is about to be removed.
-struct Aside {
-    backup: Backup,
-    path: PathBuf,
-    /// So that no other worker removes it meanwhile as left by a killed one.
-    _held: File,
-}
-
-/// Gives a backup that no process has open the name of a temporary file.
-fn move_aside(backup: &Backup, aside: &mut Vec<Aside>) -> Result<StepOutcome> {
-    match fs::open_unleased(&backup.path)? {
-        Unleased::Ours(held) => {
-            let path = fs::temp_name(&backup.path);
-            match fs::rename_noreplace(&backup.path, &path) {
-                Ok(()) => {}
-                Err(error) if error.is_not_found() => return Ok(StepOutcome::Moved),
-                Err(error) => return Err(error),
-            }
-            aside.push(Aside { backup: backup.clone(), path, _held: held });
-            Ok(StepOutcome::Done)
-        }
-        Unleased::Leased => Ok(StepOutcome::Deferred(DeferralReason::InUse)),
-        Unleased::Gone => Ok(StepOutcome::Moved),
-    }
-}
-
-/// Removes a backup that no process has open. The caller ensures that it keeps its name.
-fn remove(path: &Path) -> Result<StepOutcome> {
-    match fs::open_unleased(path)? {
-        Unleased::Ours(_held) => {
-            Ok(if fs::remove(path)? { StepOutcome::Done } else { StepOutcome::Moved })
-        }
-        Unleased::Leased => Ok(StepOutcome::Deferred(DeferralReason::InUse)),
-        Unleased::Gone => Ok(StepOutcome::Moved),
-    }
 }

@@ -297,15 +297,15 @@ mod tests {
     #[test]
     fn renamed_backup_is_found_by_its_name() {
         let of = |text| Name::of_renamed("app.log", text).map(|name| name.format("app.log"));
-        let day = "app.log.2026-11-20T23-57-01.123456Z";
+        const DAY: &str = "app.log.2026-11-20T23-57-01.123456Z";
         for (text, original) in [
             ("app.log.1.1", "app.log.1"),
             ("app.log.1.gz.2", "app.log.1.gz"),
             ("app.log.1.gz.2.gz", "app.log.1.gz"),
             ("app.log.12-20261130.gz", "app.log.12.gz"),
             ("app.log.3~", "app.log.3"),
-            (&format!("{day}.1"), day),
-            (&format!("{day}.zst-20261130"), &format!("{day}.zst")),
+            ("app.log.2026-11-20T23-57-01.123456Z.1", DAY),
+            ("app.log.2.zst-20261130", "app.log.2.zst"),
         ] {
             assert_eq!(of(text).as_deref(), Some(original), "{text}");
         }

@@ -50,9 +50,9 @@
 //!   without an atomic form the check comes just before the rename.
 //! - `set_mode`, `set_owner`: permissions and ownership of an open file; no-ops on systems without
 //!   them.
-//! - `copy_attributes(from, to, with_acl)`: gives an open file the access control list, the security
-//!   label and the users' attributes of another, each as far as this process may. `false` if `from`
-//!   has a list and `to` has not got it. On Linux only.
+//! - `copy_attributes(from, to, with_acl)`: gives an open file the access control list, the label
+//!   and the users' attributes of another, each as far as this process may. `false` if `from` has a
+//!   list and `to` has not got it. On Linux only.
 //! - `is_untrusted_symlink(link, dir)`: whether a link in a sticky, world-writable directory
 //!   belongs neither to this user nor to the directory's owner. It is the rule of Linux's
 //!   `fs.protected_symlinks`, which holds for links that the kernel itself follows, if it is on.

@@ -46,7 +46,7 @@ fn regression_backups_that_logrotate_renames_are_reported() {
         assert!(found.lines().any(names), "{found}");
         std::fs::rename(dir.file(&format!("{name}.1")), dir.file(name)).unwrap();
     }
-    // What it made of the log itself is a backup by number, of the newest records.
+    // The log itself is now a backup by number, with the newest records.
     assert_eq!(dir.ok("cat", []), lines);
 }
 

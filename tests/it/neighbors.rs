@@ -211,7 +211,7 @@ fn regression_restored_log_of_last_week_is_rotated() {
     }
 }
 
-// A worker stayed in the old file for ever, while workers that started later used the new one.
+// A worker stayed in the old file, while workers that started later used the new one.
 #[cfg(unix)]
 #[test]
 fn regression_link_turned_to_another_target_is_followed() {
@@ -267,8 +267,8 @@ mod answers {
         worker.finish();
     }
 
-    // A FUSE server says that there is no lock file while another process removes it. A writer
-    // ended for lack of a directory that was there.
+    // A FUSE server reports the lock file as missing while another process removes it. A writer
+    // ended because its directory was missing, which it was not.
     #[test]
     fn regression_lock_file_that_comes_and_goes_holds_up_nothing() {
         for errno in [ENOENT, ESTALE] {
