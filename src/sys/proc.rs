@@ -68,7 +68,8 @@ pub(crate) fn open_for(pid: u32, id: FileId) -> Option<OpenFor> {
 }
 
 pub(crate) fn open_for_writing(files: &[FileId]) -> HashSet<FileId> {
-    open_handles().filter_map(|fd| writes(&fd, files)).collect()
+    let files: HashSet<_> = files.iter().copied().collect();
+    open_handles().filter_map(|fd| writes(&fd, &files)).collect()
 }
 
 pub(crate) fn removed_and_open(dir: &Path, is_ours: &dyn Fn(&str) -> bool) -> u64 {
@@ -100,7 +101,7 @@ fn removed(fd: &Path, dir: &Path, is_ours: &dyn Fn(&str) -> bool) -> Option<(Fil
 
 /// Returns the file that `/proc/<pid>/fd/<fd>` leads to, if it is one of these and is open for
 /// writing.
-fn writes(fd: &Path, files: &[FileId]) -> Option<FileId> {
+fn writes(fd: &Path, files: &HashSet<FileId>) -> Option<FileId> {
     let meta = std::fs::metadata(fd).ok()?;
     let id = FileId { volume: meta.dev(), index: meta.ino() };
     if !files.contains(&id) {
