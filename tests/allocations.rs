@@ -2,7 +2,7 @@
 //! it replaces the global allocator, to count the allocations of each thread.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use logrotor::{LogBuilder, MaintenanceMode, RotatingFileWriter};
+use logrotor::{Buffering, Delivery, LogBuilder, MaintenanceMode, RotatingFileWriter};
 use std::io::{IoSlice, Write};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -37,6 +37,23 @@ fn allocations_are_counted() {
 #[test]
 fn write_all_allocates_nothing() {
     assert_eq!(allocations_of(|mut log| log.write_all(b"a whole record\n").unwrap()), 0);
+}
+
+#[test]
+fn buffered_record_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let buffering = Buffering::new().flush_interval(Duration::from_secs(3600));
+    let builder = RotatingFileWriter::builder(dir.path().join("app.log"))
+        .check_interval(Duration::from_secs(3600))
+        .delivery(Delivery::Buffered(buffering));
+    let log = builder.build().unwrap();
+    let write = || (0..RECORDS).for_each(|_| log.write_record(b"a whole record\n").unwrap());
+    write();
+    // Several chunks, which this thread writes itself.
+    let counted = allocation_counter::measure(write);
+    assert_eq!(counted.count_total, 0);
+    log.flush().unwrap();
+    assert_eq!(log.stats().records, 2 * RECORDS);
 }
 
 #[test]

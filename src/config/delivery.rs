@@ -15,10 +15,12 @@ pub enum Delivery {
     /// Before its log call returns, so that it survives the process. This is the default.
     #[default]
     Direct,
-    /// Some time after its log call has returned, on a thread of the log's own. So a slow disk
-    /// stalls the records of no other log.
+    /// Some time after its log call has returned, together with other records.
     ///
-    /// Log calls are several times faster. Records in the buffer are lost if the process is killed.
+    /// Log calls are several times faster. The call that fills 32 KiB of the buffer writes them to
+    /// the kernel; the others only copy their record. A thread of the log's own writes the rest
+    /// after [`flush_interval`](Buffering::flush_interval), and everything while the kernel is slow.
+    /// It also does all rotations. So a slow disk stalls the records of no other log. Records in the buffer are lost if the process is killed.
     /// [`flush`](crate::RotatingFileWriter::flush), dropping the last handle, and
     /// [`close`](crate::RotatingFileWriter::close) wait until the buffer is written.
     ///
@@ -26,9 +28,8 @@ pub enum Delivery {
     /// [`flush_interval`](Buffering::flush_interval) are lost when `main` returns. Keep a
     /// [`flush_guard`](crate::RotatingFileWriter::flush_guard) in `main`.
     ///
-    /// A logger that flushes after each record (fern, env_logger) waits for the thread each time.
-    /// That is 12 times as slow as `Direct` (20 µs instead of 1.5 µs when measured).
-    /// [`ignore_flush`](crate::LineWriter::ignore_flush) avoids it.
+    /// A logger that flushes after each record (fern, env_logger) makes as many system calls as
+    /// with `Direct`. [`ignore_flush`](crate::LineWriter::ignore_flush) avoids it.
     Buffered(Buffering),
 }
 
@@ -192,7 +193,10 @@ impl Buffering {
 
     /// Sets how long a record stays in the buffer at most. Default: 100 ms.
     ///
-    /// The buffer is written earlier if it is half full, or if a call waits for it.
+    /// The log call that fills 32 KiB, or half of a smaller buffer, writes the buffer earlier. If a
+    /// thread is writing then, records collect until it has finished, and the next log call writes
+    /// them. After a write that took longer than 20 ms, log calls leave the writing to a thread of
+    /// the log for 10 s. So a slow disk delays one log call, and then none while there is room.
     pub fn flush_interval(mut self, interval: Duration) -> Self {
         self.flush_interval = interval;
         self
@@ -220,7 +224,8 @@ pub enum Overflow {
     /// instead.
     #[default]
     Block,
-    /// The record is dropped and its log call succeeds.
+    /// The record is dropped and its log call succeeds. If no thread is writing, the call writes
+    /// the buffer instead.
     ///
     /// [`Stats::dropped`](crate::Stats::dropped) counts it. When there is room again, a line in the
     /// log states how many records are missing there.

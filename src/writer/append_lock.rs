@@ -129,7 +129,15 @@ impl<T: Append> AppendLock<T> {
 
     /// The state, with no record on its way to the kernel.
     pub(crate) fn exclusive(&self) -> Exclusive<'_, T> {
-        let mut state = self.state.write();
+        self.enter(self.state.write())
+    }
+
+    /// As `exclusive`, unless the call would wait for another thread, or for this one.
+    pub(crate) fn try_exclusive(&self) -> Option<Exclusive<'_, T>> {
+        Some(self.enter(self.state.try_write()?))
+    }
+
+    fn enter<'a>(&'a self, mut state: RwLockWriteGuard<'a, T>) -> Exclusive<'a, T> {
         state.enter(self.size.get());
         Exclusive { size: &self.size, state }
     }

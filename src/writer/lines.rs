@@ -43,7 +43,7 @@ impl RotatingFileWriter {
         }
         let log = self.log();
         if let Some(buffer) = &log.buffer {
-            return buffer.push_lines(lines);
+            return buffer.push_lines(lines, &|batch| log.try_write_batch(batch));
         }
         let (done, number) = {
             let mut appender = log.appender.exclusive();

@@ -139,7 +139,7 @@ impl Log {
             return Ok(());
         }
         if let Some(buffer) = &self.buffer {
-            return buffer.push(record);
+            return buffer.push(record, &|batch| self.try_write_batch(batch));
         }
         let appended = self.appender.append(record);
         self.after_call();
@@ -163,7 +163,7 @@ impl Log {
         let Some(buffer) = &self.buffer else { return Ok(()) };
         let checked = buffer.check_process();
         checked.map_err(|error| Error::io("write to", self.path.as_path(), error))?;
-        buffer.flush(timeout)
+        buffer.flush(timeout, &|batch| self.try_write_batch(batch))
     }
 
     pub(super) fn sync(&self) -> Result<()> {

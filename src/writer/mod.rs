@@ -6,6 +6,7 @@ mod buffered;
 mod build;
 mod check;
 mod flush;
+mod flusher;
 mod group_commit;
 mod io;
 mod line_run;
@@ -96,8 +97,8 @@ use threads::LogThreads;
 ///   may block. A maintenance thread is in such a call for some microseconds per second, and with
 ///   [`MaintenanceMode::Inline`](crate::MaintenanceMode::Inline) there is no such thread.
 /// - With [`Delivery::Buffered`](crate::Delivery::Buffered) the child's calls fail with [`std::io::ErrorKind::Unsupported`].
-///   If the buffer contained records during the fork, they fail from the time when half of it is
-///   full. The parent writes these records.
+///   If the log took records within a flush interval before the fork, they fail once they have
+///   filled half of the buffer or less. The parent writes the records that were in the buffer.
 /// - The child has no thread for maintenance. Other workers do the work, and so does the child's
 ///   [`finish`](Self::finish).
 /// - Dropping the handle in the child waits for no thread. If the log had threads, the child keeps

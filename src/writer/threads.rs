@@ -2,7 +2,7 @@
 
 use super::log::Log;
 use crate::config::Config;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fs;
 use crate::maintenance::MaintenanceMode;
 use crate::pool::{self, ClientDisks, JobKind, PoolClient};
@@ -101,34 +101,6 @@ impl PoolClient for Log {
 }
 
 impl Log {
-    /// The thread `logrotor-write`, which writes the buffer.
-    pub(super) fn run_flusher(&self) {
-        let Some(buffer) = &self.buffer else { return };
-        let lost = buffer.run(|batch| {
-            let done = self.appender.exclusive().append_batch(batch);
-            let done = done.map_err(|error| Error::io("write to", self.path(), error));
-            if let Err(error) = &done {
-                self.journal.failed(error.clone());
-            }
-            self.pass_on_events();
-            done
-        });
-        if lost > 0 {
-            let why = format!("{lost} buffered records could not be written and are lost");
-            self.journal.failed(Error::refused(ErrorKind::RecordsLost, "close", self.path(), why));
-        }
-    }
-
-    /// Makes another thread notify the observer. An observer that writes to the log may wait for
-    /// room in the buffer, and only this thread makes room.
-    fn pass_on_events(&self) {
-        if self.journal.has_untold() {
-            if let Some(threads) = self.wakeup.threads() {
-                threads.request_check();
-            }
-        }
-    }
-
     /// Checks the path and the age of an idle log, and reports its events. Returns whether
     /// maintenance may be due.
     fn check_idle(&self) -> bool {

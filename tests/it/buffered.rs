@@ -1,7 +1,7 @@
 //! Buffered delivery: the promises if a log call does not wait for the kernel.
 
-use crate::support::{Dir, check, record};
-use logrotor::{Buffering, Delivery, Event, Overflow, RotatingFileWriter};
+use crate::support::{Dir, Job, check, eventually, record};
+use logrotor::{Buffering, Delivery, Event, FileLock, Overflow, RotatingFileWriter, Wait};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,10 +87,107 @@ fn record_is_written_after_the_flush_interval() {
     let mut log = dir.writer().delivery(delivery(1 << 20, Overflow::Block)).build().unwrap();
     for text in ["first", "after a pause"] {
         writeln!(log, "{text}").unwrap();
-        crate::support::eventually(text, || {
-            dir.active_lines().last().is_some_and(|last| last == text)
-        });
+        eventually(text, || dir.active_lines().last().is_some_and(|last| last == text));
     }
+}
+
+// A log call leaves its chunk to the flusher if another thread happens to have the log.
+#[test]
+fn log_call_that_fills_a_chunk_writes_it() {
+    let dir = Dir::new();
+    let delivery = Delivery::Buffered(Buffering::new().flush_interval(NEVER));
+    let log = dir.writer().delivery(delivery).build().unwrap();
+    let kib = [[b'x'; 1023].as_slice(), b"\n"].concat();
+    let mut at_once = 0;
+    for written in 1..=1024 {
+        log.write_record(&kib).unwrap();
+        at_once += usize::from(written % 32 == 0 && dir.read("app.log").len() == written * 1024);
+    }
+    assert!(at_once > 16, "{at_once} of 32 chunks");
+}
+
+#[test]
+fn log_call_does_not_wait_for_the_rotation_lock() {
+    let dir = Dir::new();
+    let delivery = Delivery::Buffered(Buffering::new().flush_interval(NEVER));
+    let builder = dir.writer().max_size(40_000).lock_timeout(NEVER).delivery(delivery);
+    let log = builder.build().unwrap();
+    let lock = FileLock::open(dir.path().join("app.log.lock")).unwrap();
+    let guard = lock.exclusive(Wait::Forever).unwrap();
+    // Several segments, and not half of the buffer.
+    let count = 10_000;
+    (0..count).for_each(|seq| log.write_record(record(0, seq).as_bytes()).unwrap());
+    assert_eq!(log.stats().rotations, 0);
+    drop(guard);
+    log.close().unwrap();
+    assert!(check(&dir.all_lines(), &[(0, count)].into()).is_clean());
+    assert!(dir.backups().len() > 1);
+}
+
+#[test]
+fn write_that_hangs_holds_up_only_its_own_log_call() {
+    let (dir, gates) = (Dir::new(), Dir::new());
+    let gate = gates.path().join("gate");
+    let job = Job::new("commit", &dir.log()).with("buffered", 1);
+    let plan = format!("1/append:pause={}", gate.display());
+    let mut worker = job.env("LOGROTOR_FAULT", plan).spawn();
+    worker.expect("ready");
+    // More than a log call leaves in this buffer.
+    let large = "x".repeat(600);
+    worker.tell(&large);
+    eventually("the write hangs", || gates.path().join("gate.reached").exists());
+    // The large one may have been left to the flusher.
+    for text in ["one", "two"] {
+        worker.tell(text);
+        while worker.hear().unwrap() != format!("{text} ok") {}
+    }
+    assert_eq!(dir.active_lines(), [""; 0]);
+    std::fs::write(gate, "").unwrap();
+    worker.finish();
+    assert_eq!(dir.active_lines(), [&large, "one", "two"]);
+}
+
+#[test]
+fn refused_chunk_is_written_later_and_fails_no_call() {
+    let dir = Dir::new();
+    let job = Job::new("obey", &dir.log()).with("buffered", 1);
+    let mut worker = job.env("LOGROTOR_FAULT", "1/append:errno=28").spawn();
+    worker.expect("ready");
+    let large = "x".repeat(600);
+    worker.write(&large);
+    eventually("the flusher tries again", || dir.active_lines() == [large.as_str()]);
+    worker.write("small");
+    assert_eq!(worker.ask("sync"), "ok");
+    assert_eq!((worker.count("failures"), worker.count("records")), (1, 2));
+    assert!(worker.ask("last").starts_with("failed to write to"));
+    worker.finish();
+    assert_eq!(dir.active_lines(), [large.as_str(), "small"]);
+}
+
+// It runs while the log is locked, also by the thread that rotates. A log call within it that fills
+// a chunk would wait for its own thread.
+#[test]
+fn header_function_may_write_to_a_buffered_log() {
+    let dir = Dir::new();
+    let handle = Arc::new(Mutex::new(None::<RotatingFileWriter>));
+    let inner = Arc::clone(&handle);
+    let delivery = Delivery::Buffered(Buffering::new().flush_interval(NEVER));
+    let builder = dir.writer().delivery(delivery).header_with(move || {
+        if let Some(log) = &*inner.lock().unwrap() {
+            (0..2000).for_each(|seq| log.write_record(record(0, seq).as_bytes()).unwrap());
+        }
+        Vec::new()
+    });
+    let log = builder.build().unwrap();
+    log.write_record(b"first\n").unwrap();
+    *handle.lock().unwrap() = Some(log.clone());
+    let (done, result) = channel();
+    let rotating = log.clone();
+    std::thread::spawn(move || done.send(rotating.rotate().is_ok()));
+    assert_eq!(result.recv_timeout(Duration::from_secs(60)), Ok(true));
+    handle.lock().unwrap().take();
+    log.close().unwrap();
+    assert!(check(&dir.active_lines(), &[(0, 2000)].into()).is_clean());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Runs of lines written with one call.
 
 use crate::support::{Dir, Job, Worker, check, record};
-use logrotor::{Buffering, Delivery, Durability, Overflow, RotatingFileWriter};
+use logrotor::{Buffering, Delivery, Durability, FileLock, Overflow, RotatingFileWriter, Wait};
 use std::time::Duration;
 
 /// Writes all of these lines, in as many calls as it takes.
@@ -84,18 +84,26 @@ fn buffered_lines_are_records_too_and_segments_keep_their_limit() {
 #[test]
 fn lines_without_room_in_buffer_are_dropped_and_counted() {
     let dir = Dir::new();
-    let flush_interval = Duration::from_secs(3600);
-    let overflow = Overflow::DropNewestSilently;
-    // Never half full, so that nothing is written before `flush`.
     let delivery = Delivery::Buffered(
-        Buffering::new().capacity(100).flush_interval(flush_interval).overflow(overflow),
+        Buffering::new()
+            .capacity(100)
+            .flush_interval(Duration::from_secs(3600))
+            .overflow(Overflow::DropNewestSilently),
     );
-    let log = dir.writer().delivery(delivery).build().unwrap();
+    let builder = dir.writer().max_size(100).lock_timeout(Duration::from_secs(3600));
+    let log = builder.delivery(delivery).build().unwrap();
     let line = |letter: &str, len: usize| format!("{}\n", letter.repeat(len - 1));
-    write_all(&log, [line("a", 40), line("b", 90), line("c", 91)].concat().as_bytes());
+    let lock = FileLock::open(dir.path().join("app.log.lock")).unwrap();
+    let guard = lock.exclusive(Wait::Forever).unwrap();
+    let lines = [line("a", 60), line("b", 60), line("c", 41), line("d", 90), line("e", 60)];
+    write_all(&log, lines[0].as_bytes());
+    log.flush().unwrap();
+    // `b` fills a chunk, and waits for the rotation that it needs.
+    write_all(&log, lines[1..].concat().as_bytes());
+    drop(guard);
     log.flush().unwrap();
     assert_eq!(log.stats().dropped, 2);
-    assert_eq!(dir.read("app.log"), line("a", 40).as_bytes());
+    assert_eq!(dir.all_lines().concat(), lines[..3].concat().replace('\n', ""));
 }
 
 #[test]

@@ -7,7 +7,9 @@ mod pool;
 
 pub use crate::clock::FAR;
 pub use crate::config::Overflow;
-pub use buffered::{Buffered, RECORD, buffers_take_turns, written_unasked};
+pub use buffered::{
+    Buffered, RECORD, buffers_take_turns, late_beside_a_write, who_writes, written_unasked,
+};
 pub use direct::Direct;
 pub use group_commit::Committing;
 pub use pool::{job_closes_its_own_log, logs_are_maintained_on_request};

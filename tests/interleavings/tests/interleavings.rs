@@ -5,7 +5,8 @@
 
 use logrotor_interleavings::scenarios::{
     Buffered, Committing, Direct, FAR, Overflow, RECORD, buffers_take_turns,
-    job_closes_its_own_log, logs_are_maintained_on_request, written_unasked,
+    job_closes_its_own_log, late_beside_a_write, logs_are_maintained_on_request, who_writes,
+    written_unasked,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner};
@@ -36,6 +37,17 @@ fn records_are_neither_lost_nor_doubled_nor_disordered() {
     buffered(Buffered { capacity: 3 * RECORD, flush_interval: SOON, ..Buffered::default() });
     buffered(Buffered { capacity: 1, records: 3, ..Buffered::default() });
     buffered(Buffered { producers: 1, longer: 3, capacity: 8, ..Buffered::default() });
+}
+
+#[test]
+fn log_that_is_locked_leaves_the_writing_to_the_flusher() {
+    let busy = Buffered { busy: true, records: 3, ..Buffered::default() };
+    buffered(busy.clone());
+    buffered(Buffered { capacity: 3 * RECORD, flushers: 1, ..busy.clone() });
+    buffered(Buffered { overflow: Overflow::DropNewest, producers: 3, ..busy.clone() });
+    for refused in [0..1, 1..2] {
+        buffered(Buffered { refused, flushers: 1, ..busy.clone() });
+    }
 }
 
 #[test]
@@ -87,6 +99,7 @@ fn kernel_that_always_refuses_does_not_keep_the_log_open() {
 fn record_is_written_after_the_interval_or_at_half_a_buffer() {
     check(|| written_unasked(1, 100, SOON));
     check(|| written_unasked(4, 8, FAR));
+    check(late_beside_a_write);
 }
 
 // Shows that the checks above can fail.
@@ -133,6 +146,18 @@ fn record_beside_others_is_on_the_disk_once_it_is_committed() {
             direct(Direct { writers: 3, records, max_size, syncs, ..Direct::default() });
         }
     }
+}
+
+#[test]
+fn slow_kernel_holds_up_one_log_call() {
+    check(|| who_writes(2, Duration::from_millis(21)));
+    check(|| who_writes(3, Duration::from_secs(2)));
+}
+
+#[test]
+fn fast_kernel_needs_no_flusher() {
+    check(|| who_writes(1, Duration::ZERO));
+    check(|| who_writes(3, Duration::ZERO));
 }
 
 #[test]

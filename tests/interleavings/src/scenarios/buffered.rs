@@ -1,13 +1,16 @@
 //! Buffered delivery: log calls, threads that flush, and the flusher.
 
-use crate::clock::FAR;
+use crate::clock::{self, FAR};
 use crate::config::{Buffering, Overflow};
 use crate::error::{Error, Result};
-use crate::writer::buffered::{Batch, RecordBuffer};
+use crate::sync;
+use crate::writer::buffered::{Batch, RecordBuffer, TryWrite};
 use shuttle::sync::mpsc::channel;
 use shuttle::thread;
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -30,13 +33,16 @@ pub struct Buffered {
     pub capacity: usize,
     pub flush_interval: Duration,
     pub overflow: Overflow,
+    /// Whether every other attempt of a log call to write finds the log locked.
+    pub busy: bool,
     /// The calls that the kernel refuses, counted from 0. It may take some of the records before it
     /// refuses.
     pub refused: Range<usize>,
 }
 
 impl Default for Buffered {
-    /// Two producers of two records, room for one and a half, no time limits, no failures.
+    /// Two producers of two records, room for one and a half, no time limits, no failures,
+    /// no other user of the log.
     fn default() -> Self {
         Self {
             producers: 2,
@@ -48,6 +54,7 @@ impl Default for Buffered {
             capacity: RECORD * 3 / 2,
             flush_interval: FAR,
             overflow: Overflow::Block,
+            busy: false,
             refused: 0..0,
         }
     }
@@ -66,8 +73,12 @@ struct World {
 
 #[derive(Default)]
 struct Notes {
+    /// Attempts of log calls to write.
+    attempts: usize,
     /// Calls to the kernel.
     calls: usize,
+    /// The number of threads in such a call.
+    writing: usize,
     /// The content of the log.
     written: Vec<String>,
     /// Records whose log call has returned `Ok`.
@@ -114,8 +125,11 @@ impl World {
     /// The kernel: takes all records out of a batch. If it is to refuse, it takes none or, every
     /// other time, all but the last.
     fn write(&self, batch: &mut Batch) -> Result<()> {
+        self.notes().writing += 1;
         thread::yield_now();
         let mut notes = self.notes();
+        assert_eq!(notes.writing, 1, "two threads write");
+        notes.writing = 0;
         let call = notes.calls;
         notes.calls += 1;
         let refuses = self.scenario.refused.contains(&call);
@@ -128,6 +142,23 @@ impl World {
         if refuses { Err(Error(call)) } else { Ok(()) }
     }
 
+    /// The kernel as a log call uses it.
+    fn try_write(&self, batch: &mut Batch) -> Option<Result<()>> {
+        thread::yield_now();
+        let attempt = self.notes().attempts;
+        self.notes().attempts += 1;
+        let is_locked = self.scenario.busy && attempt % 2 == 0;
+        (!is_locked).then(|| self.write(batch))
+    }
+
+    fn push(&self, record: &str) -> io::Result<()> {
+        self.buffer.push(record.as_bytes(), &|batch| self.try_write(batch))
+    }
+
+    fn flush_buffer(&self, patience: Option<Duration>) -> Result<()> {
+        self.buffer.flush(patience, &|batch| self.try_write(batch))
+    }
+
     fn produce(&self, producer: usize) {
         let records: Vec<_> =
             (0..self.scenario.records).map(|number| format!("{producer}{number}")).collect();
@@ -137,7 +168,7 @@ impl World {
         }
         for (number, record) in records.into_iter().enumerate() {
             let padding = ".".repeat(number % 2 * self.scenario.longer);
-            let done = self.buffer.push(format!("{record}{padding}\n").as_bytes());
+            let done = self.push(&format!("{record}{padding}\n"));
             let mut notes = self.notes();
             match done {
                 Ok(()) => notes.acknowledged.push(record),
@@ -148,7 +179,7 @@ impl World {
 
     /// Checks that no record is refused once the kernel takes records again.
     fn recover(&self) {
-        while self.buffer.flush(None).is_err() && self.scenario.refused.end != usize::MAX {}
+        while self.flush_buffer(None).is_err() && self.scenario.refused.end != usize::MAX {}
         if self.notes().calls >= self.scenario.refused.end {
             let refused = self.notes().refused;
             self.produce(self.scenario.producers);
@@ -160,7 +191,8 @@ impl World {
         let mut left = records;
         while !left.is_empty() {
             let lines = left.join("\n") + "\n";
-            let done = match self.buffer.push_lines(lines.as_bytes()) {
+            let write: TryWrite<'_> = &|batch| self.try_write(batch);
+            let done = match self.buffer.push_lines(lines.as_bytes(), write) {
                 Ok(bytes) => {
                     assert!(bytes > 0 && bytes % RECORD == 0, "{bytes} bytes of a line");
                     self.notes().acknowledged.extend_from_slice(&left[..bytes / RECORD]);
@@ -178,7 +210,7 @@ impl World {
 
     fn flush(&self, _: usize) {
         let before = self.notes().acknowledged.clone();
-        let done = self.buffer.flush(self.scenario.patience);
+        let done = self.flush_buffer(self.scenario.patience);
         let notes = self.notes();
         if done.is_err() {
             assert!(notes.calls > self.scenario.refused.start, "nothing was refused");
@@ -264,16 +296,16 @@ fn is_notice(line: &str) -> bool {
 pub fn written_unasked(bytes: usize, capacity: usize, flush_interval: Duration) {
     let buffer = Arc::new(buffer(capacity, flush_interval, Overflow::Block));
     let (tell, told) = channel();
-    let inner = Arc::clone(&buffer);
-    let flusher = thread::spawn(move || {
-        inner.run(|batch| {
-            tell.send(batch.bytes.len()).unwrap();
-            batch.forget(batch.ends.len());
-            Ok(())
-        })
-    });
+    let write = move |batch: &mut Batch| {
+        tell.send(batch.bytes.len()).unwrap();
+        batch.forget(batch.ends.len());
+        Ok(())
+    };
+    let (inner, flush) = (Arc::clone(&buffer), write.clone());
+    let flusher = thread::spawn(move || inner.run(flush));
     for _ in 0..2 {
-        (0..bytes).for_each(|_| buffer.push(b"x").unwrap());
+        let push = |_| buffer.push(b"x", &|batch| Some(write(batch))).unwrap();
+        (0..bytes).for_each(push);
         let mut written = 0;
         while written < bytes {
             written += told.recv().unwrap();
@@ -283,33 +315,101 @@ pub fn written_unasked(bytes: usize, capacity: usize, flush_interval: Duration) 
     assert_eq!(flusher.join().unwrap(), 0);
 }
 
-/// Checks that the buffer accepts records while a batch is written, and that no log call waits for
-/// the kernel. The kernel continues only after they have returned.
+/// Checks that a record that arrives while a log call writes is written after its interval although
+/// no more records come.
+pub fn late_beside_a_write() {
+    let buffer = Arc::new(buffer(8, Duration::from_millis(20), Overflow::Block));
+    let (tell, told) = channel();
+    let write = move |batch: &mut Batch| {
+        thread::yield_now();
+        tell.send(batch.bytes.len()).unwrap();
+        batch.forget(batch.ends.len());
+        Ok(())
+    };
+    let (inner, flush) = (Arc::clone(&buffer), write.clone());
+    let flusher = thread::spawn(move || inner.run(flush));
+    let users: Vec<_> = [b"xxxx".as_slice(), b"x"]
+        .into_iter()
+        .map(|record| {
+            let (buffer, write) = (Arc::clone(&buffer), write.clone());
+            thread::spawn(move || buffer.push(record, &|batch| Some(write(batch))).unwrap())
+        })
+        .collect();
+    let mut written = 0;
+    while written < 5 {
+        written += told.recv().unwrap();
+    }
+    users.into_iter().for_each(|user| user.join().unwrap());
+    buffer.close();
+    assert_eq!(flusher.join().unwrap(), 0);
+}
+
+/// Checks that the buffer accepts records while a batch is written, and that no log call but the
+/// one that writes waits for the kernel. The kernel continues only after the others have returned.
 pub fn buffers_take_turns(producers: usize, capacity: usize) {
     let buffer = Arc::new(buffer(capacity, FAR, Overflow::Block));
     let (tell, told) = channel();
-    let inner = Arc::clone(&buffer);
-    let flusher = thread::spawn(move || {
-        let (mut written, mut returned) = (0, 0);
-        inner.run(|batch| {
-            written += batch.ends.len();
-            while returned < producers.min(written + capacity) {
-                returned += told.recv().unwrap();
-            }
-            batch.forget(batch.ends.len());
-            Ok(())
-        })
-    });
+    // Only one thread writes at a time.
+    let kernel = Arc::new(sync::Mutex::new((0, 0, told)));
+    let write = move |batch: &mut Batch, calls: usize| {
+        let mut guard = kernel.lock();
+        let (written, returned, told) = &mut *guard;
+        *written += batch.ends.len();
+        while *returned + calls < producers.min(*written + capacity) {
+            *returned += told.recv().unwrap();
+        }
+        batch.forget(batch.ends.len());
+        Ok(())
+    };
+    let (inner, flush) = (Arc::clone(&buffer), write.clone());
+    let flusher = thread::spawn(move || inner.run(|batch| flush(batch, 0)));
     let users: Vec<_> = (0..producers)
         .map(|_| {
-            let (buffer, tell) = (Arc::clone(&buffer), tell.clone());
+            let (buffer, tell, write) = (Arc::clone(&buffer), tell.clone(), write.clone());
             thread::spawn(move || {
-                buffer.push(b"x").unwrap();
+                buffer.push(b"x", &|batch| Some(write(batch, 1))).unwrap();
                 tell.send(1).unwrap();
             })
         })
         .collect();
     users.into_iter().for_each(|user| user.join().unwrap());
+    buffer.close();
+    assert_eq!(flusher.join().unwrap(), 0);
+}
+
+/// Checks that a kernel that is slow all the time holds up at most one log call: the flusher writes
+/// after that. Checks with a fast kernel that the flusher writes nothing before the end.
+pub fn who_writes(producers: usize, call: Duration) {
+    let buffer = Arc::new(buffer(4, FAR, Overflow::Block));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let is_slow = call > Duration::ZERO;
+    let write = move |batch: &mut Batch| {
+        thread::yield_now();
+        clock::pass(call);
+        batch.forget(batch.ends.len());
+        Ok(())
+    };
+    let (inner, flushes) = (Arc::clone(&buffer), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&flushes);
+    let flusher = thread::spawn(move || {
+        inner.run(|batch| {
+            count.fetch_add(1, SeqCst);
+            write(batch)
+        })
+    });
+    let users: Vec<_> = (0..producers)
+        .map(|_| {
+            let (buffer, calls) = (Arc::clone(&buffer), Arc::clone(&calls));
+            let write = move |batch: &mut Batch| {
+                calls.fetch_add(1, SeqCst);
+                Some(write(batch))
+            };
+            thread::spawn(move || (0..4).for_each(|_| buffer.push(b"x", &write).unwrap()))
+        })
+        .collect();
+    users.into_iter().for_each(|user| user.join().unwrap());
+    let (calls, flushes) = (calls.load(SeqCst), flushes.load(SeqCst));
+    assert!(if is_slow { calls == 1 } else { calls > 1 && flushes == 0 }, "{calls} {flushes}");
     buffer.close();
     assert_eq!(flusher.join().unwrap(), 0);
 }
