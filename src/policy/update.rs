@@ -95,11 +95,13 @@ impl<'a, T: Settings> Update<'a, T> {
         })
     }
 
-    /// Puts a text in force unchanged, with its comments. Header lines at its top are omitted.
+    /// Puts a text in force unchanged, with its comments. Header lines and a byte order mark at its
+    /// top are omitted.
     ///
     /// # Errors
     /// As [`PolicyStore::update`]. Problems of the text are reported with their line.
     pub fn import(self, text: &str) -> Result<Arc<Policy<T>>> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let done = self.make(Origin::Import, |_| {
             Ok(Ok::<_, Infallible>(document::without_marks(text).to_owned()))
         })?;

@@ -104,6 +104,18 @@ fn edit_publishes_valid_text_and_keeps_invalid_text() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(text(&output.stdout), "version 4\nmax_backups: 7 -> 9\n");
 
+    // As some editors save a text, with a byte order mark.
+    let output = edit(r"sed -i -e s/max_backups.*/max_backups=7/ -e '1s/^/\xef\xbb\xbf/'");
+    assert_eq!(text(&output.stdout), "version 5\nmax_backups: 9 -> 7\n", "{output:?}");
+    let path = dir.file("app.log.policy.toml");
+    let edited = fs::read_to_string(&path).unwrap();
+    let (before, after) = edited.split_once("#: checksum ").unwrap();
+    let edited = format!("\u{feff}{before}#: checksum edited{}", &after[8..]);
+    fs::write(&path, edited.replace("max_backups=7", "max_backups=9")).unwrap();
+    let output = verb(&dir, "set", &["zone=local"]).output().unwrap();
+    assert_eq!(text(&output.stdout), "version 7\nzone: \"utc\" -> \"local\"\n", "{output:?}");
+    assert!(!fs::read_to_string(&path).unwrap().contains('\u{feff}'));
+
     let output = edit("sed -i s/max_backups.*/max_backups=few/");
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
