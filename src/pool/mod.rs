@@ -159,11 +159,15 @@ impl ThreadPool {
 
     fn join_threads(&self) {
         let this = std::thread::current().id();
-        for thread in std::mem::take(&mut *self.handles.lock()) {
+        // Not in the head of a loop, which would hold the lock for its whole length: a thread that
+        // is joined may have started another, and takes the lock to note it.
+        let mut handles = std::mem::take(&mut *self.handles.lock());
+        while let Some(thread) = handles.pop() {
             if thread.thread().id() != this {
                 // It has no panic to pass on.
                 let _ = thread.join();
             }
+            handles.append(&mut self.handles.lock());
         }
     }
 }
