@@ -73,7 +73,8 @@ impl RotatingFileWriter {
 ///   do not end it, so a message of several lines stays whole. One `write_fmt`, so one `write!`, is
 ///   one call.
 /// - Pieces without a line break at their end are held in memory, also by [`flush`](Write::flush).
-///   They are written when the rest arrives, or when the writer is dropped.
+///   They are written when the rest arrives. If the writer is dropped before, also by a panic, they
+///   are written with a line break, so that the next record begins on a line of its own.
 /// - A record longer than 1 MiB is written in pieces of about that size, which end with a line if
 ///   they contain one.
 /// - If a value's own formatting fails, the call returns an error and its piece is discarded.
@@ -218,6 +219,7 @@ impl Clone for LineWriter {
 impl Drop for LineWriter {
     fn drop(&mut self) {
         if !self.held.is_empty() {
+            self.held.push(b'\n');
             self.log.write_last(&self.held);
         }
     }

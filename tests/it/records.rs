@@ -6,7 +6,7 @@ use logrotor::{
 };
 use std::fmt;
 use std::io::{IoSlice, Write};
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -105,13 +105,23 @@ fn line_writer_that_fails_has_taken_nothing() {
 }
 
 #[test]
-fn line_writer_passes_on_rest_when_dropped() {
+fn line_writer_ends_line_of_rest_when_dropped() {
     let dir = Dir::new();
-    let mut lines = dir.writer().build().unwrap().lines();
+    let log = dir.writer().build().unwrap();
+    let mut lines = log.lines();
     lines.write_all(b"rest").unwrap();
     assert_eq!(dir.read("app.log"), b"");
     drop(lines);
-    assert_eq!(dir.read("app.log"), b"rest");
+    assert_eq!(dir.read("app.log"), b"rest\n");
+    drop(log.lines());
+    let panics = AssertUnwindSafe(|| {
+        let mut lines = log.lines();
+        lines.write_all(b"half of an event").unwrap();
+        panic!("before the rest of it");
+    });
+    catch_unwind(panics).unwrap_err();
+    log.write_record(b"next\n").unwrap();
+    assert_eq!(dir.active_lines(), ["rest", "half of an event", "next"]);
 }
 
 #[test]
