@@ -9,7 +9,7 @@ use std::borrow::Cow;
 /// In a log whose lines begin with times, a line without one belongs to the line with one before
 /// it. In others, such as JSON, these do: blank lines, indented lines, lines that begin with a
 /// closing bracket, and the causes of an error. A level that is padded, as in ` INFO listening`, is
-/// no indentation.
+/// no indentation, and an indented line that is a JSON object of its own is an event.
 #[derive(Debug)]
 pub(crate) struct Grouping {
     finder: StampFinder,
@@ -102,6 +102,7 @@ fn continues(line: &[u8]) -> bool {
     const CAUSES: [&[u8]; 3] = [b"Caused by:", b"Stack backtrace:", b"stack backtrace:"];
     match line.first() {
         None => true,
+        Some(first) if first.is_ascii_whitespace() && stamp::is_json_object(line) => false,
         Some(b' ') => !stamp::begins_with_padded_level(line),
         Some(first) => {
             b"\t\r}])".contains(first) || CAUSES.iter().any(|cause| line.starts_with(cause))
@@ -186,6 +187,16 @@ mod tests {
         let lines = ["{", r#"  "a": 1"#, "}", "ERROR failed", "", "Caused by:", "\t0: x", "next"];
         let expected = [true, false, false, true, false, false, false, true];
         assert_eq!(starts(&grouping, &lines), expected);
+    }
+
+    #[test]
+    fn indented_line_that_is_a_json_object_is_an_event() {
+        let grouping = Grouping { finder: StampFinder::default(), is_timed: false };
+        let lines = [r#" {"msg":"one"}"#, "\t{\"msg\":\"two\"}\r", r#"  {"n": {"m": 1}} "#];
+        assert_eq!(starts(&grouping, &lines), [true; 3]);
+        // Of a pretty-printed object, whose last element may be an empty one.
+        let lines = ["  {", r#"  {"a": 1},"#, "  {}", "  },", r#"  "b": {"c": 1}"#];
+        assert_eq!(starts(&grouping, &lines), [false; 5]);
     }
 
     #[test]

@@ -224,6 +224,12 @@ fn json(record: &[u8]) -> Option<Value> {
     matches!(rest.first(), None | Some(b'\n' | b'\r')).then_some(value)
 }
 
+/// Whether a line is a JSON object that is not empty.
+pub(crate) fn is_json_object(line: &[u8]) -> bool {
+    json(line.trim_ascii_end())
+        .is_some_and(|value| value.as_object().is_some_and(|it| !it.is_empty()))
+}
+
 /// The beginning of a line as text, without the sequences that color it on a terminal.
 fn without_colors(line: &[u8]) -> String {
     let mut text = String::new();
