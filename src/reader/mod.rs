@@ -444,7 +444,9 @@ impl Range {
     /// Whether a segment received its last record before the range begins.
     fn is_before(&self, open: &OpenSegment) -> bool {
         let Some(since) = self.since else { return false };
-        let changed = open.entry.modified + Self::LAG;
+        // Some file systems keep times up to the last that the type can express.
+        let modified = open.entry.modified;
+        let changed = modified.checked_add(Self::LAG).unwrap_or(modified);
         match open.rotated_at() {
             Some(rotated_at) => changed.max(rotated_at) < since,
             None => changed < since && !self.follows,

@@ -1,7 +1,7 @@
 //! `ls` and `stat`: tables for people, columns for scripts, JSON for programs.
 
 use crate::help::compare;
-use crate::support::{Dir, Worker, log_of_numbers, text};
+use crate::support::{Dir, Worker, log_of_numbers, logrotor, text};
 use logrotor::Compression;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -40,6 +40,38 @@ fn table_for_people_equals_its_snapshot() {
 fn lines_for_scripts_equal_their_snapshot() {
     let dir = fixed();
     compare("ls-lines.txt", &dir.ok("ls", []));
+}
+
+/// Most file systems keep times before 1970, and tmpfs those of billions of years.
+#[cfg(target_os = "linux")]
+#[test]
+fn regression_times_of_any_century_are_shown() {
+    let dir = Dir::new();
+    let shm = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|error| {
+        println!("skipped: /dev/shm: {error}");
+        tempfile::tempdir().unwrap()
+    });
+    let far = UNIX_EPOCH + Duration::from_secs(i64::MAX.unsigned_abs());
+    let before = UNIX_EPOCH - Duration::from_millis(365 * 24 * 3_600_000 + 1);
+    for (log, time) in [(dir.log(), before), (shm.path().join("app.log"), far)] {
+        std::fs::write(&log, "a line\n").unwrap();
+        File::options().append(true).open(&log).unwrap().set_modified(time).unwrap();
+        let shown = |arguments: &[&str]| {
+            let output = logrotor([]).args(arguments).arg(&log).output().unwrap();
+            assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+            text(&output.stdout)
+        };
+        for arguments in [["ls", "--color=always"], ["stat", "--color=always"], ["stat", "--json"]]
+        {
+            shown(&arguments);
+        }
+        assert_eq!(shown(&["cat", "--since", "1960-01-01"]), "a line\n");
+        let modified = if time == before { "\"1968-12-31T23:59:59.999000Z\"" } else { "null" };
+        if time == before || shm.path().starts_with("/dev/shm") {
+            let json = shown(&["ls", "--json"]);
+            assert!(json.contains(&format!("\"modified\": {modified}")), "{json}");
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]
