@@ -117,7 +117,18 @@ impl Source<'_> {
         Ok(has_changed(&self.entry, &fs::fstat(self.file, self.path)?))
     }
 
-    /// Streams the segment into the encoder and returns its length; `None` if it was interrupted.
+    /// Writes the first byte as a block of its own: the mark of our files. Returns its length.
+    #[cfg(feature = "zstd")]
+    fn mark(&self, encoder: &mut impl Write) -> Result<u64> {
+        let mut first = [0];
+        let len = fs::read(self.file, &mut first, self.path)?;
+        let written = encoder.write_all(&first[..len]).and_then(|()| encoder.flush());
+        written.map_err(|error| self.failure(error))?;
+        Ok(len as u64)
+    }
+
+    /// Streams the rest of the segment into the encoder and returns its length; `None` if it was
+    /// interrupted.
     fn copy(&self, encoder: &mut impl Write) -> Result<Option<u64>> {
         const CHUNK: usize = 128 * 1024;
         let (mut buffer, mut bytes) = (vec![0; CHUNK], 0);
@@ -168,9 +179,10 @@ fn zstd(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Re
         Ok(encoder)
     });
     let mut encoder = encoder.map_err(|error| source.failure(error))?;
-    let Some(bytes) = source.copy(&mut encoder)? else { return Ok(None) };
+    let first = source.mark(&mut encoder)?;
+    let Some(rest) = source.copy(&mut encoder)? else { return Ok(None) };
     let mut sink = encoder.finish().map_err(|error| source.failure(error))?;
-    let tag = BirthTag { digest: Some(sink.digest(bytes)), ..tag };
+    let tag = BirthTag { digest: Some(sink.digest(first + rest)), ..tag };
     if let Some(frame) = tag.zstd_frame() {
         sink.write_all(&frame).map_err(|error| source.failure(error))?;
     }

@@ -43,6 +43,7 @@ impl Content {
         match tag.check(file, entry.len, compression, &self.name) {
             Ok(Verdict::Sound | Verdict::CutOff) => {}
             Ok(Verdict::TagDamaged) => damages.push(self.trace("its birth tag is damaged")),
+            Ok(Verdict::TagCutOff) => damages.push(self.trace("it is cut off")),
             Ok(Verdict::Altered) => damages.push(self.trace("it contradicts its digest")),
             Err(error) => damages.push(Damage::unreadable(&*self.name, 0, error)),
         }

@@ -7,11 +7,13 @@
 //! | Zstandard | a skippable frame after the content (RFC 8878, section 3.1.2), begins with `LR` |
 //!
 //! `docs/formats.md` describes the bytes. A Zstandard tag is left out where its frame would
-//! straddle a multiple of 64 KiB, because some readers reject such a frame.
+//! straddle a multiple of 64 KiB, because some readers reject such a frame. The first block of our
+//! Zstandard files holds one byte, so a missing tag is noticed (`mark.rs`).
 //!
 //! Every other reader skips the tag. Files of the first format have the creation time alone, and
 //! with Zstandard in front of the content. They are read as before.
 
+use super::mark;
 use super::name::Compression;
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -62,7 +64,6 @@ const FRAME_START: [u8; FRAME_FIXED + 2] =
 pub(crate) const FRAME: usize = FRAME_START.len() + VALUE;
 /// A tag does not straddle multiples of this. Node.js 22 reads a file in such pieces, and fails
 /// on a skippable frame that comes in two.
-#[cfg(feature = "zstd")]
 const PIECE: u64 = 64 * 1024;
 
 /// Stands for an unknown time.
@@ -97,13 +98,15 @@ pub(crate) enum Found {
     Tag(BirthTag),
     /// A damaged tag.
     Damaged,
+    /// The file was cut off before its tag.
+    CutOff,
 }
 
 impl Found {
     pub(crate) fn tag(self) -> Option<BirthTag> {
         match self {
             Self::Tag(tag) => Some(tag),
-            Self::Foreign | Self::Damaged => None,
+            Self::Foreign | Self::Damaged | Self::CutOff => None,
         }
     }
 
@@ -131,12 +134,11 @@ impl BirthTag {
     #[cfg(feature = "zstd")]
     pub(crate) fn zstd_frame(&self) -> Option<Vec<u8>> {
         let start = self.digest?.compressed_bytes;
-        let straddles = start / PIECE != (start + FRAME as u64 - 1) / PIECE;
         let mut frame = [&FRAME_START[..], &self.value()].concat();
         let at = frame.len() - 4;
         let own = crc(&[&frame[..at]]);
         frame[at..].copy_from_slice(&own.to_le_bytes());
-        (!straddles).then_some(frame)
+        has_room(start).then_some(frame)
     }
 
     fn value(&self) -> [u8; VALUE] {
@@ -170,6 +172,11 @@ impl BirthTag {
     }
 }
 
+/// Whether a Zstandard file whose content has `len` bytes has its tag after it.
+pub(super) fn has_room(len: u64) -> bool {
+    len / PIECE == (len + FRAME as u64 - 1) / PIECE
+}
+
 /// A time in a tag, which may be unknown; `None` if there is not enough of it.
 #[allow(clippy::option_option, reason = "one is about the bytes, one about the time")]
 fn time(value: &[u8]) -> Option<Option<Timestamp>> {
@@ -184,6 +191,8 @@ pub(crate) enum Verdict {
     Sound,
     /// The tag is damaged, so the digest is unknown.
     TagDamaged,
+    /// The tag is cut off, and perhaps content before it. So the digest is unknown.
+    TagCutOff,
     /// The bytes differ from those that were written.
     Altered,
     /// Bytes are missing at the end. The others are not checked.
@@ -247,6 +256,7 @@ impl Found {
     ) -> Result<Verdict> {
         match self {
             Self::Damaged => Ok(Verdict::TagDamaged),
+            Self::CutOff => Ok(Verdict::TagCutOff),
             Self::Foreign | Self::Tag(BirthTag { digest: None, .. }) => Ok(Verdict::Sound),
             Self::Tag(BirthTag { digest: Some(digest), .. }) => {
                 digest.check(file, len, compression, path)
@@ -277,6 +287,12 @@ pub(crate) fn read(file: &File, len: u64, compression: Compression, path: &Path)
         _ => &[],
     };
     Ok(match parse(compression, &start[..taken], end) {
+        Found::Foreign if compression == Compression::Zstd => {
+            match mark::lacks_tag(file, len, &start[..taken], path)? {
+                true => Found::CutOff,
+                false => Found::Foreign,
+            }
+        }
         // Another content precedes ours, and the tag says nothing of the other's times.
         Found::Tag(BirthTag { digest: Some(digest), .. })
             if compression == Compression::Zstd && !digest.is_of_all(len, compression) =>

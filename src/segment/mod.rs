@@ -5,6 +5,7 @@ mod directory;
 pub(crate) mod lease;
 mod location;
 pub(crate) mod lookup;
+mod mark;
 pub(crate) mod name;
 pub(crate) mod note;
 pub(crate) mod rotation_lock;
