@@ -298,7 +298,7 @@ mod attributes {
     use rustix::fs::{XattrFlags, getxattr, setxattr};
 
     const ACL: &str = "system.posix_acl_access";
-    const OWN: &str = "user.logrotor";
+    const OWN: &str = "user.origin";
 
     /// A list that lets the owner read and write, and user 65534 read.
     fn acl() -> Vec<u8> {
