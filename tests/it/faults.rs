@@ -85,6 +85,13 @@ fn may_go_unreported(verb: Option<&str>) -> bool {
     matches!(verb, None | Some("append" | "ask the offset of" | "write" | "remove"))
 }
 
+/// Whether the error is an answer and no failure: the file is not there any more, or the lock is held
+/// elsewhere.
+fn is_answer(what: &str, verb: Option<&str>) -> bool {
+    what.contains("StaleNetworkFileHandle")
+        || (what.contains("PermissionDenied") && verb.is_some_and(|verb| verb.ends_with("lock")))
+}
+
 #[test]
 fn operation_that_fails_once_is_reported_and_costs_no_record() {
     struck_at_every_operation("", 1, |what, account| {
@@ -92,7 +99,8 @@ fn operation_that_fails_once_is_reported_and_costs_no_record() {
         assert!(account.refused <= u64::from(is_append), "{what}");
         let all =
             account.refused + account.returned + account.failures + u64::from(!account.closed);
-        assert!(all >= 1 || may_go_unreported(account.struck.as_deref()), "{what}");
+        let verb = account.struck.as_deref();
+        assert!(all >= 1 || may_go_unreported(verb) || is_answer(what, verb), "{what}");
         // A failure returned by `rotate` or `close` may be counted as maintenance's as well.
         assert!(all <= 2, "{what}");
         assert_eq!(account.torn, 0, "{what}");
@@ -106,7 +114,8 @@ fn failing_operations_cost_no_record_and_few_reports() {
         assert_eq!(account.refused, 0, "{what}");
         assert!(
             account.returned + account.failures >= 1
-                || may_go_unreported(account.struck.as_deref()),
+                || may_go_unreported(account.struck.as_deref())
+                || is_answer(what, account.struck.as_deref()),
             "{what}"
         );
         assert!(account.returned + account.failures <= 8, "{what}");
