@@ -234,11 +234,10 @@ impl<C: Clone> QueueState<C> {
 
     /// Whether a thread that has waited for so long may end.
     fn is_surplus(&mut self, thread: usize, waited: Duration) -> bool {
-        let is_surplus = self.threads > self.scheduler.resident_threads()
+        self.threads > self.scheduler.resident_threads()
             && waited >= self.scheduler.timing().linger
             && self.timekeeper != Some(thread)
-            && self.scheduler.is_quiet();
-        is_surplus
+            && self.scheduler.is_quiet()
     }
 
     /// Whether a job is due that no thread has taken.
