@@ -140,7 +140,7 @@ fn record_that_the_kernel_takes_a_part_of_counts_as_torn() {
     let mut worker = Job::new("obey", &dir.log()).with("file_blocks", 8).spawn();
     worker.expect("ready");
     worker.write(&"x".repeat(3000));
-    let refused = worker.ask(&format!("write {}", "y".repeat(3000)));
+    let refused = worker.ask(&format!("write {}", "y".repeat(5000)));
     assert!(refused.starts_with("error"), "{refused}");
     assert_eq!((worker.count("torn"), worker.count("records")), (1, 1));
     worker.finish();
