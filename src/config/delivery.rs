@@ -19,7 +19,7 @@ pub enum Delivery {
     ///
     /// Log calls are several times faster. The call that fills 32 KiB of the buffer writes them to
     /// the kernel; the others only copy their record. A thread of the log's own writes the rest
-    /// after [`flush_interval`](Buffering::flush_interval), and everything while the kernel is slow.
+    /// after [`flush_interval`](Buffering::flush_interval), and everything while the disk is slow.
     /// It also does all rotations. So a slow disk stalls the records of no other log.
     ///
     /// Records in the buffer are lost if the process is killed.
