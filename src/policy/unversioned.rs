@@ -18,7 +18,7 @@ impl<T: Settings> Engine<T> {
         known: Option<&Policy<T>>,
     ) -> Result<Arc<Policy<T>>> {
         let path = self.files.path();
-        let last = known.map_or(0, |known| known.version());
+        let last = known.map_or(0, super::Policy::version);
         match (edit.base, known.map(|known| known.metadata.origin)) {
             // Its number is not that of a version in the file.
             (_, Some(Origin::Unversioned)) => {}

@@ -3,6 +3,7 @@
 
 use super::{FileId, FileLocks, LockMode, OpenFor};
 use rustix::fs::{OFlags, makedev};
+use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::read_to_string;
@@ -45,7 +46,7 @@ fn parse_lock(line: &str) -> Option<(FileId, LockMode, u32)> {
 pub(crate) fn shows_files(pid: u32) -> bool {
     match std::fs::read_dir(format!("/proc/{pid}/fd")) {
         Ok(_) => true,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Err(error) => matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::SRCH)),
     }
 }
 

@@ -90,8 +90,9 @@ impl Httpd {
     /// The processes that have the log open.
     fn loggers(&self) -> BTreeSet<u64> {
         let stat = self.dir.json("stat", []);
-        let workers = stat["workers"].as_array().unwrap();
-        workers.iter().map(|worker| worker["pid"].as_u64().unwrap()).collect()
+        // Null while none is visible: one that just ended may have hidden itself.
+        let workers = stat["workers"].as_array().into_iter().flatten();
+        workers.map(|worker| worker["pid"].as_u64().unwrap()).collect()
     }
 
     fn graceful(&self) {

@@ -165,6 +165,10 @@ fn gzip_killed_at_random_offsets_is_done_again_by_the_next() {
     for round in 0..if is_long() { 1000 } else { 50 } {
         let name = if round % 2 == 0 { "app.log.1" } else { "app.log.2026-11-20T23-57-01.123456Z" };
         std::fs::write(dir.file(name), &text).unwrap();
+        // A file that was put there just now may not be complete yet.
+        let planted = std::fs::File::options().append(true).open(dir.file(name)).unwrap();
+        planted.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).unwrap();
+        drop(planted);
         let mut job = Job::new("obey", &dir.log()).with("gzip", 1).with("inline", 1);
         if round % 2 == 0 {
             job = job.with("numbered", 1);

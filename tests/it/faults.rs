@@ -85,8 +85,8 @@ fn may_go_unreported(verb: Option<&str>) -> bool {
     matches!(verb, None | Some("append" | "ask the offset of" | "write" | "remove"))
 }
 
-/// Whether the error is an answer and no failure: the file is not there any more, or the lock is held
-/// elsewhere.
+/// Whether the error is an answer and no failure: the file is not there any more, or the lock is
+/// held elsewhere.
 fn is_answer(what: &str, verb: Option<&str>) -> bool {
     what.contains("StaleNetworkFileHandle")
         || (what.contains("PermissionDenied") && verb.is_some_and(|verb| verb.ends_with("lock")))
