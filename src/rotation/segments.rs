@@ -243,7 +243,7 @@ impl Segments {
     /// Returns the length of the header as well.
     pub(super) fn prepare(&self, like: Option<&Lease>) -> Result<(Temp, u64)> {
         const OWNER: u32 = 0o700;
-        let access = like.map(|lease| lease.present_access(&self.location));
+        let access = like.map(|lease| lease.present_access(&self.location)).transpose()?;
         let mode = self.settings.mode.or(access.map(|access| access.mode & OWNER));
         let temp = Temp::beside(self.path(), mode.unwrap_or(DEFAULT_MODE))?;
         temp.set_access(access, self.settings.mode, like.map(|lease| &*lease.file))?;

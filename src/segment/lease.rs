@@ -28,9 +28,8 @@ impl Lease {
     }
 
     /// Returns the present owner, group and mode, even of a file that has no name any more.
-    pub(crate) fn present_access(&self, location: &Location) -> Access {
-        let entry = fs::fstat(&self.file, location.path());
-        entry.map_or(self.entry.access, |entry| entry.access)
+    pub(crate) fn present_access(&self, location: &Location) -> Result<Access> {
+        Ok(fs::fstat(&self.file, location.path())?.access)
     }
 
     /// Opens and leases the active segment; `None` if it does not exist.

@@ -61,8 +61,8 @@ fn struck_at_every_operation(which: &str, stride: usize, mut check: impl FnMut(&
             let mut any = false;
             for errno in errnos {
                 // A call that is always interrupted is retried without end.
-                let some = format!("-{}", at + 20);
-                let is_endless = which == "+" && *errno == Errno::INTR;
+                let some = format!("-{}{}", at + 20, which.trim_start_matches('+'));
+                let is_endless = which.starts_with('+') && *errno == Errno::INTR;
                 let which = if is_endless { &some } else { which };
                 let effect = format!("errno={}", errno.raw_os_error());
                 let account = play(at, which, &effect, variant);
