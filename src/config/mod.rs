@@ -70,7 +70,7 @@ pub struct Config {
     ///
     /// A record that would exceed it goes to a new segment. Only a record that is itself larger
     /// makes a segment larger. With N workers, a segment may exceed the limit by about one record
-    /// of each other worker.
+    /// of each thread of the other workers.
     ///
     /// If the process has a lower limit for the size of files (`RLIMIT_FSIZE`, `ulimit -f`), that
     /// applies. A record that exceeds it is an error. Ignore the signal SIGXFSZ then, or it ends

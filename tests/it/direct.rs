@@ -126,8 +126,9 @@ fn regression_failed_formatting_is_an_error_and_no_record() {
 fn threads_write(write: impl Fn(&RotatingFileWriter, &str) + Sync) {
     const THREADS: usize = 8;
     const COUNT: usize = 1_000;
+    const MAX: usize = 5 * 1024;
     let dir = Dir::new();
-    let log = dir.writer().max_size(5 * 1024).build().unwrap();
+    let log = dir.writer().max_size(MAX as u64).build().unwrap();
     std::thread::scope(|scope| {
         for worker in 0..THREADS {
             let (log, write) = (log.clone(), &write);
@@ -137,6 +138,15 @@ fn threads_write(write: impl Fn(&RotatingFileWriter, &str) + Sync) {
     let verdict = check(&dir.all_lines(), &(0..THREADS).map(|id| (id, COUNT)).collect());
     assert!(verdict.is_clean(), "{verdict}");
     assert_eq!(log.stats().records, (THREADS * COUNT) as u64);
+    // Room is reserved exactly: no segment is too large, and none ended with room for the record
+    // that ended it.
+    let segments: Vec<_> = dir.backups().iter().map(|name| dir.read(name)).collect();
+    assert_eq!(log.stats().rotations, segments.len() as u64);
+    let next = segments.iter().skip(1).cloned().chain([dir.read("app.log")]);
+    for (segment, next) in segments.iter().zip(next) {
+        let first = next.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        assert!(segment.len() <= MAX && segment.len() + first > MAX, "{}", segment.len());
+    }
 }
 
 #[test]
