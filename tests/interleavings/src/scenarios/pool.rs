@@ -23,11 +23,13 @@ struct Client {
 
 type Queue = JobQueue<Arc<Client>>;
 
+type Job = dyn Fn(&Pool, usize, &Client) + Send + Sync;
+
 struct Pool {
     queue: Queue,
     started: AtomicUsize,
     gone: Sender<()>,
-    job: Box<dyn Fn(&Pool, usize, &Client) + Send + Sync>,
+    job: Box<Job>,
 }
 
 impl Pool {
