@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 LOGROTOR, KEPT = os.environ["LOGROTOR"], Path(os.environ["KEPT"])
@@ -46,7 +47,10 @@ def compress(name, contents):
         folder.mkdir(parents=True)
         (folder / "app.log").write_bytes(b"active\n")
         for number, content in enumerate(contents, 1):
-            (folder / f"app.log.{number}").write_bytes(content)
+            backup = folder / f"app.log.{number}"
+            backup.write_bytes(content)
+            # A file that was put there just now may not be complete yet.
+            os.utime(backup, (time.time() - 60,) * 2)
         done = run([LOGROTOR, "compress", option, folder / "app.log"])
         if done.returncode:
             sys.exit(f"logrotor compress: {done.stderr.decode()}")
