@@ -93,9 +93,12 @@ impl AtomicFile {
 
     /// Renames a sealed file to `target`, which may differ from the path it was opened for.
     pub(crate) fn place(self, target: &Path) -> Result<()> {
-        let persisted = self.temp.persist(target, self.builder.replace);
+        let Self { temp, attributes_of, builder, .. } = self;
+        // Windows replaces no file that is open.
+        drop(attributes_of);
+        let persisted = temp.persist(target, builder.replace);
         persisted.map_err(|error| error.during("replace", target))?;
-        match self.builder.sync {
+        match builder.sync {
             SyncLevel::FileAndDirectory => fs::sync_dir(fs::parent(target)),
             SyncLevel::None | SyncLevel::File => Ok(()),
         }

@@ -3,6 +3,10 @@
 use std::fs::File;
 use std::io;
 
+/// Whether threads may append to one handle at the same time. Windows lets them wait for each other
+/// in any case, and wine loses records that are appended so.
+pub(crate) const APPENDS_SIDE_BY_SIDE: bool = cfg!(not(windows));
+
 #[cfg(target_os = "linux")]
 #[inline]
 pub(crate) fn append_positioned(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {

@@ -88,7 +88,7 @@
 //!   this process acts as. For humans to read.
 
 mod append;
-pub(crate) use append::{append_explicitly, append_positioned};
+pub(crate) use append::{APPENDS_SIDE_BY_SIDE, append_explicitly, append_positioned};
 
 #[cfg(unix)]
 mod unix;

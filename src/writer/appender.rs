@@ -131,9 +131,7 @@ impl Appender {
 impl Append for Appender {
     #[inline]
     fn is_ready(&self) -> bool {
-        self.end == SegmentEnd::Whole
-            && !self.is_unlinked
-            && !self.schedule.is_due(self.shared.clock.coarse())
+        fs::APPENDS_SIDE_BY_SIDE && self.needs_nothing()
     }
 
     #[inline]
@@ -298,6 +296,14 @@ impl Appender {
             io::ErrorKind::FileTooLarge if whole > 0 => (whole, Ok(())),
             _ => (whole, Err(error)),
         }
+    }
+
+    /// Whether neither a check nor a repair is due.
+    #[inline]
+    pub(super) fn needs_nothing(&self) -> bool {
+        self.end == SegmentEnd::Whole
+            && !self.is_unlinked
+            && !self.schedule.is_due(self.shared.clock.coarse())
     }
 
     /// How many bytes of records go into one call.

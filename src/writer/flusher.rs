@@ -27,7 +27,9 @@ impl Log {
     /// its calls must not wait for the lock.
     pub(super) fn try_write_batch(&self, batch: &mut Batch) -> Option<Result<()>> {
         let mut appender = self.appender.try_exclusive()?;
-        if !appender.is_ready() || !appender.has_room(appender.active().size, batch.bytes.len()) {
+        if !appender.needs_nothing()
+            || !appender.has_room(appender.active().size, batch.bytes.len())
+        {
             return None;
         }
         let done = appender.append_batch(batch);
