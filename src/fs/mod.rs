@@ -10,8 +10,8 @@ pub(crate) mod fault;
 mod temp;
 
 pub(crate) use crate::sys::{
-    APPENDS_SIDE_BY_SIDE, Access, Entry, EntryKind, FileId, FileLocks, LockMode, OpenFor, open_for,
-    process_name,
+    APPENDS_SIDE_BY_SIDE, Access, DENIES_WRITERS, Entry, EntryKind, FileId, FileLocks, LockMode,
+    OpenFor, open_for, process_name,
 };
 pub(crate) use append::{AppendMode, append, append_beside, append_offset};
 pub use temp::Replace;

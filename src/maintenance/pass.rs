@@ -328,9 +328,11 @@ impl<'a> Pass<'a> {
             return Ok(StepOutcome::Moved);
         };
         let next_created = self.created_after(at, listed);
-        if !is_settled(&entry, backup.name.key, next_created, Clock::system().now().into())
-            || self.is_open_for_writing(backup, listed)?
-        {
+        let now = Clock::system().now().into();
+        let is_settled = fs::DENIES_WRITERS
+            || (is_settled(&entry, backup.name.key, next_created, now)
+                && !self.is_open_for_writing(backup, listed)?);
+        if !is_settled {
             return Ok(StepOutcome::Deferred(DeferralReason::BeingWritten));
         }
         let name = compressed_name(backup.name, encoding);

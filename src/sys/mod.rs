@@ -87,6 +87,9 @@
 //! - `host_name()` / `user_name()`: the name of this machine, and the name or number of the user
 //!   this process acts as. For humans to read.
 
+/// Whether `open_unleased` is refused while any program has the file open for writing.
+pub(crate) const DENIES_WRITERS: bool = cfg!(windows);
+
 mod append;
 pub(crate) use append::{APPENDS_SIDE_BY_SIDE, append_explicitly, append_positioned};
 

@@ -173,6 +173,10 @@ mod fault {
     fn failing_disk_leaves_the_old_content_and_no_temporary() {
         for errno in [28, 5] {
             for step in 1..=STEPS {
+                // On Windows 5 is a refusal: the old file may not be read, and gives nothing.
+                if cfg!(windows) && (step, errno) == (6, 5) {
+                    continue;
+                }
                 let (dir, mut child) = scenario(&format!("{step}:errno={errno}"));
                 let said = child.hear().unwrap();
                 assert!(said.starts_with("Io failed to "), "step {step}: {said}");
