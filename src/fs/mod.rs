@@ -386,8 +386,8 @@ pub(crate) fn removed_and_open(dir: &Path, is_ours: impl Fn(&str) -> bool) -> Re
 }
 
 /// Which of these files a process has open for writing, as far as this process may see.
-pub(crate) fn open_for_writing(files: &[FileId]) -> Result<HashSet<FileId>> {
-    attempt("read", Path::new("/proc"), || Ok(sys::open_for_writing(files)))
+pub(crate) fn open_for_writing(files: &[FileId], except: Option<&File>) -> Result<HashSet<FileId>> {
+    attempt("read", Path::new("/proc"), || Ok(sys::open_for_writing(files, except)))
 }
 
 /// The system's name for the network file system that holds `dir`; `None` if it is on none, or the

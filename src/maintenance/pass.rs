@@ -144,12 +144,19 @@ impl<'a> Pass<'a> {
 
     /// Whether a program that leases nothing has one of the listed backups open for writing. It has
     /// had the file open since it was the active segment, or has opened it by its present name.
-    fn is_open_for_writing(&mut self, backup: &Backup, listed: &[Backup]) -> Result<bool> {
+    ///
+    /// `taken` is our own handle, which on NFS is one for writing.
+    fn is_open_for_writing(
+        &mut self,
+        backup: &Backup,
+        listed: &[Backup],
+        taken: Option<&File>,
+    ) -> Result<bool> {
         let written = match self.written.take() {
             Some(written) => written,
             None => {
                 let ids: Vec<_> = listed.iter().map(|backup| backup.entry.id).collect();
-                fs::open_for_writing(&ids)?
+                fs::open_for_writing(&ids, taken)?
             }
         };
         Ok(self.written.insert(written).contains(&backup.entry.id))
@@ -253,7 +260,7 @@ impl<'a> Pass<'a> {
     /// Removes a backup that no process has open, or moves it `aside` to be removed; returns `true`
     /// if it is gone.
     fn prune_one(&mut self, backup: &Backup, listed: &[Backup], aside: &mut Vec<Aside>) -> bool {
-        let removed = match self.is_open_for_writing(backup, listed) {
+        let removed = match self.is_open_for_writing(backup, listed, None) {
             Err(error) => Err(error),
             Ok(true) => Ok(StepOutcome::Deferred(DeferralReason::BeingWritten)),
             Ok(false) if self.naming() == Naming::Number => move_aside(backup, aside),
@@ -331,7 +338,7 @@ impl<'a> Pass<'a> {
         let now = Clock::system().now().into();
         let is_settled = fs::DENIES_WRITERS
             || (is_settled(&entry, backup.name.key, next_created, now)
-                && !self.is_open_for_writing(backup, listed)?);
+                && !self.is_open_for_writing(backup, listed, Some(&plain))?);
         if !is_settled {
             return Ok(StepOutcome::Deferred(DeferralReason::BeingWritten));
         }

@@ -13,7 +13,10 @@ pub(crate) fn open_for(_pid: u32, _id: FileId) -> Option<OpenFor> {
     None
 }
 
-pub(crate) fn open_for_writing(_files: &[FileId]) -> HashSet<FileId> {
+pub(crate) fn open_for_writing(
+    _files: &[FileId],
+    _except: Option<&std::fs::File>,
+) -> HashSet<FileId> {
     HashSet::new()
 }
 

@@ -6,8 +6,9 @@ use rustix::fs::{OFlags, makedev};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::read_to_string;
+use std::fs::{File, read_to_string};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -68,9 +69,12 @@ pub(crate) fn open_for(pid: u32, id: FileId) -> Option<OpenFor> {
     found
 }
 
-pub(crate) fn open_for_writing(files: &[FileId]) -> HashSet<FileId> {
+pub(crate) fn open_for_writing(files: &[FileId], except: Option<&File>) -> HashSet<FileId> {
     let files: HashSet<_> = files.iter().copied().collect();
-    open_handles().filter_map(|fd| writes(&fd, &files)).collect()
+    let pid = std::process::id();
+    let own = except.map(|file| PathBuf::from(format!("/proc/{pid}/fd/{}", file.as_raw_fd())));
+    let others = open_handles().filter(|fd| own.as_ref() != Some(fd));
+    others.filter_map(|fd| writes(&fd, &files)).collect()
 }
 
 pub(crate) fn removed_and_open(dir: &Path, is_ours: &dyn Fn(&str) -> bool) -> u64 {
@@ -160,9 +164,9 @@ mod tests {
         assert_eq!(locks.holders(id), Some(Vec::new()));
         locks.is_complete = false;
         assert_eq!(locks.holders(id), None);
-        assert!(open_for_writing(&[id]).is_empty());
+        assert!(open_for_writing(&[id], None).is_empty());
         let _writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-        assert_eq!(open_for_writing(&[id]), [id].into());
+        assert_eq!(open_for_writing(&[id], None), [id].into());
         assert!(process_name(pid).is_some_and(|name| !name.is_empty()));
     }
 }
