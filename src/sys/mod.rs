@@ -79,9 +79,9 @@
 //! - `shows_files(pid)`: whether this process may see which files a process has open, or it exited.
 //! - `file_size_limit()`: the size in bytes beyond which this process may not write to a file.
 //! - `open_for(pid, id)`: the access that a process has to a file; `None` if that cannot be seen.
-//! - `open_for_writing(files, except)`: which of the files a process has open for writing by another
-//!   handle than `except`, as far as that can be seen. On Windows `open_unleased` refuses such
-//!   files.
+//! - `open_for_writing(files, except)`: which of the files a process has open for writing, by a
+//!   handle other than `except`, as far as that can be seen. On Windows `open_unleased` refuses
+//!   such files.
 //! - `removed_and_open(dir, is_ours)`: the bytes on disk of the files that were removed from a
 //!   directory and that a process has open. `is_ours` takes the name that a file had.
 //! - `process_name(pid)`: its program's name, perhaps truncated, if that can be known.
