@@ -140,7 +140,10 @@ impl Maintainer {
             return Err(error);
         }
         state.retry.succeeded();
-        let snapshot = snapshot.unwrap_or_default();
+        // Rotations kept the rotation lock busy, and nothing was learned.
+        let Some(snapshot) = snapshot else {
+            return Ok(PassOutcome { newest: NewestBackup::Unknown });
+        };
         state.knowledge.learn(&snapshot);
         if let Some(look) = look {
             let until = state.next_expiry.unwrap_or(Timestamp::MAX);

@@ -4,7 +4,8 @@ use crate::support::{Dir, Job, Worker, eventually, lines, record, seed};
 use logrotor::__test::Clock;
 use logrotor::atomic::AtomicFile;
 use logrotor::{
-    Compression, ErrorKind, LogBuilder, MaintenanceMode, Naming, RotatingFileWriter, Stats,
+    Compression, ErrorKind, FileLock, LogBuilder, MaintenanceMode, Naming, RotatingFileWriter,
+    Stats, Wait,
 };
 use std::io::Write;
 use std::path::Path;
@@ -714,4 +715,23 @@ fn numbered_backups_keep_their_order_during_compression() {
             (1..=count).rev().map(|number| format!("app.log.{number}.gz")).collect();
         assert_eq!(dir.backups(), expected);
     }
+}
+
+// `close` and `finish` failed if rotations kept the lock busy.
+#[test]
+fn busy_rotation_lock_defers_pruning_and_is_no_failure() {
+    let dir = Dir::new();
+    let builder = inline(&dir).naming(Naming::Number).max_backups(1);
+    let log = builder.lock_timeout(Duration::from_millis(1)).build().unwrap();
+    for number in 1..=3 {
+        std::fs::write(dir.file(&format!("app.log.{number}")), "a backup\n").unwrap();
+    }
+    let lock = FileLock::open(dir.file("app.log.lock")).unwrap();
+    let guard = lock.exclusive(Wait::Forever).unwrap();
+    log.finish().unwrap();
+    assert_eq!((dir.backups().len(), log.stats().pruned), (3, 0));
+    assert!(log.stats().deferrals > 0);
+    drop(guard);
+    log.finish().unwrap();
+    assert_eq!((dir.backups().len(), log.stats().pruned), (1, 2));
 }
