@@ -1,7 +1,7 @@
 //! A temporary file that replaces another file once it is complete.
 
 use super::{AtomicFileBuilder, SyncLevel};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::{self, Access, Temp};
 use std::fs::File;
 use std::io::{self, Write};
@@ -105,9 +105,14 @@ impl AtomicFile {
     }
 
     /// Takes the access control list and other attributes of this open file.
-    pub(crate) fn with_attributes_of(mut self, file: &File) -> Self {
-        self.attributes_of = file.try_clone().ok();
-        self
+    ///
+    /// # Errors
+    /// The process has no handle left. The bits of the group alone would give it the rights of all
+    /// on the list.
+    pub(crate) fn with_attributes_of(mut self, file: &File) -> Result<Self> {
+        let opened = file.try_clone().map_err(|error| Error::io("replace", &self.target, error));
+        self.attributes_of = Some(opened?);
+        Ok(self)
     }
 
     /// The temporary file.

@@ -75,7 +75,7 @@ pub(crate) fn compress(
         .replace(Replace::No)
         .links(Links::Replace)
         .sync(SyncLevel::File);
-    let file = builder.open(target)?.with_attributes_of(source.file);
+    let file = builder.open(target)?.with_attributes_of(source.file)?;
     let tag = BirthTag {
         created: entry.born.map(|born| born.min(entry.modified).into()),
         rotated_at,

@@ -129,7 +129,7 @@ impl ResolvedFile<'_> {
             None => builder,
         };
         let file = write_all(&builder, &self.version_path(version), text)?;
-        self.with_attributes(file).commit()
+        self.with_attributes(file)?.commit()
     }
 
     /// Removes the oldest versions beyond the number to keep.
@@ -149,14 +149,15 @@ impl ResolvedFile<'_> {
             Some(found) => builder.like(&found),
             None => builder,
         };
-        self.with_attributes(write_all(&builder, &path, bytes)?).commit()
+        self.with_attributes(write_all(&builder, &path, bytes)?)?.commit()
     }
 
     /// Gives a file beside the policy the policy's attributes.
-    fn with_attributes(&self, file: AtomicFile) -> AtomicFile {
+    fn with_attributes(&self, file: AtomicFile) -> Result<AtomicFile> {
         match fs::open_segment(&self.path) {
             Ok(Some(policy)) => file.with_attributes_of(&policy),
-            _ => file,
+            // It is gone, or may not be read: then only its mode and owner are known.
+            _ => Ok(file),
         }
     }
 
