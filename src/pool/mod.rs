@@ -6,13 +6,12 @@
 mod queue;
 mod scheduler;
 
-pub(crate) use scheduler::JobKind;
+pub(crate) use scheduler::{Disks, JobKind};
 
 use crate::clock::Stopwatch;
 use crate::fs;
 use parking_lot::Mutex;
 use queue::{JobQueue, Leaving, NextStep};
-use scheduler::Disks;
 use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,22 +47,11 @@ pub(crate) struct Registration {
     process: u32,
 }
 
-/// The disks that a log's jobs may wait for, each as the number of its volume.
-pub(crate) struct ClientDisks {
-    pub(crate) log: u64,
-    /// That of the policy, if there is one.
-    pub(crate) policy: Option<u64>,
-}
-
 /// Has a log served until [`Registration::leave`]. Starts a thread if there is none.
 ///
 /// # Errors
 /// The system refuses the first thread.
-pub(crate) fn register(
-    client: &Arc<dyn PoolClient>,
-    disks: &ClientDisks,
-) -> io::Result<Registration> {
-    let disks = Disks { log: disks.log, policy: disks.policy };
+pub(crate) fn register(client: &Arc<dyn PoolClient>, disks: Disks) -> io::Result<Registration> {
     let process = std::process::id();
     let place = place_of(process);
     let mut present = place.map(|place| place.pool.lock());
@@ -74,6 +62,7 @@ pub(crate) fn register(
         }
     }
     let pool = Arc::new(ThreadPool { queue: Queue::default(), handles: Mutex::default() });
+    // It refuses a log only while its threads are ending, and it has none yet.
     let number = pool.queue.add(Arc::clone(client), disks).unwrap_or_default();
     pool.start_thread()?;
     if let Some(present) = &mut present {
@@ -138,7 +127,8 @@ impl ThreadPool {
         loop {
             match self.queue.next(number, |client| client.compresses()) {
                 NextStep::Leave => return,
-                // If it is refused, the present threads do the work one after another.
+                // If one is refused, here or below, the present threads do the work one after
+                // another.
                 NextStep::StartThread => drop(self.start_thread()),
                 NextStep::Work { job, client, starts_thread } => {
                     if starts_thread {

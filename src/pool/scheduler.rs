@@ -59,10 +59,11 @@ pub(crate) enum JobKind {
     Prune,
 }
 
-/// The disks that a log's jobs may wait for.
+/// The disks that a log's jobs may wait for, each as the number of its volume.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Disks {
     pub(crate) log: u64,
+    /// That of the policy, if there is one.
     pub(crate) policy: Option<u64>,
 }
 

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::maintenance::MaintenanceMode;
-use crate::pool::{self, ClientDisks, JobKind, PoolClient};
+use crate::pool::{self, Disks, JobKind, PoolClient};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
@@ -32,9 +32,9 @@ impl LogThreads {
             log.run_due_maintenance(true);
             return Ok(threads);
         }
-        let disks = ClientDisks { log: log.disk(), policy: log.policy_watcher.disk() };
+        let disks = Disks { log: log.disk(), policy: log.policy_watcher.disk() };
         let client: Arc<dyn PoolClient> = Arc::<Log>::clone(log);
-        let registration = pool::register(&client, &disks).map_err(refused)?;
+        let registration = pool::register(&client, disks).map_err(refused)?;
         log.wakeup.set_threads(registration);
         Ok(threads)
     }
