@@ -28,7 +28,7 @@ pub(crate) use segments::{HeaderFn, SegmentSettings};
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
-use crate::fs::{self, Entry};
+use crate::fs::{self, Access, Entry};
 use crate::segment::Location;
 use crate::segment::lease::Lease;
 use crate::segment::name::Naming;
@@ -152,8 +152,7 @@ impl Rotator {
 
     /// Opens the file that the log's path names now, or creates it if there is none.
     pub(crate) fn adopt(&mut self, timeout: Duration) -> Result<Switch> {
-        let like = self.active.lease.clone();
-        let (found, cause) = self.segments.open(Some(&like), timeout)?;
+        let (found, cause) = self.segments.open(Some(&self.active.lease), timeout)?;
         Ok(Switch { left: self.active.switch_to(found), cause })
     }
 
@@ -199,7 +198,7 @@ impl Segments {
         if !due(active) {
             return Ok(None);
         }
-        self.replace(active).map(Some)
+        self.replace(active, entry.access).map(Some)
     }
 
     /// Corrects the start of the active segment by the time in the newest backup's name. The answer
@@ -222,8 +221,7 @@ impl Segments {
             self.ensure_header_locked(active);
             return Ok(Switch { left, cause: SwitchCause::Adopted });
         }
-        let like = active.lease.clone();
-        let left = match self.create_if_missing(Some(&like))? {
+        let left = match self.create_if_missing(Some(&active.lease))? {
             Some(created) => active.switch_to(created),
             // Another program has just created it; the next check adopts that.
             None => active.lease.clone(),
@@ -233,9 +231,9 @@ impl Segments {
 
     /// Renames the active segment to a backup and puts a new one in its place, with the same
     /// access.
-    fn replace(&self, active: &mut Active) -> Result<Switch> {
+    fn replace(&self, active: &mut Active, access: Access) -> Result<Switch> {
         let is_crowded = self.location().is_crowded()?;
-        let next = self.prepare(Some(&active.lease))?;
+        let next = self.prepare(Some((&active.lease, access)))?;
         let (backup, time) = match self.rename_to_backup(active) {
             // Another program, or the server of a network file system, has removed the name
             // meanwhile.

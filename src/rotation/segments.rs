@@ -4,7 +4,7 @@ use super::trigger::started;
 use super::{Active, NewestBackup, SwitchCause};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, AppendMode, Entry, Temp};
+use crate::fs::{self, Access, AppendMode, Entry, Temp};
 use crate::lock::{FileLock, LockGuard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::Naming;
@@ -236,14 +236,16 @@ impl Segments {
         if fs::stat(self.path())?.is_some() {
             return Ok(None);
         }
+        let present = |lease: &Lease| lease.present_access(&self.location);
+        let like = like.map(|lease| Ok((lease, present(lease)?))).transpose()?;
         self.put_in_place(self.prepare(like)?, NewestBackup::Unknown).map(Some)
     }
 
-    /// Creates a segment under a temporary name, complete with owner, mode, attributes and header.
-    /// Returns the length of the header as well.
-    pub(super) fn prepare(&self, like: Option<&Lease>) -> Result<(Temp, u64)> {
+    /// Creates a segment under a temporary name, complete with the owner, mode and attributes of
+    /// `like`, and with its header. Returns the length of the header as well.
+    pub(super) fn prepare(&self, like: Option<(&Lease, Access)>) -> Result<(Temp, u64)> {
         const OWNER: u32 = 0o700;
-        let access = like.map(|lease| lease.present_access(&self.location)).transpose()?;
+        let (like, access) = like.unzip();
         let mode = self.settings.mode.or(access.map(|access| access.mode & OWNER));
         let temp = Temp::beside(self.path(), mode.unwrap_or(DEFAULT_MODE))?;
         temp.set_access(access, self.settings.mode, like.map(|lease| &*lease.file))?;
