@@ -10,10 +10,10 @@ use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId, Unleased};
-use crate::segment::lookup::numbers_to_gap;
+use crate::segment::lookup::{numbered, numbers_to_gap};
 use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::note::Note;
-use crate::segment::{Backup, DirectorySnapshot, Location, backup_names, birth_tag, superseded};
+use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag, superseded};
 use crate::stats::{DeferralReason, Event};
 use std::collections::HashSet;
 use std::fs::File;
@@ -463,11 +463,7 @@ impl<'a> Pass<'a> {
             return Ok(Some((backup.name, backup.path.clone())));
         }
         let Key::Number(listed) = backup.name.key else { return Ok(None) };
-        let names = match self.is_crowded {
-            true => numbers_to_gap(self.location)?,
-            false => backup_names(self.location, Some(Naming::Number))?,
-        };
-        for name in names {
+        for name in numbered(self.location, self.is_crowded)? {
             let path = self.location.backup_path(name);
             // Rotations only ever move a backup to higher numbers.
             let is_candidate =

@@ -5,7 +5,7 @@ use super::{Active, NewestBackup};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::fs::{self, Temp};
-use crate::segment::lookup::numbers_to_gap;
+use crate::segment::lookup::numbered;
 use crate::segment::name::{Key, Name, Naming};
 use crate::segment::note::Note;
 use crate::segment::{backup_names, superseded};
@@ -82,10 +82,7 @@ impl Segments {
     /// Frees number 1 by renaming 1 to 2, 2 to 3 and so on, up to the first gap. A crash on the way
     /// leaves a gap, and the next rotation renames only up to that.
     fn free_number_1(&self) -> Result<()> {
-        let names = match self.location().is_crowded()? {
-            true => numbers_to_gap(self.location())?,
-            false => backup_names(self.location(), Some(Naming::Number))?,
-        };
+        let names = numbered(self.location(), self.location().is_crowded()?)?;
         let names = superseded::remove(self.location(), &names, |error| self.report(error))?;
         for (from, to) in shifts(&names) {
             let [from, to] = [from, to].map(|name| self.location().backup_path(name));

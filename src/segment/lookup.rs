@@ -1,7 +1,8 @@
 //! The names of backups that are found without a listing of the directory.
 
 use super::Location;
-use super::name::{Compression, Key, Name};
+use super::backup_names;
+use super::name::{Compression, Key, Name, Naming};
 use super::note::{NewestBackup, Note};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -33,6 +34,15 @@ pub(crate) fn names_back_to(
         next = before;
     }
     Ok(Some(names))
+}
+
+/// Returns the numbered backups, oldest first: those up to the first gap if the directory
+/// `is_crowded`, all by a listing otherwise.
+pub(crate) fn numbered(location: &Location, is_crowded: bool) -> Result<Vec<Name>> {
+    match is_crowded {
+        true => numbers_to_gap(location),
+        false => backup_names(location, Some(Naming::Number)),
+    }
 }
 
 /// Returns the backups with the numbers from 1 up to the first gap, oldest first, in all their
