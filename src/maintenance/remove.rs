@@ -18,27 +18,28 @@ pub(super) struct Aside {
 
 /// Gives a backup that no process has open the name of a temporary file.
 pub(super) fn move_aside(backup: &Backup, aside: &mut Vec<Aside>) -> Result<StepOutcome> {
-    match fs::open_unleased(&backup.path)? {
-        Unleased::Ours(held) => {
-            let path = fs::temp_name(&backup.path);
-            match fs::rename_noreplace(&backup.path, &path) {
-                Ok(()) => {}
-                Err(error) if error.is_not_found() => return Ok(StepOutcome::Moved),
-                Err(error) => return Err(error),
-            }
-            aside.push(Aside { backup: backup.clone(), path, _held: held });
-            Ok(StepOutcome::Done)
+    take(&backup.path, |held| {
+        let path = fs::temp_name(&backup.path);
+        match fs::rename_noreplace(&backup.path, &path) {
+            Err(error) if error.is_not_found() => return Ok(false),
+            renamed => renamed?,
         }
-        Unleased::Leased => Ok(StepOutcome::Deferred(DeferralReason::InUse)),
-        Unleased::Gone => Ok(StepOutcome::Moved),
-    }
+        aside.push(Aside { backup: backup.clone(), path, _held: held });
+        Ok(true)
+    })
 }
 
 /// Removes a backup that no process has open. The caller ensures that it keeps its name.
 pub(super) fn remove(path: &Path) -> Result<StepOutcome> {
+    take(path, |_held| fs::remove(path))
+}
+
+/// Does `work` with a backup that no process has open. `work` returns whether it still had its
+/// name.
+fn take(path: &Path, work: impl FnOnce(File) -> Result<bool>) -> Result<StepOutcome> {
     match fs::open_unleased(path)? {
-        Unleased::Ours(_held) => {
-            Ok(if fs::remove(path)? { StepOutcome::Done } else { StepOutcome::Moved })
+        Unleased::Ours(held) => {
+            Ok(if work(held)? { StepOutcome::Done } else { StepOutcome::Moved })
         }
         Unleased::Leased => Ok(StepOutcome::Deferred(DeferralReason::InUse)),
         Unleased::Gone => Ok(StepOutcome::Moved),
