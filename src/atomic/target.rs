@@ -45,9 +45,7 @@ impl Target {
     /// Turns a failure to create the temporary file into one to replace the file.
     pub(super) fn explain(&self, error: Error) -> Error {
         if error.is_not_found() {
-            let dir = fs::parent(&self.path);
-            let has_dir = matches!(fs::stat(dir), Ok(Some(_)));
-            return Error::not_created("replace", &self.path, dir, has_dir);
+            return fs::not_created("replace", &self.path);
         }
         error.during("create a temporary file beside", &self.path)
     }

@@ -401,6 +401,12 @@ pub(crate) fn create_dirs(dir: &Path) -> Result<()> {
     attempt("create directory", dir, || std::fs::create_dir_all(dir))
 }
 
+/// The failure to create a file, of which the system says that something was not found.
+pub(crate) fn not_created(action: &'static str, path: &Path) -> Error {
+    let dir = parent(path);
+    Error::not_created(action, path, dir, matches!(stat(dir), Ok(Some(_))))
+}
+
 /// The directory part of a path.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {

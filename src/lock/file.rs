@@ -244,11 +244,7 @@ fn explain(path: &Path, error: Error) -> Error {
         Ok(Some(Entry { kind, .. })) if kind != EntryKind::File => {
             Error::not_a_file("open lock file", path, kind)
         }
-        _ if error.is_not_found() => {
-            let dir = fs::parent(path);
-            let has_dir = matches!(fs::stat(dir), Ok(Some(_)));
-            Error::not_created("open lock file", path, dir, has_dir)
-        }
+        _ if error.is_not_found() => fs::not_created("open lock file", path),
         _ => error,
     }
 }
