@@ -149,9 +149,7 @@ impl RecordBuffer {
     #[inline]
     pub(crate) fn push(&self, record: &[u8], write: TryWrite<'_>) -> io::Result<()> {
         let mut state = self.state.lock();
-        if !self.has_room(&state, record.len())
-            && !self.make_room(&mut state, record.len(), write)?
-        {
+        if !self.gives_room(&mut state, record.len(), write)? {
             return Ok(());
         }
         self.take(state, record.len(), 1, |batch| batch.push(record), write)
@@ -163,7 +161,7 @@ impl RecordBuffer {
     pub(crate) fn push_lines(&self, lines: &[u8], write: TryWrite<'_>) -> io::Result<usize> {
         let first = line_run::first(lines);
         let mut state = self.state.lock();
-        if !self.has_room(&state, first.len()) && !self.make_room(&mut state, first.len(), write)? {
+        if !self.gives_room(&mut state, first.len(), write)? {
             return Ok(first.len());
         }
         let room = self.capacity.saturating_sub(state.batch.bytes.len());
@@ -240,6 +238,17 @@ impl RecordBuffer {
     #[inline]
     fn has_room(&self, state: &BufferState, len: usize) -> bool {
         state.batch.is_empty() || state.batch.bytes.len() + len <= self.capacity
+    }
+
+    /// Whether there is room for a record, perhaps after a wait. If not, it is dropped.
+    #[inline]
+    fn gives_room(
+        &self,
+        state: &mut MutexGuard<'_, BufferState>,
+        len: usize,
+        write: TryWrite<'_>,
+    ) -> io::Result<bool> {
+        Ok(self.has_room(state, len) || self.make_room(state, len, write)?)
     }
 
     /// Waits for room. Returns `false` if the record is dropped instead.
