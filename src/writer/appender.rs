@@ -147,12 +147,14 @@ impl Append for Appender {
         size: &SegmentSize,
     ) -> Result<Appended, PartialWrite> {
         let (file, counters) = (&self.active().lease.file, &self.shared.journal.counters);
-        let query = self.size_tracker.is_due(offset + record.len() as u64);
-        let before = self.size_before.wrapping_add(counters.bytes.get());
+        let end = offset + record.len() as u64;
+        // The least length of the file before this record, if its end is asked for.
+        let known = self.size_tracker.is_due(end);
+        let known = known.then(|| self.size_before.wrapping_add(counters.bytes.get()));
         let taken = loop {
             // The file position is the cheapest way to the end of the file, but only after a write
             // that moves it.
-            let taken = if query {
+            let taken = if known.is_some() {
                 fs::append(file, record)
             } else {
                 fs::append_beside(file, record, offset, &self.active().append_mode)
@@ -171,7 +173,8 @@ impl Append for Appender {
         }
         counters.bytes.add(record.len() as u64);
         let number = counters.records.add(1) + 1;
-        let is_cut_short = query && self.learn_end(before + record.len() as u64, size);
+        let is_cut_short =
+            known.is_some_and(|known| self.learn_end(known + record.len() as u64, size));
         Ok(Appended { number, is_cut_short })
     }
 
