@@ -449,12 +449,12 @@ pub(crate) fn user_name() -> String {
     named.unwrap_or_else(|| uid.to_string())
 }
 
-/// Whether this process may write into the directory, by the kernel's own check.
 pub(crate) fn file_size_limit() -> u64 {
     use rustix::process::{Resource, getrlimit};
     getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX)
 }
 
+/// Whether this process may write into the directory, by the kernel's own check.
 pub(crate) fn is_writable_dir(path: &Path) -> bool {
     use rustix::fs::{Access as May, CWD, accessat};
     accessat(CWD, path, May::WRITE_OK | May::EXEC_OK, AtFlags::EACCESS).is_ok()
