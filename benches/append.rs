@@ -9,7 +9,7 @@
 use logrotor::RotatingFileWriter;
 use std::fs::{File, OpenOptions};
 use std::hint::{black_box, spin_loop};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -38,6 +38,31 @@ fn pwrite(file: &File) {
 #[cfg(not(target_os = "linux"))]
 fn pwrite(file: &File) {
     write(file);
+}
+
+/// Appends with `pwritev2(2)`, which says that it appends.
+#[cfg(target_os = "linux")]
+fn pwritev2(file: &File) {
+    use rustix::io::{ReadWriteFlags, pwritev2};
+    let record = [std::io::IoSlice::new(&RECORD)];
+    black_box(pwritev2(file, &record, 0, ReadWriteFlags::APPEND).unwrap());
+}
+
+#[cfg(not(target_os = "linux"))]
+fn pwritev2(file: &File) {
+    write(file);
+}
+
+/// Appends with `write(2)`, and asks for the file position, which is the end of the file then.
+fn write_then_position(mut file: &File) {
+    write(file);
+    black_box(file.stream_position().unwrap());
+}
+
+/// Appends with `pwrite(2)`, and asks for the size.
+fn pwrite_then_size(file: &File) {
+    pwrite(file);
+    black_box(file.metadata().unwrap().len());
 }
 
 type Call = fn(&File);
@@ -93,9 +118,12 @@ fn logrotor(path: &Path) -> RotatingFileWriter {
 
 type Make = fn(&Path) -> Box<dyn Shared>;
 
-const WAYS: [(&str, Make); 8] = [
+const WAYS: [(&str, Make); 11] = [
     ("write", |path| Box::new(Bare(open(path), write))),
     ("pwrite", |path| Box::new(Bare(open(path), pwrite))),
+    ("pwritev2", |path| Box::new(Bare(open(path), pwritev2))),
+    ("write, position", |path| Box::new(Bare(open(path), write_then_position))),
+    ("pwrite, size", |path| Box::new(Bare(open(path), pwrite_then_size))),
     ("parking_lot, write", |path| Box::new(Mutex(open(path).into(), write))),
     ("std, write", |path| Box::new(StdMutex(open(path).into(), write))),
     ("std, pwrite", |path| Box::new(StdMutex(open(path).into(), pwrite))),
