@@ -137,3 +137,20 @@ fn readme_is_short_and_has_its_two_commands() {
         assert!(is_run, ".ci/run does not run `{command}`");
     }
 }
+
+#[test]
+fn readme_counts_the_dependencies() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let table = |value: &toml::Value| value.as_table().unwrap().clone();
+    let is_linux = |target: &&String| target.contains("unix") || target.starts_with("cfg(any(");
+    let targets = table(&manifest["target"]);
+    let of_linux = targets.keys().filter(is_linux).map(|target| &targets[target]);
+    let tables = of_linux.filter_map(|target| target.get("dependencies"));
+    let all: Vec<_> =
+        tables.chain([&manifest["dependencies"]]).flat_map(|it| table(it).into_iter()).collect();
+    let is_optional = |of: &toml::Value| of.get("optional").is_some_and(|is| is.as_bool().unwrap());
+    // The optional one of the default features is for `tracing`.
+    assert_eq!(manifest["features"]["default"].to_string(), "[\"tracing\"]");
+    let count = 1 + all.iter().filter(|(_, of)| !is_optional(of)).count();
+    assert!(read("README.md").contains(&format!("\n{count} direct ones by default.")), "{count}");
+}
