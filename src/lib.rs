@@ -38,11 +38,13 @@
 //! | you want | use |
 //! |---|---|
 //! | files of a certain size | [`max_size`](LogBuilder::max_size), by default 64 MiB |
+//! | no more than one file per time span | [`min_interval`](LogBuilder::min_interval), for programs that look at the log at intervals |
 //! | a file per hour, day, week or month | [`rotate_every`](LogBuilder::rotate_every), with [`zone`](LogBuilder::zone) for local time |
 //! | no file open for longer than a time span | [`max_age`](LogBuilder::max_age) |
 //! | a fresh file at every start | [`rotate_on_open`](LogBuilder::rotate_on_open) |
 //! | to rotate on a signal or a command | [`rotate`](RotatingFileWriter::rotate) |
 //! | limits for the backups | [`max_backups`](LogBuilder::max_backups), [`max_total_size`](LogBuilder::max_total_size), [`max_backup_age`](LogBuilder::max_backup_age), [`min_free_space`](LogBuilder::min_free_space), in any combination |
+//! | the newest backups uncompressed | [`keep_uncompressed`](LogBuilder::keep_uncompressed), logrotate's `delaycompress` |
 //! | `tracing` events | `with_writer(log.clone())`: a `MakeWriter`, with the feature `tracing` |
 //! | the `log` crate | a clone as the target of your logger |
 //! | a logger that writes an event in pieces | [`lines`](RotatingFileWriter::lines), [`record`](RotatingFileWriter::record); [table](RotatingFileWriter#loggers) |

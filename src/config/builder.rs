@@ -99,6 +99,12 @@ impl LogBuilder {
         /// Only a record that is itself larger makes a segment larger. See [`Config::max_size`] for
         /// the limit with several workers.
         max_size: u64 => max_size = max_size;
+        /// Sets the time since its creation before which a segment is not rotated for its size, up
+        /// to 4 times [`max_size`](Self::max_size). Default: none. Minimum: 1 ms.
+        ///
+        /// See [`Config::min_interval`]: programs that look at the log at intervals see every
+        /// segment.
+        min_interval: Duration => min_interval = Some(min_interval);
         /// Sets the age, since its creation, at which a segment is rotated. Default: none. Minimum:
         /// 1 ms.
         max_age: Duration => max_age = Some(max_age);
@@ -126,6 +132,11 @@ impl LogBuilder {
         /// Sets the compression level: 1 to 9 for gzip, by default 6, and 1 to 22 for zstd, by
         /// default 3.
         compression_level: u32 => compression_level = Some(compression_level);
+        /// Sets how many of the newest backups stay uncompressed. Default: 0.
+        ///
+        /// As logrotate's `delaycompress`, which is 1: a program that reads a finished segment to
+        /// its end finds it as it was.
+        keep_uncompressed: usize => keep_uncompressed = keep_uncompressed;
         /// Sets how backups are named. Default: [`Naming::Timestamp`].
         naming: Naming => naming = naming;
         /// Sets the permission bits of all files, 0o600 to 0o777, whatever the umask. Default: by

@@ -10,8 +10,9 @@ use serde::Deserialize;
 use std::path::Path;
 
 /// The name of every setting, in a file and, after [`PREFIX`] and in capitals, in the environment.
-const SETTINGS: [&str; 18] = [
+const SETTINGS: [&str; 20] = [
     "max_size",
+    "min_interval",
     "max_age",
     "rotate_every",
     "zone",
@@ -22,6 +23,7 @@ const SETTINGS: [&str; 18] = [
     "min_free_space",
     "compression",
     "compression_level",
+    "keep_uncompressed",
     "naming",
     "mode",
     "lock_timeout",
@@ -44,11 +46,11 @@ impl Config {
     /// | setting | written as |
     /// |---|---|
     /// | `max_size`, `max_total_size`, `min_free_space` | `"64 MiB"`, `"10 MB"`, or a number of bytes |
-    /// | `max_age`, `max_backup_age`, `lock_timeout`, `check_interval` | `"1 day"`, `"1h 30min"`, `"250 ms"` |
+    /// | `min_interval`, `max_age`, `max_backup_age`, `lock_timeout`, `check_interval` | `"1 day"`, `"1h 30min"`, `"250 ms"` |
     /// | `rotate_every` | `"minutely"`, `"hourly"`, `"daily"`, `"weekly"`, `"monthly"` |
     /// | `zone` | `"utc"`, `"local"` |
     /// | `rotate_on_open` | `true`, `false` |
-    /// | `max_backups`, `compression_level` | a number |
+    /// | `max_backups`, `compression_level`, `keep_uncompressed` | a number |
     /// | `compression` | `"none"`, `"gzip"`, `"zstd"` (feature `zstd`) |
     /// | `naming` | `"timestamp"`, `"number"` |
     /// | `mode` | `"0o640"`, octal and in quotes; a bare number is rejected |
@@ -257,6 +259,8 @@ mod tests {
             prop::option::of(any::<u64>()),
             prop::option::of(span()),
             prop::option::of(any::<u64>()),
+            prop::option::of(span()),
+            0..=(i64::MAX as usize),
         );
         let rest = (
             any::<[bool; 6]>(),
@@ -273,6 +277,7 @@ mod tests {
                     [Durability::None, Durability::OnRotate, Durability::EveryRecord];
                 Config {
                     max_size: limits.0,
+                    min_interval: limits.7,
                     max_age: limits.1,
                     rotate_every: limits.2,
                     zone: if flags[0] { Zone::Local } else { Zone::Utc },
@@ -283,6 +288,7 @@ mod tests {
                     min_free_space: limits.6,
                     compression: if flags[2] { Compression::Gzip } else { Compression::None },
                     compression_level: level,
+                    keep_uncompressed: limits.8,
                     naming: if flags[3] { Naming::Number } else { Naming::Timestamp },
                     mode,
                     lock_timeout: lock,
@@ -342,6 +348,7 @@ mod tests {
     #[test]
     fn every_setting_has_a_name() {
         let full = Config {
+            min_interval: Some(Duration::from_secs(1)),
             max_age: Some(Duration::from_secs(1)),
             rotate_every: Some(Period::Daily),
             max_backups: Some(1),

@@ -9,8 +9,8 @@ use std::path::Path;
 impl Maintenance {
     /// Prepares maintenance of the log at `path`, which need not exist; no file is created.
     ///
-    /// Of `config`, the limits, the compression and the naming count. `observer` is called for
-    /// every event of the pass, as described at
+    /// Of `config`, the limits, the compression, `keep_uncompressed` and the naming count.
+    /// `observer` is called for every event of the pass, as described at
     /// [`LogBuilder::observer`](crate::LogBuilder::observer).
     ///
     /// # Errors

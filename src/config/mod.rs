@@ -31,8 +31,10 @@ use std::time::Duration;
 /// | setting | with different workers |
 /// |---|---|
 /// | `max_size` | each worker applies its own; segments end at the smallest while that worker writes |
+/// | `min_interval` | a segment ends by size as soon as it is due for any worker that writes |
 /// | `max_age`, `rotate_every`, `zone` | a segment ends as soon as it is due for any worker |
 /// | `max_backups` and the other limits of what is kept | the strictest limit wins while its worker runs |
+/// | `keep_uncompressed` | the worker that keeps the fewest compresses the others |
 /// | `compression` | a backup is compressed once, by the first worker that compresses; no worker uncompresses it |
 /// | `naming` | each worker names its own backups, and compresses, prunes and counts only those named its way; the two kinds have no common order |
 /// | `mode` | a segment has the mode of the worker that created it |
@@ -77,6 +79,18 @@ pub struct Config {
     /// the process. A segment whose file the system refuses to grow is rotated.
     #[cfg_attr(feature = "serde", serde(with = "text::size"))]
     pub max_size: u64,
+    /// Time since its creation before which a segment is not rotated for its size. Default: none.
+    /// Minimum: 1 ms.
+    ///
+    /// For programs that look at the log at intervals, such as syslog-ng or busybox `tail -F`: with
+    /// an interval longer than theirs, they see every segment. A segment that reaches 4 times
+    /// `max_size` is rotated all the same. So are segments at the end of their period or age, those
+    /// whose file the system refuses to grow, and those rotated on request.
+    ///
+    /// All workers count from the segment's creation. Choose `max_size` so that the log seldom
+    /// grows by 4 times that within the interval.
+    #[cfg_attr(feature = "serde", serde(with = "text::optional_span"))]
+    pub min_interval: Option<Duration>,
     /// Age, since its creation, at which a segment is rotated. Default: none. Minimum: 1 ms.
     #[cfg_attr(feature = "serde", serde(with = "text::optional_span"))]
     pub max_age: Option<Duration>,
@@ -88,10 +102,11 @@ pub struct Config {
     pub rotate_on_open: bool,
     /// Maximum number of backups; 0 keeps none. Default: unlimited.
     pub max_backups: Option<usize>,
-    /// Maximum size of the log on disk, in bytes. Default: unlimited. Minimum: `max_size`.
+    /// Maximum size of the log on disk, in bytes. Default: unlimited. Minimum: `max_size`, or 4
+    /// times that with `min_interval`.
     ///
-    /// Backups and temporary files count, and the active segment counts with the `max_size` that it
-    /// may reach. The oldest backups are removed first.
+    /// Backups and temporary files count, and the active segment counts with the size that it may
+    /// reach: that minimum. The oldest backups are removed first.
     #[cfg_attr(feature = "serde", serde(with = "text::optional_size"))]
     pub max_total_size: Option<u64>,
     /// How long a backup is kept after its rotation. Default: unlimited. Minimum: 1 ms.
@@ -106,6 +121,12 @@ pub struct Config {
     pub compression: Compression,
     /// Compression level: 1 to 9 for gzip (default 6), 1 to 22 for zstd (default 3).
     pub compression_level: Option<u32>,
+    /// Number of the newest backups that stay uncompressed. Default: 0.
+    ///
+    /// As logrotate's `delaycompress`, which is 1. A program that reads a finished segment to its
+    /// end finds it as it was, under its name, until so many rotations later. Size limits count
+    /// these backups as they are.
+    pub keep_uncompressed: usize,
     /// Names of backups. Default: [`Naming::Timestamp`].
     pub naming: Naming,
     /// Permission bits of all files of the log, such as `0o640`, whatever the umask. Limits:
@@ -144,6 +165,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_size: 64 * 1024 * 1024,
+            min_interval: None,
             max_age: None,
             rotate_every: None,
             zone: Zone::Utc,
@@ -154,6 +176,7 @@ impl Default for Config {
             min_free_space: None,
             compression: Compression::None,
             compression_level: None,
+            keep_uncompressed: 0,
             naming: Naming::Timestamp,
             mode: None,
             lock_timeout: Duration::from_secs(1),
@@ -181,8 +204,12 @@ impl Config {
         if self.max_size == 0 {
             return refuse("max_size", &0, "a segment must have room for a record; use 1 or more");
         }
-        for (setting, span) in [("max_age", self.max_age), ("max_backup_age", self.max_backup_age)]
-        {
+        let spans = [
+            ("min_interval", self.min_interval),
+            ("max_age", self.max_age),
+            ("max_backup_age", self.max_backup_age),
+        ];
+        for (setting, span) in spans {
             if span.is_some_and(|span| span < Duration::from_millis(1)) {
                 let value = format!("{:?}", span.unwrap_or_default());
                 return refuse(setting, &value, "use 1 ms or more, or leave it out");
@@ -203,9 +230,12 @@ impl Config {
 
     /// Checks the settings that limit each other.
     fn check_together(&self) -> Result<()> {
-        if let Some(total) = self.max_total_size.filter(|total| *total < self.max_size) {
+        let largest = self.largest_size();
+        if let Some(total) = self.max_total_size.filter(|total| *total < largest) {
+            let times =
+                if largest == self.max_size { "" } else { "4 times, with `min_interval`, " };
             let why = format!(
-                "the active segment alone may take up `max_size` = {}; use at least that",
+                "the active segment alone may take up {times}`max_size` = {}; use at least {largest}",
                 self.max_size
             );
             return refuse("max_total_size", &total, &why);
@@ -234,11 +264,20 @@ impl Config {
         Err(Error::config("max_size", self.max_size, why))
     }
 
+    /// The size up to which rotation by size may wait for `min_interval`, or `max_size`.
+    fn largest_size(&self) -> u64 {
+        const HARD_LIMIT: u64 = 4;
+        let times = self.min_interval.map_or(1, |_| HARD_LIMIT);
+        self.max_size.saturating_mul(times)
+    }
+
     /// The settings that decide when a segment is due. A file that reaches the limit of the process
     /// is full.
     pub(crate) fn trigger(&self) -> Trigger {
         Trigger {
             max_size: self.max_size.min(fs::file_size_limit()),
+            min_interval: self.min_interval,
+            hard_max_size: self.largest_size().min(fs::file_size_limit()),
             max_age: self.max_age,
             rotate_every: self.rotate_every,
             zone: self.zone,
@@ -256,7 +295,8 @@ impl Config {
                 max_backup_age: self.max_backup_age,
                 min_free_space: self.min_free_space,
             },
-            max_size: self.max_size,
+            keep_uncompressed: self.keep_uncompressed,
+            max_size: self.largest_size(),
             lock_mode: self.mode,
             lock_timeout: self.lock_timeout,
         })

@@ -268,9 +268,11 @@ fn is_complete(
 
 /// Distinguishes settings under which different work is due.
 fn fingerprint(settings: &MaintenanceConfig) -> u64 {
-    let MaintenanceConfig { naming, encoding, retention, max_size, .. } = settings;
+    let MaintenanceConfig { naming, encoding, keep_uncompressed, retention, max_size, .. } =
+        settings;
     let mut hasher = DefaultHasher::new();
-    format!("{naming:?} {encoding:?} {retention:?} {max_size}").hash(&mut hasher);
+    format!("{naming:?} {encoding:?} {keep_uncompressed} {retention:?} {max_size}")
+        .hash(&mut hasher);
     hasher.finish()
 }
 

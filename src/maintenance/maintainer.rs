@@ -2,7 +2,7 @@
 
 use super::MaintenanceConfig;
 use super::knowledge::{Knowledge, LastPass, Occasion, Scope};
-use super::pass::Pass;
+use super::pass::{Pass, files_per_backup};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
 use crate::fs::{self, Unleased};
@@ -176,6 +176,17 @@ impl Maintainer {
     /// Whether backups are compressed.
     pub(crate) fn compresses(&self) -> bool {
         self.settings().encoding.is_some()
+    }
+
+    /// Returns how many of the listed files, which come oldest first, are compressed if they are
+    /// uncompressed.
+    pub(crate) fn compressible(&self, listed: &[Backup]) -> usize {
+        if !self.compresses() {
+            return 0;
+        }
+        let backups = files_per_backup(listed);
+        let older = backups.len().saturating_sub(self.settings().keep_uncompressed);
+        backups[..older].iter().map(|files| files.len()).sum()
     }
 
     /// Returns the backups, oldest first, and how many of the oldest are beyond the limits.

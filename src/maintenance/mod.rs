@@ -67,8 +67,10 @@ keywords!(MaintenanceMode, "maintenance": Thread => "thread", Inline => "inline"
 pub(crate) struct MaintenanceConfig {
     pub(crate) naming: Naming,
     pub(crate) encoding: Option<Encoding>,
+    /// How many of the newest backups are not compressed.
+    pub(crate) keep_uncompressed: usize,
     pub(crate) retention: Retention,
-    /// The maximum size of the active segment, in bytes.
+    /// The size that the active segment may reach, in bytes.
     pub(crate) max_size: u64,
     pub(crate) lock_mode: Option<u32>,
     pub(crate) lock_timeout: Duration,
@@ -109,7 +111,8 @@ pub struct Maintenance {
 pub struct MaintenancePlan {
     /// The backups beyond the limits, oldest first. Those that a process has open stay.
     pub prune: Vec<PathBuf>,
-    /// The uncompressed backups among the others, oldest first. Empty without a compression.
+    /// The uncompressed backups among the others, oldest first, without the newest that
+    /// [`keep_uncompressed`](crate::Config::keep_uncompressed) keeps. Empty without a compression.
     pub compress: Vec<PathBuf>,
 }
 
@@ -134,12 +137,13 @@ impl Maintenance {
         let (mut backups, excess) = self.maintainer.plan(&self.location)?;
         let kept = backups.split_off(excess);
         let is_plain = |backup: &Backup| backup.name.compression == Compression::None;
-        let compresses = self.maintainer.compresses();
+        let compressible = self.maintainer.compressible(&kept);
         Ok(MaintenancePlan {
             prune: backups.into_iter().map(|backup| backup.path).collect(),
             compress: kept
                 .into_iter()
-                .filter(|backup| compresses && is_plain(backup))
+                .take(compressible)
+                .filter(is_plain)
                 .map(|backup| backup.path)
                 .collect(),
         })

@@ -235,8 +235,7 @@ impl<'a> Pass<'a> {
             other_bytes: others.saturating_add(active.max(settings.max_size)),
             free,
         };
-        // A backup that another worker is compressing may exist in both forms; it counts once.
-        let backups: Vec<_> = snapshot.backups.chunk_by(|a, b| a.name.key == b.name.key).collect();
+        let backups = files_per_backup(&snapshot.backups);
         let stats = |forms: &&[Backup]| BackupStat {
             bytes: forms.iter().map(|form| form.entry.len).fold(0, u64::saturating_add),
             finished: forms[0].rotated_at_by(now),
@@ -288,11 +287,13 @@ impl<'a> Pass<'a> {
         self.maintainer.journal.note(Event::Pruned { path, bytes });
     }
 
-    /// Compresses every backup that no process has open; returns `true` if there was one.
+    /// Compresses every backup that no process has open, except the newest that are kept; returns
+    /// `true` if there was one.
     fn compress(&mut self, snapshot: &DirectorySnapshot) -> bool {
         let Some(encoding) = self.maintainer.settings().encoding else { return false };
+        let compressible = self.maintainer.compressible(&snapshot.backups);
         let mut any = false;
-        for (at, backup) in snapshot.backups.iter().enumerate() {
+        for (at, backup) in snapshot.backups[..compressible].iter().enumerate() {
             if backup.name.compression != Compression::None {
                 continue;
             }
@@ -474,6 +475,11 @@ impl<'a> Pass<'a> {
         }
         Ok(None)
     }
+}
+
+/// Groups listed files by backup. A backup that another worker is compressing may have two.
+pub(super) fn files_per_backup(listed: &[Backup]) -> Vec<&[Backup]> {
+    listed.chunk_by(|a, b| a.name.key == b.name.key).collect()
 }
 
 fn compressed_name(name: Name, encoding: Encoding) -> Name {

@@ -8,17 +8,28 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trigger {
     pub(crate) max_size: u64,
+    /// How long a segment is not rotated for its size, unless it reaches `hard_max_size`.
+    pub(crate) min_interval: Option<Duration>,
+    pub(crate) hard_max_size: u64,
     pub(crate) max_age: Option<Duration>,
     pub(crate) rotate_every: Option<Period>,
     pub(crate) zone: Zone,
 }
 
 impl Trigger {
-    /// Whether a record of `len` bytes does not fit into a segment of `size` bytes, of which
-    /// `header` bytes are the header. A segment without a record takes any record.
-    #[inline]
-    pub(crate) fn overflows(&self, size: u64, header: u64, len: usize) -> bool {
-        size > header && size.saturating_add(len as u64) > self.max_size
+    /// Returns the maximum size, at this time, of a segment that was started at `started`.
+    ///
+    /// A clock that differs from the start by more than the interval, either way, ends the wait: a
+    /// clock that was set back does not prolong it without limit.
+    pub(crate) fn size_limit(&self, started: Timestamp, now: Timestamp) -> u64 {
+        let is_young =
+            |interval: Duration| started.minus(interval) < now && now < started.plus(interval);
+        if self.min_interval.is_some_and(is_young) { self.hard_max_size } else { self.max_size }
+    }
+
+    /// Returns when the size limit of a segment falls; the earliest time if it does not.
+    pub(crate) fn interval_end(&self, started: Timestamp) -> Timestamp {
+        self.min_interval.map_or(Timestamp::MIN, |interval| started.plus(interval))
     }
 
     /// Returns the time during which a segment that was started at `started` may stay active.
@@ -34,6 +45,13 @@ impl Trigger {
             (Some(a), Some(b)) => a.and(b),
         }
     }
+}
+
+/// Whether a record of `len` bytes exceeds `limit` in a segment of `size` bytes, of which `header`
+/// bytes are the header. A segment without a record takes any record.
+#[inline]
+pub(crate) fn overflows(limit: u64, size: u64, header: u64, len: usize) -> bool {
+    size > header && size.saturating_add(len as u64) > limit
 }
 
 /// The time during which a segment may be active. The end is exclusive.
@@ -107,7 +125,14 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn trigger() -> Trigger {
-        Trigger { max_size: 100, max_age: None, rotate_every: None, zone: Zone::Utc }
+        Trigger {
+            max_size: 100,
+            min_interval: None,
+            hard_max_size: 400,
+            max_age: None,
+            rotate_every: None,
+            zone: Zone::Utc,
+        }
     }
 
     fn hour(n: i64) -> Timestamp {
@@ -116,15 +141,29 @@ mod tests {
 
     #[test]
     fn segment_takes_records_up_to_exactly_its_limit() {
-        assert!(!trigger().overflows(60, 0, 40));
-        assert!(trigger().overflows(60, 0, 41));
+        assert!(!overflows(100, 60, 0, 40));
+        assert!(overflows(100, 60, 0, 41));
     }
 
     #[test]
     fn segment_without_a_record_takes_any() {
-        assert!(!trigger().overflows(0, 0, 1000));
-        assert!(!trigger().overflows(10, 10, 1000));
-        assert!(trigger().overflows(11, 10, 1000));
+        assert!(!overflows(100, 0, 0, 1000));
+        assert!(!overflows(100, 10, 10, 1000));
+        assert!(overflows(100, 11, 10, 1000));
+    }
+
+    #[test]
+    fn size_limit_is_the_hard_one_until_the_interval_is_over() {
+        assert_eq!(trigger().size_limit(hour(7), hour(7)), 100);
+        assert_eq!(trigger().interval_end(hour(7)), Timestamp::MIN);
+        let rare = Trigger { min_interval: Some(HOUR), ..trigger() };
+        assert_eq!(rare.interval_end(hour(7)), hour(8));
+        let last = Timestamp::from_micros(hour(8).micros() - 1);
+        for (now, limit) in [(hour(7), 400), (last, 400), (hour(8), 100), (hour(9), 100)] {
+            assert_eq!(rare.size_limit(hour(7), now), limit);
+        }
+        assert_eq!(rare.size_limit(hour(7), hour(6).next()), 400, "a clock that is a little back");
+        assert_eq!(rare.size_limit(hour(7), hour(6)), 100, "a clock that is far back");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::maintenance::Wakeup;
 use crate::retry::Retry;
-use crate::rotation::trigger::{Trigger, Window};
+use crate::rotation::trigger::{Trigger, Window, overflows};
 use crate::rotation::{Active, Rotator};
 use crate::segment::Location;
 use crate::stats::Journal;
@@ -26,6 +26,8 @@ use std::sync::Arc;
 pub(crate) struct Appender {
     pub(super) rotator: Rotator,
     pub(super) trigger: Trigger,
+    /// The maximum size of the active segment for now.
+    pub(super) size_limit: u64,
     /// The time during which the active segment may stay active by its age and the calendar.
     pub(super) window: Window,
     pub(super) schedule: Schedule,
@@ -62,6 +64,7 @@ impl Appender {
             window: trigger.window(rotator.active().started),
             rotator,
             trigger,
+            size_limit: trigger.max_size,
             schedule: Schedule::default(),
             timeouts,
             retry: Retry::default(),
@@ -136,7 +139,7 @@ impl Append for Appender {
 
     #[inline]
     fn has_room(&self, size: u64, len: usize) -> bool {
-        !self.trigger.overflows(size, self.active().header_len, len)
+        !overflows(self.size_limit, size, self.active().header_len, len)
     }
 
     #[inline]
@@ -315,7 +318,7 @@ impl Appender {
         // other workers do not wait long for the file.
         const MAX: u64 = 128 * 1024;
         let used = self.active().size + self.end.break_len() as u64;
-        let room = self.trigger.max_size.saturating_sub(used);
+        let room = self.size_limit.saturating_sub(used);
         // Without room, rotation was refused, and the segment takes all records.
         (if room == 0 { MAX } else { room.min(MAX) }) as usize
     }
@@ -329,7 +332,7 @@ impl Appender {
         }
         let len = len + self.end.break_len();
         let active = self.active();
-        if self.trigger.overflows(active.size, active.header_len, len) {
+        if overflows(self.size_limit, active.size, active.header_len, len) {
             self.make_room(len);
         }
     }

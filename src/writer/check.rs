@@ -6,6 +6,7 @@ use super::torn::SegmentEnd;
 use crate::clock::{Deadline, Timestamp};
 use crate::error::{Error, Result};
 use crate::fs::{self, EntryKind};
+use crate::rotation::trigger::overflows;
 use crate::rotation::{Active, Switch, SwitchCause};
 use crate::segment::lease::Lease;
 use crate::stats::Event;
@@ -32,7 +33,10 @@ impl Appender {
 
     pub(super) fn schedule_check(&mut self) {
         let now = self.shared.clock.coarse();
-        self.schedule = Schedule::new(now, self.timeouts.check_interval, self.window.until());
+        let started = self.active().started;
+        self.size_limit = self.trigger.size_limit(started, Timestamp::from_micros(now));
+        let ends = [self.window.until(), self.trigger.interval_end(started)];
+        self.schedule = Schedule::new(now, self.timeouts.check_interval, ends);
     }
 
     /// Rotates whether due or not, unless there is no record in the active segment or another
@@ -98,7 +102,11 @@ impl Appender {
     pub(super) fn make_room(&mut self, len: usize) {
         if self.retry.is_due() {
             let trigger = self.trigger;
-            self.rotate_for(|active| trigger.overflows(active.size, active.header_len, len));
+            let now = Timestamp::from_micros(self.shared.clock.coarse());
+            self.rotate_for(|active| {
+                let limit = trigger.size_limit(active.started, now);
+                overflows(limit, active.size, active.header_len, len)
+            });
         }
     }
 
@@ -145,6 +153,7 @@ impl Appender {
             counters.skips.increment();
             // The segment may have turned out to be younger than its file.
             self.window = self.trigger.window(self.active().started);
+            self.schedule_check();
             return None;
         };
         match cause {

@@ -68,6 +68,7 @@ impl Log {
             header_len,
             has_time_limit: config.max_age.is_some()
                 || config.rotate_every.is_some()
+                || config.min_interval.is_some()
                 // A policy may set one later.
                 || policy_watcher.disk().is_some(),
         };

@@ -2,8 +2,8 @@
 //!
 //! | setting | effect of a new version |
 //! |---|---|
-//! | limits, check interval, lock timeout, mode | from the next record on |
-//! | compression, retention | from the next step of maintenance on, for old backups as well |
+//! | limits, minimum interval, check interval, lock timeout, mode | from the next record on |
+//! | compression, retention, number of uncompressed backups | from the next step of maintenance on, for old backups as well |
 //! | durability | from the next record on, and for segments that are left from then on |
 //! | rotate on open | for workers that start later |
 //! | naming, delivery, maintenance | rejected and reported; for workers that start later |

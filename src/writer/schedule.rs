@@ -21,14 +21,14 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Sets the next check: after `interval`, or at the end of the segment's time if that is
-    /// earlier.
+    /// Sets the next check: after `interval`, or at the first of the `ends` if that is earlier: the
+    /// end of the segment's time, and that of the time before which size alone does not end it.
     ///
     /// A segment whose time is over could not be rotated; it is checked again after `interval`.
-    pub(crate) fn new(now: i64, interval: Duration, end: Timestamp) -> Self {
+    pub(crate) fn new(now: i64, interval: Duration, ends: [Timestamp; 2]) -> Self {
         let check = now.saturating_add(micros(interval));
-        let end = end.micros();
-        Self { set_at: now, next_check: if end > now { check.min(end) } else { check } }
+        let ends = ends.into_iter().map(Timestamp::micros).filter(|end| *end > now);
+        Self { set_at: now, next_check: ends.fold(check, i64::min) }
     }
 
     #[inline]
@@ -44,17 +44,21 @@ mod tests {
     #[test]
     fn check_is_due_after_the_interval_or_at_the_end_of_the_segment() {
         let second = Duration::from_secs(1);
-        let late = Schedule::new(10, second, Timestamp::MAX);
+        let never = [Timestamp::MAX, Timestamp::MIN];
+        let late = Schedule::new(10, second, never);
         assert!(!late.is_due(10) && !late.is_due(1_000_009) && late.is_due(1_000_010));
-        let early = Schedule::new(10, second, Timestamp::from_micros(500));
-        assert!(!early.is_due(499) && early.is_due(500));
-        let over = Schedule::new(10, second, Timestamp::from_micros(10));
+        let at = Timestamp::from_micros;
+        for ends in [[at(500), at(600)], [at(600), at(500)], [at(10), at(500)]] {
+            let early = Schedule::new(10, second, ends);
+            assert!(!early.is_due(499) && early.is_due(500));
+        }
+        let over = Schedule::new(10, second, [at(10), at(9)]);
         assert!(!over.is_due(1_000_009) && over.is_due(1_000_010));
     }
 
     #[test]
     fn check_is_due_if_the_clock_was_set_back() {
-        assert!(Schedule::new(10, Duration::MAX, Timestamp::MAX).is_due(9));
+        assert!(Schedule::new(10, Duration::MAX, [Timestamp::MAX; 2]).is_due(9));
         assert!(Schedule::default().is_due(0));
     }
 }

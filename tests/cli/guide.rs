@@ -38,9 +38,13 @@ fn examples(page: &str) -> Vec<Example> {
 /// Runs the commands one after another, in one shell on a terminal, and returns their output.
 fn run(examples: &[Example]) -> Vec<Vec<String>> {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
-    let mut script = String::from("stty -echo\n");
+    let errors = elsewhere.file("errors");
+    let errors = errors.display();
+    let mut script = String::from("stty -echo\n(exit 0)\n");
     for Example { command, .. } in examples {
-        script += &format!("{command}\ns=$?; echo '{END}'; (exit $s)\n");
+        // On a slow machine, standard error on the terminal would show a progress bar.
+        script += &format!("s=$?; {{\n(exit $s)\n{command}\n}} 2> '{errors}'\n");
+        script += &format!("s=$?; cat '{errors}'; echo '{END}'; (exit $s)\n");
     }
     std::fs::write(elsewhere.file("script.sh"), script).unwrap();
     let bin = Path::new(env!("CARGO_BIN_EXE_logrotor")).parent().unwrap();

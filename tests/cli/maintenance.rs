@@ -27,6 +27,27 @@ fn compress_compresses_backups_and_dry_run_only_lists_them() {
 }
 
 #[test]
+fn compress_leaves_the_newest_backups_uncompressed() {
+    let dir = log_of_numbers(Compression::None);
+    let plain = dir.backups();
+    let store = Config::policy().open_or_create(policy::path_beside(dir.log()), Config::default);
+    store.unwrap().update(|config| config.keep_uncompressed = 2).unwrap();
+    let said = dir.ok("compress", ["--dry-run"]);
+    assert_eq!(said, format!("would compress\t{}\t3890\n", plain[0]), "as in the policy");
+    let said = dir.ok("compress", ["--dry-run", "--keep-uncompressed", "3"]);
+    assert_eq!(said, "", "the option goes before the policy");
+    dir.ok("compress", ["--keep-uncompressed", "1"]);
+    let expected = [format!("{}.gz", plain[0]), format!("{}.gz", plain[1]), plain[2].clone()];
+    assert_eq!(dir.backups(), expected);
+    let output = dir.run("compress", ["--keep-uncompressed", "x"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(text(&output.stderr).contains("`keep_uncompressed` = x"), "{output:?}");
+    let seen = dir.json("stat", []);
+    assert_eq!(seen["policy"]["settings"]["keep_uncompressed"], 2);
+    assert!(dir.ok("stat", []).contains("keep_uncompressed\t2\n"));
+}
+
+#[test]
 fn prune_applies_limits_and_dry_run_only_lists_backups() {
     let dir = log_of_numbers(Compression::None);
     let all = dir.backups();

@@ -355,3 +355,21 @@ fn failed_rotation_loses_no_line_and_is_reported_once() {
     assert_eq!(writer.child.wait().unwrap().code(), Some(0));
     assert_eq!(all(&dir), lines);
 }
+
+#[test]
+fn options_space_rotations_and_keep_backups_uncompressed() {
+    let dir = Dir::new();
+    let options = ["--max-size", "100", "--min-interval", "1h", "--gzip"];
+    let mut command = dir.command("write", options);
+    command.args(["--keep-uncompressed", "2"]);
+    let mut writer = Writer::spawn(command);
+    let lines: Vec<_> = (0..200).map(|number| format!("{number:07}")).collect();
+    writer.send(&(lines.join("\n") + "\n"));
+    writer.finish();
+    let backups = dir.backups();
+    let is_plain = |name: &String| !name.ends_with(".gz");
+    assert_eq!(backups.iter().map(is_plain).collect::<Vec<_>>(), [false, true, true]);
+    let bytes = std::fs::metadata(dir.file(&backups[1])).unwrap().len();
+    assert_eq!(bytes, 400, "4 times the maximum size");
+    assert_eq!(all(&dir), lines);
+}

@@ -43,11 +43,17 @@ fn invalid_setting_is_rejected_with_its_value_and_a_valid_one() {
     refused(["`max_age` = 0ns", "use 1 ms or more", "leave it out"], |log| {
         log.max_age(Duration::ZERO)
     });
+    refused(["`min_interval` = 0ns", "use 1 ms or more", "leave it out"], |log| {
+        log.min_interval(Duration::ZERO)
+    });
     refused(["`max_backup_age` = 999µs", "use 1 ms or more", "leave it out"], |log| {
         log.max_backup_age(Duration::from_micros(999))
     });
-    refused(["`max_total_size` = 99", "`max_size` = 100", "use at least that"], |log| {
+    refused(["`max_total_size` = 99", "`max_size` = 100", "use at least 100"], |log| {
         log.max_size(100).max_total_size(99)
+    });
+    refused(["`max_total_size` = 399", "4 times, with `min_interval`", "at least 400"], |log| {
+        log.max_size(100).min_interval(Duration::from_secs(1)).max_total_size(399)
     });
     refused(["`mode` = 0o1777", "between 0o600", "and 0o777"], |log| log.mode(0o1777));
     refused(["`mode` = 0o440", "the owner must", "read and write"], |log| log.mode(0o440));

@@ -735,3 +735,20 @@ fn busy_rotation_lock_defers_pruning_and_is_no_failure() {
     log.finish().unwrap();
     assert_eq!((dir.backups().len(), log.stats().pruned), (1, 2));
 }
+
+#[test]
+fn newest_backups_stay_uncompressed_until_newer_ones_come() {
+    for naming in [Naming::Timestamp, Naming::Number] {
+        let dir = Dir::new();
+        let builder = inline(&dir).naming(naming).compression(Compression::Gzip);
+        let log = builder.keep_uncompressed(2).build().unwrap();
+        for seq in 0..5_usize {
+            rotate(&log, &format!("{seq}\n"));
+            let forms: Vec<_> = dir.backups().iter().map(|name| name.ends_with(".gz")).collect();
+            let expected: Vec<_> = (0..=seq).map(|at| at + 2 <= seq).collect();
+            assert_eq!(forms, expected, "{naming:?}");
+        }
+        log.close().unwrap();
+        assert_eq!(dir.all_lines(), ["0", "1", "2", "3", "4"]);
+    }
+}

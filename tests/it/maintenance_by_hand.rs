@@ -84,3 +84,63 @@ fn no_log_is_created_and_invalid_settings_are_rejected() {
     let error = Maintenance::new(dir.log(), &config, |_| {}).unwrap_err();
     assert_eq!(error.kind(), logrotor::ErrorKind::InvalidConfig);
 }
+
+#[test]
+fn newest_backups_stay_uncompressed_in_plan_and_run() {
+    for naming in [Naming::Timestamp, Naming::Number] {
+        let dir = Dir::new();
+        let _log = log_of_three(&dir, naming);
+        let mut config = Config::default();
+        (config.naming, config.compression) = (naming, Compression::Gzip);
+        let backups = dir.backups();
+        for (kept, compressed) in [(9, 0), (3, 0), (2, 1), (1, 2), (0, 3)] {
+            config.keep_uncompressed = kept;
+            let maintenance = maintenance(&dir, &config);
+            let plan = maintenance.plan().unwrap();
+            let planned = plan.compress.len();
+            let done = maintenance.run(&|| true).unwrap();
+            assert_eq!((done.compressions, done.deferrals), (planned as u64, 0), "{kept}");
+            assert!(maintenance.plan().unwrap().compress.is_empty());
+            let form = |(at, name): (usize, &String)| match at < compressed {
+                true => format!("{name}.gz"),
+                false => name.clone(),
+            };
+            let expected: Vec<_> = backups.iter().enumerate().map(form).collect();
+            assert_eq!(dir.backups(), expected, "{kept}");
+        }
+        assert_eq!(dir.all_lines(), ["record 0", "record 1", "record 2", "record 3"]);
+    }
+}
+
+#[test]
+fn uncompressed_backups_count_with_their_size_toward_the_total() {
+    let dir = Dir::new();
+    let mut log = dir.writer().build().unwrap();
+    for _ in 0..4 {
+        log.write_all(&[b'x'; 1000]).unwrap();
+        log.rotate().unwrap();
+    }
+    let mut config = Config::default();
+    (config.compression, config.keep_uncompressed) = (Compression::Gzip, 2);
+    // Two uncompressed ones, a compressed one, and the active segment at its limit of one byte.
+    (config.max_size, config.max_total_size) = (1, Some(2000 + 999 + 1));
+    let by_hand = |config: &Config| maintenance(&dir, config);
+    let limited = by_hand(&config);
+    let plan = limited.plan().unwrap();
+    assert_eq!((plan.prune.len(), plan.compress.len()), (2, 0), "four uncompressed ones exceed it");
+    config.max_total_size = None;
+    by_hand(&config).run(&|| true).unwrap();
+    let plan = limited.plan().unwrap();
+    assert_eq!((plan.prune.len(), plan.compress.len()), (0, 0), "compressed, they do not");
+    // An interval lets the active segment grow to four bytes.
+    (config.min_interval, config.max_total_size) =
+        (Some(std::time::Duration::from_secs(1)), Some(dir_size(&dir) + 3));
+    assert_eq!(by_hand(&config).plan().unwrap().prune.len(), 1);
+    config.max_total_size = Some(dir_size(&dir) + 4);
+    assert_eq!(by_hand(&config).plan().unwrap().prune.len(), 0);
+}
+
+fn dir_size(dir: &Dir) -> u64 {
+    let bytes = |name: &String| std::fs::metadata(dir.file(name)).unwrap().len();
+    dir.backups().iter().map(bytes).sum()
+}

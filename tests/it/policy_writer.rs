@@ -202,6 +202,34 @@ fn limits_and_compression_change_while_the_log_is_open() {
 }
 
 #[test]
+fn interval_and_kept_form_change_while_the_log_is_open() {
+    let dir = Dir::new();
+    let store = policy(&dir);
+    let text = "max_size = \"100 B\"\nmin_interval = \"1h\"\ncompression = \"gzip\"\n\
+                keep_uncompressed = 2\n";
+    std::fs::write(store.path(), text).unwrap();
+    assert!(store.reload().unwrap());
+    let opened = Log::open(&dir, &store);
+    let mut log = opened.log.clone();
+    let mut write = |count: usize| (0..count).for_each(|_| log.write_all(&[b'x'; 60]).unwrap());
+    write(6);
+    assert_eq!(opened.log.stats().rotations, 0, "360 of 400 bytes");
+    write(1);
+    assert_eq!(opened.log.stats().rotations, 1);
+
+    let version = store.update(|config| config.min_interval = None).unwrap().version();
+    opened.obeys(version);
+    write(2);
+    assert_eq!(opened.log.stats().rotations, 3, "each record goes to a segment of its own");
+
+    let compressed = || dir.backups().iter().filter(|name| name.ends_with(".gz")).count();
+    eventually("the oldest is compressed", || compressed() == 1);
+    store.update(|config| config.keep_uncompressed = 0).unwrap();
+    eventually("all are compressed", || compressed() == 3);
+    assert_eq!(opened.failures(), Vec::<String>::new());
+}
+
+#[test]
 fn edit_by_hand_reaches_an_open_log_and_is_reported() {
     let dir = Dir::new();
     let store = policy(&dir);

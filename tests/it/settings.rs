@@ -178,3 +178,40 @@ fn header_of_one_worker_heads_its_own_segments() {
     // The first segment is its own as well.
     assert_eq!(headers as u64, with.stats().rotations + 1);
 }
+
+#[test]
+fn processes_agree_on_the_minimum_interval() {
+    const WORKERS: usize = 4;
+    const SIZE: usize = 10_000;
+    let longest = (0..COUNT).map(|seq| record(0, seq).len()).max().unwrap();
+    let dir = Dir::new();
+    // An hour: each segment reaches the hard limit, whichever worker fills it.
+    let rare = job(&dir).with("max_size", SIZE).with("min_interval_ms", 3_600_000);
+    let rotations = run(&vec![rare.clone(); WORKERS]);
+    let backups = dir.backups();
+    assert_eq!(backups.len(), rotations.iter().sum::<usize>());
+    assert!(!backups.is_empty());
+    for name in &backups {
+        let bytes = dir.read(name).len();
+        assert!(bytes + longest > 4 * SIZE, "{name} ended at {bytes} bytes");
+        assert!(bytes <= 4 * SIZE + WORKERS * longest, "{name} has {bytes} bytes");
+    }
+    // Workers that start later count from the start of the segment, not from their own.
+    let active = dir.read("app.log").len();
+    let late = rare.with("count", (4 * SIZE).saturating_sub(active + longest) / longest);
+    assert_eq!(run(&[late]), [0]);
+    let verdict = verdict(&dir, WORKERS);
+    assert!(verdict.lost == 0 && verdict.torn == 0, "{verdict}");
+}
+
+#[test]
+fn minimum_interval_holds_up_no_segment_that_may_not_grow() {
+    const BLOCKS: usize = 8;
+    let dir = Dir::new();
+    let limited = job(&dir).with("max_size", 3_000).with("min_interval_ms", 3_600_000);
+    run(&[limited.with("file_blocks", BLOCKS)]);
+    let verdict = verdict(&dir, 1);
+    assert!(verdict.is_clean() && verdict.extra == 0, "{verdict}");
+    let largest = dir.backups().iter().map(|name| dir.read(name).len()).max().unwrap();
+    assert!((3_000..=BLOCKS * 512).contains(&largest), "{largest}");
+}

@@ -322,6 +322,9 @@ impl Job {
         if self.has("check_ms") {
             builder = builder.check_interval(millis(self.number("check_ms")));
         }
+        if self.has("min_interval_ms") {
+            builder = builder.min_interval(millis(self.number("min_interval_ms")));
+        }
         if self.has("max_age_ms") {
             builder = builder.max_age(millis(self.number("max_age_ms")));
         }

@@ -426,3 +426,86 @@ fn local_hours_follow_a_zone_that_is_off_by_half_an_hour() {
     let rotations = rotations_in("Asia/Kolkata", "hourly", BEFORE_END_OF_DST);
     assert_eq!(rotations, (0..48).map(|hour| 30 + hour * 60).collect::<Vec<_>>());
 }
+
+/// A log whose segments end at 10 bytes, but not sooner than an hour after the last, up to 40.
+fn hourly_at_most(dir: &Dir, clock: &Clock) -> logrotor::LogBuilder {
+    timed(dir, clock).max_size(10).min_interval(HOUR)
+}
+
+#[test]
+fn size_ends_a_segment_only_after_the_minimum_interval() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let log = hourly_at_most(&dir, &clock).build().unwrap();
+    (0..3).for_each(|_| write(&log, "12345678\n"));
+    clock.set(friday_noon() + HOUR - Duration::from_micros(1));
+    write(&log, "in time\n");
+    assert_eq!(log.stats().rotations, 0);
+    clock.set(friday_noon() + HOUR);
+    write(&log, "12345678\n");
+    write(&log, "12345678\n");
+    assert_eq!(log.stats().rotations, 1, "the next segment has an hour of its own");
+    assert_eq!(dir.active_lines(), ["12345678"; 2]);
+}
+
+#[test]
+fn segment_of_four_times_max_size_does_not_wait() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let log = hourly_at_most(&dir, &clock).build().unwrap();
+    for _ in 0..9 {
+        write(&log, "123456789\n");
+    }
+    assert_eq!(log.stats().rotations, 2);
+    assert!(dir.backups().iter().all(|name| dir.read(name).len() == 40));
+    let lines = "123456789\n".repeat(6);
+    let taken = log.write_lines(lines.as_bytes()).unwrap();
+    assert_eq!(log.write_lines(&lines.as_bytes()[taken..]).unwrap(), 30);
+    assert_eq!((log.stats().rotations, dir.active_lines().len()), (3, 3), "lines in one call too");
+}
+
+#[test]
+fn minimum_interval_holds_up_no_other_rotation() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon() + HOUR / 2));
+    let builder = || hourly_at_most(&dir, &clock).rotate_every(Period::Hourly).rotate_on_open(true);
+    let log = builder().build().unwrap();
+    write(&log, "by hand\n");
+    log.rotate().unwrap().unwrap();
+    write(&log, "at the end of the period\n");
+    clock.set(friday_noon() + HOUR);
+    write(&log, "at the next start\n");
+    assert_eq!(log.stats().rotations, 2);
+    drop(log);
+    let log = builder().build().unwrap();
+    assert_eq!((log.stats().rotations, dir.backups().len()), (1, 3));
+    let log = (log, hourly_at_most(&dir, &clock).max_age(HOUR / 2).build().unwrap()).1;
+    write(&log, "old\n");
+    // A name may be some microseconds later than the clock.
+    clock.set(friday_noon() + HOUR + HOUR / 2 + Duration::from_secs(1));
+    write(&log, "by age\n");
+    assert_eq!((log.stats().rotations, dir.active_lines()), (1, vec!["by age".to_owned()]));
+}
+
+#[test]
+fn minimum_interval_counts_for_a_worker_that_starts_later() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let first = hourly_at_most(&dir, &clock).build().unwrap();
+    write(&first, "12345678\n");
+    clock.set(friday_noon() + HOUR / 2);
+    let second = hourly_at_most(&dir, &clock).build().unwrap();
+    write(&second, "12345678\n");
+    assert_eq!(second.stats().rotations, 0);
+    clock.set(friday_noon() + HOUR);
+    write(&second, "12345678\n");
+    write(&first, "a\n");
+    assert_eq!((second.stats().rotations, first.stats().rotations), (1, 0));
+    assert_eq!(dir.active_lines(), ["12345678", "a"]);
+}
+
+#[test]
+fn clock_set_back_does_not_prolong_the_minimum_interval() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let log = hourly_at_most(&dir, &clock).build().unwrap();
+    write(&log, "12345678\n");
+    clock.set(friday_noon() - 2 * HOUR);
+    write(&log, "12345678\n");
+    assert_eq!(log.stats().rotations, 1);
+}

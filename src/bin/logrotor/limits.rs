@@ -46,9 +46,18 @@ pub(crate) struct CodecOptions {
     /// Compress backups with Zstandard
     #[arg(long)]
     zstd: bool,
+    /// Leave the newest N backups uncompressed [default: 0]
+    #[arg(long, value_name = "N")]
+    keep_uncompressed: Option<String>,
 }
 
 impl CodecOptions {
+    /// The number of backups that stay uncompressed, if an option gives it.
+    pub(crate) fn given(&self) -> Option<Given<'_>> {
+        let kept = self.keep_uncompressed.as_deref()?;
+        Some(("keep_uncompressed", "--keep-uncompressed", kept))
+    }
+
     /// Returns the chosen compression and its option.
     pub(crate) fn chosen(&self) -> Option<(Compression, &'static str)> {
         match (self.gzip, self.zstd) {

@@ -315,8 +315,9 @@ fn policy_facts(policy: &Value) -> Vec<(&'static str, Cell)> {
     std::iter::once(("policy", version)).chain(problem).chain(limits).collect()
 }
 
-const LIMITS: [&str; 8] = [
+const LIMITS: [&str; 10] = [
     "max_size",
+    "min_interval",
     "max_age",
     "rotate_every",
     "max_backups",
@@ -324,6 +325,7 @@ const LIMITS: [&str; 8] = [
     "max_backup_age",
     "min_free_space",
     "compression",
+    "keep_uncompressed",
 ];
 
 fn count(number: usize) -> Cell {

@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 
 /// Compress the uncompressed backups of a log
 ///
-/// Uses the compression of the log's policy, or gzip if it has none. Skips backups that a worker or
-/// a reader has open. If the log has both timestamped and numbered backups, only those named like
-/// the newest are compressed.
+/// Uses the compression of the log's policy, or gzip if it has none. Skips the newest backups that
+/// the policy or an option keeps uncompressed, and those that a worker or a reader has open. If the
+/// log has both timestamped and numbered backups, only those named like the newest are compressed.
 ///
 /// SIGINT and SIGTERM discard the file in progress; the exit status is then 130 or 143.
 #[derive(Args)]
@@ -96,6 +96,7 @@ fn settings(log: &Path, seen: &Inspection) -> Result<(Config, bool), CommandErro
 /// The settings without compression and limits.
 fn without_maintenance(mut config: Config) -> Config {
     (config.compression, config.compression_level) = (Compression::None, None);
+    config.keep_uncompressed = 0;
     (config.max_backups, config.max_total_size) = (None, None);
     (config.max_backup_age, config.min_free_space) = (None, None);
     config
@@ -112,6 +113,10 @@ impl Compress {
             None => (settings.compression, settings.compression_level),
         };
         config.compression_level = self.level.or(config.compression_level);
+        config.keep_uncompressed = settings.keep_uncompressed;
+        if let Some((setting, _, value)) = self.codec.given() {
+            config.set(setting, value)?;
+        }
         self.target.maintain(&config)
     }
 }
@@ -137,7 +142,7 @@ impl Prune {
             return self.target.maintain(&config);
         }
         // Counts the active segment as it is, without the room to grow.
-        config.max_size = 1;
+        (config.max_size, config.min_interval) = (1, None);
         for (setting, _, value) in self.limits.given() {
             config.set(setting, value)?;
         }

@@ -12,14 +12,17 @@ use std::sync::{Mutex, PoisonError};
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("settings").multiple(true).conflicts_with("policy").args([
-    "max_size", "max_age", "minutely", "hourly", "daily", "weekly", "monthly", "keep", "max_total", "max_backup_age", "min_free",
-    "gzip", "zstd", "number", "buffered", "durability",
+    "max_size", "min_interval", "max_age", "minutely", "hourly", "daily", "weekly", "monthly", "keep", "max_total", "max_backup_age", "min_free",
+    "gzip", "zstd", "keep_uncompressed", "number", "buffered", "durability",
 ])))]
 #[command(group(ArgGroup::new("every").args(["minutely", "hourly", "daily", "weekly", "monthly"])))]
 pub(crate) struct WriteOptions {
     /// Maximum size of a segment, e.g. 10MiB [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     max_size: Option<String>,
+    /// Minimum time between rotations by size, up to 4 times that size, e.g. 5s [default: none]
+    #[arg(long, value_name = "SPAN")]
+    min_interval: Option<String>,
     /// Maximum age of the active segment, e.g. 1day [default: no limit]
     #[arg(long, value_name = "SPAN")]
     max_age: Option<String>,
@@ -181,9 +184,11 @@ impl WriteOptions {
         });
         [
             self.max_size.as_deref().map(|size| ("max_size", "--max-size", size)),
+            self.min_interval.as_deref().map(|span| ("min_interval", "--min-interval", span)),
             self.max_age.as_deref().map(|age| ("max_age", "--max-age", age)),
             every.map(|(every, option, _)| ("rotate_every", option, every)),
             codec,
+            self.codec.given(),
             self.number.then_some(("naming", "--number", "number")),
             durability.map(|value| ("durability", "--durability", value)),
             self.buffered.then_some(("delivery", "--buffered", "buffered")),
