@@ -3,8 +3,9 @@
 use super::buffer::{self, Piece};
 use super::content::{self, CHUNK, Content, read_exact_at};
 use super::damage::{Damage, DamageKind};
+use super::range::Range;
 use super::walk::{OpenSegment, Reached, SegmentRef, Walk};
-use super::{At, ByteSource, Pulled, Range};
+use super::{At, ByteSource, Pulled};
 use crate::error::Result;
 use crate::fs;
 use crate::segment::Location;
@@ -60,7 +61,9 @@ pub(super) fn newest(walk: &mut Walk, range: &Range) -> Result<Reached> {
             Reached::Unreadable(..) | Reached::End => None,
         };
         let is_oldest = matches!(before, Reached::End);
-        if is_oldest || super::started(open, rotated_at).is_none_or(|started| started <= until) {
+        if is_oldest
+            || super::range::started(open, rotated_at).is_none_or(|started| started <= until)
+        {
             walk.return_to(mark);
             break;
         }

@@ -57,7 +57,10 @@ mod backward;
 mod buffer;
 mod content;
 mod damage;
+mod follower;
+mod range;
 mod records;
+mod round;
 mod segment_reader;
 mod stream;
 mod walk;
@@ -70,13 +73,16 @@ pub use watch::Stopper;
 use crate::error::{Error, Result};
 use crate::segment::{Location, uncompress};
 use backward::Backward;
+use follower::{Follower, GivenPath};
+use range::Range;
+use round::ReadMode;
 use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use stream::{ReadMode, Stream};
-use walk::{OpenSegment, Reached, Walk};
+use stream::Stream;
+use walk::{Reached, Walk};
 use watch::{DirWatcher, Notifier};
 
 /// A log as one stream of bytes or of [records](LogReader::records); see the [module](self).
@@ -303,6 +309,10 @@ impl ReaderBuilder {
     ///
     /// The log need not exist yet; its directory must.
     ///
+    /// If a link in the path is turned to another target, the reader finishes the old target and
+    /// continues in the new one, with the segment that is active there. Late workers may still
+    /// write to the old target, so it is followed for 60 s more.
+    ///
     /// With the feature `follow` the system reports changes (inotify and the like), and the reader
     /// looks at the log every 250 ms as well. Without it, or if the system refuses a watch, the
     /// reader looks at the log every 50 ms.
@@ -345,7 +355,7 @@ impl ReaderBuilder {
             let lines = self.last.unwrap_or(u64::MAX);
             Box::new(Backward::new(walk, self.range, lines, &self.path)?)
         } else {
-            Box::new(self.forward(walk, &notifier)?)
+            self.forward(walk, &notifier)?
         };
         Ok(LogReader { source, notifier, path })
     }
@@ -374,17 +384,11 @@ impl ReaderBuilder {
     }
 
     /// Opens the first segment of the range, or finds the start of the last lines.
-    fn forward(&self, mut walk: Walk, notifier: &Arc<Notifier>) -> Result<Stream> {
+    fn forward(&self, mut walk: Walk, notifier: &Arc<Notifier>) -> Result<Box<dyn ByteSource>> {
         // Watch before the first look, so that no change after the look is missed.
-        let mode = if self.follow {
-            ReadMode::Follow(DirWatcher::new(
-                Arc::clone(notifier),
-                walk.location().dir(),
-                self.poll_interval,
-            ))
-        } else {
-            ReadMode::Once
-        };
+        let dir = walk.location().dir();
+        let watch = || DirWatcher::new(Arc::clone(notifier), dir, self.poll_interval);
+        let given = self.follow.then(|| GivenPath::new(&self.path, watch(), self.memory_limit));
         let range = Range { follows: self.follow, ..self.range };
         let mut unreadable = Vec::new();
         let (reached, offset) = match self.last {
@@ -398,12 +402,16 @@ impl ReaderBuilder {
         let begins_late = self.follow && self.last.is_some();
         let behind =
             if begins_late { backward::shortly_before(&walk, &reached)? } else { Vec::new() };
-        let mut stream = Stream::new(walk, mode, range.until);
+        let mode = if self.follow { ReadMode::Follow } else { ReadMode::Once };
+        let mut stream = Stream::new(walk, mode, range.until, 0);
         unreadable.into_iter().for_each(|damage| stream.report(damage));
         if let Err(damage) = stream.begin(reached, offset, behind) {
             stream.report(damage);
         }
-        Ok(stream)
+        Ok(match given {
+            Some(given) => Box::new(Follower::new(given, stream)),
+            None => Box::new(stream),
+        })
     }
 }
 
@@ -426,41 +434,6 @@ fn first(walk: &mut Walk, range: &Range, unreadable: &mut Vec<Damage>) -> Result
 /// Whether there is no log at all. Otherwise the range may exclude all of it.
 fn has_no_segment(walk: &Walk) -> Result<bool> {
     Ok(matches!(walk.clone().newest()?, Reached::End))
-}
-
-/// The span of time to read.
-#[derive(Debug, Clone, Copy, Default)]
-struct Range {
-    since: Option<SystemTime>,
-    until: Option<SystemTime>,
-    /// Whether records that are still to be written are wanted.
-    follows: bool,
-}
-
-impl Range {
-    /// The time by which a file's last change may lag behind the clock.
-    const LAG: Duration = Duration::from_secs(2);
-
-    /// Whether a segment received its last record before the range begins.
-    fn is_before(&self, open: &OpenSegment) -> bool {
-        let Some(since) = self.since else { return false };
-        // Some file systems keep times up to the last that the type can express.
-        let modified = open.entry.modified;
-        let changed = modified.checked_add(Self::LAG).unwrap_or(modified);
-        match open.rotated_at() {
-            Some(rotated_at) => changed.max(rotated_at) < since,
-            None => changed < since && !self.follows,
-        }
-    }
-}
-
-/// Returns the time at which a segment was started: the rotation of the one before or, if that is
-/// unknown, the creation of the file. A file that was created after its last record is a copy; its
-/// creation says nothing.
-fn started(open: &OpenSegment, before: Option<SystemTime>) -> Option<SystemTime> {
-    let changed = open.entry.modified;
-    let last = open.rotated_at().map_or(changed, |rotated_at| rotated_at.min(changed));
-    before.or(open.created.filter(|created| *created <= last))
 }
 
 /// The result of [`ByteSource::pull`].

@@ -2,6 +2,7 @@
 
 use super::content::Content;
 use super::damage::{Damage, DamageKind};
+use super::round::Bookmark;
 use std::collections::VecDeque;
 
 /// The longest unfinished line that waits for its end, in bytes.
@@ -24,6 +25,11 @@ impl SegmentReader {
     /// Whether all that may be read in this round was read.
     pub(super) fn is_at_limit(&self) -> bool {
         self.content.position >= self.limit
+    }
+
+    pub(super) fn bookmark(&self) -> Bookmark {
+        let open = &self.content.open;
+        Bookmark { id: open.entry.id, created: open.created, offset: self.content.position }
     }
 
     /// Makes the present position the end: nothing after it is read.

@@ -18,12 +18,13 @@
 use super::buffer::{ReadBuffer, Sorted};
 use super::content::{self, CHUNK, Content};
 use super::damage::{Damage, DamageKind};
+use super::round::{Bookmark, ReadMode, Round};
 use super::segment_reader::SegmentReader;
 use super::walk::{Missing, OpenSegment, Position, Reached, SegmentRef, Walk};
-use super::watch::DirWatcher;
 use super::{At, ByteSource, Pulled};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::error::Result;
+use crate::segment::Location;
 use crate::segment::name::Key;
 use std::collections::VecDeque;
 use std::path::Path;
@@ -36,14 +37,6 @@ enum Phase {
     /// The limits noted last are handed out, and then reading is over.
     Ending,
     Over,
-}
-
-/// The point at which reading ends.
-pub(super) enum ReadMode {
-    /// At the end that the active segment had when it was reached.
-    Once,
-    /// When the reader is stopped.
-    Follow(DirWatcher),
 }
 
 /// A log as one stream.
@@ -69,13 +62,15 @@ pub(super) struct Stream {
     damage: VecDeque<Damage>,
     looked: Stopwatch,
     followed_since: Option<SystemTime>,
+    bookmark: Option<Bookmark>,
 }
 
 impl Stream {
-    /// Creates a stream that has not reached a segment yet; see [`begin`](Self::begin).
-    pub(super) fn new(walk: Walk, mode: ReadMode, until: Option<SystemTime>) -> Self {
+    /// Creates a stream that has not reached a segment yet; see [`begin`](Self::begin). The numbers
+    /// of its segments start after `opened`.
+    pub(super) fn new(walk: Walk, mode: ReadMode, until: Option<SystemTime>, opened: u64) -> Self {
         let name = walk.location().path().into();
-        let follows = matches!(mode, ReadMode::Follow(_));
+        let follows = mode == ReadMode::Follow;
         Self {
             walk,
             mode,
@@ -85,15 +80,46 @@ impl Stream {
             rotated_at: None,
             created: None,
             readers: Vec::new(),
-            opened: 0,
+            opened,
             buffer: ReadBuffer::new(2 * CHUNK),
-            reading: 0,
+            reading: opened,
             name,
             offset: 0,
             damage: VecDeque::new(),
             looked: Stopwatch::start(),
             followed_since: follows.then(|| Clock::system().now().into()),
+            bookmark: None,
         }
+    }
+
+    pub(super) fn location(&self) -> &Location {
+        self.walk.location()
+    }
+
+    /// Makes a following stream end once it has read what the log holds now.
+    pub(super) fn stop(&mut self) {
+        self.mode = ReadMode::Once;
+    }
+
+    pub(super) fn is_following(&self) -> bool {
+        self.mode == ReadMode::Follow
+    }
+
+    /// Whether a rotated segment is open beside its successor.
+    pub(super) fn is_beside(&self) -> bool {
+        self.readers.len() > 1
+    }
+
+    /// Whether the limits noted last are the ends of all that the log held then.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        let is_last =
+            |at: &SegmentRef| at.position == Position::Active && at.is_in_place().unwrap_or(false);
+        self.at.as_ref().is_some_and(is_last)
+    }
+
+    /// Returns the position at which reading has ended.
+    pub(super) fn bookmark(&self) -> Option<Bookmark> {
+        self.bookmark
     }
 
     /// Begins at an offset of a segment. Late records of the segments before it, `behind`, are read
@@ -131,13 +157,18 @@ impl Stream {
         self.damage.push_back(damage);
     }
 
-    fn is_following(&self) -> bool {
-        matches!(self.mode, ReadMode::Follow(_))
+    /// Returns what is ready to be handed out.
+    pub(super) fn ready_or_damage(&mut self) -> Option<Pulled> {
+        if !self.buffer.ready().is_empty() {
+            return Some(Pulled::Bytes);
+        }
+        self.damage.pop_front().map(Pulled::Damage)
     }
 
     /// Brings the next bytes of the oldest segment that has any, or a hole among them, into the
     /// buffer. Returns `false` if nothing can be done before the next round.
-    fn read(&mut self) -> bool {
+    pub(super) fn read(&mut self) -> bool {
+        self.look_around();
         let at = match self.buffer.is_empty() {
             true => self.readers.iter().position(|reader| !reader.is_at_limit()),
             false => self.readers.iter().position(|reader| reader.number == self.reading),
@@ -180,23 +211,28 @@ impl Stream {
     }
 
     /// Begins the next round, or ends.
-    fn advance(&mut self) -> Result<(), Damage> {
-        self.drop_finished();
-        match self.phase {
-            Phase::Walking => {}
-            Phase::Ending | Phase::Over => {
-                self.phase = Phase::Over;
-                self.readers.clear();
-                return Ok(());
-            }
+    pub(super) fn advance(&mut self) -> Result<Round, Damage> {
+        let round = self.next_round();
+        if round.is_err() {
+            self.close();
         }
-        // Check before looking for a successor: records that exist when the reader is stopped are
-        // read.
-        if matches!(&self.mode, ReadMode::Follow(watch) if watch.notifier().is_over()) {
-            self.mode = ReadMode::Once;
+        round
+    }
+
+    fn close(&mut self) {
+        self.phase = Phase::Over;
+        self.bookmark = self.readers.last().map(SegmentReader::bookmark).or(self.bookmark);
+        self.readers.clear();
+    }
+
+    fn next_round(&mut self) -> Result<Round, Damage> {
+        self.drop_finished();
+        if self.phase != Phase::Walking {
+            self.close();
+            return Ok(Round::Over);
         }
         if self.is_following() && self.measure() {
-            return Ok(());
+            return Ok(Round::Moved);
         }
         self.settle();
         let reached = match &mut self.at {
@@ -217,10 +253,10 @@ impl Stream {
             self.rotated_at = None;
         }
         match reached {
-            Reached::End => self.at_end(),
+            Reached::End => return Ok(self.at_end()),
             reached => self.go(reached)?,
         }
-        Ok(())
+        Ok(Round::Moved)
     }
 
     /// Notes how far each segment may be read now, newest first. Returns `true` if there is
@@ -257,7 +293,8 @@ impl Stream {
         match reached {
             Reached::Segment(open) => {
                 let is_first = self.at.is_none();
-                if !is_first && is_after(self.until, super::started(&open, self.rotated_at)) {
+                if !is_first && is_after(self.until, super::range::started(&open, self.rotated_at))
+                {
                     self.end();
                     return Ok(());
                 }
@@ -277,7 +314,9 @@ impl Stream {
                 self.damage.push_back(Damage::unreadable(&segment.path, 0, error));
                 self.at = Some(segment);
             }
-            Reached::End => self.at_end(),
+            Reached::End => {
+                self.at_end();
+            }
         }
         Ok(())
     }
@@ -322,14 +361,14 @@ impl Stream {
         }
     }
 
-    /// Waits for a successor, or ends.
-    fn at_end(&mut self) {
-        match &self.mode {
-            ReadMode::Once => self.end(),
-            ReadMode::Follow(watch) => {
-                let is_alone = self.readers.len() < 2;
-                watch.wait(if is_alone { Duration::MAX } else { BESIDE });
+    /// Leaves it to the caller to wait for a successor, or ends.
+    fn at_end(&mut self) -> Round {
+        match self.mode {
+            ReadMode::Once => {
+                self.end();
+                Round::Moved
             }
+            ReadMode::Follow => Round::Idle,
         }
     }
 
@@ -403,8 +442,6 @@ impl Stream {
     }
 }
 
-/// The longest wait while a rotated segment is open beside its successor.
-const BESIDE: Duration = Duration::from_millis(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Whether a segment was started after the range ends.
@@ -423,23 +460,17 @@ fn time_of(segment: &SegmentRef) -> Option<SystemTime> {
 impl ByteSource for Stream {
     fn pull(&mut self) -> Pulled {
         loop {
-            if !self.buffer.ready().is_empty() {
-                return Pulled::Bytes;
+            if let Some(pulled) = self.ready_or_damage() {
+                return pulled;
             }
-            if let Some(damage) = self.damage.pop_front() {
-                return Pulled::Damage(damage);
-            }
-            self.look_around();
             if self.read() {
                 continue;
             }
-            if self.phase == Phase::Over {
-                return Pulled::End;
-            }
-            if let Err(damage) = self.advance() {
-                self.phase = Phase::Over;
-                self.readers.clear();
-                return Pulled::Damage(damage);
+            match self.advance() {
+                Ok(Round::Over) => return Pulled::End,
+                // A stream that is followed is stopped before it ends.
+                Ok(Round::Moved | Round::Idle) => {}
+                Err(damage) => return Pulled::Damage(damage),
             }
         }
     }

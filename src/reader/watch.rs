@@ -13,7 +13,7 @@ pub(super) struct Notifier {
     stopped: Condvar,
     /// Reports of the system, if it makes any. The reader waits for these then.
     #[cfg(feature = "follow")]
-    watch: std::sync::OnceLock<crate::sys::DirWatch>,
+    watch: Mutex<Option<Arc<crate::sys::DirWatch>>>,
 }
 
 impl Notifier {
@@ -22,9 +22,14 @@ impl Notifier {
         *self.is_over.lock() = true;
         self.stopped.notify_all();
         #[cfg(feature = "follow")]
-        if let Some(watch) = self.watch.get() {
+        if let Some(watch) = self.present_watch() {
             watch.wake();
         }
+    }
+
+    #[cfg(feature = "follow")]
+    fn present_watch(&self) -> Option<Arc<crate::sys::DirWatch>> {
+        self.watch.lock().clone()
     }
 
     /// Whether the reader was stopped.
@@ -35,8 +40,9 @@ impl Notifier {
     /// Waits for a change since the last call or for the end, for at most `span`.
     fn wait(&self, span: Duration) {
         #[cfg(feature = "follow")]
-        if let Some(watch) = self.watch.get() {
-            // `end` comes before this check, or else it wakes.
+        if let Some(watch) = self.present_watch() {
+            // Only the thread that waits replaces the watch. `end` comes before this check, or else
+            // it wakes.
             if !self.is_over() {
                 watch.wait(span);
             }
@@ -81,15 +87,27 @@ impl Stopper {
 #[derive(Debug)]
 pub(super) struct DirWatcher {
     notifier: Arc<Notifier>,
+    /// The time between two looks in place of reports by the system, if the caller has set one.
+    chosen: Option<Duration>,
     interval: Duration,
 }
 
 impl DirWatcher {
     /// Watches a directory. `interval` is the time between two looks, in place of reports by the
     /// system.
-    pub(super) fn new(notifier: Arc<Notifier>, dir: &Path, interval: Option<Duration>) -> Self {
-        let by_default = if interval.is_none() && notifier.watches(dir) { SAFETY } else { POLL };
-        Self { notifier, interval: interval.unwrap_or(by_default) }
+    pub(super) fn new(notifier: Arc<Notifier>, dir: &Path, chosen: Option<Duration>) -> Self {
+        let mut watcher = Self { notifier, chosen, interval: POLL };
+        watcher.turn_to(dir);
+        watcher
+    }
+
+    /// Watches another directory instead.
+    pub(super) fn turn_to(&mut self, dir: &Path) {
+        self.interval = match self.chosen {
+            Some(interval) => interval,
+            None if self.notifier.watches(dir) => SAFETY,
+            None => POLL,
+        };
     }
 
     pub(super) fn notifier(&self) -> &Arc<Notifier> {
@@ -107,8 +125,10 @@ impl Notifier {
     /// want of watches, descriptors or threads.
     #[cfg(feature = "follow")]
     fn watches(&self, dir: &Path) -> bool {
-        let watch = crate::sys::DirWatch::new(dir);
-        watch.is_ok_and(|watch| self.watch.set(watch).is_ok())
+        let watch = crate::sys::DirWatch::new(dir).ok().map(Arc::new);
+        let is_watching = watch.is_some();
+        *self.watch.lock() = watch;
+        is_watching
     }
 
     #[cfg(not(feature = "follow"))]

@@ -586,3 +586,37 @@ fn progress_bar_is_shown_on_a_terminal() {
     // The bar is cleared at the end.
     assert!(plain.ends_with("\x1b[2K"), "{plain:?}");
 }
+
+// GNU tail goes over to the new target too, but repeats nothing of it only by chance.
+#[cfg(unix)]
+#[test]
+fn tail_goes_over_to_the_new_target_of_a_link() {
+    let dir = Dir::new();
+    let append = |target: &str, line: &str| {
+        let file = std::fs::File::options().create(true).append(true).open(dir.file(target));
+        writeln!(file.unwrap(), "{line}").unwrap();
+    };
+    let turn = |target: &str| {
+        std::os::unix::fs::symlink(target, dir.file("turning")).unwrap();
+        std::fs::rename(dir.file("turning"), dir.log()).unwrap();
+    };
+    for disk in ["disk1", "disk2"] {
+        std::fs::create_dir(dir.file(disk)).unwrap();
+    }
+    append("disk1/app.log", "one");
+    turn("disk1/app.log");
+    let mut tail = dir.command("tail", ["-F"]);
+    let mut tail = Follower(tail.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut printed = BufReader::new(tail.0.stdout.take().unwrap()).lines();
+    let mut next = || printed.next().unwrap().unwrap();
+    assert_eq!(next(), "one");
+    turn("disk2/app.log");
+    append("disk2/app.log", "two");
+    assert_eq!(next(), "two");
+    // A late worker.
+    append("disk1/app.log", "three");
+    assert_eq!(next(), "three");
+    turn("disk1/app.log");
+    append("disk1/app.log", "four");
+    assert_eq!(next(), "four");
+}

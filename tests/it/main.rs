@@ -38,6 +38,8 @@ mod header;
 mod inspect;
 mod layers;
 mod lines;
+#[cfg(unix)]
+mod links;
 mod lock;
 mod maintenance;
 mod maintenance_by_hand;

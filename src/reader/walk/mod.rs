@@ -315,7 +315,7 @@ impl Walk {
 }
 
 impl SegmentRef {
-    fn is_in_place(&self) -> Result<bool> {
+    pub(super) fn is_in_place(&self) -> Result<bool> {
         fs::is_at(&self.path, self.id)
     }
 }
