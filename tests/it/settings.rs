@@ -194,7 +194,8 @@ fn processes_agree_on_the_minimum_interval() {
     for name in &backups {
         let bytes = dir.read(name).len();
         assert!(bytes + longest > 4 * SIZE, "{name} ended at {bytes} bytes");
-        assert!(bytes <= 4 * SIZE + WORKERS * longest, "{name} has {bytes} bytes");
+        // A worker that fills the segment asks for the others' records each 625 bytes.
+        assert!(bytes < 5 * SIZE, "{name} has {bytes} bytes");
     }
     // Workers that start later count from the start of the segment, not from their own.
     let active = dir.read("app.log").len();
