@@ -17,7 +17,7 @@ use super::MaintenanceConfig;
 use crate::clock::{Deadline, Timestamp};
 use crate::error::Result;
 use crate::fs::{self, Entry};
-use crate::segment::lookup::{names_back_to, numbers_to_gap};
+use crate::segment::lookup::{beyond_gap, known_numbers, names_back_to};
 use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::note::{CompleteLook, NewestBackup, Note};
 use crate::segment::{DirectorySnapshot, Location};
@@ -188,7 +188,7 @@ impl Knowledge {
         newest: NewestBackup,
     ) -> Result<Option<Vec<String>>> {
         let since = match (naming, newest) {
-            (Naming::Number, _) => Some(numbers_to_gap(location)?),
+            (Naming::Number, _) => Some(known_numbers(location)?),
             (Naming::Timestamp, NewestBackup::Known(newest)) => {
                 names_back_to(location, newest, self.newest)?
             }
@@ -221,6 +221,7 @@ impl Knowledge {
         let Some(active) = fs::stat(location.path())? else { return Ok(()) };
         let mut note = Note::of(location.path()).unwrap_or(Note::EMPTY);
         note.looked_at = look.started;
+        note.beyond_gap = note.beyond_gap.max(beyond_gap(&self.names));
         note.done = None;
         if look.active.is_some_and(|before| before.id == active.id) {
             if note.newest == NewestBackup::Unknown {

@@ -10,6 +10,7 @@
 //! rotation lock.
 
 mod compress;
+mod foreign_writers;
 mod knowledge;
 mod maintainer;
 mod pass;

@@ -1,6 +1,7 @@
 //! One pass: cleans up after crashes, then prunes and compresses.
 
 use super::compress::{self, Encoding, Source, has_changed};
+use super::foreign_writers::ForeignWriters;
 use super::knowledge::file_names;
 use super::maintainer::Maintainer;
 use super::prune::{BackupStat, DiskState};
@@ -9,13 +10,12 @@ use super::settled::is_settled;
 use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, Entry, EntryKind, FileId, Unleased};
-use crate::segment::lookup::{numbered, numbers_to_gap};
+use crate::fs::{self, Entry, EntryKind, Unleased};
+use crate::segment::lookup::{beyond_gap, known_numbers, numbered};
 use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::note::Note;
 use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag, superseded};
 use crate::stats::{DeferralReason, Event};
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::ErrorKind::StorageFull;
 use std::path::{Path, PathBuf};
@@ -40,8 +40,7 @@ pub(super) struct Pass<'a> {
     temporaries: Vec<PathBuf>,
     /// The creation of the active segment, as of just before the last listing.
     active_born: Option<SystemTime>,
-    /// The listed backups that another program has open for writing, once that was asked.
-    written: Option<HashSet<FileId>>,
+    writers: ForeignWriters,
 }
 
 /// The outcome of one step on one backup.
@@ -74,7 +73,7 @@ impl<'a> Pass<'a> {
             listed_for: Duration::ZERO,
             temporaries: Vec::new(),
             active_born: None,
-            written: None,
+            writers: ForeignWriters::default(),
         }
     }
 
@@ -92,12 +91,11 @@ impl<'a> Pass<'a> {
     fn list(&mut self) -> Result<DirectorySnapshot> {
         // First: a segment that is active later is younger than a file that is put there meanwhile.
         self.active_born = fs::stat(self.location.path())?.and_then(|active| active.born);
-        self.written = None;
         let (location, naming) = (self.location, self.naming());
         if let Some(names) = &self.names {
             let mut names = names.clone();
             if naming == Naming::Number {
-                names.extend(file_names(location, numbers_to_gap(location)?.iter()));
+                names.extend(file_names(location, known_numbers(location)?.iter()));
             }
             return DirectorySnapshot::of(location, naming, &names);
         }
@@ -142,28 +140,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Whether a program that leases nothing has one of the listed backups open for writing. It has
-    /// had the file open since it was the active segment, or has opened it by its present name.
-    ///
-    /// `taken` is our own handle, which on NFS is one for writing.
-    fn is_open_for_writing(
-        &mut self,
-        backup: &Backup,
-        listed: &[Backup],
-        taken: Option<&File>,
-    ) -> Result<bool> {
-        let written = match self.written.take() {
-            Some(written) => written,
-            None => {
-                let ids: Vec<_> = listed.iter().map(|backup| backup.entry.id).collect();
-                fs::open_for_writing(&ids, taken)?
-            }
-        };
-        Ok(self.written.insert(written).contains(&backup.entry.id))
-    }
-
     /// Lists the log's files, cleans up after crashes, and removes the backups beyond the limits.
     fn prune(&mut self) -> Option<DirectorySnapshot> {
+        self.writers = ForeignWriters::default();
         let listed = self.list();
         let mut snapshot = self.check(listed)?;
         self.clear_temporaries(&mut snapshot);
@@ -171,6 +150,9 @@ impl<'a> Pass<'a> {
         if self.check(excess)? == 0 && snapshot.superseded.is_empty() {
             return Some(snapshot);
         }
+        // Not under the lock: the answer takes long on a machine with many open files.
+        let writers = ForeignWriters::of(&snapshot.backups, None);
+        self.writers = self.check(writers)?;
         let (maintainer, location) = (self.maintainer, self.location);
         let pruned = maintainer.with_stable_names(location, || self.prune_stable(snapshot));
         let (snapshot, aside) = self.check(pruned)?;
@@ -206,7 +188,23 @@ impl<'a> Pass<'a> {
             }
         }
         snapshot.backups = kept;
+        self.note_gap(&snapshot)?;
         Ok((snapshot, aside))
+    }
+
+    /// Notes a numbered backup that is left after a gap, for the other workers. The caller holds
+    /// the rotation lock.
+    fn note_gap(&self, snapshot: &DirectorySnapshot) -> Result<()> {
+        if !self.is_crowded || self.naming() != Naming::Number {
+            return Ok(());
+        }
+        let path = self.location.path();
+        let (Some(active), Some(note)) = (fs::stat(path)?, Note::of(path)) else { return Ok(()) };
+        let beyond_gap = beyond_gap(&snapshot.names());
+        if note.beyond_gap != beyond_gap {
+            Note { beyond_gap, ..note }.put_on(path, active.id);
+        }
+        Ok(())
     }
 
     /// Removes temporary files that no live process writes.
@@ -259,7 +257,7 @@ impl<'a> Pass<'a> {
     /// Removes a backup that no process has open, or moves it `aside` to be removed; returns `true`
     /// if it is gone.
     fn prune_one(&mut self, backup: &Backup, listed: &[Backup], aside: &mut Vec<Aside>) -> bool {
-        let removed = match self.is_open_for_writing(backup, listed, None) {
+        let removed = match self.writers.has(backup, listed, None) {
             Err(error) => Err(error),
             Ok(true) => Ok(StepOutcome::Deferred(DeferralReason::BeingWritten)),
             Ok(false) if self.naming() == Naming::Number => move_aside(backup, aside),
@@ -339,7 +337,7 @@ impl<'a> Pass<'a> {
         let now = Clock::system().now().into();
         let is_settled = fs::DENIES_WRITERS
             || (is_settled(&entry, backup.name.key, next_created, now)
-                && !self.is_open_for_writing(backup, listed, Some(&plain))?);
+                && !self.writers.has(backup, listed, Some(&plain))?);
         if !is_settled {
             return Ok(StepOutcome::Deferred(DeferralReason::BeingWritten));
         }

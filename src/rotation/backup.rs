@@ -5,7 +5,7 @@ use super::{Active, NewestBackup};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::fs::{self, Temp};
-use crate::segment::lookup::numbered;
+use crate::segment::lookup::{beyond_gap, numbered, numbers_up_to};
 use crate::segment::name::{Key, Name, Naming};
 use crate::segment::note::Note;
 use crate::segment::{backup_names, superseded};
@@ -69,7 +69,8 @@ impl Segments {
         };
         let before = Note::of(backup).unwrap_or(Note::EMPTY);
         if let Ok(entry) = fs::fstat(next.file(), next.path()) {
-            let note = Note { newest, looked_at: before.looked_at, done: None };
+            let beyond_gap = self.beyond_gap(before.beyond_gap);
+            let note = Note { newest, beyond_gap, looked_at: before.looked_at, done: None };
             note.put_on(next.path(), entry.id);
         }
         // The first segment of a log, or the first one in a crowded directory, has no note.
@@ -77,6 +78,13 @@ impl Segments {
             let note = Note { newest: active.newest_backup, ..before };
             note.put_on(backup, active.lease.id());
         }
+    }
+
+    /// Returns the highest number after a gap, once a rotation has renamed the backups. If it
+    /// filled the gap, it may have renamed that backup too.
+    fn beyond_gap(&self, before: Option<u32>) -> Option<u32> {
+        let highest = before?.saturating_add(1);
+        beyond_gap(&numbers_up_to(self.location(), Some(highest)).ok()?)
     }
 
     /// Frees number 1 by renaming 1 to 2, 2 to 3 and so on, up to the first gap. A crash on the way

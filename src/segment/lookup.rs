@@ -36,28 +36,54 @@ pub(crate) fn names_back_to(
     Ok(Some(names))
 }
 
-/// Returns the numbered backups, oldest first: those up to the first gap if the directory
-/// `is_crowded`, all by a listing otherwise.
+/// Returns the numbered backups, oldest first: all by a listing or, if the directory `is_crowded`,
+/// [those that are known](numbers_up_to).
 pub(crate) fn numbered(location: &Location, is_crowded: bool) -> Result<Vec<Name>> {
     match is_crowded {
-        true => numbers_to_gap(location),
+        true => known_numbers(location),
         false => backup_names(location, Some(Naming::Number)),
     }
 }
 
-/// Returns the backups with the numbers from 1 up to the first gap, oldest first, in all their
-/// forms.
-pub(crate) fn numbers_to_gap(location: &Location) -> Result<Vec<Name>> {
+/// Returns the numbered backups up to the one that the note on the active segment leads to.
+pub(crate) fn known_numbers(location: &Location) -> Result<Vec<Name>> {
+    let beyond_gap = Note::of(location.path()).and_then(|note| note.beyond_gap);
+    numbers_up_to(location, beyond_gap)
+}
+
+/// Returns the backups with the numbers from 1 up to the first gap, and on to the number
+/// `beyond_gap`, oldest first, in all their forms.
+pub(crate) fn numbers_up_to(location: &Location, beyond_gap: Option<u32>) -> Result<Vec<Name>> {
     let mut names = Vec::new();
     for number in 1..u32::MAX {
         let forms = forms_of(location, Key::Number(number))?;
-        if forms.is_empty() {
+        if forms.is_empty() && beyond_gap.is_none_or(|highest| number >= highest) {
             break;
         }
         names.extend(forms);
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// Returns the highest number that comes after a gap. `names` come oldest first.
+///
+/// A gap is left where backups are removed while a process still has an older one open.
+pub(crate) fn beyond_gap(names: &[Name]) -> Option<u32> {
+    // A number far away is another program's, and the way to it is longer than a listing.
+    const STEPS: usize = 1000;
+    let mut numbers: Vec<_> = names
+        .iter()
+        .rev()
+        .filter_map(|name| match name.key {
+            Key::Number(number) => Some(number),
+            Key::Time(_) => None,
+        })
+        .collect();
+    numbers.dedup();
+    let chain = (1..).zip(&numbers).take_while(|(next, number)| next == *number).count();
+    let beyond = numbers[chain..].iter().rev();
+    beyond.copied().find(|number| *number as usize <= chain + STEPS)
 }
 
 /// Returns the forms of a backup that exist. One that is compressed meanwhile is found: the

@@ -26,6 +26,8 @@ pub(crate) enum NewestBackup {
 pub(crate) struct Note {
     /// The newest backup named by time when this segment became active.
     pub(crate) newest: NewestBackup,
+    /// The highest number of a backup after a gap, if one was left there.
+    pub(crate) beyond_gap: Option<u32>,
     /// The start of the last look at the whole directory.
     pub(crate) looked_at: Timestamp,
     pub(crate) done: Option<CompleteLook>,
@@ -44,8 +46,12 @@ pub(crate) struct CompleteLook {
 
 impl Note {
     /// A note that says nothing.
-    pub(crate) const EMPTY: Self =
-        Self { newest: NewestBackup::Unknown, looked_at: Timestamp::MIN, done: None };
+    pub(crate) const EMPTY: Self = Self {
+        newest: NewestBackup::Unknown,
+        beyond_gap: None,
+        looked_at: Timestamp::MIN,
+        done: None,
+    };
 
     /// Reads the note on the file at `path`; `None` without one.
     pub(crate) fn of(path: &Path) -> Option<Self> {
@@ -75,12 +81,14 @@ impl Note {
         let changed = changed.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (looked_at, changed, until) =
             (self.looked_at.micros(), changed.as_nanos(), until.micros());
-        format!("1 {} {newest} {looked_at} {changed} {settings} {until}", id.index)
+        let (index, beyond_gap) = (id.index, self.beyond_gap.unwrap_or(0));
+        format!("1 {index} {newest} {beyond_gap} {looked_at} {changed} {settings} {until}")
     }
 
     fn parse(text: &str, id: FileId) -> Option<Self> {
         let fields: Vec<_> = text.split(' ').collect();
-        let ["1", index, newest, looked_at, changed, settings, until] = fields[..] else {
+        let ["1", index, newest, beyond_gap, looked_at, changed, settings, until] = fields[..]
+        else {
             return None;
         };
         if index.parse() != Ok(id.index) {
@@ -99,6 +107,7 @@ impl Note {
                 "-" => NewestBackup::Known(None),
                 newest => NewestBackup::Known(Some(time(newest)?)),
             },
+            beyond_gap: Some(beyond_gap.parse().ok()?).filter(|number| *number != 0),
             looked_at: time(looked_at)?,
             done: Some(done).filter(|_| !changed.is_zero()),
         })
@@ -120,8 +129,12 @@ mod tests {
         };
         for newest in [None, Some(Timestamp::MIN), Some(Timestamp::MAX)] {
             for done in [None, Some(done)] {
-                let note =
-                    Note { newest: NewestBackup::Known(newest), looked_at: Timestamp::MAX, done };
+                let note = Note {
+                    newest: NewestBackup::Known(newest),
+                    beyond_gap: Some(u32::MAX),
+                    looked_at: Timestamp::MAX,
+                    done,
+                };
                 assert_eq!(Note::parse(&note.format(ID), ID), Some(note));
             }
         }
@@ -132,7 +145,7 @@ mod tests {
     fn note_of_another_file_or_form_is_ignored() {
         let text = Note::EMPTY.format(ID);
         assert_eq!(Note::parse(&text, FileId { index: 3, ..ID }), None);
-        for other in ["", "1", "2 2 ? 0 0 0 0", &format!("{text} 0"), &text[..text.len() - 1]] {
+        for other in ["", "1", "2 2 ? 0 0 0 0 0", &format!("{text} 0"), &text[..text.len() - 1]] {
             assert_eq!(Note::parse(other, ID), None, "{other}");
         }
     }

@@ -68,7 +68,8 @@ fn short_lived_worker_lists_only_what_may_have_changed() {
 
 /// A worker that compresses, and keeps three backups.
 fn worker(dir: &Dir, naming: Naming, trace: &Trace) -> Worker {
-    let job = Job::new("obey", &dir.log()).with("gzip", 1).with("max_backups", 3);
+    let job =
+        Job::new("obey", &dir.log()).with("gzip", 1).with("max_backups", 3).with("lock_ms", 60_000);
     let job = if naming == Naming::Number { job.with("numbered", 1) } else { job };
     let mut worker = trace.of(&job).spawn();
     worker.expect("ready");
@@ -107,6 +108,37 @@ fn workers_in_a_crowded_directory_seldom_list_it() {
         let listings: usize = traces.iter().map(|trace| trace.count("list")).sum();
         assert!(listings <= 4 * WORKERS, "{naming:?}: {listings} listings");
     }
+}
+
+#[test]
+fn backup_left_beyond_a_gap_is_known_to_every_worker() {
+    let Some(dir) = crowded() else { return };
+    let keep_all = dir.writer().naming(Naming::Number);
+    let keep_two = dir.writer().naming(Naming::Number).max_backups(2);
+    let rotate = |log: &mut RotatingFileWriter, number: usize| {
+        // Another one may have rotated.
+        log.reopen().unwrap();
+        writeln!(log, "line {number}").unwrap();
+        log.rotate().unwrap();
+        log.finish().unwrap();
+    };
+    let [mut first, mut second] = [(); 2].map(|()| keep_two.clone().build().unwrap());
+    let idle = keep_all.clone().build().unwrap();
+    let mut log = keep_all.build().unwrap();
+    // It looks at the whole directory once for all.
+    (0..6).for_each(|number| rotate(&mut log, number));
+    second.reopen().unwrap();
+    rotate(&mut first, 6);
+    second.reopen().unwrap();
+    let backups = ["app.log.7", "app.log.2", "app.log.1"];
+    assert_eq!(dir.backups(), backups, "the idle worker has one open");
+    rotate(&mut log, 7);
+    let backups = ["app.log.7", "app.log.3", "app.log.2", "app.log.1"];
+    assert_eq!(dir.backups(), backups);
+    idle.reopen().unwrap();
+    rotate(&mut second, 8);
+    assert_eq!(dir.backups(), ["app.log.2", "app.log.1"]);
+    assert_eq!(dir.all_lines(), ["line 7", "line 8"]);
 }
 
 #[test]
