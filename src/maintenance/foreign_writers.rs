@@ -6,7 +6,7 @@ use crate::segment::Backup;
 use std::collections::HashSet;
 use std::fs::File;
 
-/// What the system has said about backups. It is asked about many at once, since each question
+/// The answer of the system for some backups. It is asked about many at once, since each question
 /// looks at all open files of the machine.
 #[derive(Debug, Default)]
 pub(super) struct ForeignWriters {
