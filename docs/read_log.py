@@ -4,7 +4,7 @@
 Uses the standard library only; Zstandard needs Python 3.14. docs/formats.md describes the formats."""
 import datetime, os, re, struct, sys, zlib
 
-NAME = re.compile(r"\.(?:([1-9]\d*)|(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}Z))(\.gz|\.zst)?", re.A)
+TIME = r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}Z)"
 GZIP = b"\x1f\x8b\x08\x04\0\0\0\0%c\xff\x2c\0LR\x28\0"  # %c: a hint that depends on the level
 ZSTD = b"\x50\x2a\x4d\x18\x2a\0\0\0LR"
 
@@ -15,17 +15,24 @@ def name_of(micros):
 def backups(log):
     """The backups of a log, oldest first: path, time in the name, suffix, time of change."""
     folder, name = os.path.split(os.path.abspath(log))
+    stem, dot, end = name.rpartition(".")
+    if not stem or re.fullmatch(r"[1-9]\d*|gz|zst|", end, re.A):  # These are no extensions.
+        stem, dot, end = name, "", ""
+    pattern = rf"{re.escape(name)}\.([1-9]\d*|{TIME})|{re.escape(stem)}\.{TIME}{re.escape(dot + end)}"
+    pattern = re.compile(rf"(?:{pattern})(\.gz|\.zst)?", re.A)
     found = {}
     for file in sorted(os.listdir(folder)):  # "x" comes before "x.gz"
-        match = NAME.fullmatch(file[len(name):]) if file.startswith(name) else None
+        match = pattern.fullmatch(file)
         path = os.path.join(folder, file)
         if match and os.path.isfile(path) and not os.path.islink(path):
-            number, time, suffix = match.groups()
-            key, changed = time or -int(number), os.stat(path).st_mtime_ns // 1000
+            number, time, infix, suffix = match.groups()
+            time = time or infix
+            key = (time, bool(infix)) if time else -int(number)
+            changed = os.stat(path).st_mtime_ns // 1000
             # Of a backup that is there twice, the compressed one counts if it is complete.
             if key not in found or found[key][3] == changed:
                 found[key] = (path, time, suffix, changed)
-    times = [found[key] for key in sorted(key for key in found if isinstance(key, str))]
+    times = [found[key] for key in sorted(key for key in found if isinstance(key, tuple))]
     numbers = [found[key] for key in sorted(key for key in found if isinstance(key, int))]
     # The kind with the newest backup comes last.
     numbers_last = times and numbers and name_of(numbers[-1][3]) > times[-1][1]

@@ -57,7 +57,7 @@ mod tests {
         use Period::{Daily, Hourly, Minutely, Monthly, Weekly};
         agree(&[Minutely, Hourly, Daily, Weekly, Monthly]);
         agree(&[Zone::Utc, Zone::Local]);
-        agree(&[Naming::Timestamp, Naming::Number]);
+        agree(&[Naming::Timestamp, Naming::TimestampInfix, Naming::Number]);
         agree(&Compression::ALL);
         agree(&[MaintenanceMode::Thread, MaintenanceMode::Inline]);
         agree(&[Durability::None, Durability::OnRotate, Durability::EveryRecord]);
@@ -70,6 +70,6 @@ mod tests {
         let error = "gzp".parse::<Compression>().unwrap_err().to_string();
         assert_eq!(error, "invalid compression `gzp`: use none, gzip or zstd");
         let error = "".parse::<Naming>().unwrap_err().to_string();
-        assert_eq!(error, "invalid naming ``: use timestamp or number");
+        assert_eq!(error, "invalid naming ``: use timestamp, timestamp_infix or number");
     }
 }

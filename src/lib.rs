@@ -49,6 +49,7 @@
 //! | the `log` crate | a clone as the target of your logger |
 //! | a logger that writes an event in pieces | [`lines`](RotatingFileWriter::lines), [`record`](RotatingFileWriter::record); [table](RotatingFileWriter#loggers) |
 //! | names that sort by time and never change | [`Naming::Timestamp`], the default |
+//! | the same with the extension last, `app.TIME.log` | [`Naming::TimestampInfix`] |
 //! | `app.log.1`, `app.log.2`, as `logrotate` names them | [`Naming::Number`] |
 //! | to prune or compress by hand, or to see what would be pruned | [`Maintenance`] |
 //! | column names at the top of every file | [`header`](LogBuilder::header) |

@@ -1,5 +1,5 @@
-//! A file of any name beside a log is listed only if its name is exactly a backup's, of either
-//! naming, and pruned only if it is one of the log's own naming.
+//! A file of any name beside a log is listed only if its name is exactly a backup's, of any naming,
+//! and pruned only if it is one of the log's own kind: by time, in either form, or by number.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let Some(name) = std::str::from_utf8(name).ok().filter(|name| may_be_a_file(name)) else {
         return Corpus::Reject;
     };
-    let naming = if choice % 2 == 0 { Naming::Timestamp } else { Naming::Number };
+    let naming = [Naming::Timestamp, Naming::Number, Naming::TimestampInfix][usize::from(choice % 3)];
     let dir = tempfile::tempdir().expect("a directory");
     let stranger = dir.path().join(name);
     std::fs::write(&stranger, "x\n").expect("a file");
@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     log.close().expect("its end");
     let is_pruned = !stranger.exists();
     assert_eq!(is_pruned, is_backup(name, naming), "{name:?}");
-    // Backups of either naming are listed. One may be gone already, because opening prunes too.
+    // Backups of all namings are listed. One may be gone already, because opening prunes too.
     let is_listed = segments.iter().any(|segment| segment.path == stranger);
     let may_be_listed = [Naming::Timestamp, Naming::Number].map(|naming| is_backup(name, naming));
     let must_be_listed = may_be_listed.contains(&true) && !is_pruned;
@@ -31,20 +31,20 @@ fuzz_target!(|data: &[u8]| -> Corpus {
 /// Names that are skipped: invalid ones, the log itself, and those that recovery removes.
 fn may_be_a_file(name: &str) -> bool {
     const TAKEN: [&str; 4] = [".", "..", "a.log", "a.log.lock"];
-    let is_temporary = name.starts_with(".a.log.") && name.ends_with(".tmp");
+    let is_temporary = name.starts_with(".a.") && name.ends_with(".tmp");
     let is_a_name = (1..=255).contains(&name.len()) && !name.contains(['/', '\0']);
     is_a_name && !is_temporary && !TAKEN.contains(&name)
 }
 
 /// The form of a backup's name, written independently of the library.
 fn is_backup(name: &str, naming: Naming) -> bool {
-    let Some(rest) = name.strip_prefix("a.log.") else { return false };
-    let key = rest.strip_suffix(".gz").or_else(|| rest.strip_suffix(".zst")).unwrap_or(rest);
+    let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
+    let key = plain.strip_prefix("a.log.");
     if naming == Naming::Number {
-        key.parse::<u32>().is_ok_and(|n| n > 0 && n.to_string() == key)
-    } else {
-        is_time(key.as_bytes())
+        return key.is_some_and(|key| key.parse::<u32>().is_ok_and(|n| n > 0 && n.to_string() == key));
     }
+    let infix = || plain.strip_prefix("a.")?.strip_suffix(".log");
+    key.or_else(infix).is_some_and(|key| is_time(key.as_bytes()))
 }
 
 fn is_time(key: &[u8]) -> bool {

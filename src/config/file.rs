@@ -52,7 +52,7 @@ impl Config {
     /// | `rotate_on_open` | `true`, `false` |
     /// | `max_backups`, `compression_level`, `keep_uncompressed` | a number |
     /// | `compression` | `"none"`, `"gzip"`, `"zstd"` (feature `zstd`) |
-    /// | `naming` | `"timestamp"`, `"number"` |
+    /// | `naming` | `"timestamp"`, `"timestamp_infix"`, `"number"` |
     /// | `mode` | `"0o640"`, octal and in quotes; a bare number is rejected |
     /// | `maintenance` | `"thread"`, `"inline"` |
     /// | `delivery` | `"direct"`, `"buffered"`, or a table `buffered` with `capacity`, `flush_interval`, and `overflow` (`"block"`, `"drop_newest"`, `"drop_newest_silently"`) |
@@ -289,7 +289,11 @@ mod tests {
                     compression: if flags[2] { Compression::Gzip } else { Compression::None },
                     compression_level: level,
                     keep_uncompressed: limits.8,
-                    naming: if flags[3] { Naming::Number } else { Naming::Timestamp },
+                    naming: match flags {
+                        [_, _, _, true, ..] => Naming::Number,
+                        [.., true] => Naming::TimestampInfix,
+                        _ => Naming::Timestamp,
+                    },
                     mode,
                     lock_timeout: lock,
                     check_interval: check,

@@ -36,7 +36,7 @@ use std::time::Duration;
 /// | `max_backups` and the other limits of what is kept | the strictest limit wins while its worker runs |
 /// | `keep_uncompressed` | the worker that keeps the fewest compresses the others |
 /// | `compression` | a backup is compressed once, by the first worker that compresses; no worker uncompresses it |
-/// | `naming` | each worker names its own backups, and compresses, prunes and counts only those named its way; the two kinds have no common order |
+/// | `naming` | each worker names its own backups, and compresses, prunes and counts only those named its way, by time (in either form) or by number; these two kinds have no common order |
 /// | `mode` | a segment has the mode of the worker that created it |
 /// | header | a segment has the header of the worker that created it, or of the first worker with a header that finds it empty |
 /// | `delivery`, `durability`, `lock_timeout`, `check_interval`, `maintenance` | each worker's own |

@@ -4,7 +4,7 @@ use super::holders::{Holders, Usage, probe};
 use super::{Inspection, Leftover, LeftoverKind, Segment};
 use crate::error::Result;
 use crate::fs::{self, Entry};
-use crate::segment::name::{Compression, Key, Name};
+use crate::segment::name::{Compression, Name};
 use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag, uncompress};
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -104,10 +104,7 @@ impl<'a> Collector<'a> {
             naming: name.map(|name| name.key.naming()),
             created: created.map(|created| created.min(entry.modified)),
             modified: entry.modified,
-            rotated_at: match name.map(|name| name.key) {
-                Some(Key::Time(time)) => Some(time.into()),
-                _ => None,
-            },
+            rotated_at: name.and_then(|name| name.key.time()).map(SystemTime::from),
             usage: self.holders.of(&path, entry.id, name.is_some())?,
             path,
         })

@@ -18,7 +18,7 @@ use crate::clock::{Deadline, Timestamp};
 use crate::error::Result;
 use crate::fs::{self, Entry};
 use crate::segment::lookup::{beyond_gap, known_numbers, names_back_to};
-use crate::segment::name::{Compression, Key, Name, Naming};
+use crate::segment::name::{Compression, Name, Naming};
 use crate::segment::note::{CompleteLook, NewestBackup, Note};
 use crate::segment::{DirectorySnapshot, Location};
 use std::collections::BTreeSet;
@@ -189,10 +189,8 @@ impl Knowledge {
     ) -> Result<Option<Vec<String>>> {
         let since = match (naming, newest) {
             (Naming::Number, _) => Some(known_numbers(location)?),
-            (Naming::Timestamp, NewestBackup::Known(newest)) => {
-                names_back_to(location, newest, self.newest)?
-            }
-            (Naming::Timestamp, NewestBackup::Unknown) => None,
+            (_, NewestBackup::Known(newest)) => names_back_to(location, newest, self.newest)?,
+            (_, NewestBackup::Unknown) => None,
         };
         Ok(since.map(|since| file_names(location, since.iter().chain(&self.names))))
     }
@@ -200,10 +198,7 @@ impl Knowledge {
     /// Takes over what a pass has found and left.
     pub(super) fn learn(&mut self, snapshot: &DirectorySnapshot) {
         let names = snapshot.names();
-        self.newest = names.iter().rev().find_map(|name| match name.key {
-            Key::Time(time) => Some(time),
-            Key::Number(_) => None,
-        });
+        self.newest = names.iter().rev().find_map(|name| name.key.time());
         self.names = names;
     }
 

@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::fs::{self, Unleased};
 use crate::lock::Wait;
 use crate::retry::Retry;
-use crate::segment::name::Naming;
 use crate::segment::note::NewestBackup;
 use crate::segment::{Backup, DirectorySnapshot, Location, rotation_lock};
 use crate::stats::Journal;
@@ -208,14 +207,14 @@ impl Maintainer {
     }
 
     /// Runs `work` while no backup changes its name: under the rotation lock with
-    /// [`Naming::Number`].
+    /// [`Naming::Number`](crate::Naming::Number).
     pub(super) fn with_stable_names<T>(
         &self,
         location: &Location,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let MaintenanceConfig { naming, lock_mode, lock_timeout, .. } = self.settings();
-        if naming == Naming::Timestamp {
+        if naming.is_by_time() {
             return work();
         }
         // A lock object of its own: a log call of this process may be using the writer's.

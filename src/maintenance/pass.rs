@@ -349,10 +349,7 @@ impl<'a> Pass<'a> {
         if fs::free_space(self.location.dir())?.is_some_and(|free| free < entry.len) {
             return Ok(StepOutcome::Deferred(DeferralReason::NoSpace));
         }
-        let rotated_at = match backup.name.key {
-            Key::Time(time) => Some(time),
-            Key::Number(_) => None,
-        };
+        let rotated_at = backup.name.key.time();
         let source = Source { file: &plain, path: &backup.path, entry, go_on: self.go_on };
         let target = self.location.backup_path(name);
         let compressed = compress::compress(&source, &target, rotated_at, encoding);

@@ -23,7 +23,7 @@ pub(super) fn is_settled(
     let is_segment = match (entry.born, next_created, key) {
         (Some(born), Some(next), _) => born <= next,
         // A file system without creation times. A worker may be late to notice a rotation.
-        (None, _, Key::Time(rotated)) => Timestamp::from(entry.modified) <= rotated.plus(QUIET),
+        (None, _, Key::Time(key)) => Timestamp::from(entry.modified) <= key.time.plus(QUIET),
         _ => false,
     };
     // A change in the future says nothing about how long ago it was.
@@ -35,6 +35,7 @@ pub(super) fn is_settled(
 mod tests {
     use super::*;
     use crate::fs;
+    use crate::segment::name::TimeKey;
 
     fn at(second: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(second)
@@ -62,8 +63,9 @@ mod tests {
         let entry = fs::stat(dir.path()).unwrap().unwrap();
         let entry = Entry { born: None, modified: at(109), ..entry };
         let settled = |key| is_settled(&entry, key, Some(at(100)), at(110));
-        assert!(settled(Key::Time(at(99).into())));
-        assert!(!settled(Key::Time(at(98).into())));
+        let named = |second| Key::Time(TimeKey { time: at(second).into(), ..TimeKey::MIN });
+        assert!(settled(named(99)));
+        assert!(!settled(named(98)));
         assert!(!settled(Key::Number(1)));
     }
 }

@@ -6,7 +6,7 @@ use crate::clock::sleep;
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::segment::birth_tag::Verdict;
-use crate::segment::name::{Compression, Key};
+use crate::segment::name::{Compression, Key, format_time};
 use crate::segment::uncompress;
 use std::fs::File;
 use std::io::{self, Read};
@@ -69,8 +69,8 @@ impl Content {
     /// Reports a backup named by time whose tag has another time.
     fn exchanged(&self) -> Option<Damage> {
         let Position::Backup(Key::Time(named)) = self.open.segment.position else { return None };
-        let rotated_at = self.open.tag.tag()?.rotated_at.filter(|noted| *noted != named)?;
-        let text = format!("it is the backup of {}, by its tag", Key::Time(rotated_at));
+        let rotated_at = self.open.tag.tag()?.rotated_at.filter(|noted| *noted != named.time)?;
+        let text = format!("it is the backup of {}, by its tag", format_time(rotated_at));
         Some(Damage::new(DamageKind::Misplaced, &*self.name, 0).with_text(text))
     }
 

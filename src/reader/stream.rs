@@ -452,7 +452,7 @@ fn is_after(until: Option<SystemTime>, started: Option<SystemTime>) -> bool {
 /// Returns the time of a backup's rotation, if its name has it.
 fn time_of(segment: &SegmentRef) -> Option<SystemTime> {
     match segment.position {
-        Position::Backup(Key::Time(time)) if !segment.is_lost => Some(time.into()),
+        Position::Backup(key) if !segment.is_lost => key.time().map(SystemTime::from),
         _ => None,
     }
 }

@@ -16,7 +16,7 @@ impl Segments {
     /// Renames the active segment to a name that no backup has. Returns its path and its time.
     pub(super) fn rename_to_backup(&self, active: &Active) -> Result<(PathBuf, Timestamp)> {
         match self.naming() {
-            Naming::Timestamp => self.rename_to_time(active),
+            Naming::Timestamp | Naming::TimestampInfix => self.rename_to_time(active),
             Naming::Number => {
                 self.free_number_1()?;
                 let backup = self.location().backup_path(Name::plain(Key::Number(1)));
@@ -31,7 +31,8 @@ impl Segments {
         let newest = self.newest_backup_time(active)?;
         let mut time = newest.map_or(now, |newest| now.max(newest.next()));
         loop {
-            let backup = self.location().backup_path(Name::plain(Key::Time(time)));
+            let key = self.location().time_key(self.naming(), time);
+            let backup = self.location().backup_path(Name::plain(key));
             match fs::rename_noreplace(self.path(), &backup) {
                 // A foreign file has that very name; the next microsecond will do.
                 Err(error) if error.io_kind() == AlreadyExists && time < Timestamp::MAX => {
@@ -58,13 +59,13 @@ impl Segments {
                 return Ok(newest);
             }
         }
-        Ok(newest_time(&backup_names(self.location(), Some(Naming::Timestamp))?))
+        Ok(newest_time(&backup_names(self.location(), Some(self.naming()))?))
     }
 
     /// Notes on the segment `next` that it follows this backup, for workers that adopt it.
     pub(super) fn note_newest(&self, active: &Active, backup: &Path, time: Timestamp, next: &Temp) {
         let newest = match self.naming() {
-            Naming::Timestamp => NewestBackup::Known(Some(time)),
+            Naming::Timestamp | Naming::TimestampInfix => NewestBackup::Known(Some(time)),
             Naming::Number => NewestBackup::Unknown,
         };
         let before = Note::of(backup).unwrap_or(Note::EMPTY);
@@ -103,10 +104,7 @@ impl Segments {
 /// Returns the newest time in `names`, which come oldest first. A file with the last possible name
 /// is no backup of ours, because no later name would be left.
 fn newest_time(names: &[Name]) -> Option<Timestamp> {
-    names.iter().rev().find_map(|name| match name.key {
-        Key::Time(time) => (time < Timestamp::MAX).then_some(time),
-        Key::Number(_) => None,
-    })
+    names.iter().rev().find_map(|name| name.key.time().filter(|time| *time < Timestamp::MAX))
 }
 
 /// Returns the renames that free number 1, in order. `names` come oldest first.

@@ -31,7 +31,6 @@ use crate::error::Result;
 use crate::fs::{self, Access, Entry};
 use crate::segment::Location;
 use crate::segment::lease::Lease;
-use crate::segment::name::Naming;
 use crate::stats::{Counters, Journal};
 use segments::Segments;
 use std::io::ErrorKind::{AlreadyExists, NotFound};
@@ -206,7 +205,7 @@ impl Segments {
     fn learn_start(&self, active: &mut Active) -> Result<()> {
         // The time of a numbered backup comes from the file system, as does that of the active
         // segment.
-        if self.naming() == Naming::Timestamp {
+        if self.naming().is_by_time() {
             let newest = self.newest_backup_time(active)?;
             active.newest_backup = NewestBackup::Known(newest);
             active.started = started_by_name(active.started, newest, self.now());

@@ -23,7 +23,7 @@ impl Backup {
     /// Returns the time of its rotation or, with [`Naming::Number`], of its last change.
     pub(crate) fn rotated_at(&self) -> Timestamp {
         match self.name.key {
-            Key::Time(time) => time,
+            Key::Time(key) => key.time,
             Key::Number(_) => self.entry.modified.into(),
         }
     }
@@ -252,7 +252,7 @@ pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
         }
         fs::sync_dir(location.dir())?;
         // A rotation renames numbered backups, so one may have been missed. Other names stay.
-        if naming == Naming::Timestamp {
+        if naming.is_by_time() {
             return Ok(());
         }
         let before =

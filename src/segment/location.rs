@@ -1,6 +1,7 @@
 //! The location of a log: its directory, its name and the paths of its files.
 
-use super::name::{self, Name, Naming};
+use super::name::{self, Key, Name, Naming, TimeKey};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind};
 use crate::sys;
@@ -94,6 +95,11 @@ impl Location {
         self.dir.join(self.file_name(name))
     }
 
+    /// Returns the key of a backup that is named by time, with this naming.
+    pub(crate) fn time_key(&self, naming: Naming, time: Timestamp) -> Key {
+        Key::Time(TimeKey::new(&self.name, naming, time))
+    }
+
     /// Returns the file name of a backup.
     pub(crate) fn file_name(&self, name: Name) -> String {
         name.format(&self.name)
@@ -135,7 +141,12 @@ impl Location {
 
     /// Whether a file name resembles those of the log's files but is none of them.
     pub(crate) fn is_stray(&self, file_name: &str) -> bool {
-        (self.suffix(file_name).is_some() || self.is_dated(file_name))
+        let resembles = || {
+            self.suffix(file_name).is_some()
+                || self.is_dated(file_name)
+                || Name::of_renamed(&self.name, file_name).is_some()
+        };
+        resembles()
             && file_name != name::lock_file(&self.name)
             && Name::parse(&self.name, file_name).is_none()
     }
@@ -150,7 +161,11 @@ impl Location {
     pub(crate) fn renamed(&self, file_name: &str) -> Option<PathBuf> {
         let is_ours = Name::parse(&self.name, file_name).is_some();
         let name = Name::of_renamed(&self.name, file_name).filter(|_| !is_ours)?;
-        Some(self.backup_path(name))
+        // Beside the log `app`, `app.TIME.log` is a backup of `app.log`.
+        let is_of_neighbor = Name::log_of_infix(file_name).is_some_and(|log| {
+            log != self.name && fs::stat(&self.dir.join(log)).is_ok_and(|found| found.is_some())
+        });
+        (!is_of_neighbor).then(|| self.backup_path(name))
     }
 
     /// Returns the part of a file name after the log's name and a dot, if it begins so.
@@ -163,9 +178,12 @@ impl Location {
         fs::create_dirs(&self.dir)
     }
 
-    /// Parses the file name of a backup with this naming (`None`: any).
+    /// Parses the file name of a backup with this naming (`None`: any). Both forms by time count as
+    /// one.
     pub(super) fn parse(&self, file_name: &str, naming: Option<Naming>) -> Option<Name> {
-        let is_wanted = |name: &Name| naming.is_none_or(|naming| name.key.naming() == naming);
+        let is_wanted = |name: &Name| {
+            naming.is_none_or(|naming| naming.is_by_time() == name.key.naming().is_by_time())
+        };
         Name::parse(&self.name, file_name).filter(is_wanted)
     }
 

@@ -2,7 +2,7 @@
 
 use super::Location;
 use super::backup_names;
-use super::name::{Compression, Key, Name, Naming};
+use super::name::{Compression, Key, Name, Naming, TimeKey, TimePlace};
 use super::note::{NewestBackup, Note};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub(crate) fn names_back_to(
     const STEPS: usize = 1000;
     let (mut names, mut next) = (Vec::new(), newest);
     while let Some(time) = next.filter(|time| known.is_none_or(|known| *time > known)) {
-        let Some(name) = forms_of(location, Key::Time(time))?.first().copied() else { break };
+        let Some(name) = named_by(location, time)? else { break };
         let note = Note::of(&location.backup_path(name));
         let Some(NewestBackup::Known(before)) = note.map(|note| note.newest) else {
             return Ok(None);
@@ -34,6 +34,17 @@ pub(crate) fn names_back_to(
         next = before;
     }
     Ok(Some(names))
+}
+
+/// Returns a form of the backup of this time, wherever its name has the time.
+fn named_by(location: &Location, time: Timestamp) -> Result<Option<Name>> {
+    for place in TimePlace::ALL {
+        let forms = forms_of(location, Key::Time(TimeKey { time, place }))?;
+        if let Some(name) = forms.first() {
+            return Ok(Some(*name));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the numbered backups, oldest first: all by a listing or, if the directory `is_crowded`,

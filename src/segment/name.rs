@@ -4,6 +4,7 @@
 //! |---|---|
 //! | active segment | `app.log` |
 //! | backup, [`Naming::Timestamp`] | `app.log.2026-11-20T23-57-01.123456Z`, then `.gz` or `.zst` |
+//! | backup, [`Naming::TimestampInfix`] | `app.2026-11-20T23-57-01.123456Z.log`, then `.gz` or `.zst` |
 //! | backup, [`Naming::Number`] | `app.log.1`, then `.gz` or `.zst` |
 //! | lock file | `app.log.lock` |
 //!
@@ -13,7 +14,6 @@ use crate::clock::Timestamp;
 use crate::keywords::keywords;
 use chrono::{DateTime, NaiveDate, Timelike};
 use std::cmp::Ordering;
-use std::fmt;
 
 /// The naming of backups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,11 +30,33 @@ pub enum Naming {
     /// its name. If the clock is set back, the next name is still later than the newest backup's.
     #[default]
     Timestamp,
+    /// As [`Timestamp`](Naming::Timestamp), with the time before the extension.
+    ///
+    /// A name is `app.2026-11-20T23-57-01.123456Z.log`, for editors, viewers and patterns such as
+    /// `*.log` that go by the extension. A program that follows `*.log` must know a file by its
+    /// inode or its content, or it reads each backup as a new file.
+    ///
+    /// Compression adds its ending after the extension: `app.2026-11-20T23-57-01.123456Z.log.gz`.
+    /// A log without an extension has the names of [`Timestamp`](Naming::Timestamp). A number, `gz`
+    /// and `zst` are no extensions, as in `app.1`, and neither is the name of `.log`.
+    ///
+    /// Backups of both forms are in one order, and count, age and are compressed together: a log
+    /// may change from one form to the other.
+    TimestampInfix,
     /// By their position: `app.log.1` is the newest, and each rotation renames all others.
     Number,
 }
 
-keywords!(Naming, "naming": Timestamp => "timestamp", Number => "number");
+keywords!(Naming, "naming":
+    Timestamp => "timestamp", TimestampInfix => "timestamp_infix", Number => "number",
+);
+
+impl Naming {
+    /// Whether it is by time, in either form. Backups of both forms have one order.
+    pub(crate) fn is_by_time(self) -> bool {
+        self != Self::Number
+    }
+}
 
 /// The compression of a segment's content, and the setting for finished segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -71,10 +93,42 @@ impl Compression {
     }
 }
 
+/// The place of a time in a backup's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum TimePlace {
+    AfterName,
+    BeforeExtension,
+}
+
+impl TimePlace {
+    pub(crate) const ALL: [Self; 2] = [Self::AfterName, Self::BeforeExtension];
+}
+
+/// The identity of a backup that is named by time. Ordered by time.
+///
+/// Workers give no time twice. Another program may, and a backup of each form is a backup then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TimeKey {
+    pub(crate) time: Timestamp,
+    pub(crate) place: TimePlace,
+}
+
+impl TimeKey {
+    pub(crate) const MIN: Self = Self { time: Timestamp::MIN, place: TimePlace::AfterName };
+    pub(crate) const MAX: Self = Self { time: Timestamp::MAX, place: TimePlace::BeforeExtension };
+
+    /// The key of a backup of the log named `log`. Without an extension both forms are the same.
+    pub(crate) fn new(log: &str, naming: Naming, time: Timestamp) -> Self {
+        let is_infix = naming == Naming::TimestampInfix && split_extension(log).is_some();
+        let place = if is_infix { TimePlace::BeforeExtension } else { TimePlace::AfterName };
+        Self { time, place }
+    }
+}
+
 /// The identity of a backup, compressed or not. Ordered by age: the older one is less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
-    Time(Timestamp),
+    Time(TimeKey),
     /// 1 or more; 1 is the newest.
     Number(u32),
 }
@@ -82,13 +136,24 @@ pub(crate) enum Key {
 impl Key {
     pub(crate) fn naming(self) -> Naming {
         match self {
-            Self::Time(_) => Naming::Timestamp,
+            Self::Time(TimeKey { place: TimePlace::AfterName, .. }) => Naming::Timestamp,
+            Self::Time(TimeKey { place: TimePlace::BeforeExtension, .. }) => Naming::TimestampInfix,
             Self::Number(_) => Naming::Number,
         }
     }
 
+    /// Returns the time in the name.
+    pub(crate) fn time(self) -> Option<Timestamp> {
+        match self {
+            Self::Time(key) => Some(key.time),
+            Self::Number(_) => None,
+        }
+    }
+
+    /// Parses the part of a name after the log's name.
     fn parse(text: &str) -> Option<Self> {
-        parse_number(text).map(Self::Number).or_else(|| parse_time(text).map(Self::Time))
+        let at_end = |time| Self::Time(TimeKey { time, place: TimePlace::AfterName });
+        parse_number(text).map(Self::Number).or_else(|| parse_time(text).map(at_end))
     }
 }
 
@@ -110,15 +175,6 @@ impl PartialOrd for Key {
     }
 }
 
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Time(time) => f.write_str(&format_time(*time)),
-            Self::Number(number) => write!(f, "{number}"),
-        }
-    }
-}
-
 /// A backup's name, without the log's name in front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Name {
@@ -134,18 +190,28 @@ impl Name {
 
     /// Returns the file name of this backup of the log named `log`.
     pub(crate) fn format(self, log: &str) -> String {
-        format!("{log}.{}{}", self.key, self.compression.suffix())
+        let suffix = self.compression.suffix();
+        match (self.key, split_extension(log)) {
+            (Key::Number(number), _) => format!("{log}.{number}{suffix}"),
+            (Key::Time(TimeKey { time, place: TimePlace::BeforeExtension }), Some((stem, end))) => {
+                format!("{stem}.{}{end}{suffix}", format_time(time))
+            }
+            (Key::Time(TimeKey { time, .. }), _) => format!("{log}.{}{suffix}", format_time(time)),
+        }
     }
 
     /// Parses the file name `text` of a backup of the log named `log`.
     pub(crate) fn parse(log: &str, text: &str) -> Option<Self> {
-        let rest = text.strip_prefix(log)?.strip_prefix('.')?;
-        // No compression comes last: its suffix is empty and fits every name.
-        let [plain, compressed @ ..] = Compression::ALL;
-        compressed.into_iter().chain([plain]).find_map(|compression| {
-            let key = Key::parse(rest.strip_suffix(compression.suffix())?)?;
-            Some(Self { key, compression })
-        })
+        let (plain, compression) = split_compression(text);
+        let at_end = || Key::parse(plain.strip_prefix(log)?.strip_prefix('.')?);
+        let before_extension = || {
+            let (stem, extension) = split_extension(log)?;
+            let time = plain.strip_prefix(stem)?.strip_prefix('.')?.strip_suffix(extension)?;
+            let (time, place) = (parse_time(time)?, TimePlace::BeforeExtension);
+            Some(Key::Time(TimeKey { time, place }))
+        };
+        let key = at_end().or_else(before_extension)?;
+        Some(Self { key, compression })
     }
 
     /// Returns the backup that another program has renamed to `text` by adding to its name, as
@@ -155,10 +221,8 @@ impl Name {
         let ends = (log.len() + 1..text.len()).rev();
         let mut ends = ends.filter(|at| text.is_char_boundary(*at)).filter(is_addition);
         let (name, end) = ends.find_map(|end| Some((Self::parse(log, &text[..end])?, end)))?;
-        let [plain, compressed @ ..] = Compression::ALL;
-        let is_now = |form: &Compression| text[end..].ends_with(form.suffix());
         let compression = match name.compression {
-            Compression::None => compressed.into_iter().find(is_now).unwrap_or(plain),
+            Compression::None => split_compression(&text[end..]).1,
             compression => compression,
         };
         Some(Self { compression, ..name })
@@ -166,14 +230,41 @@ impl Name {
 
     /// Returns the name of the log whose compressed backup has the file name `text`; `None` if no
     /// compressed backup is named so.
-    pub(crate) fn log_of_compressed(text: &str) -> Option<&str> {
-        let mut logs =
-            text.match_indices('.').map(|(at, _)| &text[..at]).filter(|log| !log.is_empty());
-        let is_compressed = |log: &&str| {
+    pub(crate) fn log_of_compressed(text: &str) -> Option<String> {
+        let logs = text.match_indices('.').map(|(at, _)| text[..at].to_owned());
+        let mut logs = logs.filter(|log| !log.is_empty()).chain(Self::log_of_infix(text));
+        let is_compressed = |log: &String| {
             Self::parse(log, text).is_some_and(|name| name.compression != Compression::None)
         };
         logs.find(is_compressed)
     }
+
+    /// Returns the name of the log whose backup, with the time before the extension, has the file
+    /// name `text`.
+    pub(crate) fn log_of_infix(text: &str) -> Option<String> {
+        let (before, extension) = split_extension(split_compression(text).0)?;
+        let at = before.len().checked_sub(TIME_LEN + 1).filter(|at| *at > 0)?;
+        let time = before.get(at..)?.strip_prefix('.')?;
+        parse_time(time).map(|_| format!("{}{extension}", &before[..at]))
+    }
+}
+
+/// Splits the ending of a compression off a file name.
+fn split_compression(text: &str) -> (&str, Compression) {
+    let [plain, compressed @ ..] = Compression::ALL;
+    let split = |form: Compression| Some((text.strip_suffix(form.suffix())?, form));
+    compressed.into_iter().find_map(split).unwrap_or((text, plain))
+}
+
+/// Splits a log's name before the dot of its extension. `None` if it has none.
+///
+/// A number and the ending of a compression are no extension: with a time before it, the name would
+/// be that of another log's numbered or compressed backup.
+fn split_extension(log: &str) -> Option<(&str, &str)> {
+    let (stem, extension) = log.split_at(log.rfind('.').filter(|at| *at > 0)?);
+    let is_compression = split_compression(extension).1 != Compression::None;
+    let is_taken = is_compression || extension == "." || parse_number(&extension[1..]).is_some();
+    (!is_taken).then_some((stem, extension))
 }
 
 /// Returns the file name of a log's rotation lock.
@@ -186,6 +277,9 @@ pub(crate) fn lock_file(log: &str) -> String {
 /// characters and `.tmp` after it.
 pub(crate) const MAX_LOG_NAME: usize = 255 - (1 + 28 + 4 + 17);
 
+/// The length of a time in a name, in bytes.
+const TIME_LEN: usize = 27;
+
 /// Parses a decimal number without sign or leading zero.
 fn parse_number(text: &str) -> Option<u32> {
     let canonical = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
@@ -193,7 +287,7 @@ fn parse_number(text: &str) -> Option<u32> {
 }
 
 /// Formats a time in UTC with microseconds, in characters that all file systems allow.
-fn format_time(time: Timestamp) -> String {
+pub(crate) fn format_time(time: Timestamp) -> String {
     let time = DateTime::from_timestamp_micros(time.micros()).unwrap_or_default();
     time.format("%Y-%m-%dT%H-%M-%S.%6fZ").to_string()
 }
@@ -221,7 +315,11 @@ mod tests {
 
     fn keys() -> impl Strategy<Value = Key> {
         prop_oneof![
-            (0..=Timestamp::MAX.micros()).prop_map(|t| Key::Time(Timestamp::from_micros(t))),
+            ((0..=Timestamp::MAX.micros()), prop::sample::select(TimePlace::ALL.to_vec()))
+                .prop_map(|(t, place)| Key::Time(TimeKey {
+                    time: Timestamp::from_micros(t),
+                    place
+                })),
             (1..=u32::MAX).prop_map(Key::Number),
         ]
     }
@@ -231,10 +329,74 @@ mod tests {
             .prop_map(|(key, compression)| Name { key, compression })
     }
 
+    /// Names of logs that resemble names of backups, in parts or as a whole.
+    fn logs() -> impl Strategy<Value = String> {
+        const PARTS: [&str; 15] = [
+            "app",
+            "log",
+            "2026",
+            "1",
+            "01",
+            "gz",
+            "zst",
+            "lock",
+            "tmp",
+            "app-1",
+            "",
+            "2026-11-20T23-57-01",
+            "123456Z",
+            "2026-11-20T23-57-01.123456Z",
+            "T",
+        ];
+        let part = prop::sample::select(PARTS.to_vec());
+        let parts = prop::collection::vec(part, 1..5).prop_map(|parts| parts.join("."));
+        parts.prop_filter("a name", |log| !log.is_empty())
+    }
+
+    /// A name as the log's workers give it: without an extension, there is one form.
+    fn canonical(log: &str, name: Name) -> Name {
+        let key = match name.key {
+            Key::Time(key) => Key::Time(TimeKey::new(log, name.key.naming(), key.time)),
+            number => number,
+        };
+        Name { key, ..name }
+    }
+
     proptest! {
         #[test]
-        fn parsing_undoes_formatting(log in "[ -~]{1,40}", name in names()) {
+        fn parsing_undoes_formatting(log in prop_oneof!["[ -~]{1,40}", logs()], name in names()) {
+            let name = canonical(&log, name);
             prop_assert_eq!(Name::parse(&log, &name.format(&log)), Some(name));
+        }
+
+        #[test]
+        fn no_file_is_a_backup_of_two_logs(
+            log in logs(), others in prop::collection::vec(logs(), 20), name in names(),
+        ) {
+            let text = canonical(&log, name).format(&log);
+            let ends = text.match_indices('.').map(|(at, _)| text[..at].to_owned());
+            let starts = text.match_indices('.').map(|(at, _)| text[at + 1..].to_owned());
+            let cut = text.match_indices('.').flat_map(|(from, _)| {
+                let text = &text;
+                text[from + 1..].match_indices('.').map(move |(len, _)| {
+                    format!("{}{}", &text[..from], &text[from + 1 + len..])
+                })
+            });
+            for other in others.into_iter().chain(ends).chain(starts).chain(cut) {
+                if other != log && !other.is_empty() {
+                    prop_assert_eq!(Name::parse(&other, &text), None, "{} of {:?}", &text, &other);
+                }
+            }
+        }
+
+        #[test]
+        fn log_of_a_backup_is_found(log in logs(), name in names()) {
+            let name = canonical(&log, name);
+            let text = name.format(&log);
+            let is_compressed = name.compression != Compression::None;
+            prop_assert_eq!(Name::log_of_compressed(&text), is_compressed.then(|| log.clone()));
+            let is_infix = name.key.naming() == Naming::TimestampInfix;
+            prop_assert_eq!(Name::log_of_infix(&text), is_infix.then_some(log));
         }
 
         #[test]
@@ -245,22 +407,31 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(log in "\\PC{0,8}", text in "\\PC{0,40}") {
+        fn no_text_panics(log in "\\PC{0,8}(\\.\\PC{0,3})?", text in "\\PC{0,40}") {
             let _ = Name::parse(&log, &text);
+            let _ = Name::of_renamed(&log, &text);
+            let _ = (Name::log_of_infix(&text), Name::log_of_compressed(&text));
         }
 
         #[test]
         fn time_names_sort_by_age(a in keys(), b in keys()) {
             if let (Key::Time(_), Key::Time(_)) = (a, b) {
-                prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+                let text = |key| canonical("app.log", Name::plain(key)).format("app.log");
+                if a.naming() == b.naming() {
+                    prop_assert_eq!(a.cmp(&b), text(a).cmp(&text(b)));
+                }
+                prop_assert!(a.time() >= b.time() || a < b);
             }
         }
 
         #[test]
         fn every_file_name_fits(name in names()) {
-            let backup = name.format(&"x".repeat(MAX_LOG_NAME));
-            let temporary = format!(".{backup}.abcdefghijkl.tmp");
-            prop_assert!(temporary.len() <= 255);
+            let plain = "x".repeat(MAX_LOG_NAME);
+            let with_extension = "x".repeat(MAX_LOG_NAME - 4) + ".log";
+            for log in [plain, with_extension] {
+                let temporary = format!(".{}.abcdefghijkl.tmp", name.format(&log));
+                prop_assert!(temporary.len() <= 255);
+            }
         }
     }
 
@@ -289,6 +460,16 @@ mod tests {
             "app.log.1969-11-20T23-57-01.123456Z",
             "app.log.2026-11-20T23-57-01.123456Z.bz2",
             "xapp.log.1",
+            "app.2026-11-20T23-57-01.123456Z",
+            "app.2026-11-20T23-57-01.123456Z.log.log",
+            "app.2026-11-20T23-57-01.123456Z.txt",
+            "app.log.2026-11-20T23-57-01.123456Z.log",
+            "app.2026-11-20T23-57-01.123456Z.1.log",
+            "app.2026-02-30T23-57-01.123456Z.log",
+            "app.2026-11-20T23-57-01Z.log",
+            "app2026-11-20T23-57-01.123456Z.log",
+            "app.1.log",
+            "app.log.gz",
         ] {
             assert_eq!(Name::parse("app.log", text), None, "{text}");
         }
@@ -297,6 +478,7 @@ mod tests {
     #[test]
     fn renamed_backup_is_found_by_its_name() {
         let of = |text| Name::of_renamed("app.log", text).map(|name| name.format("app.log"));
+        const INFIX: &str = "app.2026-11-20T23-57-01.123456Z.log";
         const DAY: &str = "app.log.2026-11-20T23-57-01.123456Z";
         for (text, original) in [
             ("app.log.1.1", "app.log.1"),
@@ -306,12 +488,40 @@ mod tests {
             ("app.log.3~", "app.log.3"),
             ("app.log.2026-11-20T23-57-01.123456Z.1", DAY),
             ("app.log.2.zst-20261130", "app.log.2.zst"),
+            ("app.2026-11-20T23-57-01.123456Z.log.1", INFIX),
+            ("app.2026-11-20T23-57-01.123456Z.log~", INFIX),
         ] {
             assert_eq!(of(text).as_deref(), Some(original), "{text}");
         }
         for text in ["app.log", "app.log.1", "app.log.old", "app.log.old.1", "app.log.é.1", "x.1.1"]
         {
             assert_eq!(of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn time_is_before_the_extension_if_there_is_one() {
+        let infix = |log: &str| {
+            let key = TimeKey::new(log, Naming::TimestampInfix, Timestamp::MIN);
+            let name = Name { key: Key::Time(key), compression: Compression::Gzip }.format(log);
+            assert!(Name::parse(log, &name).is_some(), "{name}");
+            name.replace("1970-01-01T00-00-00.000000Z", "T")
+        };
+        for (log, name) in [
+            ("app.log", "app.T.log.gz"),
+            ("app.2026.log", "app.2026.T.log.gz"),
+            ("app.log.log", "app.log.T.log.gz"),
+            ("app.é", "app.T.é.gz"),
+            (".app.log", ".app.T.log.gz"),
+            ("app.log.1x", "app.log.T.1x.gz"),
+            ("app", "app.T.gz"),
+            (".log", ".log.T.gz"),
+            ("app.", "app..T.gz"),
+            ("app.1", "app.1.T.gz"),
+            ("app.gz", "app.gz.T.gz"),
+            ("app.zst", "app.zst.T.gz"),
+        ] {
+            assert_eq!(infix(log), name);
         }
     }
 

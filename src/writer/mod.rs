@@ -211,8 +211,8 @@ impl RotatingFileWriter {
 
     /// Returns the log's segments as they are now: the oldest first, the active one last.
     ///
-    /// Backups of either [`Naming`](crate::Naming) are listed, as readers read them. Retention
-    /// removes only those of the log's own naming.
+    /// Backups of any [`Naming`](crate::Naming) are listed, as readers read them. Retention removes
+    /// only those named as the log names them: by time, in either form, or by number.
     ///
     /// # Errors
     /// The directory cannot be read.

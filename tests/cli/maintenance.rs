@@ -48,6 +48,37 @@ fn compress_leaves_the_newest_backups_uncompressed() {
 }
 
 #[test]
+fn verbs_know_backups_with_the_time_before_the_extension() {
+    let dir = Dir::new();
+    let mut log = dir.writer();
+    writeln!(log, "first").unwrap();
+    let output = dir.json("rotate", ["--naming", "timestamp-infix"]);
+    let backup = output["backup"].as_str().unwrap().rsplit(['/', '\\']).next().unwrap().to_owned();
+    assert!(backup.starts_with("app.2") && backup.ends_with("Z.log"), "{backup}");
+    log.reopen().unwrap();
+    writeln!(log, "second").unwrap();
+    let second = dir.json("rotate", []);
+    assert!(second["backup"].as_str().unwrap().ends_with("Z.log"), "named like the newest");
+    log.reopen().unwrap();
+    writeln!(log, "third").unwrap();
+    assert_eq!(dir.ok("cat", []), "first\nsecond\nthird\n");
+    assert_eq!(dir.ok("ls", []).lines().count(), 3);
+    // At once, unless a process that another test is just starting has a copy of a lease.
+    eventually("both are compressed", || {
+        dir.run("compress", []);
+        dir.file(&format!("{backup}.gz")).exists() && !dir.file(&backup).exists()
+    });
+    eventually("the first is removed", || {
+        dir.run("prune", ["--keep", "1"]);
+        !dir.file(&format!("{backup}.gz")).exists()
+    });
+    assert_eq!(dir.ok("cat", []), "second\nthird\n");
+    assert_eq!(dir.json("verify", [])["strays"], serde_json::json!([]));
+    let output = dir.command("write", ["--infix", "--number"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "one form of names");
+}
+
+#[test]
 fn prune_applies_limits_and_dry_run_only_lists_backups() {
     let dir = log_of_numbers(Compression::None);
     let all = dir.backups();

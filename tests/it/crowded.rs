@@ -70,7 +70,11 @@ fn short_lived_worker_lists_only_what_may_have_changed() {
 fn worker(dir: &Dir, naming: Naming, trace: &Trace) -> Worker {
     let job =
         Job::new("obey", &dir.log()).with("gzip", 1).with("max_backups", 3).with("lock_ms", 60_000);
-    let job = if naming == Naming::Number { job.with("numbered", 1) } else { job };
+    let job = match naming {
+        Naming::Number => job.with("numbered", 1),
+        Naming::TimestampInfix => job.with("infix", 1),
+        _ => job,
+    };
     let mut worker = trace.of(&job).spawn();
     worker.expect("ready");
     worker
@@ -80,7 +84,7 @@ fn worker(dir: &Dir, naming: Naming, trace: &Trace) -> Worker {
 fn workers_in_a_crowded_directory_seldom_list_it() {
     const WORKERS: usize = 3;
     const ROUNDS: usize = 8;
-    for naming in [Naming::Timestamp, Naming::Number] {
+    for naming in [Naming::Timestamp, Naming::TimestampInfix, Naming::Number] {
         let Some(dir) = crowded() else { return };
         let traces = [(); WORKERS].map(|()| Trace::new());
         let mut workers = traces.each_ref().map(|trace| worker(&dir, naming, trace));

@@ -437,6 +437,8 @@ fn no_wrong_size_is_shown() {
     assert_eq!(backup("app.log.1.gz", &file, None).1, None);
 }
 
+const NAMINGS: [Naming; 3] = [Naming::Timestamp, Naming::TimestampInfix, Naming::Number];
+
 /// The script reads a log; `None`, with the reason printed, where it cannot be run.
 #[cfg(unix)]
 fn script(log: &Path) -> Option<std::process::Output> {
@@ -453,9 +455,7 @@ fn script(log: &Path) -> Option<std::process::Output> {
 #[test]
 fn sixty_lines_of_python_read_a_log() {
     let compressions = COMPRESSIONS.into_iter().chain([Compression::None]);
-    for (compression, naming) in
-        compressions.flat_map(|c| [Naming::Timestamp, Naming::Number].map(|n| (c, n)))
-    {
+    for (compression, naming) in compressions.flat_map(|c| NAMINGS.map(|n| (c, n))) {
         let (dir, lines) = log(compression, naming);
         let Some(output) = script(&dir.log()) else { return };
         let (text, said) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));

@@ -79,7 +79,10 @@ fn segment_with_two_names_is_listed_once() {
 
 #[test]
 fn backups_of_both_namings_are_listed_in_reading_order() {
-    for namings in [[Naming::Number, Naming::Timestamp], [Naming::Timestamp, Naming::Number]] {
+    use Naming::{Number, Timestamp, TimestampInfix};
+    let both = [[Number, Timestamp], [Timestamp, Number]];
+    let forms = [[Timestamp, TimestampInfix], [TimestampInfix, Timestamp]];
+    for namings in both.into_iter().chain(forms).chain([[Number, TimestampInfix]]) {
         let dir = Dir::new();
         for naming in namings {
             let mut log = dir.writer().naming(naming).build().unwrap();

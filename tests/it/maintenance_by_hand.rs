@@ -1,6 +1,6 @@
 //! Maintenance by a process that does not write to the log.
 
-use crate::support::Dir;
+use crate::support::{Dir, eventually};
 use logrotor::{Compression, Config, Maintenance, Naming};
 use std::io::Write;
 
@@ -97,10 +97,9 @@ fn newest_backups_stay_uncompressed_in_plan_and_run() {
             config.keep_uncompressed = kept;
             let maintenance = maintenance(&dir, &config);
             let plan = maintenance.plan().unwrap();
-            let planned = plan.compress.len();
-            let done = maintenance.run(&|| true).unwrap();
-            assert_eq!((done.compressions, done.deferrals), (planned as u64, 0), "{kept}");
-            assert!(maintenance.plan().unwrap().compress.is_empty());
+            let before = backups.iter().filter(|name| !dir.file(name).exists()).count();
+            assert_eq!(plan.compress.len(), compressed - before, "{kept}");
+            all_of(&maintenance);
             let form = |(at, name): (usize, &String)| match at < compressed {
                 true => format!("{name}.gz"),
                 false => name.clone(),
@@ -129,7 +128,7 @@ fn uncompressed_backups_count_with_their_size_toward_the_total() {
     let plan = limited.plan().unwrap();
     assert_eq!((plan.prune.len(), plan.compress.len()), (2, 0), "four uncompressed ones exceed it");
     config.max_total_size = None;
-    by_hand(&config).run(&|| true).unwrap();
+    all_of(&by_hand(&config));
     let plan = limited.plan().unwrap();
     assert_eq!((plan.prune.len(), plan.compress.len()), (0, 0), "compressed, they do not");
     // An interval lets the active segment grow to four bytes.
@@ -138,6 +137,14 @@ fn uncompressed_backups_count_with_their_size_toward_the_total() {
     assert_eq!(by_hand(&config).plan().unwrap().prune.len(), 1);
     config.max_total_size = Some(dir_size(&dir) + 4);
     assert_eq!(by_hand(&config).plan().unwrap().prune.len(), 0);
+}
+
+/// Completes the work, even if a process that another test is just starting has a copy of a lease.
+fn all_of(maintenance: &Maintenance) {
+    eventually("all are compressed", || {
+        maintenance.run(&|| true).unwrap();
+        maintenance.plan().unwrap().compress.is_empty()
+    });
 }
 
 fn dir_size(dir: &Dir) -> u64 {

@@ -1,7 +1,8 @@
 //! The names of backups: sorted, never backwards, never taken twice. Strays are left alone.
 
-use crate::support::Dir;
+use crate::support::{Dir, eventually};
 use logrotor::__test::Clock;
+use logrotor::inspect::{Inspection, renamed_backups};
 use logrotor::{Compression, MaintenanceMode, Naming, RotatingFileWriter};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -138,8 +139,120 @@ fn number_1_is_the_newest_when_some_are_compressed() {
     assert_eq!(history(&dir), ["1", "2", "3"]);
 }
 
+#[test]
+fn time_stands_before_the_extension_if_asked() {
+    let dir = Dir::new();
+    let builder = || dir.writer().naming(Naming::TimestampInfix).clock(Clock::manual(noon()));
+    let log = builder().build().unwrap();
+    rotate_each(&log, &["1", "2"]);
+    log.close().unwrap();
+    let gzip = || builder().compression(Compression::Gzip).keep_uncompressed(1).build().unwrap();
+    let log = gzip();
+    rotate_each(&log, &["3"]);
+    log.close().unwrap();
+    let name = |n: u32| format!("app.2027-01-15T12-00-00.00000{n}Z.log");
+    let expected = [name(0) + ".gz", name(1) + ".gz", name(2)];
+    eventually("two are compressed", || {
+        gzip().close().unwrap();
+        dir.backups() == expected
+    });
+    assert_eq!(history(&dir), ["1", "2", "3"]);
+}
+
+#[test]
+fn both_forms_of_time_are_one_series_of_backups() {
+    let dir = Dir::new();
+    let clock = Clock::manual(noon());
+    let builder = |naming| {
+        let builder = dir.writer().naming(naming).clock(clock.clone()).max_backups(3);
+        builder.compression(Compression::Gzip).keep_uncompressed(1)
+    };
+    // The clock stands still, so that only the names show the order.
+    for (at, text) in ["1", "2", "3", "4", "5", "6"].into_iter().enumerate() {
+        let naming = [Naming::Timestamp, Naming::TimestampInfix][at % 2];
+        let log = builder(naming).build().unwrap();
+        rotate_each(&log, &[text]);
+        log.close().unwrap();
+    }
+    let name = |n: u32, infix: bool| match infix {
+        true => format!("app.2027-01-15T12-00-00.00000{n}Z.log"),
+        false => format!("app.log.2027-01-15T12-00-00.00000{n}Z"),
+    };
+    let expected = [name(3, true) + ".gz", name(4, false) + ".gz", name(5, true)];
+    eventually("three are kept, two of them compressed", || {
+        builder(Naming::Timestamp).build().unwrap().close().unwrap();
+        dir.backups() == expected
+    });
+    assert_eq!(dir.names().len(), 4, "{:?}", dir.names());
+    assert_eq!(history(&dir), ["4", "5", "6"]);
+}
+
+#[test]
+fn logs_with_similar_names_touch_none_of_each_other_s_files() {
+    const LOGS: [&str; 7] =
+        ["app.log", "app.2026.log", "app", ".log", "app.log.log", "b.1", "b.gz"];
+    let dir = Dir::new();
+    for naming in [Naming::TimestampInfix, Naming::Timestamp] {
+        for name in LOGS {
+            let log = RotatingFileWriter::builder(dir.file(name)).naming(naming).build().unwrap();
+            rotate_each(&log, &[name, name]);
+            log.close().unwrap();
+        }
+    }
+    let mut left = dir.names();
+    assert_eq!(left.len(), 5 * LOGS.len());
+    for name in LOGS {
+        let log = RotatingFileWriter::builder(dir.file(name)).max_backups(0);
+        let log = log.naming(Naming::TimestampInfix).build().unwrap();
+        log.close().unwrap();
+        // Once, unless a process that another test is just starting has a copy of a lease.
+        eventually("the active one is left", || {
+            let log = RotatingFileWriter::builder(dir.file(name)).max_backups(0);
+            log.build().unwrap().close().unwrap();
+            Inspection::of(dir.file(name)).unwrap().segments.len() == 1
+        });
+        let before = std::mem::replace(&mut left, dir.names());
+        let gone: Vec<_> = before.iter().filter(|file| !left.contains(file)).collect();
+        assert_eq!(gone.len(), 4, "{name}: {gone:?}");
+    }
+    left.sort();
+    let mut logs = LOGS.map(str::to_owned);
+    logs.sort();
+    assert_eq!(left, logs);
+}
+
+#[test]
+fn backups_of_a_neighbor_are_no_renamed_backups() {
+    let dir = Dir::new();
+    let open = |name: &str| {
+        let log = RotatingFileWriter::builder(dir.file(name)).naming(Naming::TimestampInfix);
+        log.build().unwrap()
+    };
+    for name in ["app", "app.log"] {
+        rotate_each(&open(name), &[name]);
+    }
+    assert!(renamed_backups(dir.file("app")).unwrap().is_empty());
+    // Without that log, another program has added to a name.
+    std::fs::remove_file(dir.log()).unwrap();
+    let [(now, before)] = &renamed_backups(dir.file("app")).unwrap()[..] else { panic!() };
+    assert_eq!(now.to_str(), before.to_str().map(|name| format!("{name}.log")).as_deref());
+
+    let backup = dir.backups().pop().unwrap();
+    open("app.log");
+    std::fs::rename(dir.file(&backup), dir.file(&format!("{backup}.1"))).unwrap();
+    let [(_, before)] = &renamed_backups(dir.log()).unwrap()[..] else { panic!() };
+    assert!(before.ends_with(&backup));
+    let strays = Inspection::of(dir.log()).unwrap().strays;
+    assert!(strays.iter().any(|stray| stray.ends_with(format!("{backup}.1"))), "{strays:?}");
+}
+
 /// Names near to those of a log's own files.
-const STRANGERS: [&str; 14] = [
+const STRANGERS: [&str; 19] = [
+    "app.2026-11-20T23-57-01.123456Z",
+    "app.2026-11-20T23-57-01.123456Z.txt",
+    "app.2026-11-20T23-57-01.123456Z.log.old",
+    "app.2026-02-30T00-00-00.000000Z.log",
+    "app.1.log",
     "app.log.old",
     "app.log.bak.gz",
     "app.log.1.txt",
@@ -180,11 +293,13 @@ fn strays_stay(naming: Naming, of_the_other_naming: &str) {
 #[test]
 fn strays_are_left_alone_beside_backups_named_by_time() {
     strays_stay(Naming::Timestamp, "app.log.1");
+    strays_stay(Naming::TimestampInfix, "app.log.1.gz");
 }
 
 #[test]
 fn strays_are_left_alone_beside_numbered_backups() {
     strays_stay(Naming::Number, "app.log.2026-11-20T23-57-01.123456Z.gz");
+    strays_stay(Naming::Number, "app.2026-11-20T23-57-01.123456Z.log");
 }
 
 #[cfg(unix)]

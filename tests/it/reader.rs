@@ -89,7 +89,9 @@ fn record_has_its_segment_and_offset() {
 
 #[test]
 fn log_that_changed_its_naming_is_read_in_order() {
-    for (first, second) in [(NAMINGS[0], NAMINGS[1]), (NAMINGS[1], NAMINGS[0])] {
+    let infix = Naming::TimestampInfix;
+    let pairs = NAMINGS.into_iter().flat_map(|naming| [(naming, infix), (infix, naming)]);
+    for (first, second) in pairs.chain([(NAMINGS[0], NAMINGS[1]), (NAMINGS[1], NAMINGS[0])]) {
         let dir = Dir::new();
         write(&dir, first, Compression::Gzip, 0..30);
         write(&dir, second, Compression::None, 30..60);

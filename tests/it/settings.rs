@@ -158,6 +158,28 @@ fn workers_with_different_namings_maintain_their_own_backups() {
 }
 
 #[test]
+fn workers_with_both_forms_of_time_keep_one_series() {
+    let dir = Dir::new();
+    let plain = job(&dir).with("max_size", 4_000).with("gzip", 1);
+    let infix = plain.clone().with("infix", 1);
+    let rotations = run(&[plain.clone(), infix.clone(), plain, infix.clone()]);
+    let verdict = verdict(&dir, 4);
+    assert!(verdict.is_clean() && verdict.extra == 0, "{verdict}");
+    let backups = dir.backups();
+    let after_name = backups.iter().filter(|name| name.starts_with("app.log.")).count();
+    assert_eq!(after_name, rotations[0] + rotations[2]);
+    assert_eq!(backups.len(), rotations.iter().sum::<usize>());
+    // Each prunes and compresses those of the other form too.
+    let newest = backups[backups.len() - 5..].iter().map(|name| name.trim_end_matches(".gz"));
+    let expected: Vec<_> = newest.map(|name| format!("{name}.gz")).collect();
+    eventually("five are kept", || {
+        let last = infix.builder().maintenance(MaintenanceMode::Inline).max_backups(5);
+        last.build().unwrap().close().unwrap();
+        dir.backups() == expected
+    });
+}
+
+#[test]
 fn header_of_one_worker_heads_its_own_segments() {
     let dir = Dir::new();
     let open = |builder: logrotor::LogBuilder| {
@@ -205,6 +227,7 @@ fn processes_agree_on_the_minimum_interval() {
     assert!(verdict.lost == 0 && verdict.torn == 0, "{verdict}");
 }
 
+#[cfg(unix)]
 #[test]
 fn minimum_interval_holds_up_no_segment_that_may_not_grow() {
     const BLOCKS: usize = 8;

@@ -53,8 +53,9 @@ impl Dir {
             .names()
             .into_iter()
             .filter_map(|name| {
-                let rest = name.strip_prefix("app.log.")?;
-                let key = rest.trim_end_matches(".gz").trim_end_matches(".zst").to_owned();
+                let plain = name.trim_end_matches(".gz").trim_end_matches(".zst");
+                let infix = || plain.strip_prefix("app.")?.strip_suffix(".log");
+                let key = plain.strip_prefix("app.log.").or_else(infix)?.to_owned();
                 key.starts_with(|c: char| c.is_ascii_digit()).then_some((key, name))
             })
             .collect();
@@ -303,6 +304,9 @@ impl Job {
         }
         if self.has("numbered") {
             builder = builder.naming(Naming::Number);
+        }
+        if self.has("infix") {
+            builder = builder.naming(Naming::TimestampInfix);
         }
         if self.has("inline") {
             builder = builder.maintenance(MaintenanceMode::Inline);

@@ -77,7 +77,8 @@ struct BackupOptions {
 }
 
 fn naming() -> impl TypedValueParser<Value = Naming> {
-    PossibleValuesParser::new(["timestamp", "number"]).try_map(|word| word.parse())
+    let words = PossibleValuesParser::new(["timestamp", "timestamp-infix", "number"]);
+    words.try_map(|word| word.replace('-', "_").parse())
 }
 
 /// The settings of a log's policy, or the defaults, with the naming that its backups have. Also

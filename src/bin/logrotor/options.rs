@@ -13,8 +13,9 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Args)]
 #[command(group(ArgGroup::new("settings").multiple(true).conflicts_with("policy").args([
     "max_size", "min_interval", "max_age", "minutely", "hourly", "daily", "weekly", "monthly", "keep", "max_total", "max_backup_age", "min_free",
-    "gzip", "zstd", "keep_uncompressed", "number", "buffered", "durability",
+    "gzip", "zstd", "keep_uncompressed", "infix", "number", "buffered", "durability",
 ])))]
+#[command(group(ArgGroup::new("naming").args(["infix", "number"])))]
 #[command(group(ArgGroup::new("every").args(["minutely", "hourly", "daily", "weekly", "monthly"])))]
 pub(crate) struct WriteOptions {
     /// Maximum size of a segment, e.g. 10MiB [default: 64MiB]
@@ -45,6 +46,9 @@ pub(crate) struct WriteOptions {
     limits: LimitOptions,
     #[command(flatten)]
     codec: CodecOptions,
+    /// Name backups with the time before the extension: app.TIME.log [default: app.log.TIME]
+    #[arg(long)]
+    infix: bool,
     /// Number the backups, 1 for the newest [default: named by the time of rotation]
     #[arg(long)]
     number: bool,
@@ -189,6 +193,7 @@ impl WriteOptions {
             every.map(|(every, option, _)| ("rotate_every", option, every)),
             codec,
             self.codec.given(),
+            self.infix.then_some(("naming", "--infix", "timestamp_infix")),
             self.number.then_some(("naming", "--number", "number")),
             durability.map(|value| ("durability", "--durability", value)),
             self.buffered.then_some(("delivery", "--buffered", "buffered")),

@@ -9,16 +9,15 @@
 use super::by_time::after;
 use super::open::OpenedBackup;
 use super::{Backups, Position, Reached, SegmentRef, Walk};
-use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::segment::name::Key;
+use crate::segment::name::{Key, TimeKey};
 use std::ops::Bound;
 use std::sync::Arc;
 
 /// A place that a walk can return to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mark {
-    passed: Timestamp,
+    passed: TimeKey,
     numbers_ahead: bool,
 }
 
@@ -32,10 +31,10 @@ impl Walk {
             let backups = self.list()?;
             if let Some(active) = self.open_active()? {
                 self.advance_to(Position::Active);
-                self.passed = backups.times.last().copied().unwrap_or(Timestamp::MIN);
+                self.passed = backups.times.last().copied().unwrap_or(TimeKey::MIN);
                 return Ok(active);
             }
-            let Some(key) = self.newest_backup(&backups, Timestamp::MAX) else {
+            let Some(key) = self.newest_backup(&backups, TimeKey::MAX) else {
                 return Ok(Reached::End);
             };
             if let OpenedBackup::Found(reached) = self.open(key)? {
@@ -98,7 +97,7 @@ impl Walk {
     }
 
     /// Opens the next earlier backup of the last listing, if that is complete.
-    fn open_earlier(&mut self, time: Timestamp) -> Result<StepBack> {
+    fn open_earlier(&mut self, time: TimeKey) -> Result<StepBack> {
         if time > self.complete {
             return Ok(None);
         }
@@ -134,7 +133,7 @@ impl Walk {
         let newest_time = || backups.times.last().map(|time| Key::Time(*time));
         let newest_number = || backups.numbers.first().map(|number| Key::Number(*number));
         match segment.position {
-            Position::Active => self.newest_backup(backups, Timestamp::MAX),
+            Position::Active => self.newest_backup(backups, TimeKey::MAX),
             // It was the active segment. Later backups come after it.
             Position::Backup(Key::Time(time)) if segment.is_lost => {
                 self.newest_backup(backups, time)
@@ -155,7 +154,7 @@ impl Walk {
 
     /// Returns the newest backup, of the naming that comes last. Later times than `limit` are left
     /// out.
-    fn newest_backup(&self, backups: &Backups, limit: Timestamp) -> Option<Key> {
+    fn newest_backup(&self, backups: &Backups, limit: TimeKey) -> Option<Key> {
         let time = backups.times.range(..=limit).next_back().map(|time| Key::Time(*time));
         let number = backups.numbers.first().map(|number| Key::Number(*number));
         if self.numbers_first { time.or(number) } else { number.or(time) }
@@ -167,8 +166,8 @@ impl Walk {
         let backups = Arc::clone(&self.listed);
         self.passed = match key {
             Key::Time(time) => time,
-            Key::Number(_) if self.numbers_first => Timestamp::MIN,
-            Key::Number(_) => backups.times.last().copied().unwrap_or(Timestamp::MIN),
+            Key::Number(_) if self.numbers_first => TimeKey::MIN,
+            Key::Number(_) => backups.times.last().copied().unwrap_or(TimeKey::MIN),
         };
         self.numbers_ahead = !self.numbers_first && matches!(key, Key::Time(_));
         let left = after(&backups.times, self.passed).take_while(|time| *time <= from);

@@ -73,7 +73,7 @@ impl Walk {
         for compression in Compression::ALL {
             let name = Name { key: Key::Number(*number), compression };
             if let Some(entry) = fs::stat(&self.location.backup_path(name))? {
-                return Ok(Timestamp::from(entry.modified) <= *time);
+                return Ok(Timestamp::from(entry.modified) <= time.time);
             }
         }
         Ok(true)

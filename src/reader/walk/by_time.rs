@@ -6,15 +6,14 @@
 
 use super::open::OpenedBackup;
 use super::{Missing, Reached, Walk};
-use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::segment::name::{Key, Name};
+use crate::segment::name::{Key, Name, TimeKey};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
 impl Walk {
     /// Steps to the next later name. Returns `None` if segments have moved meanwhile.
-    pub(super) fn after_time(&mut self, time: Timestamp) -> Result<Option<Reached>> {
+    pub(super) fn after_time(&mut self, time: TimeKey) -> Result<Option<Reached>> {
         let mut next = after(&self.known, time).next();
         if next.is_none_or(|next| next > self.complete) {
             self.list()?;
@@ -39,7 +38,7 @@ impl Walk {
     }
 
     /// Opens the backup of this time, once. If it is gone, it was removed before it was read.
-    pub(super) fn open_time(&mut self, time: Timestamp) -> Result<Option<Reached>> {
+    pub(super) fn open_time(&mut self, time: TimeKey) -> Result<Option<Reached>> {
         let key = Key::Time(time);
         let opened = self.open(key)?;
         self.known.remove(&time);
@@ -65,8 +64,8 @@ impl Walk {
 
 /// Returns the times after `time`, in order.
 pub(super) fn after(
-    times: &BTreeSet<Timestamp>,
-    time: Timestamp,
-) -> impl Iterator<Item = Timestamp> + '_ {
+    times: &BTreeSet<TimeKey>,
+    time: TimeKey,
+) -> impl Iterator<Item = TimeKey> + '_ {
     times.range((Bound::Excluded(time), Bound::Unbounded)).copied()
 }

@@ -23,10 +23,9 @@ mod open;
 
 pub(crate) use open::OpenSegment;
 
-use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::fs::{self, FileId};
-use crate::segment::name::{Compression, Key, Name};
+use crate::segment::name::{Compression, Key, Name, TimeKey};
 use crate::segment::{Location, backup_names};
 use by_time::after;
 use open::OpenedBackup;
@@ -87,13 +86,13 @@ pub(crate) struct Walk {
     /// Whether numbered backups are still to come.
     numbers_ahead: bool,
     /// The newest time name at or before the present position.
-    passed: Timestamp,
+    passed: TimeKey,
     /// The time names after that, as far as they were listed.
-    known: BTreeSet<Timestamp>,
+    known: BTreeSet<TimeKey>,
     /// The newest time name listed.
-    seen: Timestamp,
+    seen: TimeKey,
     /// All time names up to this one are known: it was seen before the last listing.
-    complete: Timestamp,
+    complete: TimeKey,
     /// The last listing. No backup with a time name up to `complete` is missing in it.
     listed: Arc<Backups>,
     /// Directories and links that have a backup's name.
@@ -104,7 +103,7 @@ pub(crate) struct Walk {
 /// The backups of either naming.
 #[derive(Debug, Default)]
 struct Backups {
-    times: BTreeSet<Timestamp>,
+    times: BTreeSet<TimeKey>,
     numbers: BTreeSet<u32>,
 }
 
@@ -122,10 +121,10 @@ impl Walk {
             memory,
             numbers_first: true,
             numbers_ahead: false,
-            passed: Timestamp::MIN,
+            passed: TimeKey::MIN,
             known: BTreeSet::new(),
-            seen: Timestamp::MIN,
-            complete: Timestamp::MIN,
+            seen: TimeKey::MIN,
+            complete: TimeKey::MIN,
             listed: Arc::default(),
             strays: HashSet::new(),
             missing: Vec::new(),
@@ -167,7 +166,7 @@ impl Walk {
         }
         self.known.extend(after(&backups.times, self.passed));
         self.complete = self.seen;
-        self.seen = backups.times.last().copied().unwrap_or_default().max(self.seen);
+        self.seen = backups.times.last().copied().map_or(self.seen, |newest| newest.max(self.seen));
         self.listed = Arc::new(backups);
         Ok(Arc::clone(&self.listed))
     }

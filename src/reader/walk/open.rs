@@ -55,7 +55,7 @@ impl OpenSegment {
     pub(crate) fn rotated_at(&self) -> Option<SystemTime> {
         match self.segment.position {
             Position::Active => None,
-            Position::Backup(Key::Time(time)) => Some(time.into()),
+            Position::Backup(Key::Time(key)) => Some(key.time.into()),
             Position::Backup(Key::Number(_)) => Some(self.entry.modified),
         }
     }
