@@ -150,6 +150,19 @@ impl Clock {
         }
     }
 
+    /// Returns how far this clock is ahead of the file system's, which read `there` when this one
+    /// read `here`, or later.
+    pub(crate) fn lead(&self, here: Timestamp, there: SystemTime) -> Duration {
+        // Times of files may lag behind by a tick of the kernel.
+        const TICK: Duration = Duration::from_millis(10);
+        let there = match &self.0 {
+            ClockSource::System => there.into(),
+            ClockSource::Manual(manual, _) => Timestamp(manual.micros()),
+        };
+        let lead = SystemTime::from(here).duration_since(there.into()).unwrap_or_default();
+        if lead > TICK { lead } else { Duration::ZERO }
+    }
+
     /// Records that a file was created just now.
     pub(crate) fn made(&self, file: FileId) {
         if let ClockSource::Manual(manual, _) = &self.0 {

@@ -35,6 +35,16 @@ fn attempt<T>(
     fault::step(verb).and_then(|()| operation()).map_err(|source| Error::io(verb, path, source))
 }
 
+/// Repeats an operation that a signal interrupts. The standard library does so for most others.
+fn uninterrupted<T>(mut operation: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match operation() {
+            Err(error) if error.io_kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// Turns a failure because the file does not exist into `Ok(None)`.
 fn found<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
@@ -225,7 +235,7 @@ pub(crate) fn write_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<()
 
 /// Reads at most a buffer's length; 0 at the end. `path` is for the message.
 pub(crate) fn read(mut file: &File, buffer: &mut [u8], path: &Path) -> Result<usize> {
-    attempt("read", path, || file.read(buffer))
+    uninterrupted(|| attempt("read", path, || file.read(buffer)))
 }
 
 /// Reads a whole file; `None` if it does not exist. Links are followed.
@@ -240,7 +250,7 @@ pub(crate) fn read_start(file: &File, buffer: &mut [u8], path: &Path) -> Result<
 
 /// Reads from an offset, at most a buffer's length; 0 at the end. `path` is for the message.
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64, path: &Path) -> Result<usize> {
-    attempt("read", path, || sys::read_at(file, buffer, offset))
+    uninterrupted(|| attempt("read", path, || sys::read_at(file, buffer, offset)))
 }
 
 /// The last byte of a file of `len` bytes; `None` if that is 0. `path` is for the message.

@@ -14,7 +14,7 @@ use crate::fs::{self, Entry, EntryKind, FileId, LockMode};
 use crate::sys;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The path of a lock file, and how it is created and left.
 #[derive(Debug, Clone)]
@@ -52,6 +52,8 @@ pub(crate) struct Held {
     /// Whether the file holds our record or nothing. A file with other content is never written or
     /// removed.
     is_ours: bool,
+    /// Whether our record was written.
+    is_signed: bool,
 }
 
 impl LockFile {
@@ -143,7 +145,7 @@ impl LockFile {
             return Ok(None);
         }
         let is_ours = locked.len == 0 || is_ours(&file, &self.path);
-        let held = Held { file, id: locked.id, mode, is_ours };
+        let mut held = Held { file, id: locked.id, mode, is_ours, is_signed: false };
         match self.mode {
             FileMode::Exact(mode) if is_ours && locked.access.mode != mode => {
                 // Another user's file keeps the mode that this user gave it.
@@ -191,10 +193,17 @@ impl LockFile {
 impl Held {
     /// Writes this process's record, for the messages of waiting processes. The lock is as good
     /// without one, so a full disk or a read-only file is no failure.
-    fn sign(&self, path: &Path) {
+    fn sign(&mut self, path: &Path) {
         if self.is_ours {
-            let _ = fs::write_start(&self.file, Owner::this().record().as_bytes(), path);
+            let record = Owner::this().record();
+            self.is_signed = fs::write_start(&self.file, record.as_bytes(), path).is_ok();
         }
+    }
+
+    /// Returns when the lock was taken, by the clock of the file system; `None` if it is unknown.
+    pub(super) fn taken_at(&self, path: &Path) -> Option<SystemTime> {
+        let entry = self.is_signed.then(|| fs::fstat(&self.file, path).ok())?;
+        entry.map(|entry| entry.modified)
     }
 }
 

@@ -4,6 +4,7 @@ use super::FileLock;
 use super::file::Held;
 use crate::error::Result;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 /// Marks a [`FileLock`] value as in use.
 #[derive(Debug)]
@@ -45,6 +46,11 @@ impl LockGuard<'_> {
     /// or replaced.
     pub(crate) fn verify(&self) -> Result<()> {
         self.held.as_ref().map_or(Ok(()), |held| self.claim.0.file.verify(held))
+    }
+
+    /// Returns when the lock was taken, by the clock of the file system; `None` if it is unknown.
+    pub(crate) fn taken_at(&self) -> Option<SystemTime> {
+        self.held.as_ref()?.taken_at(&self.claim.0.file.path)
     }
 
     fn release(&mut self) -> Result<()> {

@@ -59,6 +59,7 @@ impl Content {
             (content.position, ended)
         });
         let (at, text) = match end {
+            Ok((_, Err(damage))) if damage.kind() == DamageKind::Unreadable => return damage,
             Ok((at, Ok(()))) => (at, format!("{why}, but its records match their own checksum")),
             Ok((at, Err(_))) => (at, format!("{why}; its records up to here may be altered")),
             Err(damage) => return damage,
@@ -84,7 +85,8 @@ impl Content {
         let taken = match &mut self.uncompressed {
             Some(uncompressed) => match read_some(uncompressed, buffer) {
                 Ok(taken) => taken,
-                Err(_) if self.is_reported => 0,
+                // Damage was reported; a failure of the file system was not.
+                Err(error) if self.is_reported && !is_of_file_system(&error) => 0,
                 Err(error) => return Err(self.damage(error)),
             },
             None => {
@@ -186,7 +188,7 @@ pub(super) fn out_of_order(
     Some(Damage::new(DamageKind::Misplaced, &open.segment.path, 0).with_text(text))
 }
 
-/// Reads at an offset until the buffer is full or the file ends. Interrupted calls are repeated.
+/// Reads at an offset until the buffer is full or the file ends.
 pub(super) fn read_exact_at(
     file: &File,
     buffer: &mut [u8],
@@ -199,7 +201,6 @@ pub(super) fn read_exact_at(
         match fs::read_at(file, &mut buffer[done..], at, path) {
             Ok(0) => break,
             Ok(taken) => done += taken,
-            Err(error) if error.io_kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Damage::unreadable(path, at, error)),
         }
     }
@@ -208,6 +209,11 @@ pub(super) fn read_exact_at(
 
 /// The number of bytes asked of the system at once.
 pub(super) const CHUNK: usize = 64 * 1024;
+
+/// Whether a decoder failed because its file could not be read.
+fn is_of_file_system(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Error>())
+}
 
 /// Reads once. Interrupted calls are repeated.
 fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {

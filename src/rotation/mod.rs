@@ -27,8 +27,9 @@ pub use period::{Period, Zone};
 pub(crate) use segments::{HeaderFn, SegmentSettings};
 
 use crate::clock::{Clock, Timestamp};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::fs::{self, Access, Entry};
+use crate::lock::LockGuard;
 use crate::segment::Location;
 use crate::segment::lease::Lease;
 use crate::stats::{Counters, Journal};
@@ -37,7 +38,7 @@ use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use trigger::started_by_name;
+use trigger::{Trigger, Window, started_by_name};
 
 /// The active segment as one worker has it open.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub(crate) struct Active {
     /// The length of the header at its start.
     pub(crate) header_len: u64,
     pub(crate) started: Timestamp,
+    /// How far this worker's clock is ahead of the clock that `started` is by, as last learned.
+    pub(crate) lead: Duration,
     /// The time of the newest backup when this segment became active.
     pub(crate) newest_backup: NewestBackup,
 }
@@ -72,7 +75,13 @@ impl Active {
 
     /// Replaces this segment by `next`. Returns the lease on the segment that was left.
     fn switch_to(&mut self, next: Self) -> Lease {
-        std::mem::replace(self, next).lease
+        let lead = self.lead;
+        std::mem::replace(self, Self { lead, ..next }).lease
+    }
+
+    /// Returns the time during which it may stay active, by this worker's clock.
+    pub(crate) fn window(&self, trigger: &Trigger) -> Window {
+        trigger.window(self.started).by_clock_ahead(self.lead)
     }
 }
 
@@ -169,18 +178,30 @@ impl Rotator {
         if self.segments.has_moved(&self.active)? {
             return self.adopt(timeout).map(Some);
         }
-        let guard = self.segments.take_lock(timeout)?;
-        let switch = self.segments.rotate_locked(&mut self.active, due);
-        self.segments.release(guard);
-        switch
+        const ATTEMPTS: u32 = 3;
+        let mut attempts = 0;
+        loop {
+            let asked = self.segments.coarse_now();
+            let guard = self.segments.take_lock(timeout)?;
+            let switch = self.segments.rotate_locked(&mut self.active, &guard, asked, &due);
+            self.segments.release(guard);
+            attempts += 1;
+            match switch {
+                Err(error) if error.kind() == ErrorKind::LockLost && attempts < ATTEMPTS => {}
+                switch => return switch,
+            }
+        }
     }
 }
 
 /// The steps that need the rotation lock. The caller holds it.
 impl Segments {
+    /// `asked` is a time before the lock was taken.
     fn rotate_locked(
         &self,
         active: &mut Active,
+        guard: &LockGuard<'_>,
+        asked: Timestamp,
         due: impl Fn(&Active) -> bool,
     ) -> Result<Option<Switch>> {
         // Invariant: only the file that the path names is renamed. Another worker may have rotated
@@ -193,18 +214,21 @@ impl Segments {
         if active.is_empty() {
             return Ok(None);
         }
+        if !self.naming().is_by_time() {
+            active.lead = self.lead(asked, guard);
+        }
         self.learn_start(active)?;
         if !due(active) {
             return Ok(None);
         }
-        self.replace(active, entry.access).map(Some)
+        self.replace(active, entry.access, guard).map(Some)
     }
 
     /// Corrects the start of the active segment by the time in the newest backup's name. The answer
     /// stays true as long as this is the active segment.
     fn learn_start(&self, active: &mut Active) -> Result<()> {
         // The time of a numbered backup comes from the file system, as does that of the active
-        // segment.
+        // segment: with `lead`, all workers compare with the same clock.
         if self.naming().is_by_time() {
             let newest = self.newest_backup_time(active)?;
             active.newest_backup = NewestBackup::Known(newest);
@@ -230,9 +254,16 @@ impl Segments {
 
     /// Renames the active segment to a backup and puts a new one in its place, with the same
     /// access.
-    fn replace(&self, active: &mut Active, access: Access) -> Result<Switch> {
+    fn replace(
+        &self,
+        active: &mut Active,
+        access: Access,
+        guard: &LockGuard<'_>,
+    ) -> Result<Switch> {
         let is_crowded = self.location().is_crowded()?;
         let next = self.prepare(Some((&active.lease, access)))?;
+        // If the lock file was removed by hand, another worker may have rotated meanwhile.
+        guard.verify()?;
         let (backup, time) = match self.rename_to_backup(active) {
             // Another program, or the server of a network file system, has removed the name
             // meanwhile.

@@ -16,8 +16,9 @@ use std::time::Duration;
 ///
 /// Workers on one machine share a clock. If clocks differ, the first one to reach the boundary ends
 /// the period. With [`Naming::Timestamp`](crate::Naming::Timestamp) the others learn it from the
-/// backup's name, if that clock is at most 10 minutes ahead of theirs. Otherwise, and with numbered
-/// backups, the log is rotated once more at the boundary by their own clock.
+/// backup's name, if that clock is at most 10 minutes ahead of theirs. Otherwise the log is rotated
+/// once more at the boundary by their own clock. With numbered backups the file system's clock,
+/// which is the same for all, ends the period for workers whose clocks are ahead of it.
 ///
 /// If a clock is set back, a segment lasts until the end of its period is reached again. If that is
 /// more than one period (and one hour) away, it ends at once.

@@ -97,6 +97,16 @@ impl Segments {
         self.clock.now()
     }
 
+    pub(super) fn coarse_now(&self) -> Timestamp {
+        Timestamp::from_micros(self.clock.coarse())
+    }
+
+    /// How far this worker's clock, which read `asked` before the lock was taken, is ahead of the
+    /// file system's.
+    pub(super) fn lead(&self, asked: Timestamp, guard: &LockGuard<'_>) -> Duration {
+        guard.taken_at().map_or(Duration::ZERO, |there| self.clock.lead(asked, there))
+    }
+
     pub(super) fn counters(&self) -> &Counters {
         &self.journal.counters
     }
@@ -187,6 +197,7 @@ impl Segments {
             size: entry.len,
             header_len: self.settings.header_len,
             started: started(birth, newest, first.into(), self.now()),
+            lead: Duration::ZERO,
             newest_backup: NewestBackup::Unknown,
             lease,
         }))
@@ -262,12 +273,18 @@ impl Segments {
     ) -> Result<Active> {
         let lease = Lease::fresh(temp, &self.location)?;
         self.clock.made(lease.id());
-        let now = Timestamp::from_micros(self.clock.coarse());
+        let now = self.coarse_now();
         // A worker whose clock is ahead of the file system's counts from its own clock. Otherwise
-        // the boundary that called for this segment would at once call for another.
-        let started = self.clock.birth(&lease.entry).map_or(now, |at| at.max(now));
+        // the boundary that called for this segment would at once call for another. With numbers it
+        // was the file system's clock that called for it.
+        let started = match self.clock.birth(&lease.entry) {
+            Some(birth) if self.naming().is_by_time() => birth.max(now),
+            Some(birth) => birth,
+            None => now,
+        };
+        let (size, lead) = (header_len, Duration::ZERO);
         let append_mode = self.append_mode();
-        Ok(Active { lease, append_mode, size: header_len, header_len, started, newest_backup })
+        Ok(Active { lease, append_mode, size, header_len, started, lead, newest_backup })
     }
 
     fn header(&self) -> Result<Vec<u8>> {

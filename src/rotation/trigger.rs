@@ -77,6 +77,11 @@ impl Window {
         Self { from: self.from.max(other.from), until: self.until.min(other.until) }
     }
 
+    /// The same window by a clock that is ahead by `lead`.
+    pub(super) fn by_clock_ahead(self, lead: Duration) -> Self {
+        Self { from: self.from.plus(lead), until: self.until.plus(lead) }
+    }
+
     pub(crate) fn contains(&self, now: Timestamp) -> bool {
         self.from <= now && now < self.until
     }

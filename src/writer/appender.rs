@@ -61,7 +61,7 @@ impl Appender {
         shared: Shared,
     ) -> Self {
         let mut appender = Self {
-            window: trigger.window(rotator.active().started),
+            window: rotator.active().window(&trigger),
             rotator,
             trigger,
             size_limit: trigger.max_size,
@@ -124,7 +124,7 @@ impl Appender {
         self.rotator.set_mode(mode)?;
         self.trigger = trigger;
         self.timeouts = timeouts;
-        self.window = trigger.window(self.active().started);
+        self.window = self.active().window(&trigger);
         self.schedule = Schedule::default();
         self.size_tracker.reset();
         Ok(())

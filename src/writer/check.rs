@@ -94,7 +94,7 @@ impl Appender {
             self.window = self.trigger.window(now);
         } else {
             let trigger = self.trigger;
-            self.rotate_for(|active| !trigger.window(active.started).contains(now));
+            self.rotate_for(|active| !active.window(&trigger).contains(now));
         }
     }
 
@@ -152,7 +152,7 @@ impl Appender {
         let Some(Switch { left, cause }) = switch else {
             counters.skips.increment();
             // The segment may have turned out to be younger than its file.
-            self.window = self.trigger.window(self.active().started);
+            self.window = self.active().window(&self.trigger);
             self.schedule_check();
             return None;
         };
@@ -178,7 +178,7 @@ impl Appender {
         self.size_tracker.reset();
         self.is_unlinked = false;
         self.retry.succeeded();
-        self.window = self.trigger.window(self.active().started);
+        self.window = self.active().window(&self.trigger);
         self.schedule_check();
     }
 

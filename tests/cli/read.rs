@@ -620,3 +620,76 @@ fn tail_goes_over_to_the_new_target_of_a_link() {
     append("disk1/app.log", "four");
     assert_eq!(next(), "four");
 }
+
+/// Each operation with this verb fails, from the `number`th on or alone.
+#[cfg(feature = "__test")]
+fn with_fault(mut command: std::process::Command, plan: &str) -> (std::process::Output, bool) {
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    command.env("LOGROTOR_FAULT", plan).env("LOGROTOR_FAULT_COUNT", trace.path());
+    let output = command.output().unwrap();
+    (output, std::fs::read_to_string(trace.path()).unwrap().contains(" !"))
+}
+
+// It printed the whole log.
+#[cfg(feature = "__test")]
+#[test]
+fn regression_tail_after_a_failure_does_not_print_the_whole_log() {
+    let dir = log_of_numbers(Compression::None);
+    for number in 1.. {
+        let plan = format!("{number}/list:errno=5");
+        let (output, is_struck) = with_fault(dir.command("tail", ["-n", "1500"]), &plan);
+        if !is_struck {
+            assert!(number > 3);
+            break;
+        }
+        let printed = text(&output.stdout);
+        assert!(printed.lines().count() <= 1500, "{number}: {printed}");
+        assert!(!output.status.success() || printed == lines(1505..3005), "{number}: {output:?}");
+    }
+}
+
+// The failure was taken for the end of the damaged backup.
+#[cfg(feature = "__test")]
+#[test]
+fn regression_failure_after_damage_is_reported_too() {
+    let dir = log_of_numbers(Compression::Gzip);
+    let path = dir.file(&dir.backups()[1]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    for number in (1..).step_by(2) {
+        let plan = format!("{number}+/read:errno=5");
+        let (output, is_struck) = with_fault(dir.command("cat", []), &plan);
+        if !is_struck {
+            assert!(number > 3);
+            break;
+        }
+        let said = text(&output.stderr);
+        assert!(said.contains("(os error 5)"), "{number}: {said}");
+    }
+}
+
+#[cfg(feature = "__test")]
+#[test]
+fn interrupted_read_is_repeated() {
+    let dir = log_of_numbers(Compression::Gzip);
+    for verb in ["cat", "tail"] {
+        let (output, is_struck) = with_fault(dir.command(verb, []), "1-9/read:errno=4");
+        assert!(is_struck && output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+// Up to 10 000 of them were held, however long.
+#[test]
+fn reversed_records_without_a_time_are_not_held_without_limit() {
+    const MIB: usize = 1 << 20;
+    let dir = Dir::new();
+    let long = "x".repeat(4 * MIB);
+    let mut log = dir.writer();
+    writeln!(log, "{{\"ts\":\"2025-11-20T10:10:00Z\"}}").unwrap();
+    (0..10).for_each(|_| writeln!(log, "{{\"text\":\"{long}\"}}").unwrap());
+    let printed = dir.run("cat", ["--reverse", "--since=2025-11-21"]).stdout;
+    // The last of them belong to the record with a time.
+    assert!((32 * MIB..40 * MIB).contains(&printed.len()), "{}", printed.len());
+}

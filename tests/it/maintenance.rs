@@ -756,3 +756,52 @@ fn newest_backups_stay_uncompressed_until_newer_ones_come() {
         assert_eq!(dir.all_lines(), ["0", "1", "2", "3", "4"]);
     }
 }
+
+/// A log with this many numbered backups.
+fn numbered(dir: &Dir, backups: usize) {
+    let log = dir.writer().naming(Naming::Number).build().unwrap();
+    for number in 0..backups {
+        writeln!(&log, "{number}").unwrap();
+        log.rotate().unwrap();
+    }
+    log.close().unwrap();
+}
+
+// It returned `LockTimeout` while other workers rotated all the time.
+#[test]
+fn close_does_not_fail_because_others_rotate() {
+    let dir = Dir::new();
+    numbered(&dir, 3);
+    let limited = || {
+        let builder = dir.writer().naming(Naming::Number).max_backups(1);
+        builder.lock_timeout(Duration::from_millis(1)).maintenance(MaintenanceMode::Inline)
+    };
+    let lock = logrotor::FileLock::open(dir.file("app.log.lock")).unwrap();
+    let rotating = lock.exclusive(logrotor::Wait::Never).unwrap();
+    limited().build().unwrap().close().unwrap();
+    assert_eq!(dir.backups().len(), 3);
+    rotating.unlock().unwrap();
+    limited().build().unwrap().close().unwrap();
+    assert_eq!(dir.backups(), ["app.log.1"]);
+}
+
+// Freeing a large file takes the system long, and no worker could rotate meanwhile.
+#[cfg(unix)]
+#[test]
+fn numbered_backups_are_not_removed_under_the_lock() {
+    let dir = Dir::new();
+    numbered(&dir, 4);
+    let trace = crate::support::Trace::new();
+    let job = crate::support::Job::new("obey", &dir.log()).with("numbered", 1).with("inline", 1);
+    let mut worker = trace.of(&job.with("max_backups", 1)).spawn();
+    worker.expect("ready");
+    worker.finish();
+    assert_eq!(dir.backups(), ["app.log.1"]);
+    let verbs = trace.verbs();
+    let at = |verb: &str| verbs.iter().position(|at| at == verb).unwrap();
+    let (locked, unlocked) = (at("take exclusive lock"), at("unlock"));
+    let is_removal = |verb: &&String| *verb == "remove";
+    // Only the lock file itself.
+    assert_eq!(verbs[locked..unlocked].iter().filter(is_removal).count(), 1, "{verbs:?}");
+    assert_eq!(verbs[unlocked..].iter().filter(is_removal).count(), 3, "{verbs:?}");
+}

@@ -350,6 +350,28 @@ mod attributes {
         }
     }
 
+    // Root may set a label where no security module is in force, and the file system keeps it.
+    #[test]
+    fn log_and_backups_keep_the_security_label() {
+        const LABEL: (&str, &[u8]) = ("security.selinux", b"system_u:object_r:var_log_t:s0\0");
+        let dir = Dir::new();
+        let log = inline(&dir).compression(Compression::Gzip).build().unwrap();
+        if let Err(error) = setxattr(dir.log(), LABEL.0, LABEL.1, XattrFlags::empty()) {
+            println!("skipped: no security label may be set here: {error}");
+            return;
+        }
+        rotate(&log, "a record");
+        eventually("it is compressed", || {
+            log.finish().unwrap();
+            dir.backups()[0].ends_with(".gz")
+        });
+        for name in dir.names() {
+            let mut value = [0; 256];
+            let len = getxattr(dir.file(&name), LABEL.0, &mut value[..]);
+            assert_eq!(len.map(|len| &value[..len]), Ok(LABEL.1), "{name}");
+        }
+    }
+
     #[test]
     fn replaced_file_keeps_the_acl_and_attributes() {
         let dir = Dir::new();

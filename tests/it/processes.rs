@@ -1,11 +1,15 @@
 //! Many processes on one log: every record is there once, whole and in order, even if the lock file
 //! is removed, its holder is stopped, or workers are killed.
 
+#[cfg(unix)]
+use crate::support::Trace;
 use crate::support::{
     Dir, Job, Verdict, Worker, check, eventually, is_long, next_worker, record, seed,
 };
 use logrotor::MaintenanceMode;
 use std::collections::BTreeMap;
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 #[cfg(unix)]
 use std::time::{Duration, Instant};
@@ -201,6 +205,74 @@ fn lock_file_removed_during_rotations_loses_no_record() {
         // wrong order. So the order of segments is not checked.
         assert_eq!((found, doubled, torn, extra), (WORKERS * COUNT, 0, 0, 0), "{cell:?}");
     }
+}
+
+/// Removes the lock file as often as no worker holds it, until all workers have ended. A worker
+/// that waits has it open, and then locks a file without a name.
+#[cfg(unix)]
+fn remove_between_operations(lock: &Path, workers: &mut [Worker]) -> usize {
+    let mut removed = 0;
+    while !workers.iter_mut().all(Worker::has_ended) {
+        let Ok(file) = std::fs::File::open(lock) else { continue };
+        let is_it = |there: std::fs::Metadata| there.ino() == file.metadata().unwrap().ino();
+        if fs4::FileExt::try_lock(&file).is_ok() && std::fs::metadata(lock).is_ok_and(is_it) {
+            removed += usize::from(std::fs::remove_file(lock).is_ok());
+        }
+    }
+    removed
+}
+
+#[cfg(unix)]
+#[test]
+fn lock_file_removed_between_rotations_keeps_the_order() {
+    const WORKERS: usize = 4;
+    const COUNT: usize = 500;
+    for numbered in [false, true] {
+        let dir = Dir::new();
+        let cell = Cell { workers: WORKERS, count: COUNT, max_size: 1024, gzip: false, numbered };
+        let mut workers = start(&cell.job(&dir.log()), WORKERS, COUNT);
+        workers.iter_mut().for_each(|worker| worker.tell("go"));
+        remove_between_operations(&dir.file("app.log.lock"), &mut workers);
+        workers.into_iter().for_each(Worker::finish);
+        let verdict = verdict(&dir, WORKERS, COUNT);
+        assert!(verdict.is_clean() && verdict.extra == 0, "{cell:?}: {verdict}");
+        assert_eq!(verdict.found, WORKERS * COUNT);
+    }
+}
+
+// It rotated the next worker's fresh segment as its own.
+#[cfg(unix)]
+#[test]
+fn regression_worker_that_lost_the_lock_does_not_rotate() {
+    let (dir, gates, trial) = (Dir::new(), Dir::new(), Dir::new());
+    let job = |dir: &Dir| Job::new("obey", &dir.log()).with("inline", 1).with("check_ms", NEVER);
+    let start = |job: Job| {
+        let mut worker = job.spawn();
+        worker.expect("ready");
+        worker.write("one");
+        worker
+    };
+    // The number of the operation that creates the next segment.
+    let trace = Trace::new();
+    let mut worker = start(trace.of(&job(&trial)));
+    let before = trace.len();
+    assert_eq!(worker.ask("rotate"), "ok");
+    let creation = trace.first("create", before);
+    worker.finish();
+
+    let gate = gates.file("gate");
+    let plan = format!("{creation}:pause={}", gate.display());
+    let mut worker = start(job(&dir).env("LOGROTOR_FAULT", plan));
+    worker.tell("rotate");
+    eventually("it has the lock", || gates.file("gate.reached").exists());
+    std::fs::remove_file(dir.file("app.log.lock")).unwrap();
+    let other = dir.writer().maintenance(MaintenanceMode::Inline).build().unwrap();
+    assert!(other.rotate().unwrap().is_some());
+    other.write_record(b"two\n").unwrap();
+    std::fs::write(&gate, "").unwrap();
+    worker.expect("ok");
+    worker.write("three");
+    assert_eq!((dir.backups().len(), dir.active_lines()), (1, vec!["two".into(), "three".into()]));
 }
 
 #[cfg(unix)]

@@ -365,6 +365,13 @@ impl Trace {
         std::fs::read_to_string(self.0.path()).unwrap().lines().count()
     }
 
+    /// Their verbs, in order.
+    pub fn verbs(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.0.path()).unwrap();
+        let verb = |line: &str| line.split_once(' ').map(|(_, verb)| verb.to_owned());
+        text.lines().filter_map(verb).collect()
+    }
+
     /// How many of them have this verb.
     pub fn count(&self, verb: &str) -> usize {
         let text = std::fs::read_to_string(self.0.path()).unwrap();

@@ -1,8 +1,9 @@
 //! Events: records of one or more lines.
 
 use crate::stamp::{self, Stamp, StampFinder, TimeOptions};
-use logrotor::reader::{ReaderBuilder, Record};
+use logrotor::reader::{DamageKind, ReaderBuilder, Record};
 use std::borrow::Cow;
+use std::path::Path;
 
 /// Which lines belong together.
 ///
@@ -76,20 +77,28 @@ impl Grouping {
     /// How many lines the last `events` events of a log have.
     pub(crate) fn lines_of_last(&self, log: ReaderBuilder, events: u64) -> logrotor::Result<u64> {
         let mut reader = log.reverse().open()?;
+        let path = reader.position().0.to_owned();
+        let is_log = |segment: &Path| segment == path;
         let (mut lines, mut found, mut line) = (0, 0, Record::new());
+        let mut is_cut = false;
         while found < events {
             match reader.read_record(&mut line) {
                 Ok(true) => {
+                    is_cut = false;
                     lines += 1;
                     found += u64::from(self.begins(line.bytes()));
                 }
                 Ok(false) => break,
-                // Reported when it is read for its records.
-                Err(_) => {}
+                // Reported when it is read for its records. A failure to find the segment before
+                // has the name of the log, and is the last.
+                Err(damage) => {
+                    is_cut = damage.kind() == DamageKind::Unreadable && is_log(damage.segment());
+                }
             }
         }
         // With fewer events than that, all of the log is asked for, and its damage is reported.
-        Ok(if found < events { u64::MAX } else { lines })
+        let is_all = found < events && (lines == 0 || !is_cut);
+        Ok(if is_all { u64::MAX } else { lines.max(events) })
     }
 }
 
@@ -132,6 +141,11 @@ impl LineGroup {
     pub(crate) fn is_full(&self) -> bool {
         const MAX_LEN: usize = 16 << 20;
         self.len > MAX_LEN
+    }
+
+    /// The memory that it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.len
     }
 
     /// Takes a line, and leaves an empty record in its place.

@@ -73,6 +73,7 @@ pub(crate) struct Printer {
     is_within: bool,
     /// In reverse order, events without a time, which is that of the next one with a time.
     waiting: Vec<LineGroup>,
+    waiting_bytes: usize,
     /// How many events had no time, and whether any had one.
     timeless: u64,
     any_time: bool,
@@ -109,6 +110,7 @@ impl Printer {
             until: None,
             is_within: true,
             waiting: Vec::new(),
+            waiting_bytes: 0,
             timeless: 0,
             any_time: false,
             progress: None,
@@ -270,12 +272,16 @@ impl Printer {
     /// Keeps an event without a time until one with a time is read.
     fn wait(&mut self, event: LineGroup) -> Result<(), CommandError> {
         const MOST: usize = 10_000;
+        const MOST_BYTES: usize = 32 << 20;
+        self.waiting_bytes += event.size();
         self.waiting.push(event);
         // So many are no continuation of an event: it is a log without times.
-        if self.waiting.len() > MOST { self.print_waiting(true) } else { Ok(()) }
+        let is_full = self.waiting.len() > MOST || self.waiting_bytes > MOST_BYTES;
+        if is_full { self.print_waiting(true) } else { Ok(()) }
     }
 
     fn print_waiting(&mut self, is_within: bool) -> Result<(), CommandError> {
+        self.waiting_bytes = 0;
         for event in std::mem::take(&mut self.waiting) {
             if is_within {
                 self.matching(&event)?;
