@@ -1,0 +1,3 @@
+//! `tail` of uutils' coreutils.
+
+uucore::bin!(uu_tail);
