@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn words_are_those_of_settings_files() {
         use Period::{Daily, Hourly, Minutely, Monthly, Weekly};
-        agree(&[Minutely, Hourly, Daily, Weekly, Monthly]);
+        agree(&[Minutely, Hourly, Period::Hours(6), Daily, Weekly, Monthly]);
         agree(&[Zone::Utc, Zone::Local]);
         agree(&[Naming::Timestamp, Naming::TimestampInfix, Naming::Number]);
         agree(&Compression::ALL);

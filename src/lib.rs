@@ -39,7 +39,7 @@
 //! |---|---|
 //! | files of a certain size | [`max_size`](LogBuilder::max_size), by default 64 MiB |
 //! | no more than one file per time span | [`min_interval`](LogBuilder::min_interval), for programs that look at the log at intervals |
-//! | a file per hour, day, week or month | [`rotate_every`](LogBuilder::rotate_every), with [`zone`](LogBuilder::zone) for local time |
+//! | a file per hour, six hours, day, week or month | [`rotate_every`](LogBuilder::rotate_every) and [`rotate_at`](LogBuilder::rotate_at), with [`zone`](LogBuilder::zone) for local time |
 //! | no file open for longer than a time span | [`max_age`](LogBuilder::max_age) |
 //! | a fresh file at every start | [`rotate_on_open`](LogBuilder::rotate_on_open) |
 //! | to rotate on a signal or a command | [`rotate`](RotatingFileWriter::rotate) |

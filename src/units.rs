@@ -93,6 +93,26 @@ pub(crate) fn read_duration(text: &str) -> std::result::Result<Duration, &'stati
         .map_err(|_| "use numbers with units: ms, s, min, h, days, weeks, such as \"1h 30min\"")
 }
 
+/// Formats a time of the day, given since midnight: `03:00`.
+pub(crate) fn format_time_of_day(at: Duration) -> String {
+    let minutes = at.as_secs() / 60;
+    format!("{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
+/// Parses a time of the day, `03:00` or `3:00`, into the time since midnight.
+#[cfg(feature = "serde")]
+pub(crate) fn read_time_of_day(text: &str) -> std::result::Result<Duration, &'static str> {
+    const WHY: &str = "use hours and minutes, 00:00 to 23:59, such as \"03:00\"";
+    let number = |text: &str, digits: std::ops::RangeInclusive<usize>, most: u64| -> Option<u64> {
+        let is_number = digits.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| text.parse().ok()).flatten().filter(|number| *number <= most)
+    };
+    let (hours, minutes) = text.trim().split_once(':').ok_or(WHY)?;
+    let (hours, minutes) = (number(hours, 1..=2, 23), number(minutes, 2..=2, 59));
+    let minutes = hours.zip(minutes).map(|(hours, minutes)| hours * 60 + minutes).ok_or(WHY)?;
+    Ok(Duration::from_secs(minutes * 60))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +152,19 @@ mod tests {
         assert_eq!(read_duration("0"), Ok(Duration::ZERO));
         for wrong in ["", "90", "1 fortnight", "-1 s", "day"] {
             assert!(read_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn time_of_day_is_hours_and_minutes() {
+        for minutes in 0..24 * 60 {
+            let at = Duration::from_secs(minutes * 60);
+            assert_eq!(read_time_of_day(&format_time_of_day(at)), Ok(at));
+        }
+        assert_eq!(read_time_of_day(" 3:05 "), Ok(Duration::from_secs(3 * 3600 + 5 * 60)));
+        for wrong in ["", "3", "03", "24:00", "03:60", "3:5", "03:00:00", "-1:00", "+3:00", "3h"] {
+            assert!(read_time_of_day(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -110,6 +110,23 @@ impl LogBuilder {
         max_age: Duration => max_age = Some(max_age);
         /// Rotates at the end of every calendar period. Default: none.
         rotate_every: Period => rotate_every = Some(rotate_every);
+        /// Sets the time of the day, since midnight, at which the periods of
+        /// [`rotate_every`](Self::rotate_every) begin. Default: midnight. Whole minutes.
+        ///
+        /// # Examples
+        /// ```
+        /// use logrotor::{Period, RotatingFileWriter};
+        /// use std::time::Duration;
+        /// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+        /// # let path = dir.path().join("app.log");
+        /// let at_three = Duration::from_secs(3 * 3600);
+        /// let log = RotatingFileWriter::builder(&path)
+        ///     .rotate_every(Period::Daily)
+        ///     .rotate_at(at_three)
+        ///     .build()?;
+        /// # Ok(()) }
+        /// ```
+        rotate_at: Duration => rotate_at = Some(rotate_at);
         /// Sets the time zone of the calendar for [`rotate_every`](Self::rotate_every). Default: UTC.
         zone: Zone => zone = zone;
         /// Sets whether opening the log rotates it, if it has a record. Default: `false`.

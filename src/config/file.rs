@@ -10,11 +10,12 @@ use serde::Deserialize;
 use std::path::Path;
 
 /// The name of every setting, in a file and, after [`PREFIX`] and in capitals, in the environment.
-const SETTINGS: [&str; 20] = [
+const SETTINGS: [&str; 21] = [
     "max_size",
     "min_interval",
     "max_age",
     "rotate_every",
+    "rotate_at",
     "zone",
     "rotate_on_open",
     "max_backups",
@@ -47,7 +48,8 @@ impl Config {
     /// |---|---|
     /// | `max_size`, `max_total_size`, `min_free_space` | `"64 MiB"`, `"10 MB"`, or a number of bytes |
     /// | `min_interval`, `max_age`, `max_backup_age`, `lock_timeout`, `check_interval` | `"1 day"`, `"1h 30min"`, `"250 ms"` |
-    /// | `rotate_every` | `"minutely"`, `"hourly"`, `"daily"`, `"weekly"`, `"monthly"` |
+    /// | `rotate_every` | `"minutely"`, `"hourly"`, `"daily"`, `"weekly"`, `"monthly"`, or hours: `"6 hours"` |
+    /// | `rotate_at` | `"03:00"` |
     /// | `zone` | `"utc"`, `"local"` |
     /// | `rotate_on_open` | `true`, `false` |
     /// | `max_backups`, `compression_level`, `keep_uncompressed` | a number |
@@ -250,7 +252,8 @@ mod tests {
                 Delivery::Buffered(buffering)
             }),
         ];
-        let periods = [Period::Minutely, Period::Hourly, Period::Daily, Period::Weekly];
+        let periods = [Period::Minutely, Period::Hours(6), Period::Daily, Period::Weekly];
+        let minutes = (0_u64..24 * 60).prop_map(|minutes| Duration::from_secs(minutes * 60));
         let limits = (
             1..=u64::MAX,
             prop::option::of(span()),
@@ -261,6 +264,7 @@ mod tests {
             prop::option::of(any::<u64>()),
             prop::option::of(span()),
             0..=(i64::MAX as usize),
+            prop::option::of(minutes),
         );
         let rest = (
             any::<[bool; 6]>(),
@@ -280,6 +284,7 @@ mod tests {
                     min_interval: limits.7,
                     max_age: limits.1,
                     rotate_every: limits.2,
+                    rotate_at: limits.9,
                     zone: if flags[0] { Zone::Local } else { Zone::Utc },
                     rotate_on_open: flags[1],
                     max_backups: limits.3,
@@ -355,6 +360,7 @@ mod tests {
             min_interval: Some(Duration::from_secs(1)),
             max_age: Some(Duration::from_secs(1)),
             rotate_every: Some(Period::Daily),
+            rotate_at: Some(Duration::ZERO),
             max_backups: Some(1),
             max_total_size: Some(1),
             max_backup_age: Some(Duration::from_secs(1)),

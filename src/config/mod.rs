@@ -17,9 +17,11 @@ pub use durability::Durability;
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::maintenance::{Encoding, MaintenanceConfig, MaintenanceMode, Retention};
+use crate::rotation::period::MAX_HOURS;
 use crate::rotation::trigger::Trigger;
 use crate::rotation::{Period, Zone};
 use crate::segment::name::{Compression, Naming};
+use crate::units;
 use std::fmt;
 use std::time::Duration;
 
@@ -32,7 +34,7 @@ use std::time::Duration;
 /// |---|---|
 /// | `max_size` | each worker applies its own; segments end at the smallest while that worker writes |
 /// | `min_interval` | a segment ends by size as soon as it is due for any worker that writes |
-/// | `max_age`, `rotate_every`, `zone` | a segment ends as soon as it is due for any worker |
+/// | `max_age`, `rotate_every`, `rotate_at`, `zone` | a segment ends as soon as it is due for any worker |
 /// | `max_backups` and the other limits of what is kept | the strictest limit wins while its worker runs |
 /// | `keep_uncompressed` | the worker that keeps the fewest compresses the others |
 /// | `compression` | a backup is compressed once, by the first worker that compresses; no worker uncompresses it |
@@ -96,6 +98,13 @@ pub struct Config {
     pub max_age: Option<Duration>,
     /// Calendar period at whose end a segment is rotated. Default: none.
     pub rotate_every: Option<Period>,
+    /// Time of the day, since midnight, at which a period of `rotate_every` begins. Default:
+    /// midnight. Limits: whole minutes, less than 24 hours.
+    ///
+    /// For days, weeks and months. Hours are counted from it: with 00:15, hourly periods end a
+    /// quarter past each hour. Minutely periods have none. In a file it is `"03:00"`.
+    #[cfg_attr(feature = "serde", serde(with = "text::optional_time_of_day"))]
+    pub rotate_at: Option<Duration>,
     /// Time zone of the calendar for `rotate_every`. Default: UTC.
     pub zone: Zone,
     /// Whether opening the log rotates it, if it has a record. Default: `false`.
@@ -168,6 +177,7 @@ impl Default for Config {
             min_interval: None,
             max_age: None,
             rotate_every: None,
+            rotate_at: None,
             zone: Zone::Utc,
             rotate_on_open: false,
             max_backups: None,
@@ -215,6 +225,7 @@ impl Config {
                 return refuse(setting, &value, "use 1 ms or more, or leave it out");
             }
         }
+        self.check_period()?;
         if let Some(mode) = self.mode.filter(|mode| mode & !0o777 != 0 || mode & 0o600 != 0o600) {
             let why = "use permission bits between 0o600 and 0o777; the owner must be able to read \
                        and write";
@@ -228,8 +239,33 @@ impl Config {
         }
     }
 
+    fn check_period(&self) -> Result<()> {
+        if let Some(Period::Hours(hours)) = self.rotate_every {
+            if !(1..=MAX_HOURS).contains(&hours) {
+                let why = format!("use 1 to {MAX_HOURS} hours, or weekly or monthly");
+                return refuse("rotate_every", &format!("{hours} hours"), &why);
+            }
+        }
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let is_invalid = |at: &Duration| *at >= DAY || at.as_millis() % 60_000 != 0;
+        match self.rotate_at.filter(is_invalid) {
+            Some(at) => refuse(
+                "rotate_at",
+                &format!("{at:?}"),
+                "use a time of the day, 00:00 to 23:59, in whole minutes",
+            ),
+            None => Ok(()),
+        }
+    }
+
     /// Checks the settings that limit each other.
     fn check_together(&self) -> Result<()> {
+        if let Some(at) = self.rotate_at {
+            let why = "it needs a period: use `rotate_every` = daily, hours, weekly or monthly";
+            if matches!(self.rotate_every, None | Some(Period::Minutely)) {
+                return refuse("rotate_at", &units::format_time_of_day(at), why);
+            }
+        }
         let largest = self.largest_size();
         if let Some(total) = self.max_total_size.filter(|total| *total < largest) {
             let times =
@@ -280,6 +316,7 @@ impl Config {
             hard_max_size: self.largest_size().min(fs::file_size_limit()),
             max_age: self.max_age,
             rotate_every: self.rotate_every,
+            rotate_at: self.rotate_at.unwrap_or_default(),
             zone: self.zone,
         }
     }

@@ -80,6 +80,25 @@ impl Human for OctalMode {
     }
 }
 
+/// A time of the day, since midnight.
+pub(crate) struct TimeOfDay(pub(crate) Duration);
+
+impl Human for TimeOfDay {
+    const EXPECTED: &'static str = "a time of the day such as \"03:00\"";
+
+    fn write(&self) -> String {
+        units::format_time_of_day(self.0)
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        units::read_time_of_day(text).map(Self).map_err(str::to_owned)
+    }
+
+    fn of_number(number: u64) -> Result<Self, String> {
+        Err(format!("use hours and minutes; \"{number:02}:00\", if hours are meant"))
+    }
+}
+
 struct HumanVisitor<T>(std::marker::PhantomData<T>);
 
 impl<T: Human> Visitor<'_> for HumanVisitor<T> {
@@ -177,6 +196,9 @@ macro_rules! through {
 through!(size, optional_size, u64, Size, Size, |size: Size| size.0);
 through!(span, optional_span, Duration, Duration, |span| span, |span| span);
 through!(mode, optional_mode, u32, OctalMode, OctalMode, |mode: OctalMode| mode.0);
+
+through!(time_of_day, optional_time_of_day, Duration, TimeOfDay, TimeOfDay, |time: TimeOfDay| time
+    .0);
 
 /// A size that is a `usize` in memory.
 pub(crate) mod capacity {

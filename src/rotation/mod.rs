@@ -18,7 +18,7 @@
 //! process sees it.
 
 mod backup;
-mod period;
+pub(crate) mod period;
 mod segments;
 pub(crate) mod trigger;
 

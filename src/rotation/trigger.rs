@@ -13,6 +13,8 @@ pub(crate) struct Trigger {
     pub(crate) hard_max_size: u64,
     pub(crate) max_age: Option<Duration>,
     pub(crate) rotate_every: Option<Period>,
+    /// The time of the day, since midnight, at which periods begin.
+    pub(crate) rotate_at: Duration,
     pub(crate) zone: Zone,
 }
 
@@ -36,7 +38,7 @@ impl Trigger {
     pub(crate) fn window(&self, started: Timestamp) -> Window {
         let by_age = self.max_age.map(|age| Window::new(started, started.plus(age), age));
         let by_period = self.rotate_every.map(|period| {
-            let end = self.zone.boundary_after(period, started);
+            let end = self.zone.boundary_after(period, self.rotate_at, started);
             Window::new(started, end, period.length())
         });
         match (by_age, by_period) {
@@ -136,6 +138,7 @@ mod tests {
             hard_max_size: 400,
             max_age: None,
             rotate_every: None,
+            rotate_at: Duration::ZERO,
             zone: Zone::Utc,
         }
     }

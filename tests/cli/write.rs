@@ -373,3 +373,48 @@ fn options_space_rotations_and_keep_backups_uncompressed() {
     assert_eq!(bytes, 400, "4 times the maximum size");
     assert_eq!(all(&dir), lines);
 }
+
+/// A time of the day in UTC, so many minutes from now.
+fn time_of_day(minutes: i64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let minutes = (i64::try_from(now.as_secs() / 60).unwrap() + minutes).rem_euclid(24 * 60);
+    format!("{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
+#[test]
+fn day_begins_at_the_time_that_an_option_gives() {
+    for (minutes, period, rotations) in
+        [(-2, "--daily", 1), (20, "--daily", 0), (-2, "--every=24h", 1)]
+    {
+        let dir = Dir::new();
+        std::fs::write(dir.log(), "old\n").unwrap();
+        let changed = std::time::SystemTime::now() - std::time::Duration::from_secs(30 * 60);
+        let log = std::fs::File::options().append(true).open(dir.log()).unwrap();
+        log.set_modified(changed).unwrap();
+        drop(log);
+        let mut writer = Writer::start(&dir, [period, "--at", &time_of_day(minutes)]);
+        writer.send("new\n");
+        writer.finish();
+        assert_eq!(dir.backups().len(), rotations, "{period} {minutes}");
+        assert_eq!(all(&dir), ["old", "new"]);
+    }
+}
+
+#[test]
+fn wrong_periods_are_rejected_with_their_options() {
+    let dir = Dir::new();
+    for (options, said) in [
+        (&["--at", "03:00"][..], "`rotate_at` = 03:00: it needs a period"),
+        (&["--at", "03:00"], "`rotate_at` is from --at"),
+        (&["--daily", "--at", "25:00"], "`rotate_at` = 25:00: use hours and minutes"),
+        (&["--every", "90min"], "`rotate_every` = 90min: use minutely, hourly"),
+        (&["--every", "200h"], "`rotate_every` = 200 hours: use 1 to 168 hours"),
+        (&["--every", "6h", "--daily"], "cannot be used with"),
+    ] {
+        let output = dir.command("write", []).args(options).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).contains(said), "{output:?}");
+    }
+    let output = dir.command("write", []).env("LOGROTOR_ROTATE_EVERY", "dayly").output().unwrap();
+    assert!(text(&output.stderr).contains("= dayly: use minutely, hourly, daily"), "{output:?}");
+}

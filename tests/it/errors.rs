@@ -4,7 +4,7 @@
 use crate::support::{Dir, Job, eventually, say};
 use logrotor::{
     Buffering, Compression, Delivery, Durability, Error, ErrorKind, Event, FileLock, LogBuilder,
-    MaintenanceMode, RotatingFileWriter, Wait,
+    MaintenanceMode, Period, RotatingFileWriter, Wait,
 };
 #[cfg(unix)]
 use std::ffi::OsString;
@@ -46,6 +46,25 @@ fn invalid_setting_is_rejected_with_its_value_and_a_valid_one() {
     refused(["`min_interval` = 0ns", "use 1 ms or more", "leave it out"], |log| {
         log.min_interval(Duration::ZERO)
     });
+    for hours in [0, 169] {
+        let setting = format!("`rotate_every` = {hours} hours");
+        refused([&setting, "use 1 to 168 hours", "or weekly"], |log| {
+            log.rotate_every(Period::Hours(hours))
+        });
+    }
+    for at in [Duration::from_secs(24 * 3600), Duration::from_secs(90)] {
+        let setting = format!("`rotate_at` = {at:?}");
+        refused([&setting, "00:00 to 23:59", "in whole minutes"], |log| {
+            log.rotate_every(Period::Daily).rotate_at(at)
+        });
+    }
+    let builders: [fn(LogBuilder) -> LogBuilder; 2] =
+        [|log| log, |log| log.rotate_every(Period::Minutely)];
+    for builder in builders {
+        refused(["`rotate_at` = 03:00", "needs a period", "daily"], |log| {
+            builder(log).rotate_at(Duration::from_secs(3 * 3600))
+        });
+    }
     refused(["`max_backup_age` = 999µs", "use 1 ms or more", "leave it out"], |log| {
         log.max_backup_age(Duration::from_micros(999))
     });

@@ -110,7 +110,11 @@ fn name_of_a_compressed_backup_is_not_taken_again() {
     rotate_each(&log, &["2"]);
     log.close().unwrap();
     let names = [0, 1].map(|n| format!("app.log.2027-01-15T12-00-00.00000{n}Z.gz"));
-    assert_eq!(dir.backups(), names);
+    // Once, unless a process that another test is just starting has a copy of a lease.
+    eventually("both are compressed", || {
+        builder().build().unwrap().close().unwrap();
+        dir.backups() == names
+    });
     assert_eq!(history(&dir), ["1", "2"]);
 }
 

@@ -331,8 +331,14 @@ fn opening_does_not_rotate_by_default() {
 /// own reports them. There, three workers write to a log every 10 minutes for two days.
 #[cfg(unix)]
 fn rotations_in(zone: &str, period: &str, start: u64) -> Vec<u64> {
+    rotations_at(zone, period, 0, start)
+}
+
+/// The same, with periods that begin so many minutes after midnight.
+#[cfg(unix)]
+fn rotations_at(zone: &str, period: &str, at: u64, start: u64) -> Vec<u64> {
     let dir = Dir::new();
-    let job = Job::new("calendar", &dir.log()).env("TZ", zone);
+    let job = Job::new("calendar", &dir.log()).env("TZ", zone).with("at", at);
     let mut worker = job.with("period", period).with("start", start).spawn();
     let rotations = worker.hear().unwrap();
     worker.finish();
@@ -345,12 +351,10 @@ fn rotations_in(zone: &str, period: &str, start: u64) -> Vec<u64> {
 pub fn calendar(job: &Job) {
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(job.number("start") as u64);
     let clock = Clock::manual(start);
-    let period = match job.text("period") {
-        "hourly" => Period::Hourly,
-        _ => Period::Daily,
-    };
+    let period: Period = job.text("period").parse().unwrap();
     let builder = job.builder().clock(clock.clone()).maintenance(MaintenanceMode::Inline);
-    let builder = builder.rotate_every(period).zone(Zone::Local);
+    let at = Duration::from_secs(job.number("at") as u64 * 60);
+    let builder = builder.rotate_every(period).rotate_at(at).zone(Zone::Local);
     let workers = [0, 1, 2].map(|_| builder.clone().build().unwrap());
     let count = || workers.iter().map(|log| log.stats().rotations).sum::<u64>();
     let mut rotations = String::new();
@@ -404,6 +408,41 @@ fn local_day_begins_at_the_first_of_two_midnights() {
     // is at 04:00 UTC.
     let rotations = rotations_in("America/Santiago", "daily", BEFORE_START_OF_DST + WEEK);
     assert_eq!(rotations, [16 * 60, 40 * 60]);
+}
+
+#[cfg(unix)]
+#[test]
+fn day_begins_once_at_a_time_left_out_or_repeated() {
+    const HALF_PAST_TWO: u64 = 150;
+    let rotations_after = |start| rotations_at("Europe/Berlin", "daily", HALF_PAST_TWO, start);
+    // 01:00 UTC, the end of the gap, and 00:30 UTC.
+    assert_eq!(rotations_after(BEFORE_START_OF_DST), [13 * 60, 36 * 60 + 30]);
+    // 00:30 UTC, the first of the two, and 01:30 UTC.
+    assert_eq!(rotations_after(BEFORE_END_OF_DST), [12 * 60 + 30, 37 * 60 + 30]);
+}
+
+#[cfg(unix)]
+#[test]
+fn six_hours_end_at_the_same_local_hours_each_day() {
+    let rotations = rotations_in("Europe/Berlin", "6 hours", BEFORE_END_OF_DST);
+    // The second period of the 25th has 7 hours.
+    assert_eq!(rotations, [4, 10, 17, 23, 29, 35, 41, 47].map(|hour| hour * 60));
+}
+
+#[test]
+fn daily_log_rotates_at_another_time_of_the_day() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let builder = timed(&dir, &clock).rotate_every(Period::Daily).rotate_at(3 * HOUR);
+    let log = builder.build().unwrap();
+    write(&log, "x\n");
+    let mut rotations = Vec::new();
+    for hour in 0..72_u32 {
+        clock.set(friday_noon() + hour * HOUR);
+        let before = log.stats().rotations;
+        write(&log, "x\n");
+        rotations.extend((log.stats().rotations > before).then_some(hour));
+    }
+    assert_eq!(rotations, [15, 39, 63]);
 }
 
 #[cfg(unix)]

@@ -315,11 +315,12 @@ fn policy_facts(policy: &Value) -> Vec<(&'static str, Cell)> {
     std::iter::once(("policy", version)).chain(problem).chain(limits).collect()
 }
 
-const LIMITS: [&str; 10] = [
+const LIMITS: [&str; 11] = [
     "max_size",
     "min_interval",
     "max_age",
     "rotate_every",
+    "rotate_at",
     "max_backups",
     "max_total_size",
     "max_backup_age",

@@ -325,7 +325,8 @@ impl Rotate {
         let mut config = without_maintenance(settings);
         config.naming = self.naming.unwrap_or(config.naming);
         // Nothing but this rotation.
-        (config.max_size, config.max_age, config.rotate_every) = (u64::MAX, None, None);
+        (config.max_size, config.max_age) = (u64::MAX, None);
+        (config.rotate_every, config.rotate_at) = (None, None);
         (config.rotate_on_open, config.delivery) = (false, Delivery::Direct);
         config.maintenance = MaintenanceMode::Inline;
         let log = RotatingFileWriter::from_config(&self.log, config)?;

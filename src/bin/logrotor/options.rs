@@ -12,11 +12,11 @@ use std::sync::{Mutex, PoisonError};
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("settings").multiple(true).conflicts_with("policy").args([
-    "max_size", "min_interval", "max_age", "minutely", "hourly", "daily", "weekly", "monthly", "keep", "max_total", "max_backup_age", "min_free",
+    "max_size", "min_interval", "max_age", "minutely", "hourly", "every", "daily", "weekly", "monthly", "at", "keep", "max_total", "max_backup_age", "min_free",
     "gzip", "zstd", "keep_uncompressed", "infix", "number", "buffered", "durability",
 ])))]
 #[command(group(ArgGroup::new("naming").args(["infix", "number"])))]
-#[command(group(ArgGroup::new("every").args(["minutely", "hourly", "daily", "weekly", "monthly"])))]
+#[command(group(ArgGroup::new("period").args(["minutely", "hourly", "every", "daily", "weekly", "monthly"])))]
 pub(crate) struct WriteOptions {
     /// Maximum size of a segment, e.g. 10MiB [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
@@ -33,6 +33,9 @@ pub(crate) struct WriteOptions {
     /// Rotate every hour
     #[arg(long)]
     hourly: bool,
+    /// Rotate every so many hours, counted from midnight, e.g. 6h
+    #[arg(long, value_name = "HOURS")]
+    every: Option<String>,
     /// Rotate every day
     #[arg(long)]
     daily: bool,
@@ -42,6 +45,9 @@ pub(crate) struct WriteOptions {
     /// Rotate every month
     #[arg(long)]
     monthly: bool,
+    /// Time of the day at which a period begins, e.g. 03:00 [default: 00:00]
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
     #[command(flatten)]
     limits: LimitOptions,
     #[command(flatten)]
@@ -177,6 +183,8 @@ impl WriteOptions {
             ("monthly", "--monthly", self.monthly),
         ];
         let every = every.into_iter().find(|(.., given)| *given);
+        let every = every.map(|(every, option, _)| ("rotate_every", option, every));
+        let hours = self.every.as_deref().map(|hours| ("rotate_every", "--every", hours));
         let codec = self.codec.chosen().map(|(codec, option)| match codec {
             Compression::Zstd => ("compression", option, "zstd"),
             _ => ("compression", option, "gzip"),
@@ -190,7 +198,8 @@ impl WriteOptions {
             self.max_size.as_deref().map(|size| ("max_size", "--max-size", size)),
             self.min_interval.as_deref().map(|span| ("min_interval", "--min-interval", span)),
             self.max_age.as_deref().map(|age| ("max_age", "--max-age", age)),
-            every.map(|(every, option, _)| ("rotate_every", option, every)),
+            every.or(hours),
+            self.at.as_deref().map(|at| ("rotate_at", "--at", at)),
             codec,
             self.codec.given(),
             self.infix.then_some(("naming", "--infix", "timestamp_infix")),
