@@ -418,3 +418,20 @@ fn wrong_periods_are_rejected_with_their_options() {
     let output = dir.command("write", []).env("LOGROTOR_ROTATE_EVERY", "dayly").output().unwrap();
     assert!(text(&output.stderr).contains("= dayly: use minutely, hourly, daily"), "{output:?}");
 }
+
+#[test]
+fn no_value_of_tz_causes_a_panic() {
+    let long = "A".repeat(5000);
+    for zone in
+        ["", "<", "AAA+9999", "XXX-24YYY,0/0,365/167", "EST5EDT,M13.6.7", "/dev/null", &long]
+    {
+        let dir = Dir::new();
+        let mut command = dir.command("write", ["--daily", "--max-size", "1KiB"]);
+        let command = command.env("TZ", zone).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut write = command.spawn().unwrap();
+        write.stdin.take().unwrap().write_all(&b"a record\n".repeat(500)).unwrap();
+        let output = write.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{zone:.20}: {output:?}");
+        assert!(dir.ok("ls", []).lines().count() > 4);
+    }
+}
