@@ -14,6 +14,7 @@ mod container;
 mod disk;
 mod docs;
 mod durability;
+mod followers;
 mod guide;
 mod help;
 mod limits;
