@@ -10,7 +10,8 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let Some(name) = std::str::from_utf8(name).ok().filter(|name| may_be_a_file(name)) else {
         return Corpus::Reject;
     };
-    let naming = [Naming::Timestamp, Naming::Number, Naming::TimestampInfix][usize::from(choice % 3)];
+    let naming =
+        [Naming::Timestamp, Naming::Number, Naming::TimestampInfix][usize::from(choice % 3)];
     let dir = tempfile::tempdir().expect("a directory");
     let stranger = dir.path().join(name);
     std::fs::write(&stranger, "x\n").expect("a file");
@@ -41,7 +42,8 @@ fn is_backup(name: &str, naming: Naming) -> bool {
     let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
     let key = plain.strip_prefix("a.log.");
     if naming == Naming::Number {
-        return key.is_some_and(|key| key.parse::<u32>().is_ok_and(|n| n > 0 && n.to_string() == key));
+        return key
+            .is_some_and(|key| key.parse::<u32>().is_ok_and(|n| n > 0 && n.to_string() == key));
     }
     let infix = || plain.strip_prefix("a.")?.strip_suffix(".log");
     key.or_else(infix).is_some_and(|key| is_time(key.as_bytes()))

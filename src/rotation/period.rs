@@ -482,11 +482,11 @@ mod tests {
     ];
 
     #[test]
-    fn every_local_day_of_many_years_begins_once() {
+    fn every_local_day_of_three_years_begins_once() {
         for zone in ZONES {
             for minutes in [0, 30, 150, 23 * 60 + 45] {
-                let mut time = at("2009-01-01T00:00:00Z");
-                let (end, mut days) = (at("2020-01-01T00:00:00Z"), Vec::new());
+                let mut time = at("2010-01-01T00:00:00Z");
+                let (end, mut days) = (at("2013-01-01T00:00:00Z"), Vec::new());
                 while time < end {
                     let at = Duration::from_secs(minutes * MINUTE);
                     time = boundary_after(&zone, Period::Daily, at, time);
