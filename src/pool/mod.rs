@@ -183,3 +183,34 @@ fn place_of(process: u32) -> Option<&'static Place> {
         taken.is_ok() || taken == Err(process)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    /// A thread that is joined may have started another one, and notes that.
+    #[test]
+    fn regression_thread_that_is_joined_can_note_another() {
+        let pool = Arc::new(ThreadPool { queue: Queue::default(), handles: Mutex::default() });
+        let noting = Arc::clone(&pool);
+        let first = std::thread::spawn(move || {
+            // Until it is being joined.
+            while !noting.handles.lock().is_empty() {
+                std::thread::yield_now();
+            }
+            noting.handles.lock().push(std::thread::spawn(|| {}));
+        });
+        pool.handles.lock().push(first);
+        let (done, joined) = channel();
+        let joining = Arc::clone(&pool);
+        std::thread::spawn(move || {
+            joining.join_threads();
+            done.send(()).unwrap();
+        });
+        // Without end if the lock is held during the join.
+        joined.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(pool.handles.lock().is_empty());
+    }
+}

@@ -9,7 +9,9 @@ use std::time::Duration;
 pub(crate) struct JobQueue<C> {
     start: Stopwatch,
     state: Mutex<QueueState<C>>,
-    /// Threads wait for jobs.
+    /// The timekeeper waits for a job.
+    time: Condvar,
+    /// The other threads wait for maintenance.
     work: Condvar,
     /// A log that closes waits for its last jobs.
     rest: Condvar,
@@ -21,6 +23,8 @@ struct QueueState<C> {
     threads: usize,
     /// The number of threads that wait for a job.
     waiting: usize,
+    /// Whether one of these is the timekeeper.
+    keeper_waits: bool,
     timekeeper: Option<usize>,
     /// Until then no thread is started, because the system has refused one.
     refused_until: Duration,
@@ -66,6 +70,7 @@ impl<C: Clone> JobQueue<C> {
             scheduler: Scheduler::new(timing),
             threads: 1,
             waiting: 0,
+            keeper_waits: false,
             timekeeper: None,
             refused_until: Duration::ZERO,
             is_over: false,
@@ -73,6 +78,7 @@ impl<C: Clone> JobQueue<C> {
         Self {
             start: Stopwatch::start(),
             state: Mutex::new(state),
+            time: Condvar::new(),
             work: Condvar::new(),
             rest: Condvar::new(),
         }
@@ -88,28 +94,53 @@ impl<C: Clone> JobQueue<C> {
         if state.is_over {
             return None;
         }
+        let next = |state: &QueueState<C>| {
+            let jobs = [state.scheduler.next_short(), state.scheduler.next_long()];
+            jobs.map(|at| at.unwrap_or(Duration::MAX))
+        };
+        let [short, long] = next(&state);
         let number = state.scheduler.add(client, disks, self.now());
-        self.wake(&state);
+        let [shorter, longer] = next(&state);
+        // Threads sleep until the next job. One that is no earlier needs no waking.
+        if longer < long {
+            self.wake_for_long(&state);
+        }
+        if shorter < short {
+            self.wake_for_short(&state);
+        }
         Some(number)
     }
 
     pub(crate) fn request_maintenance(&self, log: u64) {
         let mut state = self.state.lock();
         if state.scheduler.request_maintenance(log, self.now()) {
-            self.wake(&state);
+            self.wake_for_long(&state);
         }
     }
 
     pub(crate) fn request_check(&self, log: u64) {
         let mut state = self.state.lock();
         if state.scheduler.request_check(log, self.now()) {
-            self.wake(&state);
+            self.wake_for_short(&state);
         }
     }
 
-    fn wake(&self, state: &MutexGuard<'_, QueueState<C>>) {
-        if state.waiting > 0 {
-            self.work.notify_all();
+    /// Wakes one thread for maintenance. The timekeeper does it, or starts a thread that does, if
+    /// no other waits.
+    fn wake_for_long(&self, state: &MutexGuard<'_, QueueState<C>>) {
+        if state.helpers() > 0 {
+            self.work.notify_one();
+        } else if state.keeper_waits {
+            self.time.notify_one();
+        }
+    }
+
+    /// Wakes the thread for a check or poll. A timekeeper that is at work comes to it by itself.
+    fn wake_for_short(&self, state: &MutexGuard<'_, QueueState<C>>) {
+        if state.keeper_waits {
+            self.time.notify_one();
+        } else if state.timekeeper.is_none() {
+            self.work.notify_one();
         }
     }
 
@@ -131,6 +162,7 @@ impl<C: Clone> JobQueue<C> {
     fn end_if_idle(&self, state: &mut MutexGuard<'_, QueueState<C>>) -> bool {
         if state.scheduler.has_no_client() {
             state.is_over = true;
+            self.time.notify_all();
             self.work.notify_all();
         }
         state.is_over
@@ -150,16 +182,24 @@ impl<C: Clone> JobQueue<C> {
         let mut state = self.state.lock();
         loop {
             let now = self.now();
+            // A thread that was woken for a job must not leave it undone.
+            let step = if state.is_over { None } else { state.step(thread, now, &compresses) };
+            if let Some(step) = step {
+                return step;
+            }
             if state.is_over || state.is_surplus(thread, now.saturating_sub(waits_since)) {
                 state.threads -= 1;
                 return NextStep::Leave;
             }
-            if let Some(step) = state.step(thread, now, &compresses) {
-                return step;
-            }
-            let until = state.next_time(thread, now);
+            let span = state.next_time(thread, now).saturating_sub(now);
             state.waiting += 1;
-            self.work.wait_for(&mut state, until.saturating_sub(now));
+            if state.timekeeper == Some(thread) {
+                state.keeper_waits = true;
+                self.time.wait_for(&mut state, span);
+                state.keeper_waits = false;
+            } else {
+                self.work.wait_for(&mut state, span);
+            }
             state.waiting -= 1;
         }
     }
@@ -172,14 +212,34 @@ impl<C: Clone> JobQueue<C> {
         self.rest.notify_all();
         if ends_log {
             self.end_if_idle(&mut state);
-        } else if state.has_waiting_job(now) {
-            self.wake(&state);
+        } else {
+            self.pass_on(&state, thread, now);
         }
         ends_log
+    }
+
+    /// Wakes a thread for a job that is due and that this thread will not take next: it may have
+    /// waited for the end of this thread's job.
+    fn pass_on(&self, state: &MutexGuard<'_, QueueState<C>>, thread: usize, now: Duration) {
+        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        let has_short = is_due(state.scheduler.next_short());
+        let keeps_time = state.timekeeper == Some(thread);
+        if has_short && !keeps_time {
+            self.wake_for_short(state);
+        }
+        // The timekeeper does all checks first. One waking after them, rather than one after each.
+        if is_due(state.scheduler.next_long()) && !(has_short && keeps_time) {
+            self.wake_for_long(state);
+        }
     }
 }
 
 impl<C: Clone> QueueState<C> {
+    /// The number of threads that wait, without the timekeeper.
+    fn helpers(&self) -> usize {
+        self.waiting - usize::from(self.keeper_waits)
+    }
+
     /// The most threads that there can be now.
     fn limit(&self, now: Duration) -> usize {
         if now < self.refused_until { self.threads } else { MAX_THREADS }
@@ -238,12 +298,6 @@ impl<C: Clone> QueueState<C> {
             && waited >= self.scheduler.timing().linger
             && self.timekeeper != Some(thread)
             && self.scheduler.is_quiet()
-    }
-
-    /// Whether a job is due that no thread has taken.
-    fn has_waiting_job(&self, now: Duration) -> bool {
-        let next = [self.scheduler.next_short(), self.scheduler.next_long()];
-        next.into_iter().flatten().any(|at| at <= now)
     }
 
     /// When a thread that has nothing to do looks again.

@@ -18,6 +18,10 @@ use std::time::Duration;
 /// The most threads of a pool.
 pub(super) const MAX_THREADS: usize = 3;
 
+/// The number of logs whose maintenance begins as soon as they are opened, for the sake of programs
+/// that end within a second.
+const AT_ONCE: usize = 16;
+
 /// The intervals of the threads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
@@ -115,7 +119,8 @@ impl<C: Clone> Scheduler<C> {
         }
     }
 
-    /// Adds a log, whose first maintenance is due. Returns its number.
+    /// Adds a log, whose first maintenance is due: with its first check if it is one of many, so
+    /// that the threads do not get in the way while a program opens its logs. Returns its number.
     pub(super) fn add(&mut self, client: C, disks: Disks, now: Duration) -> u64 {
         self.last_number += 1;
         let number = self.last_number;
@@ -133,7 +138,9 @@ impl<C: Clone> Scheduler<C> {
         if disks.policy.is_some() {
             self.short.insert((next_tick(now, self.timing.poll), number, JobKind::Poll));
         }
-        self.request_maintenance(number, now);
+        if self.clients.len() <= AT_ONCE {
+            self.request_maintenance(number, now);
+        }
         number
     }
 
@@ -313,8 +320,9 @@ impl<C: Clone> Scheduler<C> {
     /// The number of threads that always stay. One log alone has one, and a second one with a
     /// policy. Otherwise there are two, so that one can stand in for the other.
     pub(super) fn resident_threads(&self) -> usize {
-        let polls = self.clients.values().any(|client| client.disks.policy.is_some());
-        if self.clients.len() > 1 || polls { 2 } else { 1 }
+        // Asked for each job: with many logs it must not look at each of them.
+        let polls = || self.clients.values().any(|client| client.disks.policy.is_some());
+        if self.clients.len() > 1 || polls() { 2 } else { 1 }
     }
 
     /// Whether no thread does a job.
@@ -478,6 +486,24 @@ mod tests {
         }
         assert_eq!(take(&mut scheduler, Duration::from_millis(1999)), None);
         assert_eq!(scheduler.next_short(), Some(seconds(2)));
+    }
+
+    #[test]
+    fn one_of_many_logs_is_first_maintained_after_its_check() {
+        let mut scheduler = with_logs(&[("log", FINE); AT_ONCE + 1]);
+        let take = |scheduler: &mut Scheduler<Log>, now| {
+            scheduler.take_long(1, now, MAX_THREADS, compresses)
+        };
+        for _ in 0..AT_ONCE {
+            assert!(take(&mut scheduler, seconds(0)).is_some());
+            end(&mut scheduler, 1, seconds(0));
+        }
+        assert_eq!(take(&mut scheduler, seconds(1)), None);
+        // Its check finds that it was not maintained yet.
+        while let Some((JobKind::Check, _)) = scheduler.take_short(1, seconds(1), MAX_THREADS) {
+            assert!(!scheduler.done(1, seconds(1), Duration::ZERO, true));
+        }
+        assert_eq!(scheduler.next_long(), Some(seconds(1)));
     }
 
     #[test]
