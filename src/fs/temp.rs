@@ -113,6 +113,9 @@ impl Temp {
         like: Option<Access>,
         source: Option<&File>,
     ) -> Result<()> {
+        if (mode, like, source.is_none()) == (None, None, true) {
+            return Ok(());
+        }
         let mut given = fs::fstat(&self.file, &self.path)?.access;
         if let Some(source) = source {
             // The list gives the group rights of its own.

@@ -130,7 +130,10 @@ impl Segments {
         like: Option<&Lease>,
         timeout: Duration,
     ) -> Result<(Active, SwitchCause)> {
-        self.resolve_again()?;
+        // The first time, it has just been resolved.
+        if like.is_some() {
+            self.resolve_again()?;
+        }
         let mut collisions = 0;
         // If another worker creates the log first, the second round finds it.
         loop {

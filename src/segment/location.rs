@@ -22,7 +22,11 @@ impl Location {
     ///
     /// A link at `given` is followed, so the backups are placed beside its target.
     pub(crate) fn resolve(given: &Path) -> Result<Self> {
-        Self::at(given, |dir| fs::create_dirs(dir).and_then(|()| fs::canonical(dir)))
+        Self::at(given, |dir| match fs::canonical(dir) {
+            // Rarely: a directory that is there is not locked for a creation in vain.
+            Err(_) => fs::create_dirs(dir).and_then(|()| fs::canonical(dir)),
+            found => found,
+        })
     }
 
     /// Like [`resolve`](Self::resolve), but creates nothing.
