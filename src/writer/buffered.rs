@@ -30,6 +30,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    #[inline]
     fn push(&mut self, record: &[u8]) {
         self.bytes.extend_from_slice(record);
         self.ends.push(self.bytes.len());

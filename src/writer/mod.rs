@@ -139,6 +139,7 @@ impl RotatingFileWriter {
         LogBuilder::with_config(path, config).build()
     }
 
+    #[inline]
     fn log(&self) -> &Log {
         &self.threads.log
     }
