@@ -286,3 +286,57 @@ pub(super) fn file_names<'a>(
         .collect();
     names.into_iter().map(|name| location.file_name(name)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `None` if directories have no size.
+    fn crowded() -> Option<(tempfile::TempDir, Location)> {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..1000 {
+            let name = format!("a file of another program, number {number}");
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let location = Location::resolve(&dir.path().join("app.log")).unwrap();
+        if location.is_crowded().unwrap() {
+            return Some((dir, location));
+        }
+        println!("skipped: directories have no size");
+        None
+    }
+
+    /// The delay itself is replaced by one that has passed.
+    #[test]
+    fn rotation_of_another_worker_is_taken_over_after_the_delay() {
+        let Some((_dir, location)) = crowded() else { return };
+        let mut knowledge = Knowledge::new(Timestamp::MIN);
+        assert!(!knowledge.is_for_us(&location, 0).unwrap());
+        assert!(knowledge.takeover.is_none(), "the first look is for what came before");
+        knowledge.look_at = Some(Deadline::never());
+        assert!(knowledge.is_for_us(&location, 1).unwrap());
+        assert!(knowledge.takeover.is_none(), "it was our own rotation");
+
+        assert!(!knowledge.is_for_us(&location, 1).unwrap());
+        assert!(knowledge.takeover.is_some_and(|at| !at.is_never()));
+        knowledge.takeover = Some(Deadline::after(Duration::ZERO));
+        // Another rotation does not put it off.
+        assert!(!knowledge.is_for_us(&location, 1).unwrap());
+        assert!(knowledge.is_due());
+
+        // A pass does it once.
+        let settings = MaintenanceConfig {
+            naming: Naming::Number,
+            encoding: None,
+            keep_uncompressed: 0,
+            retention: crate::maintenance::Retention::default(),
+            max_size: 1,
+            lock_mode: None,
+            lock_timeout: Duration::ZERO,
+        };
+        let (now, due) = (Timestamp::MIN, Occasion::Due);
+        let scope = knowledge.scope(&location, &settings, now, due, LastPass::Complete);
+        assert!(!matches!(scope.unwrap(), Scope::Nothing(_)));
+        assert!(!knowledge.is_due());
+    }
+}
