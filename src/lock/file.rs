@@ -201,9 +201,9 @@ impl Held {
     }
 
     /// Returns when the lock was taken, by the clock of the file system; `None` if it is unknown.
-    pub(super) fn taken_at(&self, path: &Path) -> Option<SystemTime> {
-        let entry = self.is_signed.then(|| fs::fstat(&self.file, path).ok())?;
-        entry.map(|entry| entry.modified)
+    pub(super) fn taken_at(&self, path: &Path) -> Result<Option<SystemTime>> {
+        let entry = self.is_signed.then(|| fs::fstat(&self.file, path)).transpose()?;
+        Ok(entry.map(|entry| entry.modified))
     }
 }
 

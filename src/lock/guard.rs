@@ -49,8 +49,8 @@ impl LockGuard<'_> {
     }
 
     /// Returns when the lock was taken, by the clock of the file system; `None` if it is unknown.
-    pub(crate) fn taken_at(&self) -> Option<SystemTime> {
-        self.held.as_ref()?.taken_at(&self.claim.0.file.path)
+    pub(crate) fn taken_at(&self) -> Result<Option<SystemTime>> {
+        self.held.as_ref().map_or(Ok(None), |held| held.taken_at(&self.claim.0.file.path))
     }
 
     fn release(&mut self) -> Result<()> {

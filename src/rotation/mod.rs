@@ -215,7 +215,7 @@ impl Segments {
             return Ok(None);
         }
         if !self.naming().is_by_time() {
-            active.lead = self.lead(asked, guard);
+            active.lead = self.lead(asked, guard)?;
         }
         self.learn_start(active)?;
         if !due(active) {

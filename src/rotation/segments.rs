@@ -103,8 +103,9 @@ impl Segments {
 
     /// How far this worker's clock, which read `asked` before the lock was taken, is ahead of the
     /// file system's.
-    pub(super) fn lead(&self, asked: Timestamp, guard: &LockGuard<'_>) -> Duration {
-        guard.taken_at().map_or(Duration::ZERO, |there| self.clock.lead(asked, there))
+    pub(super) fn lead(&self, asked: Timestamp, guard: &LockGuard<'_>) -> Result<Duration> {
+        let taken_at = guard.taken_at()?;
+        Ok(taken_at.map_or(Duration::ZERO, |there| self.clock.lead(asked, there)))
     }
 
     pub(super) fn counters(&self) -> &Counters {
