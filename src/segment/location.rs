@@ -24,7 +24,10 @@ impl Location {
     pub(crate) fn resolve(given: &Path) -> Result<Self> {
         Self::at(given, |dir| match fs::canonical(dir) {
             // Rarely: a directory that is there is not locked for a creation in vain.
-            Err(_) => fs::create_dirs(dir).and_then(|()| fs::canonical(dir)),
+            Err(error) if error.is_not_found() => {
+                fs::create_dirs(dir).and_then(|()| fs::canonical(dir))
+            }
+            found => found,
             found => found,
         })
     }
