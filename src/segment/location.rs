@@ -28,7 +28,6 @@ impl Location {
                 fs::create_dirs(dir).and_then(|()| fs::canonical(dir))
             }
             found => found,
-            found => found,
         })
     }
 
