@@ -10,12 +10,12 @@ pub(crate) mod fault;
 mod temp;
 
 pub(crate) use crate::sys::{
-    APPENDS_SIDE_BY_SIDE, Access, DENIES_WRITERS, Entry, EntryKind, FileId, FileLocks, LockMode,
-    OpenFor, open_for, process_name,
+    APPENDS_SIDE_BY_SIDE, Access, DENIES_WRITERS, EXCHANGES, Entry, EntryKind, FileId, FileLocks,
+    LockMode, OpenFor, is_exchange_missing, is_own, keeps_names, open_for, process_name,
 };
 pub(crate) use append::{AppendMode, append, append_beside, append_offset};
 pub use temp::Replace;
-pub(crate) use temp::{Temp, remove_dead_temp, temp_name, temp_target};
+pub(crate) use temp::{Temp, remove_dead_temp, temp_mark, temp_name, temp_target};
 
 use crate::clock::{Deadline, sleep};
 use crate::error::{Error, Result, lock_action};
@@ -298,6 +298,16 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
 /// Renames a file. Fails if anything exists at `to`.
 pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> Result<()> {
     attempt("rename", from, || sys::rename_noreplace(from, to))
+}
+
+/// Gives a file a second name. Fails if anything exists at `to`.
+pub(crate) fn link(from: &Path, to: &Path) -> Result<()> {
+    attempt("link", from, || sys::link(from, to))
+}
+
+/// Exchanges the files at two paths in one step. Fails if there is none at either.
+pub(crate) fn exchange(from: &Path, to: &Path) -> Result<()> {
+    attempt("exchange", from, || sys::exchange(from, to))
 }
 
 /// Removes a file; `false` if it did not exist.

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
 const RANDOM: usize = 12;
+/// The most letters of a mark.
+const MAX_MARK: usize = 9;
 const SUFFIX: &str = ".tmp";
 
 /// A temporary file beside its target; removed on drop unless it was [persisted](Temp::persist).
@@ -26,17 +28,23 @@ impl Temp {
     ///
     /// `mode` has its permissions from the first instant, less the umask.
     pub(crate) fn beside(target: &Path, mode: u32) -> Result<Self> {
+        Self::marked(target, mode, "")
+    }
+
+    /// Like [`beside`](Self::beside), with a name whose random part begins with `mark`: at most 9
+    /// letters or digits.
+    pub(crate) fn marked(target: &Path, mode: u32, mark: &str) -> Result<Self> {
         // A clean-up may take a new temporary for a dead one in the instant before it is leased.
         // The next attempt has another name.
         loop {
-            let temp = Self::create(target, mode)?;
+            let temp = Self::create(target, mode, mark)?;
             if temp.lease()? && temp.is_in_place()? {
                 return Ok(temp);
             }
         }
     }
 
-    fn create(target: &Path, mode: u32) -> Result<Self> {
+    fn create(target: &Path, mode: u32, mark: &str) -> Result<Self> {
         let bad_name = || Error::io("create", target, io::ErrorKind::InvalidInput.into());
         let (Some(dir), Some(name)) = (target.parent(), target.file_name()) else {
             return Err(bad_name());
@@ -44,11 +52,12 @@ impl Temp {
         let mut prefix = std::ffi::OsString::from(".");
         prefix.push(name);
         prefix.push(".");
+        prefix.push(mark);
         let mut failure = None;
         let made = tempfile::Builder::new()
             .prefix(&prefix)
             .suffix(SUFFIX)
-            .rand_bytes(RANDOM)
+            .rand_bytes(RANDOM - mark.len())
             .make_in(dir, |path| {
                 fs::create_new(path, mode).map_err(|error| {
                     let kind = error.io_kind();
@@ -160,6 +169,32 @@ impl Temp {
         self.path.disable_cleanup(true);
         Ok(self.file)
     }
+
+    /// Exchanges the name of the file with that of another temporary file for `target`, to see
+    /// whether the file system can. The name keeps its mark.
+    pub(crate) fn try_exchange(&mut self, target: &Path) -> Result<()> {
+        const PRIVATE: u32 = 0o600;
+        let name = self.path.file_name().and_then(|name| name.to_str());
+        let mark = name.and_then(temp_mark).map_or("", |mark| &mark[..MAX_MARK]);
+        let mut other = Self::create(target, PRIVATE, mark)?;
+        fs::exchange(&self.path, &other.path)?;
+        std::mem::swap(&mut self.path, &mut other.path);
+        Ok(())
+    }
+
+    /// Exchanges the file with the one at `target` in one step. Returns the open handle with its
+    /// lease, and the path that now names the other file: it is the caller's to remove.
+    ///
+    /// # Errors
+    /// Nothing was changed, and the temporary file is returned.
+    #[allow(clippy::result_large_err, reason = "the file is not lost")]
+    pub(crate) fn exchange(mut self, target: &Path) -> Result<(File, PathBuf), (Self, Error)> {
+        if let Err(error) = fs::exchange(&self.path, target) {
+            return Err((self, error));
+        }
+        self.path.disable_cleanup(true);
+        Ok((self.file, self.path.to_path_buf()))
+    }
 }
 
 /// The mode of `wanted` for a file with the owner and group of `given`: no user gets more rights
@@ -199,6 +234,12 @@ pub(crate) fn temp_target(name: &str) -> Option<&str> {
     let (target, random) = inner.rsplit_once('.')?;
     let is_random = random.len() == RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric());
     (is_random && !target.is_empty()).then_some(target)
+}
+
+/// The random part of the name of a temporary file, with its mark.
+pub(crate) fn temp_mark(name: &str) -> Option<&str> {
+    temp_target(name)?;
+    name.strip_suffix(SUFFIX)?.rsplit_once('.').map(|(_, mark)| mark)
 }
 
 /// Removes a temporary file unless a process is writing it; `true` if it is gone.

@@ -190,7 +190,9 @@ impl Maintainer {
 
     /// Returns the backups, oldest first, and how many of the oldest are beyond the limits.
     pub(crate) fn plan(&self, location: &Location) -> Result<(Vec<Backup>, usize)> {
-        let mut snapshot = DirectorySnapshot::read(location, self.settings().naming)?;
+        let active = fs::stat(location.path())?.map(|active| active.id);
+        let snapshot = DirectorySnapshot::read(location, self.settings().naming)?;
+        let mut snapshot = snapshot.without(active);
         // A pass begins with the removal of temporary files that no process writes.
         let is_dead = |path: &Path| matches!(fs::open_unleased(path), Ok(Unleased::Ours(_)));
         snapshot.temporaries.retain(|(path, _)| !is_dead(path));

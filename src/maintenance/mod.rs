@@ -17,6 +17,7 @@ mod pass;
 mod prune;
 mod remove;
 mod settled;
+mod temporary;
 mod wakeup;
 
 pub(crate) use compress::Encoding;

@@ -5,7 +5,7 @@ use super::foreign_writers::ForeignWriters;
 use super::knowledge::file_names;
 use super::maintainer::Maintainer;
 use super::prune::{BackupStat, DiskState};
-use super::remove::{Aside, move_aside, remove};
+use super::remove::{Aside, is_active, move_aside, remove};
 use super::settled::is_settled;
 use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Stopwatch};
@@ -37,7 +37,7 @@ pub(super) struct Pass<'a> {
     /// How long the listing of the directory took.
     pub(super) listed_for: Duration,
     /// The temporaries that are written, as of the last listing.
-    temporaries: Vec<PathBuf>,
+    pub(super) temporaries: Vec<PathBuf>,
     /// The creation of the active segment, as of just before the last listing.
     active_born: Option<SystemTime>,
     writers: ForeignWriters,
@@ -90,29 +90,31 @@ impl<'a> Pass<'a> {
     /// files of the first.
     fn list(&mut self) -> Result<DirectorySnapshot> {
         // First: a segment that is active later is younger than a file that is put there meanwhile.
-        self.active_born = fs::stat(self.location.path())?.and_then(|active| active.born);
+        let active = fs::stat(self.location.path())?;
+        self.active_born = active.and_then(|active| active.born);
+        let active = active.map(|active| active.id);
         let (location, naming) = (self.location, self.naming());
         if let Some(names) = &self.names {
             let mut names = names.clone();
             if naming == Naming::Number {
                 names.extend(file_names(location, known_numbers(location)?.iter()));
             }
-            return DirectorySnapshot::of(location, naming, &names);
+            return Ok(DirectorySnapshot::of(location, naming, &names)?.without(active));
         }
         let listing = Stopwatch::start();
-        let snapshot = DirectorySnapshot::read(location, naming)?;
+        let snapshot = DirectorySnapshot::read(location, naming)?.without(active);
         self.listed_for = listing.elapsed();
         self.names = self.is_crowded.then(|| file_names(location, snapshot.names().iter()));
         Ok(snapshot)
     }
 
-    fn naming(&self) -> Naming {
+    pub(super) fn naming(&self) -> Naming {
         self.maintainer.settings().naming
     }
 
     /// Records a failure and continues. The observer gets the first failure of a pass only: a cause
     /// such as a full disk often affects every backup.
-    fn check<T>(&mut self, result: Result<T>) -> Option<T> {
+    pub(super) fn check<T>(&mut self, result: Result<T>) -> Option<T> {
         let journal = &self.maintainer.journal;
         match result {
             Ok(value) => return Some(value),
@@ -207,15 +209,6 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Removes temporary files that no live process writes.
-    fn clear_temporaries(&mut self, snapshot: &mut DirectorySnapshot) {
-        snapshot.temporaries.retain(|(path, _)| {
-            let removed = fs::remove_dead_temp(path);
-            self.check(removed) != Some(true)
-        });
-        self.temporaries = snapshot.temporaries.iter().map(|(path, _)| path.clone()).collect();
-    }
-
     /// Returns how many of the oldest files are beyond the limits.
     pub(super) fn excess(&self, snapshot: &DirectorySnapshot) -> Result<usize> {
         let settings = self.maintainer.settings();
@@ -260,8 +253,10 @@ impl<'a> Pass<'a> {
         let removed = match self.writers.has(backup, listed, None) {
             Err(error) => Err(error),
             Ok(true) => Ok(StepOutcome::Deferred(DeferralReason::BeingWritten)),
-            Ok(false) if self.naming() == Naming::Number => move_aside(backup, aside),
-            Ok(false) => remove(&backup.path),
+            Ok(false) if self.naming() == Naming::Number => {
+                move_aside(self.location, backup, aside)
+            }
+            Ok(false) => remove(self.location, backup),
         };
         match self.check(removed) {
             Some(StepOutcome::Done) => {
@@ -329,6 +324,9 @@ impl<'a> Pass<'a> {
             Unleased::Leased => return self.leased(backup, encoding),
             Unleased::Gone => return Ok(StepOutcome::Moved),
         };
+        if is_active(self.location, backup)? {
+            return Ok(StepOutcome::Deferred(DeferralReason::InUse));
+        }
         let is_it = |entry: &Entry| entry.id == backup.entry.id;
         let Some(entry) = fs::fstat_if_any(&plain, &backup.path)?.filter(is_it) else {
             return Ok(StepOutcome::Moved);

@@ -9,15 +9,24 @@
 //! | take the lock | the kernel frees it; the file left behind is harmless |
 //! | check again: gone → create; another file → adopt; not due → leave | nothing was changed |
 //! | create the next segment under a temporary name | maintenance removes it |
-//! | rename the active segment to its backup name | the path is missing: the next worker creates it |
-//! | give the next segment the log's path | done |
+//! | give the active segment its backup name, as a second name | the next worker removes that |
+//! | exchange the next segment with the log's path | maintenance removes the temporary name |
+//! | remove the temporary name, which is the old segment's now | done |
 //! | remove the lock file, unlock | done |
 //!
-//! The next segment is created before the old one is renamed. So a full disk or a missing right is
-//! found while there is nothing to undo, and the segment has its mode, owner and header before any
-//! process sees it.
+//! The next segment is created before the old one gets another name. So a full disk or a missing
+//! right is found while there is nothing to undo, and the segment has its mode, owner and header
+//! before any process sees it.
+//!
+//! File systems without links or without an exchange have two renames instead:
+//!
+//! | step | if the worker dies after it |
+//! |---|---|
+//! | rename the active segment to its backup name | the path is missing: the next worker creates it |
+//! | give the next segment the log's path | done |
 
 mod backup;
+mod exchange;
 pub(crate) mod period;
 mod segments;
 pub(crate) mod trigger;
@@ -28,11 +37,12 @@ pub(crate) use segments::{HeaderFn, SegmentSettings};
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{ErrorKind, Result};
-use crate::fs::{self, Access, Entry};
+use crate::fs::{self, Entry, Temp};
 use crate::lock::LockGuard;
 use crate::segment::Location;
 use crate::segment::lease::Lease;
 use crate::stats::{Counters, Journal};
+use exchange::Exchanged;
 use segments::Segments;
 use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::path::{Path, PathBuf};
@@ -209,7 +219,11 @@ impl Segments {
         if self.has_moved(active)? {
             return self.adopt_locked(active).map(Some);
         }
-        let entry = fs::fstat(&active.lease.file, self.path())?;
+        let mut entry = fs::fstat(&active.lease.file, self.path())?;
+        if entry.links > 1 {
+            self.undo_link(active.lease.id())?;
+            entry = fs::fstat(&active.lease.file, self.path())?;
+        }
         active.learn_size(entry.len, self.counters());
         if active.is_empty() {
             return Ok(None);
@@ -221,7 +235,7 @@ impl Segments {
         if !due(active) {
             return Ok(None);
         }
-        self.replace(active, entry.access, guard).map(Some)
+        self.replace(active, &entry, guard).map(Some)
     }
 
     /// Corrects the start of the active segment by the time in the newest backup's name. The answer
@@ -252,18 +266,35 @@ impl Segments {
         Ok(Switch { left, cause: SwitchCause::Created })
     }
 
-    /// Renames the active segment to a backup and puts a new one in its place, with the same
-    /// access.
+    /// Makes the active segment a backup and puts a new one in its place, with the same access.
     fn replace(
         &self,
         active: &mut Active,
-        access: Access,
+        entry: &Entry,
         guard: &LockGuard<'_>,
     ) -> Result<Switch> {
         let is_crowded = self.location().is_crowded()?;
-        let next = self.prepare(Some((&active.lease, access)))?;
+        let mut next = self.prepare(Some((&active.lease, entry.access)))?;
+        let exchanges = self.may_exchange(entry, &mut next.0)?;
         // If the lock file was removed by hand, another worker may have rotated meanwhile.
         guard.verify()?;
+        if exchanges {
+            match self.exchange(active, entry.links, next, is_crowded)? {
+                Exchanged::Switched(switch) => return Ok(switch),
+                Exchanged::Refused(refused) => next = refused,
+            }
+        }
+        self.replace_by_renames(active, next, is_crowded)
+    }
+
+    /// Renames the active segment to a backup, and then the next one to the log's path, which is
+    /// missing in between.
+    fn replace_by_renames(
+        &self,
+        active: &mut Active,
+        next: (Temp, u64),
+        is_crowded: bool,
+    ) -> Result<Switch> {
         let (backup, time) = match self.rename_to_backup(active) {
             // Another program, or the server of a network file system, has removed the name
             // meanwhile.
@@ -276,25 +307,29 @@ impl Segments {
             self.note_newest(active, &backup, time, &next.0);
         }
         let bytes = active.size;
-        let left = match self.put_in_place(next, NewestBackup::Known(Some(time))) {
-            Ok(fresh) => active.switch_to(fresh),
+        let left = self.take_path(active, next, time).inspect_err(|_| self.undo_rename(&backup))?;
+        Ok(Switch { left, cause: SwitchCause::Rotated { backup, bytes } })
+    }
+
+    /// Gives the next segment the log's path, where no file is, and continues in it. Returns the
+    /// lease on the one before, whose backup is of this time.
+    fn take_path(&self, active: &mut Active, next: (Temp, u64), time: Timestamp) -> Result<Lease> {
+        match self.put_in_place(next, NewestBackup::Known(Some(time))) {
+            Ok(fresh) => Ok(active.switch_to(fresh)),
             // Another program was first; its file is the next segment.
             Err(error) if error.io_kind() == AlreadyExists && self.has_moved(active)? => {
-                self.adopt_locked(active)?.left
+                Ok(self.adopt_locked(active)?.left)
             }
-            Err(error) => {
-                self.undo_rename(&backup);
-                return Err(error);
-            }
-        };
-        Ok(Switch { left, cause: SwitchCause::Rotated { backup, bytes } })
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives the active segment the log's path again, where readers and other workers look for it.
     /// If that fails too, the path is missing, and the next worker that checks it creates the log.
     fn undo_rename(&self, backup: &Path) {
-        if let Err(error) = fs::rename_noreplace(backup, self.path()) {
-            self.report(error);
+        match fs::rename_noreplace(backup, self.path()) {
+            Err(error) if error.io_kind() == AlreadyExists => {}
+            renamed => renamed.unwrap_or_else(|error| self.report(error)),
         }
     }
 }

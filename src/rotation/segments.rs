@@ -9,8 +9,9 @@ use crate::lock::{FileLock, LockGuard, Wait};
 use crate::segment::lease::Lease;
 use crate::segment::name::Naming;
 use crate::segment::rotation_lock::{self, DEFAULT_MODE};
-use crate::segment::{DirectorySnapshot, Location};
+use crate::segment::{DirectorySnapshot, Location, temporary};
 use crate::stats::{Counters, Journal};
+use parking_lot::Mutex;
 use std::io::ErrorKind::AlreadyExists;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub(super) struct Segments {
     settings: SegmentSettings,
     clock: Clock,
     journal: Arc<Journal>,
+    /// Whether the file system can exchange two files; `None` if that was not tried yet.
+    pub(super) exchanges: Mutex<Option<bool>>,
 }
 
 /// How often other programs may create the log just before this worker does.
@@ -69,7 +72,8 @@ impl Segments {
         // then.
         let given = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
         let network = fs::network_file_system(location.dir());
-        Ok(Self { given, location, network, lock, settings, clock, journal })
+        let exchanges = Mutex::new(can_exchange(&network));
+        Ok(Self { given, location, network, lock, settings, clock, journal, exchanges })
     }
 
     pub(super) fn location(&self) -> &Arc<Location> {
@@ -139,6 +143,9 @@ impl Segments {
         // If another worker creates the log first, the second round finds it.
         loop {
             if let Some(mut active) = self.open_existing(timeout)? {
+                if active.lease.entry.links > 1 {
+                    self.undo_half(&active);
+                }
                 self.ensure_header(&mut active, timeout);
                 return Ok((active, SwitchCause::Adopted));
             }
@@ -159,12 +166,27 @@ impl Segments {
         }
     }
 
+    /// Undoes a rotation whose worker died in the middle. One that is under way has the lock.
+    fn undo_half(&self, active: &Active) {
+        let undone = self.take_lock(Duration::ZERO).map(|guard| {
+            let undone = self.undo_link(active.lease.id());
+            self.release(guard);
+            undone
+        });
+        match undone {
+            Err(error) if error.kind() == ErrorKind::LockTimeout => {}
+            Err(error) | Ok(Err(error)) => self.report(error),
+            Ok(Ok(())) => {}
+        }
+    }
+
     /// Resolves the user's path again. If links in it have changed, the log moves to their new
     /// target, where a worker that starts now would be.
     fn resolve_again(&mut self) -> Result<()> {
         let location = Location::resolve(&self.given)?;
         if location != *self.location {
             self.network = fs::network_file_system(location.dir());
+            *self.exchanges.lock() = can_exchange(&self.network);
             self.location = Arc::new(location);
             self.lock = rotation_lock::open(&self.location, self.settings.mode)?;
         }
@@ -262,9 +284,10 @@ impl Segments {
         const OWNER: u32 = 0o700;
         let (like, access) = like.unzip();
         let mode = self.settings.mode.or(access.map(|access| access.mode & OWNER));
-        let temp = Temp::beside(self.path(), mode.unwrap_or(DEFAULT_MODE))?;
-        temp.set_access(access, self.settings.mode, like.map(|lease| &*lease.file))?;
         let header = self.header()?;
+        let mark = temporary::mark(&header);
+        let temp = Temp::marked(self.path(), mode.unwrap_or(DEFAULT_MODE), &mark)?;
+        temp.set_access(access, self.settings.mode, like.map(|lease| &*lease.file))?;
         fs::write_all(temp.file(), &header, temp.path())?;
         Ok((temp, header.len() as u64))
     }
@@ -276,6 +299,16 @@ impl Segments {
         newest_backup: NewestBackup,
     ) -> Result<Active> {
         let lease = Lease::fresh(temp, &self.location)?;
+        Ok(self.started(lease, header_len, newest_backup))
+    }
+
+    /// A new segment that has got the log's path.
+    pub(super) fn started(
+        &self,
+        lease: Lease,
+        header_len: u64,
+        newest_backup: NewestBackup,
+    ) -> Active {
         self.clock.made(lease.id());
         let now = self.coarse_now();
         // A worker whose clock is ahead of the file system's counts from its own clock. Otherwise
@@ -288,7 +321,7 @@ impl Segments {
         };
         let (size, lead) = (header_len, Duration::ZERO);
         let append_mode = self.append_mode();
-        Ok(Active { lease, append_mode, size, header_len, started, lead, newest_backup })
+        Active { lease, append_mode, size, header_len, started, lead, newest_backup }
     }
 
     fn header(&self) -> Result<Vec<u8>> {
@@ -316,4 +349,10 @@ impl Segments {
             self.report(error);
         }
     }
+}
+
+/// Whether a file system can exchange files, as far as it is known beforehand: that of a network
+/// cannot.
+fn can_exchange(network: &Result<Option<String>>) -> Option<bool> {
+    (!fs::EXCHANGES || matches!(network, Ok(Some(_)))).then_some(false)
 }

@@ -89,6 +89,13 @@ impl DirectorySnapshot {
         Self::of_names(location, Some(naming), &fs::names(location.dir())?)
     }
 
+    /// Leaves the active segment out of the backups. A worker that died in a rotation may have left
+    /// it with a backup's name too.
+    pub(crate) fn without(mut self, active: Option<FileId>) -> Self {
+        self.backups.retain(|backup| backup.entry.links == 1 || Some(backup.entry.id) != active);
+        self
+    }
+
     /// Looks at the files with these names, as [`read`](Self::read) does at all files.
     pub(crate) fn of(location: &Location, naming: Naming, names: &[String]) -> Result<Self> {
         Self::of_names(location, Some(naming), names)
@@ -116,7 +123,9 @@ impl DirectorySnapshot {
         }
         let path = location.dir().join(name);
         if location.is_temporary(name, naming) {
-            self.temporaries.extend(file_at(&path)?.map(|entry| (path, entry.len)));
+            // A file with another name takes no more room.
+            let bytes = |entry: &Entry| if entry.links > 1 { 0 } else { entry.len };
+            self.temporaries.extend(file_at(&path)?.map(|entry| (path, bytes(&entry))));
         } else if location.is_stray(name) {
             self.strays.insert(path);
         }

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Access, Entry, EntryKind, FileId, Temp};
 use crate::sys;
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +89,24 @@ impl Lease {
         let entry = fs::fstat(temp.file(), temp.path())?;
         let file = temp.persist(location.path(), fs::Replace::No)?;
         Ok(Self { file: Arc::new(file), entry })
+    }
+
+    /// Exchanges a new segment, which was leased from the start, with the file at the log's path.
+    /// Returns the path that names that file now.
+    ///
+    /// # Errors
+    /// Nothing was changed, and the new segment is returned.
+    #[allow(clippy::result_large_err, reason = "the segment is not lost")]
+    pub(crate) fn exchanged(
+        temp: Temp,
+        location: &Location,
+    ) -> Result<(Self, PathBuf), (Temp, Error)> {
+        let entry = match fs::fstat(temp.file(), temp.path()) {
+            Ok(entry) => entry,
+            Err(error) => return Err((temp, error)),
+        };
+        let (file, old) = temp.exchange(location.path())?;
+        Ok((Self { file: Arc::new(file), entry }, old))
     }
 }
 

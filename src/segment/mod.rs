@@ -2,6 +2,7 @@
 
 pub(crate) mod birth_tag;
 mod directory;
+pub(crate) mod fresh_name;
 pub(crate) mod lease;
 mod location;
 pub(crate) mod lookup;
@@ -10,6 +11,7 @@ pub(crate) mod name;
 pub(crate) mod note;
 pub(crate) mod rotation_lock;
 pub(crate) mod superseded;
+pub(crate) mod temporary;
 pub(crate) mod uncompress;
 
 pub(crate) use directory::{Backup, DirectorySnapshot, backup_names, sync_backups};

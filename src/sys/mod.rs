@@ -48,6 +48,15 @@
 //!   Where exclusive locks need write access (NFS), it opens for appending.
 //! - `rename_noreplace(from, to)`: fails with `AlreadyExists` rather than replace. On file systems
 //!   without an atomic form the check comes just before the rename.
+//! - `link(from, to)`: gives a file a second name. Fails with `AlreadyExists` rather than replace.
+//!   Does not follow a link in the last component.
+//! - `exchange(from, to)`: exchanges the files of two names in one step; both exist at every time.
+//!   `EXCHANGES` says whether the system has such a call.
+//! - `is_exchange_missing(error)`: whether `exchange` failed because the kernel or the file system
+//!   has no such call.
+//! - `is_own(access)`: whether a file belongs to the user this process acts as.
+//! - `keeps_names(dir)`: whether only the owner of a file, or of this directory, may remove a name
+//!   of the file there. It is the directory's sticky bit.
 //! - `set_mode`, `set_owner`: permissions and ownership of an open file; no-ops on systems without
 //!   them.
 //! - `copy_attributes(from, to, with_acl)`: gives an open file the access control list, the label
@@ -98,6 +107,11 @@ pub(crate) use append::{APPENDS_SIDE_BY_SIDE, append_explicitly, append_position
 mod unix;
 #[cfg(unix)]
 pub(crate) use unix::*;
+
+#[cfg(unix)]
+mod exchange;
+#[cfg(unix)]
+pub(crate) use exchange::*;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod proc;

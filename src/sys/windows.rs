@@ -232,6 +232,29 @@ pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether [`exchange`] is there.
+pub(crate) const EXCHANGES: bool = false;
+
+pub(crate) fn exchange(_from: &Path, _to: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn is_exchange_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+}
+
+pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::hard_link(from, to)
+}
+
+pub(crate) fn is_own(_access: Access) -> bool {
+    true
+}
+
+pub(crate) fn keeps_names(_dir: Access) -> bool {
+    false
+}
+
 pub(crate) fn set_mode(_file: &File, _mode: u32) -> io::Result<()> {
     Ok(())
 }

@@ -337,8 +337,8 @@ fn invalid_option_is_an_error_and_creates_no_file() {
 fn failed_rotation_loses_no_line_and_is_reported_once() {
     let dir = Dir::new();
     let mut command = dir.command("write", ["--max-size", "100"]);
-    // The first rename creates the log, and `over` ends the fault.
-    command.env("LOGROTOR_FAULT", "2+/rename:errno=13");
+    // The first file created is the log, and `over` ends the fault.
+    command.env("LOGROTOR_FAULT", "2+/create:errno=13");
     command.env("LOGROTOR_FAULT_UNTIL", dir.file("over"));
     let mut writer = Writer::spawn(command);
     let lines: Vec<_> = (0..2000).map(|number| format!("line {number:04}")).collect();
@@ -346,7 +346,7 @@ fn failed_rotation_loses_no_line_and_is_reported_once() {
     writer.send(&(first.join("\n") + "\n"));
     let mut said = BufReader::new(writer.child.stderr.take().unwrap()).lines();
     let told = said.next().unwrap().unwrap();
-    assert!(told.contains("failed to rename") && told.contains("Permission denied"), "{told}");
+    assert!(told.contains("failed to create") && told.contains("Permission denied"), "{told}");
     eventually("it writes on", || all(&dir) == first);
     std::fs::write(dir.file("over"), "").unwrap();
     writer.send(&(second.join("\n") + "\n"));

@@ -186,8 +186,9 @@ pub mod traced {
         assert_eq!(count(&trace(&dir), "sync directory"), 1);
         worker.write("12345678");
         let verbs = during(&dir, || worker.write("rotates"));
-        let renamed = verbs.iter().rposition(|verb| verb == "rename").unwrap();
-        let syncs = verbs[renamed..].iter().filter(|verb| verb.starts_with("sync"));
+        let is_named = |verb: &String| verb == "exchange" || verb == "rename";
+        let named = verbs.iter().rposition(is_named).unwrap();
+        let syncs = verbs[named..].iter().filter(|verb| verb.starts_with("sync"));
         // The segment that was left, the directory, and the record.
         assert_eq!(syncs.collect::<Vec<_>>(), ["sync", "sync directory", "sync"]);
     }

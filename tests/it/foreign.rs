@@ -1,6 +1,8 @@
 //! Changes by other programs while workers write: within `check_interval`, the records go to the
 //! right file again.
 
+#[cfg(unix)]
+use crate::support::Trace;
 use crate::support::{Dir, Job, Verdict, Worker, check, eventually};
 use logrotor::__test::Clock;
 use logrotor::{ErrorKind, MaintenanceMode, RotatingFileWriter, Stats};
@@ -359,13 +361,14 @@ fn logrotate_beside_rotating_processes_loses_no_record() {
     assert!(moved > 10, "{moved}");
 }
 
-/// A worker that stops just before its rename number `number`. Does `meanwhile` then.
-fn stopped_at_renaming(number: u32, dir: &Dir, meanwhile: impl FnOnce()) -> Worker {
+/// A worker that stops as `plan` says, and rotates unless that is while it opens the log. Does
+/// `meanwhile` then.
+fn stopped(plan: &str, opens: bool, dir: &Dir, meanwhile: impl FnOnce()) -> Worker {
     let gates = Dir::new();
-    let plan = format!("{number}/rename:pause={}", gates.file("gate").display());
+    let plan = format!("{plan}:pause={}", gates.file("gate").display());
     let job = Job::new("obey", &dir.log()).with("inline", 1).env("LOGROTOR_FAULT", plan);
     let mut worker = job.spawn();
-    if number > 1 {
+    if !opens {
         worker.expect("ready");
         worker.write("first");
         worker.tell("rotate");
@@ -373,17 +376,47 @@ fn stopped_at_renaming(number: u32, dir: &Dir, meanwhile: impl FnOnce()) -> Work
     eventually("it is stopped", || gates.file("gate.reached").exists());
     meanwhile();
     std::fs::write(gates.file("gate"), "").unwrap();
-    worker.expect(if number > 1 { "ok" } else { "ready" });
+    worker.expect(if opens { "ready" } else { "ok" });
     worker.write("last");
     assert_eq!(worker.ask("count failures"), "0");
     worker
+}
+
+/// A plan that refuses links, and the number of the third renaming then.
+#[cfg(unix)]
+fn third_renaming() -> String {
+    let refused = |at: usize| format!("{at}:errno=1");
+    let (dir, trace) = (Dir::new(), Trace::new());
+    let rotate = |job: &Job| {
+        let mut worker = job.spawn();
+        worker.expect("ready");
+        worker.write("first");
+        assert_eq!(worker.ask("rotate"), "ok");
+        worker.finish();
+    };
+    let job = Job::new("obey", &dir.log()).with("inline", 1);
+    rotate(&trace.of(&job));
+    if trace.count("link") == 0 {
+        return "3/rename".to_owned();
+    }
+    let link = trace.first("link", 0);
+    let (dir, trace) = (Dir::new(), Trace::new());
+    let job = Job::new("obey", &dir.log()).with("inline", 1);
+    rotate(&trace.of(&job.env("LOGROTOR_FAULT", refused(link))));
+    let second = trace.first("rename", link);
+    format!("{};{}", refused(link), trace.first("rename", second))
+}
+
+#[cfg(not(unix))]
+fn third_renaming() -> String {
+    "3/rename".to_owned()
 }
 
 #[test]
 fn log_created_just_before_a_worker_creates_it_is_adopted() {
     let dir = Dir::new();
     let make = || std::fs::write(dir.log(), "another's\n").unwrap();
-    stopped_at_renaming(1, &dir, make).finish();
+    stopped("1/rename", true, &dir, make).finish();
     assert_eq!(dir.names(), ["app.log"]);
     assert_eq!(dir.active_lines(), ["another's", "last"]);
 }
@@ -392,7 +425,7 @@ fn log_created_just_before_a_worker_creates_it_is_adopted() {
 fn log_removed_just_before_its_rotation_is_created_again() {
     let dir = Dir::new();
     let take = || std::fs::rename(dir.log(), dir.file("taken")).unwrap();
-    let mut worker = stopped_at_renaming(2, &dir, take);
+    let mut worker = stopped("2/create", false, &dir, take);
     assert_eq!([worker.ask("count rotations"), worker.ask("count recreations")], ["0", "1"]);
     worker.finish();
     assert_eq!(dir.names(), ["app.log", "taken"]);
@@ -403,10 +436,10 @@ fn log_removed_just_before_its_rotation_is_created_again() {
 }
 
 #[test]
-fn log_created_during_a_rotation_is_the_next_segment() {
+fn log_created_during_a_rotation_by_renames_is_the_next_segment() {
     let dir = Dir::new();
     let make = || std::fs::write(dir.log(), "another's\n").unwrap();
-    let mut worker = stopped_at_renaming(3, &dir, make);
+    let mut worker = stopped(&third_renaming(), false, &dir, make);
     assert_eq!([worker.ask("count rotations"), worker.ask("count recreations")], ["1", "0"]);
     worker.finish();
     let [backup] = &dir.backups()[..] else { panic!("{:?}", dir.names()) };

@@ -34,6 +34,8 @@ mod exchange;
 mod faults;
 mod foreign;
 mod formats;
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+mod gapless;
 mod header;
 mod inspect;
 mod layers;

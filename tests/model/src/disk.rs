@@ -9,7 +9,7 @@ pub type Inode = u8;
 
 /// Backups that may exist at once, and temporaries.
 pub const BACKUPS: u8 = 8;
-const TEMPS: u8 = 5;
+const TEMPS: u8 = 7;
 const NAMES: usize = 2 + TEMPS as usize + 2 * BACKUPS as usize;
 const FILES: usize = 16;
 
@@ -142,6 +142,30 @@ impl Disk {
     /// `renameat2(RENAME_NOREPLACE)`. False if there is no `from`, or a file at `to`.
     pub fn rename_noreplace(&mut self, from: Name, to: Name) -> bool {
         !self.has(to) && self.rename(from, to)
+    }
+
+    /// `link`: a second name. False if there is no `from`, or a file at `to`.
+    pub fn link(&mut self, from: Name, to: Name) -> bool {
+        let is_free = self.has(from) && !self.has(to);
+        if is_free {
+            self.names[to.index()] = self.names[from.index()];
+        }
+        is_free
+    }
+
+    /// `renameat2(RENAME_EXCHANGE)`. False if there is no file at either name.
+    pub fn exchange(&mut self, a: Name, b: Name) -> bool {
+        let both = self.has(a) && self.has(b);
+        if both {
+            self.names.swap(a.index(), b.index());
+        }
+        both
+    }
+
+    /// The plain backup that is also the file at `name`, if any.
+    pub fn plain_of(&self, name: Name) -> Option<u8> {
+        let file = self.stat(name)?;
+        (1..=BACKUPS).find(|&n| self.stat(Name::Plain(n)) == Some(file))
     }
 
     /// A file's content.

@@ -22,8 +22,9 @@ pub const ONLY_FINISHED: &str = "only backups that nobody can append to are touc
 pub const WHOLE_GZ: &str = "no partial .gz under its name";
 /// A worker's records are in order over the segments.
 pub const ORDER: &str = "a worker's records are in order";
-/// Without a crash, only the holder of the rotation lock ever sees the log's path empty.
-pub const PATH: &str = "a failed rotation leaves a log at its path";
+/// With an exchange, the log's path is never empty. Otherwise, without a crash, only the holder of
+/// the rotation lock ever sees it so.
+pub const PATH: &str = "the log's path names a segment";
 /// All workers can come to rest, and then, or after a crash of all, the log still works.
 pub const LIVE: &str = "the log can be written and rotated again";
 
@@ -48,7 +49,8 @@ fn segments(model: &Model, state: &State) -> impl Iterator<Item = Records> {
     (1..=crate::disk::BACKUPS)
         .map(place)
         .filter_map(move |n| disk.at(Name::Gz(n)).or(disk.at(Name::Plain(n))).map(|f| f.records))
-        .chain(disk.at(Name::Log).map(|file| file.records))
+        // A file with two names is one segment.
+        .chain(disk.at(Name::Log).filter(|_| disk.plain_of(Name::Log).is_none()).map(|f| f.records))
 }
 
 fn found(model: &Model, state: &State) -> Records {
@@ -94,8 +96,11 @@ fn records_are_in_order(model: &Model, state: &State) -> bool {
 }
 
 fn path_is_named(model: &Model, state: &State) -> bool {
-    state.disk.has(Name::Log)
-        || state.disk.backups().next().is_none()
+    let is_named = state.disk.has(Name::Log) || state.disk.backups().next().is_none();
+    if model.exchanges && model.faults == 0 {
+        return is_named;
+    }
+    is_named
         || state.crashes < model.crashes
         || state.workers.iter().any(|w| w.is_inside())
 }

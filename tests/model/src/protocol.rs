@@ -5,8 +5,9 @@
 //! | open | `OpenLog` `LeaseLog` `CheckLog`; refused or moved: again; no log: lock, `CreateLog`, unlock, again |
 //! | write | open if need be; rotate if full; `Append` |
 //! | lock | `OpenLock` `TryLock` `CheckLock`; moved: again; refused: wait, or give up |
-//! | rotate | lock; `SecondLook`; `CreateTemp` `LeaseTemp` `CheckTemp`; `ChooseName` (numbers: `Shift` until 1 is free); `RenameToBackup` `RenameToLog`; unlock |
-//! | … that fails | `RenameBack` `RemoveTemp`; unlock; keep the old segment |
+//! | rotate | lock; `SecondLook`, if it has a second name `UndoLink`; `CreateTemp` `LeaseTemp` `CheckTemp`; `ChooseName` (numbers: `Shift` until 1 is free); `LinkToBackup` `Exchange` `RemoveOld`; unlock |
+//! | … without links | the same up to `Shift`; `RenameToBackup` `RenameToLog`; unlock |
+//! | … that fails | `UndoLink` or `RenameBack`, `RemoveTemp`; unlock; keep the old segment |
 //! | unlock | `RemoveLock` `CloseLock` |
 //! | glance | the log's path names another file than ours, or none: open |
 //! | compress | `OpenTarget` `TryTarget` `CheckTarget` `LookForGz`; `CreateTemp` `LeaseTemp` `CheckTemp` `WriteGz`; `RenameToGz` `Remove` `Close` |
@@ -14,6 +15,7 @@
 //! | prune | `OpenTarget` `TryTarget` `CheckTarget` `LookForGz` `Remove` `Close`; a lone `.gz`: `Remove` |
 //! | … numbers | lock; `PickOldest`; if plain `OpenTarget` `TryTarget`; `Remove`; unlock |
 //! | clean | a temporary: `OpenTarget` `TryTarget` `CheckTarget` `Remove` `Close` |
+//! | … that is a backup too | lock; `Remove`; unlock |
 //!
 //! A crash, at any step, closes the worker's handles; a fresh worker is in its place at once.
 
@@ -47,6 +49,10 @@ pub enum Guard {
     LockIdentity,
     /// Under the lock: the log's path still names our segment.
     SecondLook,
+    /// A backup that is the active segment too, after a crash, is neither compressed nor removed.
+    ActiveStays,
+    /// The active segment loses a backup's name before it is rotated.
+    UndoLink,
     /// When the new segment cannot take the log's path: the old one gets it back.
     RenameBack,
     /// After leasing a temporary: its path still names it.
@@ -68,6 +74,8 @@ pub enum Guard {
 pub struct Model {
     /// How backups are named.
     pub naming: Naming,
+    /// Whether the file system has links and an exchange.
+    pub exchanges: bool,
     /// Records that each worker may write; as many workers as this is long.
     pub writes: &'static [usize],
     /// The first worker that compresses, prunes and cleans; later ones do, too.
@@ -110,6 +118,10 @@ pub enum Step {
     CheckTemp,
     ChooseName,
     Shift,
+    UndoLink,
+    LinkToBackup,
+    Exchange,
+    RemoveOld,
     RenameToBackup,
     RenameToLog,
     RenameBack,
@@ -275,6 +287,11 @@ impl Worker {
             (true, Some(_), true) => self.locks(Task::Rotate),
             (true, Some(_), false) => (self.task, self.step) = (Task::Open, Step::Append),
         }
+    }
+
+    /// To the segment that has got the log's path.
+    pub(crate) fn adopts(&mut self) {
+        (self.task, self.temp, self.target) = (Task::Adopt, None, None);
     }
 
     /// After a failed job: the record goes to the present segment, if there is one.

@@ -75,6 +75,10 @@ impl State {
             }
             Job::Prune(n) => me.maintains(Task::Prune, Name::Plain(n)),
             Job::Compress(n) => me.maintains(Task::Compress, Name::Plain(n)),
+            Job::Clean(k) if self.disk.plain_of(Name::Temp(k)).is_some() => {
+                me.target = Some(Name::Temp(k));
+                me.locks(Task::Clean);
+            }
             Job::Clean(k) => me.maintains(Task::Clean, Name::Temp(k)),
         }
     }
@@ -100,6 +104,15 @@ impl State {
                 Step::RemoveLock
             }
             (Step::CreateTemp, _) => Step::Close,
+            (Step::LinkToBackup, _) => Step::RenameToBackup,
+            (Step::Exchange, _) => {
+                me.task = Task::GiveUp;
+                Step::UndoLink
+            }
+            (Step::RemoveOld, _) => {
+                me.adopts();
+                Step::RemoveLock
+            }
             (Step::RenameToLog, _) => Step::RenameBack,
             (Step::RenameBack | Step::RenameToBackup | Step::RenameToGz, _) => Step::RemoveTemp,
             _ => unreachable!("BUG: not a call that fails"),
@@ -112,8 +125,17 @@ impl State {
     pub fn may_fail(&self, w: usize) -> bool {
         use Step::*;
         let step = self.workers[w].step;
-        let can_fail =
-            matches!(step, CreateTemp | RenameToBackup | RenameToLog | RenameBack | RenameToGz);
+        let can_fail = matches!(
+            step,
+            CreateTemp
+                | LinkToBackup
+                | Exchange
+                | RemoveOld
+                | RenameToBackup
+                | RenameToLog
+                | RenameBack
+                | RenameToGz
+        );
         self.faults > 0 && can_fail
     }
 
@@ -151,6 +173,7 @@ impl State {
             SecondLook | ChooseName | Shift | RenameToBackup | RenameToLog | RenameBack => {
                 self.rotates(model, step, me)
             }
+            UndoLink | LinkToBackup | Exchange | RemoveOld => self.exchanges(step, me),
             OpenTarget | TryTarget | CheckTarget => self.holds(model, step, me),
             LookForGz | WriteGz | FindName | RenameToGz | PickOldest | Remove | Close => {
                 self.maintains(model, step, me)
@@ -226,6 +249,10 @@ impl State {
                     Task::Rotate => SecondLook,
                     Task::Compress => FindName,
                     Task::Prune => PickOldest,
+                    Task::Clean => match me.target.and_then(|temp| self.disk.plain_of(temp)) {
+                        Some(_) => Remove,
+                        None => RemoveLock,
+                    },
                     _ => unreachable!("BUG: no need of the lock"),
                 };
                 me.goes(inside, "has the rotation lock")
@@ -301,6 +328,9 @@ impl State {
             SecondLook => {
                 let segment = me.segment.expect("BUG: no segment");
                 if !model.has(Guard::SecondLook) || self.is_at(Name::Log, segment) {
+                    if self.disk.plain_of(Name::Log).is_some() && model.has(Guard::UndoLink) {
+                        return me.goes(UndoLink, "still ours, and a backup");
+                    }
                     return me.goes(CreateTemp, "still ours");
                 }
                 me.task = Task::Open;
@@ -312,7 +342,7 @@ impl State {
             ChooseName => {
                 let newest = self.disk.backups().next_back().unwrap_or(0);
                 me.target = Some(Name::Plain(newest + 1));
-                me.goes(RenameToBackup, "")
+                me.goes(if model.exchanges { LinkToBackup } else { RenameToBackup }, "")
             }
             Shift => self.shift(model, me),
             RenameToBackup => match self.disk.rename_noreplace(Name::Log, Name::Plain(me.backup()))
@@ -321,7 +351,7 @@ impl State {
                 false => me.goes(RemoveTemp, "refused"),
             },
             RenameToLog if self.disk.rename_noreplace(me.own_temp(), Name::Log) => {
-                (me.task, me.temp, me.target) = (Task::Adopt, None, None);
+                me.adopts();
                 me.goes(RemoveLock, "")
             }
             RenameToLog if model.has(Guard::RenameBack) => me.goes(RenameBack, "refused"),
@@ -331,6 +361,36 @@ impl State {
                 me.goes(RemoveTemp, if is_back { "" } else { "refused" })
             }
             RenameBack => me.goes(RemoveTemp, "is not done: taken out"),
+            _ => unreachable!("BUG: not of this group"),
+        }
+    }
+
+    /// The same without a gap.
+    fn exchanges(&mut self, step: Step, me: &mut Worker) -> &'static str {
+        use Step::*;
+        match step {
+            UndoLink => {
+                if let Some(n) = self.disk.plain_of(Name::Log) {
+                    self.disk.unlink(Name::Plain(n));
+                }
+                me.goes(if me.task == Task::GiveUp { RemoveTemp } else { CreateTemp }, "")
+            }
+            LinkToBackup => match self.disk.link(Name::Log, Name::Plain(me.backup())) {
+                true => me.goes(Exchange, ""),
+                false => me.goes(RemoveTemp, "refused"),
+            },
+            Exchange => match self.disk.exchange(me.own_temp(), Name::Log) {
+                true => me.goes(RemoveOld, ""),
+                false => {
+                    me.task = Task::GiveUp;
+                    me.goes(UndoLink, "refused")
+                }
+            },
+            RemoveOld => {
+                self.disk.unlink(me.own_temp());
+                me.adopts();
+                me.goes(RemoveLock, "")
+            }
             _ => unreachable!("BUG: not of this group"),
         }
     }
@@ -357,7 +417,11 @@ impl State {
                 if model.has(Guard::BackupIdentity) && !self.is_at(target, held) {
                     return me.goes(Close, "moved: leaves it");
                 }
-                me.goes(if me.task == Task::Clean { Remove } else { LookForGz }, "")
+                let is_backup = me.task != Task::Clean;
+                if is_backup && self.is_at(Name::Log, held) && model.has(Guard::ActiveStays) {
+                    return me.goes(Close, "is the active segment too: leaves it");
+                }
+                me.goes(if is_backup { LookForGz } else { Remove }, "")
             }
             _ => unreachable!("BUG: not of this group"),
         }
@@ -440,7 +504,8 @@ impl State {
         let last = gap - 1;
         if last == 0 {
             me.target = Some(Name::Plain(1));
-            return me.goes(Step::RenameToBackup, "1 is free");
+            let next = if model.exchanges { Step::LinkToBackup } else { Step::RenameToBackup };
+            return me.goes(next, "1 is free");
         }
         if !self.disk.has(Name::Gz(last)) {
             self.disk.rename_noreplace(Name::Plain(last), Name::Plain(gap));
@@ -472,8 +537,10 @@ impl State {
 
     /// The oldest backup, if there are more than pruning keeps.
     pub fn one_too_many(&self, model: &Model) -> Option<u8> {
-        let mut backups = self.disk.backups();
-        match (self.disk.backups().count() > model.keep, model.naming) {
+        let active = self.disk.plain_of(Name::Log).filter(|_| model.has(Guard::ActiveStays));
+        let mut backups = self.disk.backups().filter(|&n| Some(n) != active);
+        let count = self.disk.backups().filter(|&n| Some(n) != active).count();
+        match (count > model.keep, model.naming) {
             (false, _) => None,
             (true, Naming::Timestamp) => backups.next(),
             (true, Naming::Number) => backups.next_back(),

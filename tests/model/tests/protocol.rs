@@ -9,6 +9,7 @@ use logrotor_model::protocol::{Guard, Model, Naming};
 /// Two workers that write 2 and 1 records of which each fills a segment; one backup is kept.
 const TWO: Model = Model {
     naming: Naming::Timestamp,
+    exchanges: true,
     writes: &[2, 1],
     maintainers: 0,
     full_at: 1,
@@ -17,6 +18,8 @@ const TWO: Model = Model {
     faults: 0,
     without: None,
 };
+/// The same without links and exchange.
+const RENAMES: Model = Model { exchanges: false, ..TWO };
 /// The same, and a third that only maintains.
 const THREE: Model = Model { writes: &[2, 1, 0], maintainers: 2, ..TWO };
 /// One that writes, and another that maintains.
@@ -52,10 +55,12 @@ const LARGE: [(&str, Model); 3] = [
 fn holds(naming: Naming, worlds: &[(&str, Model)]) {
     let mut states = 0;
     for (name, model) in worlds {
-        let report = check(&Model { naming, ..*model }, None);
-        println!("{naming:?}: {name}: {report}");
-        assert!(report.broken.is_empty());
-        states += report.states;
+        for exchanges in [true, false] {
+            let report = check(&Model { naming, exchanges, ..*model }, None);
+            println!("{naming:?}, exchanges: {exchanges}: {name}: {report}");
+            assert!(report.broken.is_empty());
+            states += report.states;
+        }
     }
     println!("{naming:?}: {states} states in all");
 }
@@ -94,7 +99,7 @@ fn without_lease_a_record_is_appended_to_a_removed_backup() {
 
 #[test]
 fn without_check_of_the_lease_a_record_goes_to_a_removed_backup() {
-    breaks(LOST, Naming::Timestamp, Guard::OpenIdentity, Model { crashes: 1, ..TWO });
+    breaks(LOST, Naming::Timestamp, Guard::OpenIdentity, Model { crashes: 1, ..RENAMES });
 }
 
 #[test]
@@ -111,17 +116,30 @@ fn without_second_look_a_new_segment_is_rotated_away() {
 
 #[test]
 fn without_second_look_a_worker_never_finds_a_log_that_is_gone() {
-    breaks(LIVE, Naming::Timestamp, Guard::SecondLook, Model { crashes: 1, ..TWO });
+    breaks(LIVE, Naming::Timestamp, Guard::SecondLook, Model { crashes: 1, ..RENAMES });
+}
+
+#[test]
+fn active_segment_that_is_a_backup_too_must_not_be_compressed() {
+    for naming in [Naming::Timestamp, Naming::Number] {
+        breaks(DOUBLED, naming, Guard::ActiveStays, Model { crashes: 1, ..TWO });
+    }
+}
+
+#[test]
+fn second_name_of_the_active_segment_goes_before_it_is_rotated() {
+    breaks(DOUBLED, Naming::Timestamp, Guard::UndoLink, Model { crashes: 1, ..TWO });
+    breaks(DOUBLED, Naming::Number, Guard::UndoLink, Model { crashes: 1, ..TWO });
 }
 
 #[test]
 fn without_rename_back_a_failed_rotation_leaves_no_log() {
-    breaks(PATH, Naming::Timestamp, Guard::RenameBack, Model { faults: 1, ..TWO });
+    breaks(PATH, Naming::Timestamp, Guard::RenameBack, Model { faults: 1, ..RENAMES });
 }
 
 #[test]
 fn without_check_of_the_temporary_a_rotation_uses_a_removed_one() {
-    breaks(PATH, Naming::Timestamp, Guard::TempIdentity, Model { faults: 1, ..TWO });
+    breaks(PATH, Naming::Timestamp, Guard::TempIdentity, Model { faults: 1, ..RENAMES });
 }
 
 #[test]
