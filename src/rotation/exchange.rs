@@ -67,7 +67,10 @@ impl Segments {
             Ok(()) => Some(true),
             Err(error) if error.io_error().is_some_and(fs::is_exchange_missing) => Some(false),
             // Another failure says nothing about the next time.
-            Err(_) => None,
+            Err(error) => {
+                self.report(error);
+                None
+            }
         };
         *known = tried;
         tried == Some(true)

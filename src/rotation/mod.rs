@@ -267,12 +267,7 @@ impl Segments {
     }
 
     /// Makes the active segment a backup and puts a new one in its place, with the same access.
-    fn replace(
-        &self,
-        active: &mut Active,
-        entry: &Entry,
-        guard: &LockGuard<'_>,
-    ) -> Result<Switch> {
+    fn replace(&self, active: &mut Active, entry: &Entry, guard: &LockGuard<'_>) -> Result<Switch> {
         let is_crowded = self.location().is_crowded()?;
         let mut next = self.prepare(Some((&active.lease, entry.access)))?;
         let exchanges = self.may_exchange(entry, &mut next.0)?;
