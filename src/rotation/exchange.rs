@@ -16,6 +16,7 @@ use crate::segment::backup_names;
 use crate::segment::fresh_name::{free_number_1, give_time, newest_time};
 use crate::segment::lease::Lease;
 use crate::segment::name::{Key, Name, Naming};
+use std::cell::Cell;
 use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::path::{Path, PathBuf};
 
@@ -84,7 +85,10 @@ impl Segments {
         next: (Temp, u64),
         is_crowded: bool,
     ) -> Result<Exchanged> {
-        let named = self.name_backup(active, |backup| fs::link(self.path(), backup));
+        let is_refused = Cell::new(false);
+        let named = self.name_backup(active, |backup| {
+            fs::link(self.path(), backup).inspect_err(|_| is_refused.set(true))
+        });
         let (backup, time) = match named {
             Ok(named) => named,
             Err(error) if error.io_kind() == NotFound && self.has_moved(active)? => {
@@ -93,7 +97,8 @@ impl Segments {
             Err(error) if error.io_kind() == AlreadyExists => return Err(error),
             // The file system has no links, or this segment may get no other: renames will do, or
             // say why they do not.
-            Err(_) => return Ok(Exchanged::Refused(next)),
+            Err(_) if is_refused.get() => return Ok(Exchanged::Refused(next)),
+            Err(error) => return Err(error),
         };
         if is_crowded {
             self.note_newest(active, &backup, time, &next.0);
