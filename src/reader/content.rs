@@ -212,7 +212,7 @@ pub(super) const CHUNK: usize = 64 * 1024;
 
 /// Whether a decoder failed because its file could not be read.
 fn is_of_file_system(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Error>())
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Error>)
 }
 
 /// Reads once. Interrupted calls are repeated.
