@@ -202,10 +202,11 @@ fn many_logs_share_three_threads_that_end_with_the_last_log() {
         drop(logs);
         assert!(!threads().is_empty());
         drop(last);
-        assert_eq!(threads(), <[std::path::PathBuf; 0]>::default());
+        // The system may list a thread for a moment after its end.
+        eventually("the threads have ended", || threads().is_empty());
         // Again, with threads of its own.
         use_log(&mut open(0));
-        assert_eq!(threads(), <[std::path::PathBuf; 0]>::default());
+        eventually("the threads have ended", || threads().is_empty());
     });
 }
 

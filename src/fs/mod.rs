@@ -15,7 +15,7 @@ pub(crate) use crate::sys::{
 };
 pub(crate) use append::{AppendMode, append, append_beside, append_offset};
 pub use temp::Replace;
-pub(crate) use temp::{Temp, remove_dead_temp, temp_mark, temp_name, temp_target};
+pub(crate) use temp::{Temp, open_dead_temp, remove_dead_temp, temp_mark, temp_name, temp_target};
 
 use crate::clock::{Deadline, sleep};
 use crate::error::{Error, Result, lock_action};

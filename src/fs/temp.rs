@@ -244,11 +244,8 @@ pub(crate) fn temp_mark(name: &str) -> Option<&str> {
 
 /// Removes a temporary file unless a process is writing it; `true` if it is gone.
 pub(crate) fn remove_dead_temp(path: &Path) -> Result<bool> {
-    match fs::open_unleased(path) {
-        // It belongs to another user, whose processes remove it.
-        Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => Ok(false),
-        Err(error) => Err(error),
-        Ok(Unleased::Ours(held)) => {
+    match open_dead_temp(path)? {
+        Unleased::Ours(held) => {
             // Since it was opened it may have been finished, and have its final name.
             if let Some(ours) = fs::fstat_if_any(&held, path)? {
                 if fs::is_at(path, ours.id)? {
@@ -257,8 +254,17 @@ pub(crate) fn remove_dead_temp(path: &Path) -> Result<bool> {
             }
             Ok(true)
         }
-        Ok(Unleased::Leased) => Ok(false),
-        Ok(Unleased::Gone) => Ok(true),
+        Unleased::Leased => Ok(false),
+        Unleased::Gone => Ok(true),
+    }
+}
+
+/// Takes a temporary file, unless a process is writing it. One that belongs to another user is left
+/// to that user's processes.
+pub(crate) fn open_dead_temp(path: &Path) -> Result<Unleased> {
+    match fs::open_unleased(path) {
+        Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => Ok(Unleased::Leased),
+        opened => opened,
     }
 }
 

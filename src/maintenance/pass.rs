@@ -250,14 +250,7 @@ impl<'a> Pass<'a> {
     /// Removes a backup that no process has open, or moves it `aside` to be removed; returns `true`
     /// if it is gone.
     fn prune_one(&mut self, backup: &Backup, listed: &[Backup], aside: &mut Vec<Aside>) -> bool {
-        let removed = match self.writers.has(backup, listed, None) {
-            Err(error) => Err(error),
-            Ok(true) => Ok(StepOutcome::Deferred(DeferralReason::BeingWritten)),
-            Ok(false) if self.naming() == Naming::Number => {
-                move_aside(self.location, backup, aside)
-            }
-            Ok(false) => remove(self.location, backup),
-        };
+        let removed = self.take_out(backup, listed, aside);
         match self.check(removed) {
             Some(StepOutcome::Done) => {
                 if self.naming() != Naming::Number {
@@ -271,6 +264,25 @@ impl<'a> Pass<'a> {
                 false
             }
             Some(StepOutcome::Interrupted) | None => false,
+        }
+    }
+
+    fn take_out(
+        &mut self,
+        backup: &Backup,
+        listed: &[Backup],
+        aside: &mut Vec<Aside>,
+    ) -> Result<StepOutcome> {
+        let is_locked = self.naming() == Naming::Number;
+        if self.writers.has(backup, listed, None)? {
+            return Ok(StepOutcome::Deferred(DeferralReason::BeingWritten));
+        }
+        if backup.entry.links > 1 && !self.remove_second_name(backup.entry.id, is_locked)? {
+            return Ok(StepOutcome::Deferred(DeferralReason::InUse));
+        }
+        match is_locked {
+            true => move_aside(self.location, backup, aside),
+            false => remove(self.location, backup),
         }
     }
 
@@ -331,6 +343,9 @@ impl<'a> Pass<'a> {
         let Some(entry) = fs::fstat_if_any(&plain, &backup.path)?.filter(is_it) else {
             return Ok(StepOutcome::Moved);
         };
+        if entry.links > 1 && !self.remove_second_name(entry.id, false)? {
+            return Ok(StepOutcome::Deferred(DeferralReason::InUse));
+        }
         let next_created = self.created_after(at, listed);
         let now = Clock::system().now().into();
         let is_settled = fs::DENIES_WRITERS

@@ -2,7 +2,7 @@
 
 use super::pass::Pass;
 use crate::error::{ErrorKind, Result};
-use crate::fs::{self, Unleased};
+use crate::fs::{self, FileId, Unleased};
 use crate::lock::Wait;
 use crate::segment::fresh_name::{free_number_1, give_time, newest_time};
 use crate::segment::name::Naming;
@@ -22,6 +22,27 @@ impl Pass<'_> {
         self.temporaries = snapshot.temporaries.iter().map(|(path, _)| path.clone()).collect();
     }
 
+    /// Removes the name of a temporary that a backup, this file, has beside its own because its
+    /// worker died during the rotation. Once the backup is gone, that name would seem to be another
+    /// program's file. Returns `false` if this has to wait for the end of a rotation. `is_locked`
+    /// if the caller holds the rotation lock.
+    pub(super) fn remove_second_name(&mut self, backup: FileId, is_locked: bool) -> Result<bool> {
+        for name in fs::names(self.location.dir())? {
+            let path = self.location.dir().join(name);
+            if !self.is_of_segment(&path) || !fs::is_at(&path, backup)? {
+                continue;
+            }
+            let is_cleared = match is_locked {
+                true => self.clear_segment_locked(&path)?,
+                false => self.clear_segment(&path)?,
+            };
+            if !is_cleared {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn is_of_segment(&self, path: &Path) -> bool {
         let name = path.file_name().and_then(|name| name.to_str());
         let target = self.location.path().file_name().and_then(|name| name.to_str());
@@ -33,7 +54,7 @@ impl Pass<'_> {
     /// meanwhile: that becomes a backup.
     fn clear_segment(&mut self, path: &Path) -> Result<bool> {
         let Some(there) = fs::stat(path)? else { return Ok(true) };
-        if there.links == 1 && matches!(fs::open_unleased(path)?, Unleased::Leased) {
+        if there.links == 1 && matches!(fs::open_dead_temp(path)?, Unleased::Leased) {
             return Ok(false);
         }
         // A rotation that is under way would take the file for its own.
@@ -58,13 +79,10 @@ impl Pass<'_> {
             fs::remove(path)?;
             return Ok(true);
         }
-        match fs::open_unleased(path) {
-            // It belongs to another user, whose processes remove it.
-            Err(error) if error.io_kind() == std::io::ErrorKind::PermissionDenied => Ok(false),
-            Err(error) => Err(error),
-            Ok(Unleased::Leased) => Ok(false),
-            Ok(Unleased::Gone) => Ok(true),
-            Ok(Unleased::Ours(held)) => {
+        match fs::open_dead_temp(path)? {
+            Unleased::Leased => Ok(false),
+            Unleased::Gone => Ok(true),
+            Unleased::Ours(held) => {
                 let Some(ours) = fs::fstat_if_any(&held, path)? else { return Ok(true) };
                 if !fs::is_at(path, ours.id)? {
                     return Ok(true);

@@ -85,10 +85,11 @@ fn may_go_unreported(verb: Option<&str>) -> bool {
     matches!(verb, None | Some("append" | "ask the offset of" | "write" | "remove" | "link"))
 }
 
-/// Whether the error is an answer and no failure: the file is not there any more, or the lock is
-/// held elsewhere.
+/// Whether the error is an answer and no failure: the file is not there any more, the lock is held
+/// elsewhere, or a read that was interrupted is to be repeated.
 fn is_answer(what: &str, verb: Option<&str>) -> bool {
     what.contains("StaleNetworkFileHandle")
+        || (what.contains("Interrupted") && verb == Some("read"))
         || (what.contains("PermissionDenied") && verb.is_some_and(|verb| verb.ends_with("lock")))
 }
 

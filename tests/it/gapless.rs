@@ -7,11 +7,12 @@ use crate::support::{
 };
 use logrotor::inspect::Inspection;
 use logrotor::reader::LogReader;
-use logrotor::{Compression, Config, Maintenance, MaintenanceMode, Naming};
+use logrotor::{Compression, Config, FileLock, Maintenance, MaintenanceMode, Naming, Wait};
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 /// Whether the file system of the test can exchange files; prints that the test is skipped if not.
 fn exchanges() -> bool {
@@ -323,5 +324,36 @@ fn half_done_rotation_is_read_once_and_undone_by_the_next() {
         log.close().unwrap();
         assert_eq!(dir.names().len(), 2, "{:?}", dir.names());
         assert_eq!(dir.all_lines(), ["first", "second"]);
+    }
+}
+
+#[test]
+fn name_left_in_a_rotation_does_not_double_its_segment() {
+    use std::io::Write;
+    for max_backups in [None, Some(0)] {
+        let dir = Dir::new();
+        let mut log = dir.writer().maintenance(MaintenanceMode::Inline).build().unwrap();
+        log.write_all(b"first\n").unwrap();
+        let backup = log.rotate().unwrap().unwrap();
+        log.write_all(b"second\n").unwrap();
+        log.close().unwrap();
+        // No program writes it any more.
+        let before = SystemTime::now() - Duration::from_secs(60);
+        std::fs::File::open(&backup).unwrap().set_modified(before).unwrap();
+        // The worker was killed before it removed the temporary's name.
+        let left = dir.file(".app.log.new000000abc.tmp");
+        std::fs::hard_link(&backup, &left).unwrap();
+        let mut config = Config::default();
+        (config.compression, config.max_backups) = (Compression::Gzip, max_backups);
+        let maintenance = Maintenance::new(dir.log(), &config, |_| {}).unwrap();
+        let lock = FileLock::open(dir.file("app.log.lock")).unwrap();
+        let rotation = lock.exclusive(Wait::Never).unwrap();
+        maintenance.run(&|| true).unwrap();
+        assert!(backup.exists() && left.exists(), "it is looked at under the lock");
+        rotation.unlock().unwrap();
+        maintenance.run(&|| true).unwrap();
+        assert!(!backup.exists() && !left.exists(), "{:?}", dir.names());
+        let kept: &[_] = if max_backups.is_none() { &["first", "second"] } else { &["second"] };
+        assert_eq!(dir.all_lines(), kept);
     }
 }
