@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-/// `tail -F` from the first line on. Its output is a file.
+/// `tail -F` from the first line on. Its output and its messages are files.
 struct Tail {
     process: Child,
     files: Dir,
@@ -25,7 +25,7 @@ impl Tail {
         let file = |name| File::create(files.file(name)).unwrap();
         let mut command = Command::new("tail");
         command.args(["-n", "+1", "-F"]).arg(dir.log()).env("LC_ALL", "C").stdin(Stdio::null());
-        let process = command.stdout(file("shown")).stderr(Stdio::null()).spawn().unwrap();
+        let process = command.stdout(file("shown")).stderr(file("said")).spawn().unwrap();
         Some(Self { process, files })
     }
 
@@ -80,8 +80,9 @@ impl Worker {
     }
 }
 
+// Between two renames there was no file at the path, and GNU tail said so at every second rotation.
 #[test]
-fn gnu_tail_follows_four_workers_across_rotations() {
+fn regression_gnu_tail_finds_a_file_at_each_rotation() {
     let dir = Dir::new();
     let mut workers: Vec<_> = (0..4).map(|name| Worker::start(&dir, name)).collect();
     eventually("the log exists", || dir.log().exists());
@@ -108,4 +109,6 @@ fn gnu_tail_follows_four_workers_across_rotations() {
     for (worker, numbers) in tail.shown() {
         assert!(numbers.is_sorted_by(|a, b| a < b), "worker {worker}: {numbers:?}");
     }
+    let said = fs::read_to_string(tail.files.file("said")).unwrap();
+    assert!(!said.contains("inaccessible") && !said.contains("No such file"), "{said}");
 }
