@@ -38,7 +38,7 @@
 //! | you want | use |
 //! |---|---|
 //! | files of a certain size | [`max_size`](LogBuilder::max_size), by default 64 MiB |
-//! | no more than one file per time span | [`min_interval`](LogBuilder::min_interval), for programs that look at the log at intervals |
+//! | rotations by size not too soon one after the other | [`min_interval`](LogBuilder::min_interval), for programs that look at the log at intervals |
 //! | a file per hour, six hours, day, week or month | [`rotate_every`](LogBuilder::rotate_every) and [`rotate_at`](LogBuilder::rotate_at), with [`zone`](LogBuilder::zone) for local time |
 //! | no file open for longer than a time span | [`max_age`](LogBuilder::max_age) |
 //! | a fresh file at every start | [`rotate_on_open`](LogBuilder::rotate_on_open) |
@@ -76,6 +76,9 @@
 //! - **One machine.** The workers coordinate through file locks of a local file system. NFS or SMB
 //!   may grant such a lock twice, or hide it from other machines. A file system without locks is
 //!   rejected when the log is opened ([`ErrorKind::LockUnsupported`]).
+//! - **The path.** On Linux and macOS the log's path names a segment at every time, if the file
+//!   system has links and can exchange two files. Elsewhere a rotation is two renames, and the path
+//!   is missing for some microseconds in between.
 //! - **Power.** A record survives its process once the call has returned. It survives a power cut
 //!   once the kernel has written it back, or after [`sync`](RotatingFileWriter::sync).
 //! - **Size.** With one worker, only a record that is itself larger makes a segment larger than its

@@ -102,8 +102,8 @@ impl LogBuilder {
         /// Sets the time since its creation before which a segment is not rotated for its size, up
         /// to 4 times [`max_size`](Self::max_size). Default: none. Minimum: 1 ms.
         ///
-        /// See [`Config::min_interval`]: programs that look at the log at intervals see every
-        /// segment.
+        /// With an interval longer than theirs, programs that look at the log at intervals see
+        /// every segment. [`Config::min_interval`] lists the exceptions.
         min_interval: Duration => min_interval = Some(min_interval);
         /// Sets the age, since its creation, at which a segment is rotated. Default: none. Minimum:
         /// 1 ms.
@@ -111,7 +111,8 @@ impl LogBuilder {
         /// Rotates at the end of every calendar period. Default: none.
         rotate_every: Period => rotate_every = Some(rotate_every);
         /// Sets the time of the day, since midnight, at which the periods of
-        /// [`rotate_every`](Self::rotate_every) begin. Default: midnight. Whole minutes.
+        /// [`rotate_every`](Self::rotate_every) begin. Default: midnight. Limits: whole minutes,
+        /// less than 24 hours, and no minutely periods.
         ///
         /// # Examples
         /// ```
@@ -134,9 +135,9 @@ impl LogBuilder {
         /// Sets the maximum number of backups; 0 keeps none. Default: unlimited.
         max_backups: usize => max_backups = Some(max_backups);
         /// Sets the maximum size of the log on disk, in bytes. Default: unlimited. Minimum:
-        /// [`max_size`](Self::max_size).
+        /// [`max_size`](Self::max_size), or 4 times that with [`min_interval`](Self::min_interval).
         ///
-        /// Backups, temporary files and the active segment count, the latter with `max_size`.
+        /// Backups, temporary files and the active segment count, the latter with that minimum.
         max_total_size: u64 => max_total_size = Some(max_total_size);
         /// Sets how long a backup is kept after its rotation. Default: unlimited. Minimum: 1 ms.
         max_backup_age: Duration => max_backup_age = Some(max_backup_age);
@@ -151,7 +152,7 @@ impl LogBuilder {
         compression_level: u32 => compression_level = Some(compression_level);
         /// Sets how many of the newest backups stay uncompressed. Default: 0.
         ///
-        /// As logrotate's `delaycompress`, which is 1: a program that reads a finished segment to
+        /// The value 1 is logrotate's `delaycompress`. A program that reads a finished segment to
         /// its end finds it as it was.
         keep_uncompressed: usize => keep_uncompressed = keep_uncompressed;
         /// Sets how backups are named. Default: [`Naming::Timestamp`].

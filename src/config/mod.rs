@@ -101,8 +101,9 @@ pub struct Config {
     /// Time of the day, since midnight, at which a period of `rotate_every` begins. Default:
     /// midnight. Limits: whole minutes, less than 24 hours.
     ///
-    /// For days, weeks and months. Hours are counted from it: with 00:15, hourly periods end a
-    /// quarter past each hour. Minutely periods have none. In a file it is `"03:00"`.
+    /// Days, weeks and months begin then, and hours are counted from it: with 00:15, hourly periods
+    /// end a quarter past each hour. With minutely periods, or without periods, it is rejected. In
+    /// a file it is `"03:00"`.
     #[cfg_attr(feature = "serde", serde(with = "text::optional_time_of_day"))]
     pub rotate_at: Option<Duration>,
     /// Time zone of the calendar for `rotate_every`. Default: UTC.
@@ -132,7 +133,7 @@ pub struct Config {
     pub compression_level: Option<u32>,
     /// Number of the newest backups that stay uncompressed. Default: 0.
     ///
-    /// As logrotate's `delaycompress`, which is 1. A program that reads a finished segment to its
+    /// The value 1 is logrotate's `delaycompress`. A program that reads a finished segment to its
     /// end finds it as it was, under its name, until so many rotations later. Size limits count
     /// these backups as they are.
     pub keep_uncompressed: usize,

@@ -1,4 +1,5 @@
-//! Temporary files: written beside their target, and renamed to it once they are complete.
+//! Temporary files: written beside their target, and renamed to it or exchanged with it once they
+//! are complete.
 //!
 //! A temporary file of `T` is named `.T.<12 letters or digits>.tmp`. It is leased from the start,
 //! so that a clean-up after a crash can distinguish a file in use from one left behind.

@@ -1,8 +1,10 @@
 //! Maintenance of backups: recovery after a crash, then pruning, then compression.
 //!
 //! Any worker does this work for all of them, and it can stop after any step. A temporary file is
-//! removed once no process leases it. A backup that exists both uncompressed and compressed loses
-//! its uncompressed form: the compressed one is complete, because it got its name by `rename`.
+//! removed once no process leases it, unless it is another program's file that was at the log's
+//! path during a rotation: that becomes a backup. A backup that exists both uncompressed and
+//! compressed loses its uncompressed form: the compressed one is complete, because it got its name
+//! by `rename`.
 //!
 //! A backup is touched only under an exclusive lease, which excludes every worker's lease. So no
 //! worker can append to a backup that is being compressed or removed. With [`Naming::Number`] a

@@ -19,8 +19,9 @@ use std::time::Duration;
 /// for all.
 ///
 /// Midnight and full hours are the default: see [`Config::rotate_at`](crate::Config::rotate_at).
-/// Where clocks are changed, an end that the clock leaves out comes when it goes on. An end that
-/// it shows twice counts once for days, weeks and months, the first time, and twice for hours.
+/// If a change of the local clock leaves out the end of a period, the period ends just after the
+/// change. An end that the clock shows twice counts once for days, weeks and months, the first
+/// time, and twice for hours.
 ///
 /// Workers on one machine share a clock. If clocks differ, the first one to reach the boundary ends
 /// the period. If [names](crate::Naming) are by time, the others learn it from the

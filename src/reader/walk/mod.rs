@@ -11,7 +11,8 @@
 //! - Each [`Naming`] has a proof of its own that a segment is the successor: see `by_time` and
 //!   `by_number`.
 //!
-//! A file that has two of these names is one segment, and the backup's name counts. NFS may keep
+//! A file that has two of these names is one segment, and the backup's name counts. A rotation
+//! gives the active segment a second name first, which stays if its worker is killed. NFS may keep
 //! the log's path for a file after the worker that renamed it was killed.
 //!
 //! If a log has backups with names of both kinds, the kind that has the newest backup comes last.
