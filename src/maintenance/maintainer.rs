@@ -1,8 +1,9 @@
 //! The schedule of maintenance: when a pass is due, and what one pass leaves for the next.
 
 use super::MaintenanceConfig;
+use super::excess::files_per_backup;
 use super::knowledge::{Knowledge, LastPass, Occasion, Scope};
-use super::pass::{Pass, files_per_backup};
+use super::pass::Pass;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
 use crate::fs::{self, Unleased};

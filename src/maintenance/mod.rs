@@ -12,6 +12,7 @@
 //! rotation lock.
 
 mod compress;
+mod excess;
 mod foreign_writers;
 mod knowledge;
 mod maintainer;

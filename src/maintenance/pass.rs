@@ -4,21 +4,22 @@ use super::compress::{self, Encoding, Source, has_changed};
 use super::foreign_writers::ForeignWriters;
 use super::knowledge::file_names;
 use super::maintainer::Maintainer;
-use super::prune::{BackupStat, DiskState};
 use super::remove::{Aside, is_active, move_aside, remove};
 use super::settled::is_settled;
 use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, Entry, EntryKind, Unleased};
+use crate::fs::{self, Entry, EntryKind, FileId, Unleased};
 use crate::segment::lookup::{beyond_gap, known_numbers, numbered};
 use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::note::Note;
 use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag, superseded};
 use crate::stats::{DeferralReason, Event};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::ErrorKind::StorageFull;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::time::{Duration, SystemTime};
 
 /// One pass over a log's backups.
@@ -41,6 +42,10 @@ pub(super) struct Pass<'a> {
     /// The creation of the active segment, as of just before the last listing.
     active_born: Option<SystemTime>,
     writers: ForeignWriters,
+    /// Backups with several names, of which none is a temporary's.
+    pub(super) single: HashSet<FileId>,
+    /// Whether a file that a rotation had left became a backup.
+    pub(super) made_backup: bool,
 }
 
 /// The outcome of one step on one backup.
@@ -74,6 +79,8 @@ impl<'a> Pass<'a> {
             temporaries: Vec::new(),
             active_born: None,
             writers: ForeignWriters::default(),
+            single: HashSet::new(),
+            made_backup: false,
         }
     }
 
@@ -88,7 +95,7 @@ impl<'a> Pass<'a> {
 
     /// Lists the log's files. In a crowded directory, the later listings of a pass look at the
     /// files of the first.
-    fn list(&mut self) -> Result<DirectorySnapshot> {
+    pub(super) fn list(&mut self) -> Result<DirectorySnapshot> {
         // First: a segment that is active later is younger than a file that is put there meanwhile.
         let active = fs::stat(self.location.path())?;
         self.active_born = active.and_then(|active| active.born);
@@ -146,15 +153,19 @@ impl<'a> Pass<'a> {
     fn prune(&mut self) -> Option<DirectorySnapshot> {
         self.writers = ForeignWriters::default();
         let listed = self.list();
-        let mut snapshot = self.check(listed)?;
-        self.clear_temporaries(&mut snapshot);
+        let snapshot = self.check(listed)?;
+        let snapshot = self.clear_temporaries(snapshot)?;
         let excess = self.excess(&snapshot);
-        if self.check(excess)? == 0 && snapshot.superseded.is_empty() {
+        let excess = self.check(excess)?;
+        if excess == 0 && snapshot.superseded.is_empty() {
             return Some(snapshot);
         }
-        // Not under the lock: the answer takes long on a machine with many open files.
+        // Not under the lock: the answer takes long on a machine with many open files, and a
+        // listing of a large directory does too.
         let writers = ForeignWriters::of(&snapshot.backups, None);
         self.writers = self.check(writers)?;
+        let removed = self.remove_second_names(&snapshot.backups[..excess]);
+        self.check(removed);
         let (maintainer, location) = (self.maintainer, self.location);
         let pruned = maintainer.with_stable_names(location, || self.prune_stable(snapshot));
         let (snapshot, aside) = self.check(pruned)?;
@@ -209,44 +220,6 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Returns how many of the oldest files are beyond the limits.
-    pub(super) fn excess(&self, snapshot: &DirectorySnapshot) -> Result<usize> {
-        let settings = self.maintainer.settings();
-        let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
-        let temporaries = snapshot.temporaries.iter().map(|(_, bytes)| *bytes);
-        let superseded = snapshot.superseded.iter().map(|backup| backup.entry.len);
-        let others = temporaries.chain(superseded).fold(0, u64::saturating_add);
-        let free = match settings.retention.min_free_space {
-            Some(min) => self.free_soon(min)?,
-            None => u64::MAX,
-        };
-        let now = self.maintainer.clock.now();
-        let disk = DiskState {
-            now,
-            other_bytes: others.saturating_add(active.max(settings.max_size)),
-            free,
-        };
-        let backups = files_per_backup(&snapshot.backups);
-        let stats = |forms: &&[Backup]| BackupStat {
-            bytes: forms.iter().map(|form| form.entry.len).fold(0, u64::saturating_add),
-            finished: forms[0].rotated_at_by(now),
-        };
-        let stats: Vec<_> = backups.iter().map(stats).collect();
-        let excess = settings.retention.excess(&stats, disk);
-        Ok(backups[..excess].iter().map(|forms| forms.len()).sum())
-    }
-
-    /// The free space of the file system. If it is less than `min`, it includes the removed backups
-    /// that processes still have open: their space will be free.
-    fn free_soon(&self, min: u64) -> Result<u64> {
-        let free = fs::free_space(self.location.dir())?.unwrap_or(u64::MAX);
-        if free >= min {
-            return Ok(free);
-        }
-        let removed = fs::removed_and_open(self.location.dir(), |name| self.location.owns(name))?;
-        Ok(free.saturating_add(removed))
-    }
-
     /// Removes a backup that no process has open, or moves it `aside` to be removed; returns `true`
     /// if it is gone.
     fn prune_one(&mut self, backup: &Backup, listed: &[Backup], aside: &mut Vec<Aside>) -> bool {
@@ -273,16 +246,15 @@ impl<'a> Pass<'a> {
         listed: &[Backup],
         aside: &mut Vec<Aside>,
     ) -> Result<StepOutcome> {
-        let is_locked = self.naming() == Naming::Number;
         if self.writers.has(backup, listed, None)? {
             return Ok(StepOutcome::Deferred(DeferralReason::BeingWritten));
         }
-        if backup.entry.links > 1 && !self.remove_second_name(backup.entry.id, is_locked)? {
+        if self.has_second_name(&backup.entry) {
             return Ok(StepOutcome::Deferred(DeferralReason::InUse));
         }
-        match is_locked {
-            true => move_aside(self.location, backup, aside),
-            false => remove(self.location, backup),
+        match self.naming() {
+            Naming::Number => move_aside(self.location, backup, aside),
+            Naming::Timestamp | Naming::TimestampInfix => remove(self.location, backup),
         }
     }
 
@@ -343,7 +315,8 @@ impl<'a> Pass<'a> {
         let Some(entry) = fs::fstat_if_any(&plain, &backup.path)?.filter(is_it) else {
             return Ok(StepOutcome::Moved);
         };
-        if entry.links > 1 && !self.remove_second_name(entry.id, false)? {
+        self.remove_second_names(slice::from_ref(backup))?;
+        if self.has_second_name(&entry) {
             return Ok(StepOutcome::Deferred(DeferralReason::InUse));
         }
         let next_created = self.created_after(at, listed);
@@ -483,11 +456,6 @@ impl<'a> Pass<'a> {
         }
         Ok(None)
     }
-}
-
-/// Groups listed files by backup. A backup that another worker is compressing may have two.
-pub(super) fn files_per_backup(listed: &[Backup]) -> Vec<&[Backup]> {
-    listed.chunk_by(|a, b| a.name.key == b.name.key).collect()
 }
 
 fn compressed_name(name: Name, encoding: Encoding) -> Name {

@@ -2,16 +2,22 @@
 
 use super::pass::Pass;
 use crate::error::{ErrorKind, Result};
-use crate::fs::{self, FileId, Unleased};
+use crate::fs::{self, Entry, FileId, Unleased};
 use crate::lock::Wait;
 use crate::segment::fresh_name::{free_number_1, give_time, newest_time};
 use crate::segment::name::Naming;
-use crate::segment::{DirectorySnapshot, backup_names, rotation_lock, temporary};
+use crate::segment::{Backup, DirectorySnapshot, backup_names, rotation_lock, temporary};
+use std::collections::HashSet;
+use std::iter;
 use std::path::Path;
 
 impl Pass<'_> {
-    /// Removes temporary files that no live process writes.
-    pub(super) fn clear_temporaries(&mut self, snapshot: &mut DirectorySnapshot) {
+    /// Removes temporary files that no live process writes. Returns the listing after that.
+    pub(super) fn clear_temporaries(
+        &mut self,
+        mut snapshot: DirectorySnapshot,
+    ) -> Option<DirectorySnapshot> {
+        self.made_backup = false;
         snapshot.temporaries.retain(|(path, _)| {
             let cleared = match self.is_of_segment(path) {
                 true => self.clear_segment(path),
@@ -20,27 +26,42 @@ impl Pass<'_> {
             self.check(cleared) != Some(true)
         });
         self.temporaries = snapshot.temporaries.iter().map(|(path, _)| path.clone()).collect();
+        if self.made_backup {
+            // There is one more, and numbered ones have other names.
+            self.names = None;
+            let listed = self.list();
+            let temporaries = std::mem::take(&mut snapshot.temporaries);
+            snapshot = DirectorySnapshot { temporaries, ..self.check(listed)? };
+        }
+        Some(snapshot)
     }
 
-    /// Removes the name of a temporary that a backup, this file, has beside its own because its
-    /// worker died during the rotation. Once the backup is gone, that name would seem to be another
-    /// program's file. Returns `false` if this has to wait for the end of a rotation. `is_locked`
-    /// if the caller holds the rotation lock.
-    pub(super) fn remove_second_name(&mut self, backup: FileId, is_locked: bool) -> Result<bool> {
+    /// Removes the names of temporaries that backups have beside their own because a worker died
+    /// during the rotation. Once such a backup is gone, that name would seem to be another
+    /// program's file. It stays while a rotation is under way.
+    pub(super) fn remove_second_names(&mut self, backups: &[Backup]) -> Result<()> {
+        let with_more = backups.iter().filter(|backup| backup.entry.links > 1);
+        let mut single: HashSet<_> = with_more.map(|backup| backup.entry.id).collect();
+        if single.is_empty() {
+            return Ok(());
+        }
         for name in fs::names(self.location.dir())? {
             let path = self.location.dir().join(name);
-            if !self.is_of_segment(&path) || !fs::is_at(&path, backup)? {
+            if !self.is_of_segment(&path) {
                 continue;
             }
-            let is_cleared = match is_locked {
-                true => self.clear_segment_locked(&path)?,
-                false => self.clear_segment(&path)?,
-            };
-            if !is_cleared {
-                return Ok(false);
+            let Some(there) = fs::stat(&path)? else { continue };
+            if single.contains(&there.id) && !self.clear_segment(&path)? {
+                single.remove(&there.id);
             }
         }
-        Ok(true)
+        self.single.extend(single);
+        Ok(())
+    }
+
+    /// Whether a backup may have the name of a temporary too.
+    pub(super) fn has_second_name(&self, entry: &Entry) -> bool {
+        entry.links > 1 && !self.single.contains(&entry.id)
     }
 
     fn is_of_segment(&self, path: &Path) -> bool {
@@ -75,7 +96,8 @@ impl Pass<'_> {
 
     fn clear_segment_locked(&mut self, path: &Path) -> Result<bool> {
         let Some(there) = fs::stat(path)? else { return Ok(true) };
-        if there.links > 1 {
+        // Another program's file may have its other name elsewhere.
+        if there.links > 1 && self.is_named(there.id)? {
             fs::remove(path)?;
             return Ok(true);
         }
@@ -97,8 +119,21 @@ impl Pass<'_> {
         }
     }
 
+    /// Whether a file has the log's path or a backup's name.
+    fn is_named(&self, file: FileId) -> Result<bool> {
+        let backups = backup_names(self.location, None)?;
+        let paths = backups.into_iter().map(|name| self.location.backup_path(name));
+        for path in iter::once(self.location.path().to_owned()).chain(paths) {
+            if fs::is_at(&path, file)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Makes a file the newest backup.
     fn make_backup(&mut self, path: &Path) -> Result<()> {
+        self.made_backup = true;
         let (location, now) = (self.location, self.maintainer.clock.now());
         match self.naming() {
             naming @ (Naming::Timestamp | Naming::TimestampInfix) => {

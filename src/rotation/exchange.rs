@@ -13,9 +13,10 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::fs::{self, Entry, EntryKind, FileId, Temp};
 use crate::segment::backup_names;
-use crate::segment::fresh_name::{free_number_1, give_time, newest_time};
+use crate::segment::fresh_name::{free_number_1, give_time};
 use crate::segment::lease::Lease;
 use crate::segment::name::{Key, Name, Naming};
+use crate::segment::note::Note;
 use std::cell::Cell;
 use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 /// The outcome of a rotation without a gap.
 pub(super) enum Exchanged {
     Switched(Switch),
-    /// The file system has no links or no exchange. Nothing was changed.
+    /// The file system has no links or no exchange. The segment has its old name only.
     Refused((Temp, u64)),
 }
 
@@ -97,6 +98,10 @@ impl Segments {
             Err(error) if error.io_kind() == AlreadyExists => return Err(error),
             // The file system has no links, or this segment may get no other: renames will do, or
             // say why they do not.
+            // It is not the segment that was refused.
+            Err(_) if is_refused.get() && self.has_moved(active)? => {
+                return self.adopt_locked(active).map(Exchanged::Switched);
+            }
             Err(_) if is_refused.get() => return Ok(Exchanged::Refused(next)),
             Err(error) => return Err(error),
         };
@@ -132,6 +137,11 @@ impl Segments {
             Displaced::Segment => Some(linked.backup),
             Displaced::File { backup } => {
                 next.newest_backup = NewestBackup::Unknown;
+                // The note has the time of the backup before that file.
+                if let Some(note) = Note::of(self.path()) {
+                    let note = Note { newest: NewestBackup::Unknown, ..note };
+                    note.put_on(self.path(), next.lease.id());
+                }
                 backup
             }
             Displaced::Other => return self.adopt_locked(active),
@@ -163,9 +173,17 @@ impl Segments {
         Ok(Displaced::File {
             backup: match there.id == linked.segment {
                 true => Some(backup),
-                false => (!is_elsewhere).then(|| linked.backup.clone()),
+                false => (!is_elsewhere).then(|| self.name_before(&linked.backup)),
             },
         })
+    }
+
+    /// Returns the path of the segment at `backup` since another file became the next backup.
+    fn name_before(&self, backup: &Path) -> PathBuf {
+        match self.naming() {
+            Naming::Timestamp | Naming::TimestampInfix => backup.to_owned(),
+            Naming::Number => self.location().backup_path(Name::plain(Key::Number(2))),
+        }
     }
 
     /// Gives a directory or a link the log's path again, where another program has put it. The next
@@ -241,16 +259,11 @@ impl Segments {
     }
 
     /// Undoes the first step of a rotation whose worker died after it: the active segment, this
-    /// file, has the name of the newest backup too.
+    /// file, has a backup's name too. That need not be the newest any more, since maintenance may
+    /// have made another program's file a backup.
     pub(super) fn undo_link(&self, segment: FileId) -> Result<()> {
-        let names = backup_names(self.location(), None)?;
-        let newest = newest_time(&names);
-        let is_newest = |name: &&Name| match name.key {
-            Key::Number(number) => number == 1,
-            key => key.time() == newest,
-        };
-        for name in names.iter().filter(is_newest) {
-            let backup = self.location().backup_path(*name);
+        for name in backup_names(self.location(), None)? {
+            let backup = self.location().backup_path(name);
             // In this order: it must still have the log's path when it loses the other name.
             if fs::is_at(&backup, segment)? && fs::is_at(self.path(), segment)? {
                 fs::remove(&backup)?;

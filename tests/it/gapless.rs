@@ -211,22 +211,48 @@ fn meddled_with(at: usize, meddling: Meddling, is_whole: bool, deaths: usize) {
 }
 
 #[test]
+fn file_that_has_a_name_elsewhere_stays_in_the_log() {
+    if !exchanges() {
+        return;
+    }
+    for at in operations_of_a_rotation() {
+        let (dir, aside) = (Dir::new(), Dir::new());
+        let gate = aside.file("gate");
+        let mut worker = rotating(&dir, &format!("{at}:pause={};{}:kill", gate.display(), at + 1));
+        eventually("it is stopped", || aside.file("gate.reached").exists());
+        std::fs::write(aside.file("staged"), "another's\n").unwrap();
+        std::fs::hard_link(aside.file("staged"), aside.file("second name")).unwrap();
+        std::fs::rename(aside.file("second name"), dir.log()).unwrap();
+        std::fs::write(gate, "").unwrap();
+        worker.hear();
+        drop(worker);
+        next_worker(&looking(&dir), "end");
+        next_worker(&looking(&dir), "end of all");
+        let found = all_lines(&dir, true);
+        assert!(found.iter().any(|line| line == "another's"), "{at}: {:?}", dir.names());
+    }
+}
+
+#[test]
 fn directory_at_the_path_during_a_rotation_stays() {
     if !exchanges() {
         return;
     }
-    let (dir, gates) = (Dir::new(), Dir::new());
-    let mut worker = rotating(&dir, &format!("2/exchange:pause={}", gates.file("gate").display()));
-    eventually("it is stopped", || gates.file("gate.reached").exists());
-    std::fs::rename(dir.log(), dir.file("moved")).unwrap();
-    std::fs::create_dir(dir.log()).unwrap();
-    std::fs::write(gates.file("gate"), "").unwrap();
-    assert!(worker.hear().unwrap().contains("directory"));
-    assert!(dir.log().is_dir(), "{:?}", dir.names());
-    std::fs::remove_dir(dir.log()).unwrap();
-    eventually("it writes again", || worker.ask("write last") == "ok" && dir.log().exists());
-    worker.finish();
-    assert_eq!(dir.read("moved"), b"first\n");
+    for step in ["1/link", "2/exchange"] {
+        let (dir, gates) = (Dir::new(), Dir::new());
+        let gate = gates.file("gate");
+        let mut worker = rotating(&dir, &format!("{step}:pause={}", gate.display()));
+        eventually("it is stopped", || gates.file("gate.reached").exists());
+        std::fs::rename(dir.log(), dir.file("moved")).unwrap();
+        std::fs::create_dir(dir.log()).unwrap();
+        std::fs::write(gate, "").unwrap();
+        assert!(worker.hear().unwrap().contains("directory"), "{step}");
+        assert!(dir.log().is_dir(), "{step}: {:?}", dir.names());
+        std::fs::remove_dir(dir.log()).unwrap();
+        eventually("it writes again", || worker.ask("write last") == "ok" && dir.log().exists());
+        worker.finish();
+        assert_eq!(dir.read("moved"), b"first\n");
+    }
 }
 
 #[test]

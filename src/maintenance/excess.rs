@@ -1,0 +1,52 @@
+//! How many backups are beyond the limits.
+
+use super::pass::Pass;
+use super::prune::{BackupStat, DiskState};
+use crate::error::Result;
+use crate::fs;
+use crate::segment::{Backup, DirectorySnapshot};
+
+impl Pass<'_> {
+    /// Returns how many of the oldest files are beyond the limits.
+    pub(super) fn excess(&self, snapshot: &DirectorySnapshot) -> Result<usize> {
+        let settings = self.maintainer.settings();
+        let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
+        let temporaries = snapshot.temporaries.iter().map(|(_, bytes)| *bytes);
+        let superseded = snapshot.superseded.iter().map(|backup| backup.entry.len);
+        let others = temporaries.chain(superseded).fold(0, u64::saturating_add);
+        let free = match settings.retention.min_free_space {
+            Some(min) => self.free_soon(min)?,
+            None => u64::MAX,
+        };
+        let now = self.maintainer.clock.now();
+        let disk = DiskState {
+            now,
+            other_bytes: others.saturating_add(active.max(settings.max_size)),
+            free,
+        };
+        let backups = files_per_backup(&snapshot.backups);
+        let stats = |forms: &&[Backup]| BackupStat {
+            bytes: forms.iter().map(|form| form.entry.len).fold(0, u64::saturating_add),
+            finished: forms[0].rotated_at_by(now),
+        };
+        let stats: Vec<_> = backups.iter().map(stats).collect();
+        let excess = settings.retention.excess(&stats, disk);
+        Ok(backups[..excess].iter().map(|forms| forms.len()).sum())
+    }
+
+    /// The free space of the file system. If it is less than `min`, it includes the removed backups
+    /// that processes still have open: their space will be free.
+    fn free_soon(&self, min: u64) -> Result<u64> {
+        let free = fs::free_space(self.location.dir())?.unwrap_or(u64::MAX);
+        if free >= min {
+            return Ok(free);
+        }
+        let removed = fs::removed_and_open(self.location.dir(), |name| self.location.owns(name))?;
+        Ok(free.saturating_add(removed))
+    }
+}
+
+/// Groups listed files by backup. A backup that another worker is compressing may have two.
+pub(super) fn files_per_backup(listed: &[Backup]) -> Vec<&[Backup]> {
+    listed.chunk_by(|a, b| a.name.key == b.name.key).collect()
+}
