@@ -18,8 +18,13 @@ use std::time::SystemTime;
 
 /// Finds the place after which `lines` lines follow: a segment and an offset in it.
 ///
-/// Damage on the way is reported later, when it is read.
-pub(super) fn last(walk: &mut Walk, range: &Range, lines: u64) -> Result<(Reached, u64)> {
+/// Damage on the way is reported later, when it is read. If the range has no segment yet, the
+/// newest one is returned too: the first one of the range is to come after it.
+pub(super) fn last(
+    walk: &mut Walk,
+    range: &Range,
+    lines: u64,
+) -> Result<(Reached, u64, Option<SegmentRef>)> {
     let mut wanted = lines;
     let mut newer = None;
     let mut reached = newest(walk, range)?;
@@ -32,7 +37,7 @@ pub(super) fn last(walk: &mut Walk, range: &Range, lines: u64) -> Result<(Reache
             // Clocks may have been set, so this says nothing about the backups.
             Reached::Segment(open) if range.is_before(open) => open.segment.clone(),
             Reached::Segment(open) => match start_of_last(open, wanted) {
-                LastLines::From(offset) => return Ok((reached, offset)),
+                LastLines::From(offset) => return Ok((reached, offset, None)),
                 LastLines::Lines(lines) => {
                     wanted -= lines;
                     open.segment.clone()
@@ -44,9 +49,15 @@ pub(super) fn last(walk: &mut Walk, range: &Range, lines: u64) -> Result<(Reache
         reached = before;
     }
     // Fewer lines exist: reading starts with the oldest segment.
-    let Some((oldest, mark)) = newer else { return Ok((Reached::End, 0)) };
+    let Some((oldest, mark)) = newer else {
+        let skipped = match reached {
+            Reached::Segment(open) => Some(open.segment),
+            Reached::Unreadable(..) | Reached::End => None,
+        };
+        return Ok((Reached::End, 0, skipped));
+    };
     walk.return_to(mark);
-    Ok((oldest, 0))
+    Ok((oldest, 0, None))
 }
 
 /// Returns the newest segment that is not wholly after the range.

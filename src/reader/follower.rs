@@ -188,7 +188,7 @@ impl Follower {
         let since = Some(self.given.unchanged_at);
         let range = Range { since, until: None, follows: true };
         let mut unreadable = Vec::new();
-        let reached = first(&mut walk, &range, &mut unreadable)?;
+        let (reached, skipped) = first(&mut walk, &range, &mut unreadable)?;
         let known = match &reached {
             Reached::Segment(open) => {
                 let is_it =
@@ -200,6 +200,7 @@ impl Follower {
         let offset = known.map_or(0, |mark| mark.offset);
         self.turns += 1;
         let mut stream = Stream::new(walk, ReadMode::Follow, None, self.turns << SEGMENTS);
+        stream.continue_after(skipped);
         unreadable.into_iter().for_each(|damage| stream.report(damage));
         if let Err(damage) = stream.begin(reached, offset, Vec::new()) {
             stream.report(damage);

@@ -82,7 +82,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use stream::Stream;
-use walk::{Reached, Walk};
+use walk::{Reached, SegmentRef, Walk};
 use watch::{DirWatcher, Notifier};
 
 /// A log as one stream of bytes or of [records](LogReader::records); see the [module](self).
@@ -391,9 +391,12 @@ impl ReaderBuilder {
         let given = self.follow.then(|| GivenPath::new(&self.path, watch(), self.memory_limit));
         let range = Range { follows: self.follow, ..self.range };
         let mut unreadable = Vec::new();
-        let (reached, offset) = match self.last {
+        let (reached, offset, skipped) = match self.last {
             Some(lines) => backward::last(&mut walk, &range, lines)?,
-            None => (first(&mut walk, &range, &mut unreadable)?, 0),
+            None => {
+                let (reached, skipped) = first(&mut walk, &range, &mut unreadable)?;
+                (reached, 0, skipped)
+            }
         };
         let is_none = matches!(reached, Reached::End) && unreadable.is_empty();
         if is_none && !self.follow && has_no_segment(&walk)? {
@@ -404,6 +407,7 @@ impl ReaderBuilder {
             if begins_late { backward::shortly_before(&walk, &reached)? } else { Vec::new() };
         let mode = if self.follow { ReadMode::Follow } else { ReadMode::Once };
         let mut stream = Stream::new(walk, mode, range.until, 0);
+        stream.continue_after(skipped);
         unreadable.into_iter().for_each(|damage| stream.report(damage));
         if let Err(damage) = stream.begin(reached, offset, behind) {
             stream.report(damage);
@@ -415,9 +419,15 @@ impl ReaderBuilder {
     }
 }
 
-/// Returns the oldest segment of the range.
-fn first(walk: &mut Walk, range: &Range, unreadable: &mut Vec<Damage>) -> Result<Reached> {
+/// Returns the oldest segment of the range. If there is none yet, it is to come after the segment
+/// that is returned too, the last one that was skipped.
+fn first(
+    walk: &mut Walk,
+    range: &Range,
+    unreadable: &mut Vec<Damage>,
+) -> Result<(Reached, Option<SegmentRef>)> {
     let mut reached = walk.oldest()?;
+    let mut skipped = None;
     loop {
         let mut segment = match reached {
             Reached::Segment(open) if range.is_before(&open) => open.segment.clone(),
@@ -425,9 +435,11 @@ fn first(walk: &mut Walk, range: &Range, unreadable: &mut Vec<Damage>) -> Result
                 unreadable.push(Damage::unreadable(&segment.path, 0, error));
                 segment
             }
-            reached => return Ok(reached),
+            Reached::End => return Ok((Reached::End, skipped)),
+            reached => return Ok((reached, None)),
         };
         reached = walk.after(&mut segment)?;
+        skipped = Some(segment);
     }
 }
 

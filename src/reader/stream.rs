@@ -152,6 +152,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Has the first segment come after one that was skipped, if that is known.
+    pub(super) fn continue_after(&mut self, skipped: Option<SegmentRef>) {
+        self.at = skipped;
+    }
+
     /// Hands out damage before any further byte.
     pub(super) fn report(&mut self, damage: Damage) {
         self.damage.push_back(damage);
@@ -418,9 +423,9 @@ impl Stream {
     /// Reports segments that came and went between two looks at the directory. A segment is created
     /// before the one before it gets its name. If it was created later, another one was in between.
     fn report_gap(&mut self, open: &OpenSegment) {
-        let Some((before, followed_since)) = self.rotated_at.zip(self.followed_since) else {
-            return;
-        };
+        // A segment after those that were skipped may be created at any time.
+        let before = self.rotated_at.filter(|_| !self.readers.is_empty());
+        let Some((before, followed_since)) = before.zip(self.followed_since) else { return };
         // An older segment may be a copy, with the creation time of the copy.
         let Some(created) = open.created.filter(|created| *created >= followed_since) else {
             return;

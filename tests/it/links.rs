@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
 /// Turns a link to another target, with one rename.
 fn turn(dir: &Dir, link: &str, target: &str) {
@@ -75,6 +76,58 @@ fn follower_goes_over_to_the_new_target_of_a_link() {
         std::fs::create_dir(dir.file("c")).unwrap();
         append(&there("c"), "eight");
         assert_eq!(next(&mut reader), "eight");
+    }
+}
+
+/// Makes a directory with two backups of an hour ago, and no log.
+fn make_old_backups(dir: &Dir, end: &str, numbered: bool) {
+    std::fs::create_dir(dir.file(end)).unwrap();
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    for (line, number, time) in [("old", 2, "07"), ("older", 1, "08")] {
+        let name = match numbered {
+            true => format!("{end}/app.log.{number}"),
+            false => format!("{end}/app.log.2024-01-{time}T00-00-00.000000Z"),
+        };
+        append(&dir.file(&name), line);
+        let file = std::fs::File::options().append(true).open(dir.file(&name)).unwrap();
+        file.set_modified(hour_ago).unwrap();
+    }
+}
+
+#[test]
+fn follower_skips_the_backups_of_a_target_without_a_log() {
+    for numbered in [false, true] {
+        let dir = Dir::new();
+        make_old_backups(&dir, "b", numbered);
+        std::fs::create_dir(dir.file("a")).unwrap();
+        append(&dir.file("a/app.log"), "one");
+        turn(&dir, "now", "a");
+        let log = dir.file("now").join("app.log");
+        let mut reader = LogReader::builder(&log).follow().open().unwrap();
+        assert_eq!(next(&mut reader), "one");
+        turn(&dir, "now", "b");
+        append(&dir.file("a/app.log"), "two");
+        // It goes over before it ends.
+        reader.stopper().stop();
+        let rest: Vec<_> = reader.records().map(|record| text(record.unwrap())).collect();
+        assert_eq!(rest, ["two"], "numbered: {numbered}");
+    }
+}
+
+#[test]
+fn follower_continues_after_the_backups_it_has_skipped() {
+    for (numbered, last) in [(false, None), (true, None), (false, Some(9)), (true, Some(9))] {
+        let dir = Dir::new();
+        make_old_backups(&dir, "a", numbered);
+        let log = dir.file("a/app.log");
+        let since = SystemTime::now() - Duration::from_secs(60);
+        let mut builder = LogReader::builder(&log).since(since).follow();
+        if let Some(lines) = last {
+            builder = builder.last(lines);
+        }
+        let mut reader = builder.open().unwrap();
+        append(&log, "new");
+        assert_eq!(next(&mut reader), "new", "numbered: {numbered}, last: {last:?}");
     }
 }
 
