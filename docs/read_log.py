@@ -21,10 +21,13 @@ def backups(log):
     pattern = rf"{re.escape(name)}\.([1-9]\d*|{TIME})|{re.escape(stem)}\.{TIME}{re.escape(dot + end)}"
     pattern = re.compile(rf"(?:{pattern})(\.gz|\.zst)?", re.A)
     found = {}
+    active = os.stat(log) if os.path.exists(log) else None
     for file in sorted(os.listdir(folder)):  # "x" comes before "x.gz"
         match = pattern.fullmatch(file)
         path = os.path.join(folder, file)
         if match and os.path.isfile(path) and not os.path.islink(path):
+            if active and os.path.samestat(os.stat(path), active):
+                continue  # A rotation that was left half done has given it a second name.
             number, time, infix, suffix = match.groups()
             time = time or infix
             key = (time, bool(infix)) if time else -int(number)

@@ -487,6 +487,31 @@ fn sixty_lines_of_python_read_a_log() {
     }
 }
 
+/// A worker that dies during a rotation leaves them.
+#[cfg(unix)]
+#[test]
+fn python_prints_a_segment_with_two_names_once() {
+    const TIME: &str = "9998-01-01T00-00-00.000000Z";
+    for (naming, second) in NAMINGS.into_iter().zip([
+        format!("app.log.{TIME}"),
+        format!("app.{TIME}.log"),
+        "app.log.1".to_owned(),
+    ]) {
+        let (dir, lines) = log(Compression::None, naming);
+        if naming == Naming::Number {
+            for number in (1..5).rev() {
+                let path = |number| dir.file(&format!("app.log.{number}"));
+                std::fs::rename(path(number), path(number + 1)).unwrap();
+            }
+        }
+        std::fs::hard_link(dir.log(), dir.file(&second)).unwrap();
+        let Some(output) = script(&dir.log()) else { return };
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.lines().collect::<Vec<_>>(), lines, "{second}");
+        assert!(output.status.success());
+    }
+}
+
 /// The bytes that the page gives are those of the files.
 #[test]
 fn page_of_formats_has_the_bytes_of_our_files() {
