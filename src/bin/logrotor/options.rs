@@ -33,7 +33,7 @@ pub(crate) struct WriteOptions {
     /// Rotate every hour
     #[arg(long)]
     hourly: bool,
-    /// Rotate every so many hours, counted from midnight, e.g. 6h
+    /// Rotate every so many hours, counted from the time of --at, e.g. 6h
     #[arg(long, value_name = "HOURS")]
     every: Option<String>,
     /// Rotate every day
@@ -45,7 +45,8 @@ pub(crate) struct WriteOptions {
     /// Rotate every month
     #[arg(long)]
     monthly: bool,
-    /// Time of the day at which a period begins, e.g. 03:00 [default: 00:00]
+    /// Time of the day at which a period begins, e.g. 03:00; needs a period other than --minutely
+    /// [default: 00:00]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
     #[command(flatten)]
