@@ -185,6 +185,9 @@ impl<C: Clone> JobQueue<C> {
             // A thread that was woken for a job must not leave it undone.
             let step = if state.is_over { None } else { state.step(thread, now, &compresses) };
             if let Some(step) = step {
+                if matches!(step, NextStep::Work { job: JobKind::Maintain | JobKind::Prune, .. }) {
+                    self.wake_for_more(&state, now);
+                }
                 return step;
             }
             if state.is_over || state.is_surplus(thread, now.saturating_sub(waits_since)) {
@@ -210,9 +213,7 @@ impl<C: Clone> JobQueue<C> {
         let now = self.now();
         let ends_log = state.scheduler.done(thread, now, worked, more);
         self.rest.notify_all();
-        if ends_log {
-            self.end_if_idle(&mut state);
-        } else {
+        if !(ends_log && self.end_if_idle(&mut state)) {
             self.pass_on(&state, thread, now);
         }
         ends_log
@@ -221,14 +222,21 @@ impl<C: Clone> JobQueue<C> {
     /// Wakes a thread for a job that is due and that this thread will not take next: it may have
     /// waited for the end of this thread's job.
     fn pass_on(&self, state: &MutexGuard<'_, QueueState<C>>, thread: usize, now: Duration) {
-        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
-        let has_short = is_due(state.scheduler.next_short());
+        let has_short = state.scheduler.may_take_short(now, state.limit(now));
         let keeps_time = state.timekeeper == Some(thread);
         if has_short && !keeps_time {
             self.wake_for_short(state);
         }
         // The timekeeper does all checks first. One waking after them, rather than one after each.
-        if is_due(state.scheduler.next_long()) && !(has_short && keeps_time) {
+        if !(has_short && keeps_time) {
+            self.wake_for_more(state, now);
+        }
+    }
+
+    /// Wakes a thread for further maintenance that is due. Of two requests in a row, both may have
+    /// woken the same thread.
+    fn wake_for_more(&self, state: &MutexGuard<'_, QueueState<C>>, now: Duration) {
+        if state.scheduler.next_long().is_some_and(|at| at <= now) {
             self.wake_for_long(state);
         }
     }

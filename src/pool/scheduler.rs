@@ -186,12 +186,21 @@ impl<C: Clone> Scheduler<C> {
         now: Duration,
         limit: usize,
     ) -> Option<(JobKind, C)> {
-        let due = self.short.iter().take_while(|(at, ..)| *at <= now);
-        let job = due.copied().find(|(_, log, kind)| {
-            self.disk(*log, *kind).is_some_and(|disk| self.may_start(disk, false, limit))
-        })?;
+        let job = self.due_short(now, limit)?;
         self.short.remove(&job);
         self.start(thread, job.1, job.2, false, now)
+    }
+
+    /// Whether there is a check or poll that is due and that a free thread may start.
+    pub(super) fn may_take_short(&self, now: Duration, limit: usize) -> bool {
+        self.due_short(now, limit).is_some()
+    }
+
+    fn due_short(&self, now: Duration, limit: usize) -> Option<(Duration, u64, JobKind)> {
+        let due = self.short.iter().take_while(|(at, ..)| *at <= now);
+        due.copied().find(|(_, log, kind)| {
+            self.disk(*log, *kind).is_some_and(|disk| self.may_start(disk, false, limit))
+        })
     }
 
     /// Takes the next maintenance that is due.
@@ -470,6 +479,22 @@ mod tests {
         assert_eq!(take(2), Some((JobKind::Maintain, "c two")));
         // The last thread compresses nothing.
         assert_eq!(take(3), Some((JobKind::Prune, "c three")));
+    }
+
+    #[test]
+    fn check_on_a_stuck_disk_does_not_count_as_one_to_start() {
+        let mut scheduler = with_logs(&[("dead", DEAD), ("dead", DEAD), ("dead", DEAD)]);
+        let now = seconds(1);
+        for thread in 1..=2 {
+            assert!(scheduler.may_take_short(now, MAX_THREADS));
+            assert!(scheduler.take_short(thread, now, MAX_THREADS).is_some());
+        }
+        // One is due, but the last thread stays free for other disks.
+        assert!(!scheduler.may_take_short(now, MAX_THREADS));
+        assert!(scheduler.next_short().is_some_and(|at| at <= now));
+        scheduler.add("fine", on(FINE), now);
+        assert!(!scheduler.may_take_short(now, MAX_THREADS), "it is not due yet");
+        assert!(scheduler.may_take_short(seconds(2), MAX_THREADS));
     }
 
     #[test]

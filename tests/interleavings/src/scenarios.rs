@@ -12,4 +12,7 @@ pub use buffered::{
 };
 pub use direct::Direct;
 pub use group_commit::Committing;
-pub use pool::{job_closes_its_own_log, logs_are_maintained_on_request};
+pub use pool::{
+    job_closes_its_own_log, logs_are_maintained_on_request,
+    two_requests_are_served_beside_each_other,
+};

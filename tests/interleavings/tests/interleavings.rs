@@ -5,8 +5,8 @@
 
 use logrotor_interleavings::scenarios::{
     Buffered, Committing, Direct, FAR, Overflow, RECORD, buffers_take_turns,
-    job_closes_its_own_log, late_beside_a_write, logs_are_maintained_on_request, who_writes,
-    written_unasked,
+    job_closes_its_own_log, late_beside_a_write, logs_are_maintained_on_request,
+    two_requests_are_served_beside_each_other, who_writes, written_unasked,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner};
@@ -175,6 +175,11 @@ fn request_is_served_without_waiting_for_the_next_check() {
     for (logs, requests) in [(1, 1), (1, 3), (2, 1), (3, 2)] {
         check(move || logs_are_maintained_on_request(logs, requests));
     }
+}
+
+#[test]
+fn requests_at_the_same_time_are_served_beside_each_other() {
+    check(two_requests_are_served_beside_each_other);
 }
 
 #[test]

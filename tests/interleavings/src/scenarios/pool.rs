@@ -3,6 +3,7 @@
 use crate::clock::FAR;
 use crate::pool::queue::{JobQueue, Leaving, NextStep};
 use crate::pool::scheduler::{Disks, JobKind, Timing};
+use shuttle::sync::Barrier;
 use shuttle::sync::mpsc::{Sender, channel};
 use shuttle::thread;
 use std::sync::Arc;
@@ -108,6 +109,42 @@ pub fn logs_are_maintained_on_request(logs: usize, requests: usize) {
         assert_eq!(client.inside.load(SeqCst), 0, "a removed log is being served");
     }
     assert!(pool.queue.add(Arc::clone(&clients[0]), disk(1)).is_none());
+    for _ in 0..pool.started.load(SeqCst) {
+        ends.recv().unwrap();
+    }
+}
+
+/// Maintenance of two logs is requested at the same time. Checks that one job begins while the
+/// other one is done: no request is left to the thread that serves the other.
+pub fn two_requests_are_served_beside_each_other() {
+    const LOGS: usize = 2;
+    let ((tell, done), (gone, ends)) = (channel(), channel());
+    let both = Barrier::new(LOGS);
+    let pool = Arc::new(Pool {
+        // A third thread leaves at once, so that one waits for maintenance.
+        queue: Queue::with_timing(Timing { linger: Duration::ZERO, ..NEVER }),
+        started: AtomicUsize::new(0),
+        gone,
+        job: Box::new(move |_, _, client| {
+            if client.requested.swap(0, SeqCst) == 1 {
+                both.wait();
+            }
+            // The scenario may have seen enough.
+            let _ = tell.send(());
+        }),
+    });
+    let clients: Vec<_> = (0..LOGS).map(|_| Arc::new(Client::default())).collect();
+    let add = |client: &Arc<Client>| pool.queue.add(Arc::clone(client), disk(1)).unwrap();
+    let numbers: Vec<_> = clients.iter().map(add).collect();
+    pool.start();
+    // The first maintenance of each, for which one thread is enough.
+    clients.iter().for_each(|_| done.recv().unwrap());
+    for (client, number) in clients.iter().zip(&numbers) {
+        client.requested.store(1, SeqCst);
+        pool.queue.request_maintenance(*number);
+    }
+    clients.iter().for_each(|_| done.recv().unwrap());
+    numbers.iter().for_each(|number| drop(pool.queue.remove(*number, 0)));
     for _ in 0..pool.started.load(SeqCst) {
         ends.recv().unwrap();
     }
