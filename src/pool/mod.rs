@@ -195,14 +195,16 @@ mod tests {
     fn regression_thread_that_is_joined_can_note_another() {
         let pool = Arc::new(ThreadPool { queue: Queue::default(), handles: Mutex::default() });
         let noting = Arc::clone(&pool);
-        let first = std::thread::spawn(move || {
+        // The thread must not look before its own handle is there.
+        let mut handles = pool.handles.lock();
+        handles.push(std::thread::spawn(move || {
             // Until it is being joined.
             while !noting.handles.lock().is_empty() {
                 std::thread::yield_now();
             }
             noting.handles.lock().push(std::thread::spawn(|| {}));
-        });
-        pool.handles.lock().push(first);
+        }));
+        drop(handles);
         let (done, joined) = channel();
         let joining = Arc::clone(&pool);
         std::thread::spawn(move || {
