@@ -211,8 +211,12 @@ fn lock_file_removed_during_rotations_loses_no_record() {
 /// that waits has it open, and then locks a file without a name.
 #[cfg(unix)]
 fn remove_between_operations(lock: &Path, workers: &mut [Worker]) -> usize {
+    let deadline = Instant::now() + Duration::from_secs(600);
     let mut removed = 0;
     while !workers.iter_mut().all(Worker::has_ended) {
+        assert!(Instant::now() < deadline, "the workers did not end in 600 s");
+        // The workers need the processor too.
+        std::thread::yield_now();
         let Ok(file) = std::fs::File::open(lock) else { continue };
         let is_it = |there: std::fs::Metadata| there.ino() == file.metadata().unwrap().ino();
         if fs4::FileExt::try_lock(&file).is_ok() && std::fs::metadata(lock).is_ok_and(is_it) {
@@ -232,7 +236,8 @@ fn lock_file_removed_between_rotations_keeps_the_order() {
         let cell = Cell { workers: WORKERS, count: COUNT, max_size: 1024, gzip: false, numbered };
         let mut workers = start(&cell.job(&dir.log()), WORKERS, COUNT);
         workers.iter_mut().for_each(|worker| worker.tell("go"));
-        remove_between_operations(&dir.file("app.log.lock"), &mut workers);
+        let removed = remove_between_operations(&dir.file("app.log.lock"), &mut workers);
+        println!("the lock file was removed {removed} times");
         workers.into_iter().for_each(Worker::finish);
         let verdict = verdict(&dir, WORKERS, COUNT);
         assert!(verdict.is_clean() && verdict.extra == 0, "{cell:?}: {verdict}");
