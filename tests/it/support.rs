@@ -584,11 +584,12 @@ fn hold(job: &Job) {
 }
 
 /// Writes records until it is killed or has written `count`; puts the number of those that are
-/// written into the file `acknowledged`, after each.
+/// written into the file `acknowledged`, after each. However busy the machine, it waits for the
+/// others' rotations to end.
 fn acknowledge(job: &Job) {
     use std::io::{Seek, SeekFrom};
     let mut acknowledged = std::fs::File::create(job.text("acknowledged")).unwrap();
-    let mut log = job.builder().build().unwrap();
+    let mut log = job.builder().lock_timeout(Duration::from_secs(60)).build().unwrap();
     let worker = job.number("worker");
     say("ready");
     for seq in 0..job.number("count") {
