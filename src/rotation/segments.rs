@@ -128,6 +128,10 @@ impl Segments {
         Ok(())
     }
 
+    fn exists(&self) -> Result<bool> {
+        Ok(fs::stat(self.path())?.is_some())
+    }
+
     /// Opens the active segment, or creates it with the owner, mode and attributes of `like`. Waits
     /// at most `timeout` for the rotation lock.
     pub(super) fn open(
@@ -150,7 +154,11 @@ impl Segments {
                 return Ok((active, SwitchCause::Adopted));
             }
             self.location.ensure_dir()?;
-            let guard = self.take_lock(timeout)?;
+            let guard = match self.take_lock(timeout) {
+                // Another worker has created the log meanwhile; its rotations kept the lock busy.
+                Err(error) if error.kind() == ErrorKind::LockTimeout && self.exists()? => continue,
+                taken => taken?,
+            };
             let created = self.create_if_missing(like);
             self.release(guard);
             match created {

@@ -247,6 +247,26 @@ fn directory_that_may_not_be_written_is_refused_by_name() {
 
 #[cfg(unix)]
 #[test]
+fn log_that_appears_during_the_wait_to_create_it_is_opened() {
+    let (dir, aside) = (Dir::new(), Dir::new());
+    let job = Job::new("open", &dir.log()).with("inline", 1).with("lock_ms", 50);
+    let trace = crate::support::Trace::new();
+    assert_eq!(opening(&trace.of(&job)), "opened");
+    std::fs::remove_file(dir.log()).unwrap();
+    let lock = FileLock::open(dir.file("app.log.lock")).unwrap();
+    let rotation = lock.exclusive(Wait::Never).unwrap();
+    let (at, gate) = (trace.first("take exclusive lock", 0), aside.file("gate"));
+    let mut child = job.env("LOGROTOR_FAULT", format!("{at}:pause={}", gate.display())).spawn();
+    eventually("it has seen no log", || aside.file("gate.reached").exists());
+    std::fs::write(dir.log(), "").unwrap();
+    std::fs::write(gate, "").unwrap();
+    assert_eq!(child.hear().as_deref(), Some("opened"));
+    child.finish();
+    rotation.unlock().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
 fn file_system_without_locks_is_rejected_for_new_and_old_logs() {
     const NOT_SUPPORTED: i32 = rustix::io::Errno::OPNOTSUPP.raw_os_error();
     for (verb, is_there) in [("take exclusive lock", false), ("take shared lock", true)] {
