@@ -100,9 +100,7 @@ fn path_is_named(model: &Model, state: &State) -> bool {
     if model.exchanges && model.faults == 0 {
         return is_named;
     }
-    is_named
-        || state.crashes < model.crashes
-        || state.workers.iter().any(|w| w.is_inside())
+    is_named || state.crashes < model.crashes || state.workers.iter().any(|w| w.is_inside())
 }
 
 /// The check of [`LIVE`], which concerns the states that may follow: remembers known results.
