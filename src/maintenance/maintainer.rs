@@ -216,13 +216,23 @@ impl Maintainer {
         location: &Location,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let MaintenanceConfig { naming, lock_mode, lock_timeout, .. } = self.settings();
+        let MaintenanceConfig { naming, lock_timeout, .. } = self.settings();
         if naming.is_by_time() {
             return work();
         }
+        self.with_rotation_lock(location, Wait::AtMost(lock_timeout), work)
+    }
+
+    /// Runs `work` under the rotation lock.
+    pub(super) fn with_rotation_lock<T>(
+        &self,
+        location: &Location,
+        wait: Wait,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         // A lock object of its own: a log call of this process may be using the writer's.
-        let lock = rotation_lock::open(location, lock_mode)?;
-        let guard = lock.exclusive(Wait::AtMost(lock_timeout))?;
+        let lock = rotation_lock::open(location, self.settings().lock_mode)?;
+        let guard = lock.exclusive(wait)?;
         let done = work();
         if let Err(error) = guard.unlock() {
             self.journal.failed(error);

@@ -4,11 +4,10 @@ use super::pass::Pass;
 use crate::error::{ErrorKind, Result};
 use crate::fs::{self, Entry, FileId, Unleased};
 use crate::lock::Wait;
-use crate::segment::fresh_name::{free_number_1, give_time, newest_time};
-use crate::segment::name::Naming;
-use crate::segment::{Backup, DirectorySnapshot, backup_names, rotation_lock, temporary};
+use crate::segment::fresh_name::{name_newest, newest_time};
+use crate::segment::lookup::backups_that_are;
+use crate::segment::{Backup, DirectorySnapshot, backup_names, temporary};
 use std::collections::HashSet;
-use std::iter;
 use std::path::Path;
 
 impl Pass<'_> {
@@ -79,19 +78,15 @@ impl Pass<'_> {
             return Ok(false);
         }
         // A rotation that is under way would take the file for its own.
-        let lock = rotation_lock::open(self.location, self.maintainer.settings().lock_mode)?;
-        let guard = match lock.exclusive(Wait::Never) {
+        let (maintainer, location) = (self.maintainer, self.location);
+        let work = || self.clear_segment_locked(path);
+        match maintainer.with_rotation_lock(location, Wait::Never, work) {
             Err(error) if error.kind() == ErrorKind::LockTimeout => {
                 self.deferred = true;
-                return Ok(false);
+                Ok(false)
             }
-            taken => taken?,
-        };
-        let cleared = self.clear_segment_locked(path);
-        if let Err(error) = guard.unlock() {
-            self.maintainer.journal.failed(error);
+            cleared => cleared,
         }
-        cleared
     }
 
     fn clear_segment_locked(&mut self, path: &Path) -> Result<bool> {
@@ -121,32 +116,26 @@ impl Pass<'_> {
 
     /// Whether a file has the log's path or a backup's name.
     fn is_named(&self, file: FileId) -> Result<bool> {
-        let backups = backup_names(self.location, None)?;
-        let paths = backups.into_iter().map(|name| self.location.backup_path(name));
-        for path in iter::once(self.location.path().to_owned()).chain(paths) {
-            if fs::is_at(&path, file)? {
-                return Ok(true);
-            }
+        if fs::is_at(self.location.path(), file)? {
+            return Ok(true);
         }
-        Ok(false)
+        let backup = backups_that_are(self.location, file)?.next().transpose()?;
+        Ok(backup.is_some())
     }
 
     /// Makes a file the newest backup.
     fn make_backup(&mut self, path: &Path) -> Result<()> {
         self.made_backup = true;
-        let (location, now) = (self.location, self.maintainer.clock.now());
-        match self.naming() {
-            naming @ (Naming::Timestamp | Naming::TimestampInfix) => {
-                let newest = newest_time(&backup_names(location, Some(naming))?);
-                let earliest = newest.map_or(now, |newest| now.max(newest.next()));
-                give_time(location, naming, earliest, |backup| fs::rename_noreplace(path, backup))?;
-            }
-            Naming::Number => {
-                let failed = |error| self.maintainer.journal.failed(error);
-                let backup = free_number_1(location, failed)?;
-                fs::rename_noreplace(path, &backup)?;
-            }
-        }
+        let (location, naming) = (self.location, self.naming());
+        let newest = match naming.is_by_time() {
+            true => newest_time(&backup_names(location, Some(naming))?),
+            false => None,
+        };
+        let now = self.maintainer.clock.now();
+        let earliest = newest.map_or(now, |newest| now.max(newest.next()));
+        let give = |backup: &Path| fs::rename_noreplace(path, backup);
+        let failed = |error| self.maintainer.journal.failed(error);
+        name_newest(location, naming, earliest, give, failed)?;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::fs::{self, Temp};
 use crate::segment::backup_names;
-use crate::segment::fresh_name::{free_number_1, give_time, newest_time};
+use crate::segment::fresh_name::{name_newest, newest_time};
 use crate::segment::lookup::{beyond_gap, numbers_up_to};
 use crate::segment::name::Naming;
 use crate::segment::note::Note;
@@ -24,19 +24,13 @@ impl Segments {
         active: &Active,
         give: impl Fn(&Path) -> Result<()>,
     ) -> Result<(PathBuf, Timestamp)> {
-        let now = self.now();
-        match self.naming() {
-            Naming::Timestamp | Naming::TimestampInfix => {
-                let newest = self.newest_backup_time(active)?;
-                let earliest = newest.map_or(now, |newest| now.max(newest.next()));
-                give_time(self.location(), self.naming(), earliest, give)
-            }
-            Naming::Number => {
-                let backup = free_number_1(self.location(), |error| self.report(error))?;
-                give(&backup)?;
-                Ok((backup, now))
-            }
-        }
+        let (naming, now) = (self.naming(), self.now());
+        let newest = match naming.is_by_time() {
+            true => self.newest_backup_time(active)?,
+            false => None,
+        };
+        let earliest = newest.map_or(now, |newest| now.max(newest.next()));
+        name_newest(self.location(), naming, earliest, give, |error| self.report(error))
     }
 
     /// Returns the time in the name of the newest backup.

@@ -12,9 +12,9 @@ use super::{Active, NewestBackup, Switch, SwitchCause};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::fs::{self, Entry, EntryKind, FileId, Temp};
-use crate::segment::backup_names;
-use crate::segment::fresh_name::{free_number_1, give_time};
+use crate::segment::fresh_name::name_newest;
 use crate::segment::lease::Lease;
+use crate::segment::lookup::backups_that_are;
 use crate::segment::name::{Key, Name, Naming};
 use crate::segment::note::Note;
 use std::cell::Cell;
@@ -202,18 +202,10 @@ impl Segments {
 
     /// Makes a file that had the log's path the newest backup, after the one named by `time`.
     fn make_backup(&self, old: &Path, time: Timestamp) -> Result<PathBuf> {
-        match self.naming() {
-            Naming::Timestamp | Naming::TimestampInfix => {
-                let time = self.now().max(time.next());
-                let give = |backup: &Path| fs::rename_noreplace(old, backup);
-                Ok(give_time(self.location(), self.naming(), time, give)?.0)
-            }
-            Naming::Number => {
-                let backup = free_number_1(self.location(), |error| self.report(error))?;
-                fs::rename_noreplace(old, &backup)?;
-                Ok(backup)
-            }
-        }
+        let earliest = self.now().max(time.next());
+        let give = |backup: &Path| fs::rename_noreplace(old, backup);
+        let failed = |error| self.report(error);
+        Ok(name_newest(self.location(), self.naming(), earliest, give, failed)?.0)
     }
 
     /// The next segment could not take the place of the active one.
@@ -262,10 +254,10 @@ impl Segments {
     /// file, has a backup's name too. That need not be the newest any more, since maintenance may
     /// have made another program's file a backup.
     pub(super) fn undo_link(&self, segment: FileId) -> Result<()> {
-        for name in backup_names(self.location(), None)? {
-            let backup = self.location().backup_path(name);
+        for backup in backups_that_are(self.location(), segment)? {
+            let backup = backup?;
             // In this order: it must still have the log's path when it loses the other name.
-            if fs::is_at(&backup, segment)? && fs::is_at(self.path(), segment)? {
+            if fs::is_at(self.path(), segment)? {
                 fs::remove(&backup)?;
             }
         }

@@ -11,9 +11,28 @@ use crate::fs;
 use std::io::ErrorKind::AlreadyExists;
 use std::path::{Path, PathBuf};
 
+/// Has `give` give a file the name of the newest backup. With names by time, that is `earliest`, or
+/// a later time if that is taken. Returns its path, and its time or `earliest`.
+///
+/// `failed` gets the error if a superseded backup cannot be removed; it is renamed too.
+pub(crate) fn name_newest(
+    location: &Location,
+    naming: Naming,
+    earliest: Timestamp,
+    give: impl Fn(&Path) -> Result<()>,
+    failed: impl FnMut(Error),
+) -> Result<(PathBuf, Timestamp)> {
+    if naming.is_by_time() {
+        return give_time(location, naming, earliest, give);
+    }
+    let backup = free_number_1(location, failed)?;
+    give(&backup)?;
+    Ok((backup, earliest))
+}
+
 /// Has `give` give a file the name of a backup of this time, or of a later one if that is taken.
 /// Returns its path and its time.
-pub(crate) fn give_time(
+fn give_time(
     location: &Location,
     naming: Naming,
     earliest: Timestamp,
@@ -40,9 +59,7 @@ pub(crate) fn newest_time(names: &[Name]) -> Option<Timestamp> {
 
 /// Frees number 1 by renaming 1 to 2, 2 to 3 and so on, up to the first gap. Returns its path. A
 /// crash on the way leaves a gap, and the next rotation renames only up to that.
-///
-/// If a superseded backup cannot be removed, it is renamed too, and `failed` gets the error.
-pub(crate) fn free_number_1(location: &Location, failed: impl FnMut(Error)) -> Result<PathBuf> {
+fn free_number_1(location: &Location, failed: impl FnMut(Error)) -> Result<PathBuf> {
     let names = numbered(location, location.is_crowded()?)?;
     let names = superseded::remove(location, &names, failed)?;
     for (from, to) in shifts(&names) {

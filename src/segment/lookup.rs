@@ -6,7 +6,8 @@ use super::name::{Compression, Key, Name, Naming, TimeKey, TimePlace};
 use super::note::{NewestBackup, Note};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::fs;
+use crate::fs::{self, FileId};
+use std::path::PathBuf;
 
 /// Returns the backups named by time from `newest` back to `known`, without that one, newest first.
 /// Returns `None` if a backup on the way does not note the one before it.
@@ -95,6 +96,18 @@ pub(crate) fn beyond_gap(names: &[Name]) -> Option<u32> {
     let chain = (1..).zip(&numbers).take_while(|(next, number)| next == *number).count();
     let beyond = numbers[chain..].iter().rev();
     beyond.copied().find(|number| *number as usize <= chain + STEPS)
+}
+
+/// Returns the paths of all backups that are this file. Each is looked at as it is taken.
+pub(crate) fn backups_that_are(
+    location: &Location,
+    file: FileId,
+) -> Result<impl Iterator<Item = Result<PathBuf>>> {
+    let paths = backup_names(location, None)?.into_iter().map(|name| location.backup_path(name));
+    Ok(paths.filter_map(move |path| match fs::is_at(&path, file) {
+        Ok(is_it) => is_it.then_some(Ok(path)),
+        Err(error) => Some(Err(error)),
+    }))
 }
 
 /// Returns the forms of a backup that exist. One that is compressed meanwhile is found: the
