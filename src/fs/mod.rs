@@ -223,11 +223,9 @@ pub(crate) fn write(file: &File, bytes: &[u8], path: &Path) -> Result<usize> {
 /// Writes all of `bytes`, with as many `write` calls as needed.
 pub(crate) fn write_all(file: &File, mut bytes: &[u8], path: &Path) -> Result<()> {
     while !bytes.is_empty() {
-        match write(file, bytes, path) {
-            Ok(0) => return Err(Error::io("write", path, io::ErrorKind::WriteZero.into())),
-            Ok(taken) => bytes = &bytes[taken..],
-            Err(error) if error.io_kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match uninterrupted(|| write(file, bytes, path))? {
+            0 => return Err(Error::io("write", path, io::ErrorKind::WriteZero.into())),
+            taken => bytes = &bytes[taken..],
         }
     }
     Ok(())

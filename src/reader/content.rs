@@ -83,7 +83,7 @@ impl Content {
     /// Reads up to a buffer's length. Returns 0 at the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Damage> {
         let taken = match &mut self.uncompressed {
-            Some(uncompressed) => match read_some(uncompressed, buffer) {
+            Some(uncompressed) => match uncompressed.read(buffer) {
                 Ok(taken) => taken,
                 // Damage was reported; a failure of the file system was not.
                 Err(error) if self.is_reported && !is_of_file_system(&error) => 0,
@@ -213,16 +213,6 @@ pub(super) const CHUNK: usize = 64 * 1024;
 /// Whether a decoder failed because its file could not be read.
 fn is_of_file_system(error: &io::Error) -> bool {
     error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Error>)
-}
-
-/// Reads once. Interrupted calls are repeated.
-fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match from.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
 }
 
 /// Reports a segment that cannot be decompressed. If it contradicts its digest, damage has made it
