@@ -150,6 +150,11 @@ impl Clock {
         }
     }
 
+    /// The same as a [`Timestamp`].
+    pub(crate) fn coarse_now(&self) -> Timestamp {
+        Timestamp::from_micros(self.coarse())
+    }
+
     /// Returns how far this clock is ahead of the file system's, which read `there` when this one
     /// read `here`, or later.
     pub(crate) fn lead(&self, here: Timestamp, there: SystemTime) -> Duration {

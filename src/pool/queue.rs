@@ -236,7 +236,7 @@ impl<C: Clone> JobQueue<C> {
     /// Wakes a thread for further maintenance that is due. Of two requests in a row, both may have
     /// woken the same thread.
     fn wake_for_more(&self, state: &MutexGuard<'_, QueueState<C>>, now: Duration) {
-        if state.scheduler.next_long().is_some_and(|at| at <= now) {
+        if state.scheduler.has_due_long(now) {
             self.wake_for_long(state);
         }
     }
@@ -276,7 +276,7 @@ impl<C: Clone> QueueState<C> {
                 return Some(self.work(job, now));
             }
             if !self.is_alone(now) {
-                let is_due = self.scheduler.next_long().is_some_and(|at| at <= now);
+                let is_due = self.scheduler.has_due_long(now);
                 // Waiting threads see it by themselves.
                 return (is_due && self.waiting == 0).then(|| {
                     self.threads += 1;

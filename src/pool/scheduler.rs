@@ -355,6 +355,11 @@ impl<C: Clone> Scheduler<C> {
         self.long.first().map(|(at, _)| *at)
     }
 
+    /// Whether maintenance is due, whether or not it may start.
+    pub(super) fn has_due_long(&self, now: Duration) -> bool {
+        self.next_long().is_some_and(|at| at <= now)
+    }
+
     pub(super) fn timing(&self) -> Timing {
         self.timing
     }

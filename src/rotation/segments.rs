@@ -102,7 +102,7 @@ impl Segments {
     }
 
     pub(super) fn coarse_now(&self) -> Timestamp {
-        Timestamp::from_micros(self.clock.coarse())
+        self.clock.coarse_now()
     }
 
     /// How far this worker's clock, which read `asked` before the lock was taken, is ahead of the

@@ -79,7 +79,7 @@ impl Appender {
     /// Rotates if the segment's time is over. A segment without a record is not rotated: its time
     /// starts again now for the workers that have it open.
     pub(super) fn check_time(&mut self) {
-        let now = Timestamp::from_micros(self.shared.clock.coarse());
+        let now = self.shared.clock.coarse_now();
         if self.window.contains(now) {
             return;
         }
@@ -102,7 +102,7 @@ impl Appender {
     pub(super) fn make_room(&mut self, len: usize) {
         if self.retry.is_due() {
             let trigger = self.trigger;
-            let now = Timestamp::from_micros(self.shared.clock.coarse());
+            let now = self.shared.clock.coarse_now();
             self.rotate_for(|active| {
                 let limit = trigger.size_limit(active.started, now);
                 overflows(limit, active.size, active.header_len, len)
@@ -152,8 +152,7 @@ impl Appender {
         let Some(Switch { left, cause }) = switch else {
             counters.skips.increment();
             // The segment may have turned out to be younger than its file.
-            self.window = self.active().window(&self.trigger);
-            self.schedule_check();
+            self.learn_times();
             return None;
         };
         match cause {
@@ -178,6 +177,11 @@ impl Appender {
         self.size_tracker.reset();
         self.is_unlinked = false;
         self.retry.succeeded();
+        self.learn_times();
+    }
+
+    /// Learns the times at which the active segment is due.
+    fn learn_times(&mut self) {
         self.window = self.active().window(&self.trigger);
         self.schedule_check();
     }
