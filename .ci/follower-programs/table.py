@@ -241,8 +241,6 @@ FOLLOWERS = [
     Follower("rsyslog imfile, *.log", debian("usr/sbin/rsyslogd"), lambda run: imfile(run, "", "*.log")),
     Follower("rsyslog imfile, app.log*", debian("usr/sbin/rsyslogd"), lambda run: imfile(run, "", "app.log*")),
     Follower("syslog-ng follow-freq(1)", debian("usr/sbin/syslog-ng"), lambda run: syslog_ng(run, block("syslog-ng", run))),
-    Follower("syslog-ng wildcard-file", debian("usr/sbin/syslog-ng"), lambda run: syslog_ng(run, f"""
-source s_demo {{ wildcard-file(base-dir("{run.log.parent}") filename-pattern("app.log") flags(no-parse)); }};""")),
     Follower("multitail -f", debian("usr/bin/multitail"), lambda run: [
         "script", "-qfec", f"stty rows 24 cols 80; {ROOT}/usr/bin/multitail -a {run.out} --retry -f {run.log}", "/dev/null"]),
     Follower("fail2ban, pyinotify", debian("usr/bin/fail2ban-server"), lambda run: fail2ban(run, "pyinotify"), shown=addresses),
