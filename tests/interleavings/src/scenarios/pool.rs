@@ -144,7 +144,9 @@ pub fn two_requests_are_served_beside_each_other() {
         pool.queue.request_maintenance(*number);
     }
     clients.iter().for_each(|_| done.recv().unwrap());
-    numbers.iter().for_each(|number| drop(pool.queue.remove(*number, 0)));
+    numbers.iter().for_each(|number| {
+        let _ = pool.queue.remove(*number, 0);
+    });
     for _ in 0..pool.started.load(SeqCst) {
         ends.recv().unwrap();
     }
