@@ -70,3 +70,59 @@ fn closed_pipe_ends_man_by_the_signal() {
     assert_eq!(output.status.signal(), Some(13), "{output:?}");
     assert!(output.stderr.is_empty());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_fails_every_verb() {
+    use std::fs::File;
+    let dir = crate::support::log_of_numbers(logrotor::Compression::None);
+    let run = |line: &str, stdout: File| {
+        let mut command = logrotor([]);
+        command.args(line.split(' ')).current_dir(dir.file("")).stdout(stdout).output().unwrap()
+    };
+    for change in ["max_backups=3 --create", "max_backups=2"] {
+        let null = File::options().write(true).open("/dev/null").unwrap();
+        assert!(run(&format!("policy set app.log {change}"), null).status.success());
+    }
+    let lines = [
+        "--help",
+        "--version",
+        "help policy set",
+        "write --help",
+        "policy --help",
+        "man policy set",
+        "completions bash",
+        "cat app.log",
+        "cat app.log --json",
+        "tail app.log",
+        "tail -F app.log",
+        "ls app.log",
+        "ls app.log --json",
+        "stat app.log",
+        "stat app.log --json",
+        "verify app.log",
+        "verify app.log --json",
+        "policy show app.log",
+        "policy show app.log --json",
+        "policy history app.log",
+        "policy history app.log --json",
+        "policy diff app.log 1",
+        "policy diff app.log 1 --json",
+        "policy verify app.log",
+        "policy verify app.log --json",
+        "policy rollback app.log 1",
+        "policy set app.log max_backups=9",
+        "prune app.log --keep 2 --dry-run",
+        "prune app.log --keep 2 --json",
+        "rotate app.log",
+        "rotate app.log --json",
+        "compress app.log",
+    ];
+    for line in lines {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = run(line, full);
+        assert_eq!(output.status.code(), Some(1), "{line}: {output:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("logrotor: failed to write to standard output: "), "{line}: {said}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::cat::{Cat, Tail};
 use crate::docs::{Completions, Man};
-use crate::exit::VerbResult;
+use crate::exit::{Exit, VerbResult};
 use crate::ls::{Ls, Stat};
 use crate::maintenance::{Compress, Prune, Rotate};
 use crate::policy::PolicyCommand;
@@ -10,6 +10,7 @@ use crate::verify::Verify;
 #[cfg(unix)]
 use crate::{run::Run, write::Write};
 use clap::{Parser, Subcommand};
+use std::io::Write as _;
 
 /// Write, read and maintain rotating logs that many processes share.
 #[derive(Parser)]
@@ -44,23 +45,39 @@ Exit status: 0 on success, 1 if something failed, was damaged or was not found, 
 Messages go to standard error.";
 
 impl Cli {
-    pub(crate) fn run(self) -> VerbResult {
-        match self.verb {
+    /// Runs the verb of this process's command line. Help and the version are output like a verb's:
+    /// the command fails if they cannot be written.
+    pub(crate) fn run() -> VerbResult {
+        match Self::try_parse() {
+            Ok(Self { verb }) => verb.run(),
+            Err(text) if !text.use_stderr() => {
+                text.print()?;
+                std::io::stdout().flush()?;
+                Ok(Exit::Success)
+            }
+            Err(invalid) => invalid.exit(),
+        }
+    }
+}
+
+impl LogVerb {
+    fn run(self) -> VerbResult {
+        match self {
             #[cfg(unix)]
-            LogVerb::Write(write) => write.run(),
+            Self::Write(write) => write.run(),
             #[cfg(unix)]
-            LogVerb::Run(run) => run.run(),
-            LogVerb::Cat(cat) => cat.run(),
-            LogVerb::Tail(tail) => tail.run(),
-            LogVerb::Ls(ls) => ls.run(),
-            LogVerb::Stat(stat) => stat.run(),
-            LogVerb::Verify(verify) => verify.run(),
-            LogVerb::Rotate(rotate) => rotate.run(),
-            LogVerb::Compress(compress) => compress.run(),
-            LogVerb::Prune(prune) => prune.run(),
-            LogVerb::Policy(policy) => policy.run(),
-            LogVerb::Man(man) => man.run(),
-            LogVerb::Completions(completions) => completions.run(),
+            Self::Run(run) => run.run(),
+            Self::Cat(cat) => cat.run(),
+            Self::Tail(tail) => tail.run(),
+            Self::Ls(ls) => ls.run(),
+            Self::Stat(stat) => stat.run(),
+            Self::Verify(verify) => verify.run(),
+            Self::Rotate(rotate) => rotate.run(),
+            Self::Compress(compress) => compress.run(),
+            Self::Prune(prune) => prune.run(),
+            Self::Policy(policy) => policy.run(),
+            Self::Man(man) => man.run(),
+            Self::Completions(completions) => completions.run(),
         }
     }
 }

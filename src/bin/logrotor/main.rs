@@ -33,9 +33,8 @@ mod when;
 #[cfg(unix)]
 mod write;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exit::end(interrupt::prepare().and_then(|()| cli::Cli::parse().run()))
+    exit::end(interrupt::prepare().and_then(|()| cli::Cli::run()))
 }
