@@ -93,6 +93,16 @@ impl Active {
     pub(crate) fn window(&self, trigger: &Trigger) -> Window {
         trigger.window(self.started).by_clock_ahead(self.lead)
     }
+
+    /// Returns its start by this worker's clock.
+    pub(crate) fn started_here(&self) -> Timestamp {
+        self.started.plus(self.lead)
+    }
+
+    /// Starts its time again, at `now` by this worker's clock.
+    pub(crate) fn restart(&mut self, now: Timestamp) {
+        self.started = now.minus(self.lead);
+    }
 }
 
 /// A change of the active segment.

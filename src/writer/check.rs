@@ -33,7 +33,7 @@ impl Appender {
 
     pub(super) fn schedule_check(&mut self) {
         let now = self.shared.clock.coarse();
-        let started = self.active().started;
+        let started = self.active().started_here();
         self.size_limit = self.trigger.size_limit(started, Timestamp::from_micros(now));
         let ends = [self.window.until(), self.trigger.interval_end(started)];
         self.schedule = Schedule::new(now, self.timeouts.check_interval, ends);
@@ -90,8 +90,8 @@ impl Appender {
             Err(error) => return self.failed(error),
         }
         if self.active().is_empty() {
-            self.active_mut().started = now;
-            self.window = self.trigger.window(now);
+            self.active_mut().restart(now);
+            self.window = self.active().window(&self.trigger);
         } else {
             let trigger = self.trigger;
             self.rotate_for(|active| !active.window(&trigger).contains(now));
@@ -104,7 +104,7 @@ impl Appender {
             let trigger = self.trigger;
             let now = self.shared.clock.coarse_now();
             self.rotate_for(|active| {
-                let limit = trigger.size_limit(active.started, now);
+                let limit = trigger.size_limit(active.started_here(), now);
                 overflows(limit, active.size, active.header_len, len)
             });
         }

@@ -153,6 +153,37 @@ fn regression_workers_minutes_apart_rotate_once_per_period() {
     }
 }
 
+/// The file system's clock begins the segment, and this worker's is two hours ahead of it.
+#[test]
+fn minimum_interval_of_numbers_is_by_one_clock() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let settings = dir.writer().naming(Naming::Number).max_size(64).min_interval(HOUR);
+    let mut log = settings.clock(clock.ahead(2 * 3600)).build().unwrap();
+    // The second one exceeds the limit.
+    for name in ["first", "second"] {
+        writeln!(log, "{name:060}").unwrap();
+    }
+    assert_eq!(log.stats().rotations, 0);
+    clock.set(friday_noon() + HOUR + CHECK);
+    writeln!(log, "third").unwrap();
+    assert_eq!(log.stats().rotations, 1);
+}
+
+#[test]
+fn time_of_an_empty_numbered_segment_starts_again_by_one_clock() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let settings = dir.writer().naming(Naming::Number).rotate_every(Period::Hourly);
+    let mut log = settings.clock(clock.ahead(70 * 60)).build().unwrap();
+    writeln!(log, "a record").unwrap();
+    log.rotate().unwrap().unwrap();
+    clock.set(friday_noon() + HOUR + CHECK);
+    writeln!(log, "the hour of the empty segment is over").unwrap();
+    assert_eq!(log.stats().rotations, 1);
+    clock.set(friday_noon() + 2 * HOUR + CHECK);
+    writeln!(log, "the next hour is over").unwrap();
+    assert_eq!(log.stats().rotations, 2);
+}
+
 /// Workers with threads that have each written a record on Friday.
 fn idle_crew(count: usize) -> (Dir, Clock, Vec<RotatingFileWriter>) {
     let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
