@@ -1,4 +1,8 @@
-//! The knowledge of a crowded directory that a worker has between two looks at all of it.
+//! The knowledge that a worker has of its directory: whether a pass is its own to make and, in a
+//! crowded directory, the files between two looks at all of it.
+//!
+//! The worker that rotated makes the pass. The others make one only later, in case that worker was
+//! killed or has other settings.
 //!
 //! In a directory with many files, its own or others', a listing costs more than all other work of
 //! a pass. So a pass there looks at the files that it knows: those of the last pass, and the
@@ -81,7 +85,7 @@ impl Look {
     }
 }
 
-/// How long the worker that rotated may take before another one does its maintenance.
+/// How long the worker that rotated may take before the others do its maintenance.
 const TAKEOVER: Duration = Duration::from_secs(3);
 
 /// The shortest time between two looks at the whole directory, and how many times longer than the
@@ -104,6 +108,9 @@ pub(super) struct Knowledge {
     interval: Duration,
     /// When to look at the whole directory. `None` if it was not crowded yet.
     look_at: Option<Deadline>,
+    /// Whether recovery after a crash, to which the first notification calls, is under way or
+    /// scheduled.
+    recovers: bool,
     /// When to do the maintenance of another worker's rotation.
     takeover: Option<Deadline>,
     /// This worker's rotations up to the last notification.
@@ -118,26 +125,27 @@ impl Knowledge {
             newest: None,
             interval: LOOK_EVERY,
             look_at: None,
+            recovers: false,
             takeover: None,
             rotations: 0,
         }
     }
 
-    /// Whether a notification calls for a pass now. In a crowded directory the maintenance of a
-    /// rotation is left to the worker that rotated, and recovery to the first look.
+    /// Whether a notification calls for a pass now. The maintenance of a rotation is left to the
+    /// worker that rotated and, in a crowded directory, recovery to the first look.
     pub(super) fn is_for_us(&mut self, location: &Location, rotations: u64) -> Result<bool> {
         let is_ours = std::mem::replace(&mut self.rotations, rotations) != rotations;
-        if !location.is_crowded()? {
-            return Ok(true);
-        }
-        if self.look_at.is_none() {
+        let recovers = std::mem::replace(&mut self.recovers, true);
+        if self.look_at.is_none() && location.is_crowded()? {
             // The workers of a program that starts with many should not all look at once.
             let delay = Duration::from_millis(fastrand::u64(1000..4000));
             self.look_at = Some(Deadline::after(delay));
-        } else if !is_ours {
+            return Ok(is_ours);
+        }
+        if !is_ours && recovers {
             self.takeover.get_or_insert_with(|| Deadline::after(TAKEOVER));
         }
-        Ok(is_ours)
+        Ok(is_ours || !recovers)
     }
 
     /// Whether a delay has passed.
@@ -305,22 +313,43 @@ mod tests {
         None
     }
 
-    /// The delay itself is replaced by one that has passed.
+    fn empty() -> (tempfile::TempDir, Location) {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::resolve(&dir.path().join("app.log")).unwrap();
+        (dir, location)
+    }
+
+    #[test]
+    fn later_notifications_are_for_the_worker_that_rotated() {
+        let (_dir, location) = empty();
+        let mut knowledge = Knowledge::new(Timestamp::MIN);
+        let mut is_for_us = |rotations| knowledge.is_for_us(&location, rotations).unwrap();
+        assert_eq!([0, 0, 1, 1, 2].map(&mut is_for_us), [true, false, true, false, true]);
+    }
+
     #[test]
     fn rotation_of_another_worker_is_taken_over_after_the_delay() {
+        let (_dir, location) = empty();
+        takes_over(&location);
         let Some((_dir, location)) = crowded() else { return };
+        takes_over(&location);
+    }
+
+    /// The delay itself is replaced by one that has passed.
+    fn takes_over(location: &Location) {
         let mut knowledge = Knowledge::new(Timestamp::MIN);
-        assert!(!knowledge.is_for_us(&location, 0).unwrap());
+        let is_crowded = location.is_crowded().unwrap();
+        assert_eq!(knowledge.is_for_us(location, 0).unwrap(), !is_crowded);
         assert!(knowledge.takeover.is_none(), "the first look is for what came before");
-        knowledge.look_at = Some(Deadline::never());
-        assert!(knowledge.is_for_us(&location, 1).unwrap());
+        knowledge.look_at = is_crowded.then(Deadline::never);
+        assert!(knowledge.is_for_us(location, 1).unwrap());
         assert!(knowledge.takeover.is_none(), "it was our own rotation");
 
-        assert!(!knowledge.is_for_us(&location, 1).unwrap());
+        assert!(!knowledge.is_for_us(location, 1).unwrap());
         assert!(knowledge.takeover.is_some_and(|at| !at.is_never()));
         knowledge.takeover = Some(Deadline::after(Duration::ZERO));
         // Another rotation does not put it off.
-        assert!(!knowledge.is_for_us(&location, 1).unwrap());
+        assert!(!knowledge.is_for_us(location, 1).unwrap());
         assert!(knowledge.is_due());
 
         // A pass does it once.
@@ -334,7 +363,7 @@ mod tests {
             lock_timeout: Duration::ZERO,
         };
         let (now, due) = (Timestamp::MIN, Occasion::Due);
-        let scope = knowledge.scope(&location, &settings, now, due, LastPass::Complete);
+        let scope = knowledge.scope(location, &settings, now, due, LastPass::Complete);
         assert!(!matches!(scope.unwrap(), Scope::Nothing(_)));
         assert!(!knowledge.is_due());
     }

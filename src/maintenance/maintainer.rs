@@ -15,6 +15,7 @@ use crate::stats::Journal;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Maintains the backups of one log.
 pub(crate) struct Maintainer {
@@ -24,13 +25,15 @@ pub(crate) struct Maintainer {
     /// Whether the observer gets an event for each backup that is left. A worker's own maintainer
     /// tries again each second, and reports nothing.
     pub(super) reports_deferrals: bool,
+    /// Whether the settings have changed since the last pass.
+    has_new_settings: AtomicBool,
     /// Held during a pass, so that the thread and `close` do not both work.
     state: Mutex<PassState>,
 }
 
 #[derive(Debug)]
 struct PassState {
-    /// Whether backups were deferred because a process has them open.
+    /// Whether backups were deferred because a process has them open, or settings have changed.
     deferred: bool,
     retry: Retry,
     /// The time at which the oldest backup reaches its maximum age.
@@ -53,7 +56,8 @@ impl Maintainer {
             knowledge: Knowledge::new(clock.now()),
         };
         let (settings, state) = (Mutex::new(settings), Mutex::new(state));
-        Self { settings, clock, journal, reports_deferrals: false, state }
+        let has_new_settings = AtomicBool::new(false);
+        Self { settings, clock, journal, reports_deferrals: false, has_new_settings, state }
     }
 
     /// Replaces the settings from the next step of a running pass on. The naming stays.
@@ -61,6 +65,7 @@ impl Maintainer {
     pub(crate) fn apply(&self, settings: MaintenanceConfig) {
         let mut present = self.settings.lock();
         *present = MaintenanceConfig { naming: present.naming, ..settings };
+        self.has_new_settings.store(true, Ordering::Release);
     }
 
     pub(super) fn settings(&self) -> MaintenanceConfig {
@@ -68,9 +73,10 @@ impl Maintainer {
     }
 
     /// Returns whether to make a pass now. `notified` means that there may be new backups. Without
-    /// them a pass is due if backups were deferred, the last pass failed, a backup reached its
-    /// maximum age, the disk has too little free space, or it is time to look at the whole of a
-    /// crowded directory.
+    /// new ones of this worker a pass is due if the settings have changed, backups were deferred,
+    /// the last pass failed, a backup reached its maximum age, the disk has too little free space,
+    /// another worker may have left a pass undone, or it is time to look at the whole of a crowded
+    /// directory.
     pub(crate) fn is_due(&self, location: &Location, notified: bool) -> bool {
         self.is_due_in(&mut self.state.lock(), location, notified)
     }
@@ -88,6 +94,8 @@ impl Maintainer {
                 self.journal.failed(error);
                 true
             });
+        // Until a pass is made.
+        state.deferred |= self.has_new_settings.swap(false, Ordering::Acquire);
         if !state.retry.is_due() {
             state.deferred |= notified;
             return false;

@@ -40,11 +40,16 @@ impl Wakeup {
 
     /// Reports that there may be work, and wakes a thread.
     pub(crate) fn notify(&self) {
-        self.notified.store(true, Ordering::Release);
-        self.hint();
+        self.note();
         if let Some(threads) = self.threads() {
             threads.request_maintenance();
         }
+    }
+
+    /// Reports that there may be work, for the next check to see: no thread is woken.
+    pub(crate) fn note(&self) {
+        self.notified.store(true, Ordering::Release);
+        self.hint();
     }
 
     /// Reports that it is time to look for work, without waking a thread.

@@ -162,6 +162,7 @@ impl Appender {
         }
         self.switched(left);
         let SwitchCause::Rotated { backup, bytes } = cause else { return None };
+        self.shared.wakeup.notify();
         self.shared.journal.note(Event::Rotated { backup: backup.clone(), bytes });
         Some(backup)
     }
@@ -173,7 +174,11 @@ impl Appender {
         }
         let Shared { sync_queue, journal, wakeup, .. } = &self.shared;
         sync_queue.enqueue(left, self.records(), self.rotator.location(), journal);
-        wakeup.notify();
+        // The maintenance of a rotation is for the worker that rotated.
+        wakeup.note();
+        if sync_queue.has_unsynced() {
+            wakeup.notify();
+        }
         self.size_tracker.reset();
         self.is_unlinked = false;
         self.retry.succeeded();

@@ -164,6 +164,34 @@ fn one_overflow_is_one_rotation_for_ten_processes() {
     assert_eq!(dir.backups().len(), 10);
 }
 
+/// With inline maintenance each call makes the pass that is due.
+#[cfg(unix)]
+#[test]
+fn rotation_is_maintained_by_the_worker_that_made_it() {
+    const ROTATIONS: usize = 12;
+    let dir = Dir::new();
+    let traces = [(); 3].map(|()| Trace::new());
+    let job = Job::new("obey", &dir.log()).with("inline", 1).with("lock_ms", 60_000);
+    let mut workers = traces.each_ref().map(|trace| trace.of(&job).spawn());
+    let passes = |traces: &[Trace]| -> Vec<_> { traces.iter().map(|t| t.count("list")).collect() };
+    workers.iter_mut().for_each(|worker| worker.expect("ready"));
+    let (started, before) = (Instant::now(), passes(&traces));
+    for n in 0..ROTATIONS {
+        workers[0].write(&format!("line {n}"));
+        assert_eq!(workers[0].ask("rotate"), "ok");
+        for worker in &mut workers[1..] {
+            assert_eq!(worker.ask("reopen"), "ok");
+        }
+    }
+    let after = passes(&traces);
+    let made: Vec<_> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    // A worker that sees only rotations of others looks 3 s later whether they were maintained.
+    let taken_over = started.elapsed().as_secs() as usize / 3;
+    assert_eq!(made[0], ROTATIONS);
+    assert!(made[1..].iter().all(|made| *made <= taken_over), "{made:?}, {taken_over}");
+    workers.into_iter().for_each(Worker::finish);
+}
+
 #[test]
 fn segment_exceeds_max_size_by_one_record_per_worker_at_most() {
     const WORKERS: usize = 10;
