@@ -28,8 +28,8 @@ pub use holders::{Holder, Role, Usage};
 
 use crate::error::Result;
 use crate::fs;
-use crate::segment::Location;
 use crate::segment::name::{Compression, Naming};
+use crate::segment::{Location, newest_naming};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -147,6 +147,36 @@ pub fn renamed_backups(log: impl AsRef<Path>) -> Result<Vec<(PathBuf, PathBuf)>>
     names.sort_unstable();
     let renamed = |name: String| Some((location.dir().join(&name), location.renamed(&name)?));
     Ok(names.into_iter().filter_map(renamed).collect())
+}
+
+/// Returns the naming of the newest backup of a log; `None` if there is no backup.
+///
+/// The same as [`Inspection::naming`] after one listing of the directory, without a look at each
+/// backup.
+///
+/// # Examples
+/// ```
+/// use logrotor::{Naming, inspect};
+/// # fn main() -> logrotor::Result<()> { let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("app.log");
+/// std::fs::write(&path, "two\n").unwrap();
+/// assert_eq!(inspect::naming(&path)?, None);
+/// std::fs::write(dir.path().join("app.log.1"), "one\n").unwrap();
+/// assert_eq!(inspect::naming(&path)?, Some(Naming::Number));
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// As [`Inspection::of`].
+pub fn naming(log: impl AsRef<Path>) -> Result<Option<Naming>> {
+    let given = log.as_ref();
+    let location = Location::find(given)?;
+    let active = location.active()?;
+    let naming = newest_naming(&location)?;
+    if active.is_none() && naming.is_none() {
+        return Err(Location::no_log(given));
+    }
+    Ok(naming)
 }
 
 impl Inspection {

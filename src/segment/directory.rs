@@ -251,6 +251,30 @@ pub(crate) fn backup_names(location: &Location, naming: Option<Naming>) -> Resul
     Ok(names)
 }
 
+/// Returns the naming of the newest backup, by one listing; `None` without a backup.
+pub(crate) fn newest_naming(location: &Location) -> Result<Option<Naming>> {
+    let names = backup_names(location, None)?;
+    let newest = |names: &[Name]| -> Result<Option<(Key, Entry)>> {
+        for name in names.iter().rev() {
+            if let Some(entry) = file_at(&location.backup_path(*name))? {
+                return Ok(Some((name.key, entry)));
+            }
+        }
+        Ok(None)
+    };
+    let (times, numbers) =
+        names.split_at(names.partition_point(|name| matches!(name.key, Key::Time(_))));
+    let newest = match (newest(times)?, newest(numbers)?) {
+        // As in a snapshot.
+        (Some((time, _)), Some((number, entry))) => {
+            let is_later = time.time() < Some(entry.modified.into());
+            Some(if is_later { number } else { time })
+        }
+        (time, number) => time.or(number).map(|(key, _)| key),
+    };
+    Ok(newest.map(Key::naming))
+}
+
 /// Syncs the uncompressed backups and the names of all backups.
 pub(crate) fn sync_backups(location: &Location, naming: Naming) -> Result<()> {
     let mut backups = DirectorySnapshot::read(location, naming)?.backups;

@@ -14,5 +14,5 @@ pub(crate) mod superseded;
 pub(crate) mod temporary;
 pub(crate) mod uncompress;
 
-pub(crate) use directory::{Backup, DirectorySnapshot, backup_names, sync_backups};
+pub(crate) use directory::{Backup, DirectorySnapshot, backup_names, newest_naming, sync_backups};
 pub(crate) use location::Location;

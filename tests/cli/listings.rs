@@ -53,3 +53,29 @@ fn verbs_list_the_directory_equally_often_for_more_backups() {
         }
     }
 }
+
+#[test]
+fn verbs_look_at_no_more_backups_than_they_need() {
+    const MORE: usize = 150;
+    // The most listings, and the most looks at each backup of many.
+    let cases: [(&[&str], usize, usize); 4] = [
+        (&["tail", "-n", "1"], 14, 0),
+        (&["compress", "--dry-run"], 2, 1),
+        (&["prune", "--keep", "1", "--dry-run"], 2, 1),
+        // One pass when the log is opened, and one after the rotation.
+        (&["rotate"], 4, 2),
+    ];
+    let (few, many) = (Dir::new(), Dir::new());
+    for (dir, backups) in [(&few, MORE), (&many, 2 * MORE)] {
+        for n in 0..backups {
+            let name = format!("app.log.2020-01-01T00-00-00.{n:06}Z");
+            std::fs::write(dir.file(&name), "line\n").unwrap();
+        }
+        std::fs::write(dir.log(), "last\n").unwrap();
+    }
+    for (verb, listings, looks) in cases {
+        let [few, many] = [&few, &many].map(|dir| cost(dir, verb));
+        assert!(many[0] <= listings, "{verb:?}: {many:?}");
+        assert!(many[1] <= few[1] + looks * MORE, "{verb:?}: {few:?} {many:?}");
+    }
+}

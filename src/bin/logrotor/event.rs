@@ -3,7 +3,7 @@
 use crate::stamp::{self, Stamp, StampFinder, TimeOptions};
 use logrotor::reader::{DamageKind, ReaderBuilder, Record};
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Which lines belong together.
 ///
@@ -19,13 +19,22 @@ pub(crate) struct Grouping {
 
 impl Grouping {
     /// Looks at the last lines of a log to learn whether they begin with times. The last event may
-    /// have thousands of lines without one.
+    /// have thousands of lines without one. Of many small segments, the newest are opened.
     pub(crate) fn of(log: ReaderBuilder, options: &TimeOptions) -> Self {
         const LINES: usize = 10_000;
+        const SEGMENTS: usize = 100;
         let mut grouping = Self { finder: StampFinder::new(options), is_timed: false };
         // A log that cannot be read is reported when it is read for its records.
         if let Ok(mut reader) = log.reverse().open() {
-            let lines = reader.records().filter_map(Result::ok);
+            let (mut segments, mut segment) = (0, PathBuf::new());
+            let is_near = |line: &Record| {
+                if segment != line.segment() {
+                    line.segment().clone_into(&mut segment);
+                    segments += 1;
+                }
+                segments <= SEGMENTS
+            };
+            let lines = reader.records().filter_map(Result::ok).take_while(is_near);
             grouping.is_timed = grouping.are_timed(lines.take(LINES));
         }
         grouping

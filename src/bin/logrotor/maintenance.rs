@@ -8,7 +8,7 @@ use crate::output::{self, Cell, Color, OutputOptions};
 use crate::progress::{Progress, name_of};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use logrotor::inspect::{Inspection, Usage};
+use logrotor::inspect::{self, Inspection, Usage};
 use logrotor::{
     Compression, Config, DeferralReason, Delivery, Event, Maintenance, MaintenanceMode, Naming,
     RotatingFileWriter, Stats, policy,
@@ -83,14 +83,15 @@ fn naming() -> impl TypedValueParser<Value = Naming> {
 
 /// The settings of a log's policy, or the defaults, with the naming that its backups have. Also
 /// returns whether there is a policy.
-fn settings(log: &Path, seen: &Inspection) -> Result<(Config, bool), CommandError> {
+fn settings(log: &Path) -> Result<(Config, bool), CommandError> {
+    let naming = inspect::naming(log)?;
     let path = policy::path_beside(log);
     let has_policy = path.exists();
     let mut config = Config::default();
     if has_policy {
         config.clone_from(&Config::policy().open(&path)?.current());
     }
-    config.naming = seen.naming().unwrap_or(config.naming);
+    config.naming = naming.unwrap_or(config.naming);
     Ok((config, has_policy))
 }
 
@@ -105,8 +106,7 @@ fn without_maintenance(mut config: Config) -> Config {
 
 impl Compress {
     pub(crate) fn run(self) -> VerbResult {
-        let seen = Inspection::of(&self.target.log)?;
-        let (settings, _) = settings(&self.target.log, &seen)?;
+        let (settings, _) = settings(&self.target.log)?;
         let mut config = without_maintenance(settings.clone());
         (config.compression, config.compression_level) = match self.codec.chosen() {
             Some((codec, _)) => (codec, None),
@@ -124,8 +124,7 @@ impl Compress {
 
 impl Prune {
     pub(crate) fn run(self) -> VerbResult {
-        let seen = Inspection::of(&self.target.log)?;
-        let (settings, has_policy) = settings(&self.target.log, &seen)?;
+        let (settings, has_policy) = settings(&self.target.log)?;
         let mut config = without_maintenance(settings.clone());
         if self.limits.given().next().is_none() {
             (config.max_backups, config.max_total_size) =
@@ -275,8 +274,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Rotate {
     pub(crate) fn run(self) -> VerbResult {
-        let (seen, bytes) = self.inspect()?;
-        let backup = if bytes == 0 { None } else { self.rotate(&seen)? };
+        let backup = if self.active_bytes()? == 0 { None } else { self.rotate()? };
         if self.output.json {
             output::print_json(
                 &json!({ "backup": backup.map(|path| path.to_string_lossy().into_owned()) }),
@@ -296,17 +294,19 @@ impl Rotate {
         Ok(Exit::Success)
     }
 
-    /// Returns the log and the size of its active segment. During another process's rotation there
-    /// is no active segment for a moment.
-    fn inspect(&self) -> Result<(Inspection, u64), CommandError> {
+    /// Returns the size of the active segment. During another process's rotation there may be none
+    /// for a moment.
+    fn active_bytes(&self) -> Result<u64, CommandError> {
         const LOOKS: usize = 3;
+        if let Some(active) = self.log.metadata().ok().filter(|active| active.is_file()) {
+            return Ok(active.len());
+        }
         const TIMEOUT: Duration = Duration::from_secs(5);
         let (start, mut alone) = (Instant::now(), 0);
         loop {
             let seen = Inspection::of(&self.log)?;
             if let Some(active) = seen.segments.last().filter(|segment| segment.is_active()) {
-                let bytes = active.bytes;
-                return Ok((seen, bytes));
+                return Ok(active.bytes);
             }
             let is_rotating = seen.rotating.is_some_and(|holder| holder != Usage::Free);
             alone = if is_rotating { 0 } else { alone + 1 };
@@ -320,8 +320,8 @@ impl Rotate {
         }
     }
 
-    fn rotate(&self, seen: &Inspection) -> Result<Option<PathBuf>, CommandError> {
-        let (settings, _) = settings(&self.log, seen)?;
+    fn rotate(&self) -> Result<Option<PathBuf>, CommandError> {
+        let (settings, _) = settings(&self.log)?;
         let mut config = without_maintenance(settings);
         config.naming = self.naming.unwrap_or(config.naming);
         // Nothing but this rotation.
@@ -330,9 +330,8 @@ impl Rotate {
         (config.rotate_on_open, config.delivery) = (false, Delivery::Direct);
         config.maintenance = MaintenanceMode::Inline;
         let log = RotatingFileWriter::from_config(&self.log, config)?;
-        let backup = log.rotate()?;
-        log.close()?;
-        Ok(backup)
+        // With a pass over the backups.
+        Ok(log.rotate()?)
     }
 }
 
