@@ -45,12 +45,27 @@ fn uninterrupted<T>(mut operation: impl FnMut() -> Result<T>) -> Result<T> {
     }
 }
 
+/// When the content of a file was created, if that is known: a copy is younger than its content.
+pub(crate) fn created(file: &File, entry: &Entry) -> Option<SystemTime> {
+    let is_exact = sys::has_exact_births(file);
+    entry.born.filter(|_| is_exact).map(|born| born.min(entry.modified))
+}
+
 /// Turns a failure because the file does not exist into `Ok(None)`.
 fn found<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// As [`found`], of an open. CIFS says `EINVAL` of a file that is renamed or removed meanwhile.
+fn found_at<T>(path: &Path, opened: Result<T>) -> Result<Option<T>> {
+    let is_gone = || matches!(stat(path), Ok(None));
+    match found(opened) {
+        Err(error) if error.io_kind() == io::ErrorKind::InvalidInput && is_gone() => Ok(None),
+        opened => opened,
     }
 }
 
@@ -82,12 +97,12 @@ pub(crate) fn fstat_if_any(file: &File, path: &Path) -> Result<Option<Entry>> {
 
 /// Opens an existing file for reading and appending; `None` if it does not exist.
 pub(crate) fn open_append(path: &Path) -> Result<Option<File>> {
-    found(attempt("open", path, || sys::open_append(path)))
+    found_at(path, attempt("open", path, || sys::open_append(path)))
 }
 
 /// Opens an existing file to sync it; `None` if it does not exist.
 pub(crate) fn open_to_sync(path: &Path) -> Result<Option<File>> {
-    found(attempt("open", path, || sys::open_to_sync(path)))
+    found_at(path, attempt("open", path, || sys::open_to_sync(path)))
 }
 
 /// Creates a file for reading and appending. Fails if anything exists at `path`.
@@ -102,7 +117,7 @@ pub(crate) fn open_lock(path: &Path, mode: u32) -> Result<File> {
 
 /// Opens an existing lock file, to lock or read it; `None` if it does not exist.
 pub(crate) fn open_lock_read(path: &Path) -> Result<Option<File>> {
-    found(attempt("open lock file", path, || sys::open_lock_read(path)))
+    found_at(path, attempt("open lock file", path, || sys::open_lock_read(path)))
 }
 
 /// Tries to lock a file; `false` if another holder prevents it. The lock belongs to the open file,
@@ -182,7 +197,7 @@ pub(crate) enum Unleased {
 
 /// Takes a finished segment for this worker alone, if no worker can append to it any more.
 pub(crate) fn open_unleased(path: &Path) -> Result<Unleased> {
-    match found(attempt("open", path, || sys::open_unleased(path)))? {
+    match found_at(path, attempt("open", path, || sys::open_unleased(path)))? {
         Some(Some(file)) => Ok(Unleased::Ours(file)),
         Some(None) => Ok(Unleased::Leased),
         None => Ok(Unleased::Gone),
@@ -196,7 +211,7 @@ pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
 
 /// Opens a segment for reading, if it exists. The result may not be a regular file.
 pub(crate) fn open_segment(path: &Path) -> Result<Option<File>> {
-    found(attempt("open", path, || sys::open_segment(path)))
+    found_at(path, attempt("open", path, || sys::open_segment(path)))
 }
 
 /// Releases a lease before the handle closes.

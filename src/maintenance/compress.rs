@@ -77,7 +77,7 @@ pub(crate) fn compress(
         .sync(SyncLevel::File);
     let file = builder.open(target)?.with_attributes_of(source.file)?;
     let tag = BirthTag {
-        created: entry.born.map(|born| born.min(entry.modified).into()),
+        created: fs::created(source.file, &entry).map(Into::into),
         rotated_at,
         digest: None,
     };

@@ -17,6 +17,7 @@
 //! - `is_lock_unsupported(error)`: whether locking failed because the file system has no locks.
 //! - `is_lock_held(error)`: whether locking failed because the lock is held elsewhere, by an error
 //!   that is no usual answer: CIFS gives `EACCES`. The file is open, so it is no lack of rights.
+//! - `has_exact_births(file)`: whether `born` of a file is never later than it was created.
 //! - `is_removal_refused(error)`: whether a file was not removed because this process may not, or
 //!   because another process has it open.
 //! - `is_removal_pending(error)`: whether a lock file could not be opened because it is already
@@ -107,6 +108,9 @@ pub(crate) use append::{APPENDS_SIDE_BY_SIDE, append_explicitly, append_position
 mod unix;
 #[cfg(unix)]
 pub(crate) use unix::*;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod share_lock;
 
 #[cfg(unix)]
 mod exchange;

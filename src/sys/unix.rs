@@ -1,5 +1,8 @@
-//! Unix. Leases are shared `flock`s on the log's own handle. Contracts: see the parent module.
+//! Unix. Leases are shared `flock`s on the log's own handle, except on SMB shares. Contracts: see
+//! the parent module.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::share_lock;
 use super::{Access, Entry, EntryKind, FileId, present_name};
 use rustix::fs::{AtFlags, Gid, OFlags, Uid};
 use std::fs::{File, Metadata, OpenOptions};
@@ -35,6 +38,15 @@ fn entry(meta: &Metadata) -> Entry {
         born_at_earliest: meta.created().ok(),
         access: Access { mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid() },
     }
+}
+
+/// Samba rounds them to the nearest second.
+pub(crate) fn has_exact_births(_file: &File) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if share_lock::is_on_share(_file) {
+        return false;
+    }
+    true
 }
 
 fn kind(meta: &Metadata) -> EntryKind {
@@ -142,6 +154,10 @@ pub(crate) fn open_unleased(path: &Path) -> io::Result<Option<File>> {
 
 /// Takes a file for this handle alone; `false` if another handle has it.
 fn try_alone(file: &File) -> io::Result<bool> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if share_lock::is_on_share(file) {
+        return share_lock::try_exclusive(file);
+    }
     is_granted(fs4::FileExt::try_lock(file))
 }
 
@@ -161,6 +177,10 @@ fn is_for_writers(error: &io::Error) -> bool {
 }
 
 pub(crate) fn try_lease(file: &File) -> io::Result<bool> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if share_lock::is_on_share(file) {
+        return share_lock::try_shared(file);
+    }
     is_granted(fs4::FileExt::try_lock_shared(file))
 }
 
@@ -169,6 +189,10 @@ pub(crate) fn open_segment(path: &Path) -> io::Result<File> {
 }
 
 pub(crate) fn end_lease(file: &File) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if share_lock::is_on_share(file) {
+        return share_lock::unlock(file);
+    }
     fs4::FileExt::unlock(file)
 }
 
@@ -286,8 +310,8 @@ fn network_name(magic: u32) -> Option<&'static str> {
     Some(match magic {
         0x0000_6969 => "nfs",
         0x0000_517B => "smbfs",
-        0xFF53_4D42 => "cifs",
-        0xFE53_4D42 => "smb3",
+        share_lock::SMB1_MAGIC => "cifs",
+        share_lock::SMB2_MAGIC => "smb3",
         0x00C3_6400 => "ceph",
         0x7375_7245 => "coda",
         0x5346_414F | 0x6B41_4653 => "afs",

@@ -55,6 +55,10 @@ fn look(path: &Path, flags: u32) -> io::Result<Entry> {
     }
 }
 
+pub(crate) fn has_exact_births(_file: &File) -> bool {
+    true
+}
+
 pub(crate) fn fstat(file: &File) -> io::Result<Entry> {
     let meta = file.metadata()?;
     let info = winapi_util::file::information(file)?;

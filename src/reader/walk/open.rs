@@ -173,8 +173,7 @@ impl Walk {
         let tag = birth_tag::read(&file, entry.len, segment.compression, &segment.path);
         let tag = tag.unwrap_or(birth_tag::Found::Foreign);
         let created = match segment.compression {
-            // A copy is younger than its content.
-            Compression::None => entry.born.map(|born| born.min(entry.modified)),
+            Compression::None => fs::created(&file, &entry),
             _ => tag.created().map(SystemTime::from),
         };
         Ok(Some(Reached::Segment(OpenSegment {

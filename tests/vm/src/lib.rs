@@ -5,12 +5,13 @@
 //! another device. Then, for many moments, a disk is built as the power cut may have left it
 //! ([`device`]), mounted, and checked.
 //!
-//! **Network file systems** (`.ci/nfs`): an NFS server and two clients of it, and the promises that
-//! hold there ([`nfs`]).
+//! **Network file systems** (`.ci/nfs`, `.ci/cifs`): a server and two clients of it ([`server`]),
+//! and the promises that hold there ([`network`]).
 
 pub mod device;
 pub mod kind;
-pub mod nfs;
+pub mod network;
 pub mod power;
 pub mod promise;
 pub mod record;
+pub mod server;

@@ -1,9 +1,10 @@
 //! `logrotor-vm power DIR SEED RELIEFS CUTS [FILE SYSTEM|KIND..]` and
-//! `logrotor-vm nfs DIR [COMMAND ARGUMENT..]`: see the library.
+//! `logrotor-vm network NAME DIR TIMES [COMMAND ARGUMENT..]`: see the library.
 
 use logrotor_vm::kind::{Kind, Result};
-use logrotor_vm::nfs::{self, HOLDS, serve, take_lock};
+use logrotor_vm::network::{self, HOLDS, take_lock};
 use logrotor_vm::power::{FILE_SYSTEMS, FileSystem, Plan, test};
+use logrotor_vm::server::{NETWORKS, Network};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,12 +16,12 @@ fn main() -> ExitCode {
             power(dir, [seed, reliefs, cuts], only)
         }
         ["work", kind, dir, notes, process, first] => work(kind, dir, notes, [process, first]),
-        ["nfs", dir] => nfs(Path::new(dir)),
-        ["nfs", dir, ref command @ ..] => {
-            serve(Path::new(dir), |clients| nfs::run_on(&clients.one, command))
-        }
-        ["nfs-append", dir, notes, worker, first] => append(dir, notes, [worker, first]),
-        ["nfs-lock", path] => take_lock(Path::new(path)),
+        ["network", name, dir, times] => promises_on(name, Path::new(dir), times),
+        ["network", name, dir, _, ref command @ ..] => network_named(name).and_then(|network| {
+            network.serve(Path::new(dir), |clients| network::run_on(&clients.one, command))
+        }),
+        ["append", dir, notes, worker, first] => append(dir, notes, [worker, first]),
+        ["lock", path] => take_lock(Path::new(path)),
         _ => Err("see the head of src/main.rs".into()),
     };
     match done {
@@ -69,27 +70,37 @@ fn work(kind: &str, dir: &str, notes: &str, [process, first]: [&str; 2]) -> Resu
     kind.work(Path::new(dir), Path::new(notes), process.parse()?, first.parse()?)
 }
 
-fn nfs(dir: &Path) -> Result<()> {
+fn network_named(name: &str) -> Result<&'static Network> {
+    Ok(NETWORKS.iter().find(|network| network.name == name).ok_or("no such network")?)
+}
+
+/// Checks each promise so many times.
+fn promises_on(name: &str, dir: &Path, times: &str) -> Result<()> {
+    let (network, times) = (network_named(name)?, times.parse()?);
     let mut broken = 0;
-    serve(dir, |clients| {
-        println!("{}", nfs::facts(&clients.one)?);
+    network.serve(dir, |clients| {
+        println!("{}", network::facts(&clients.one)?);
         for (number, (what, holds)) in HOLDS.iter().enumerate() {
-            let dir = clients.one.join(number.to_string());
-            std::fs::create_dir(&dir)?;
-            match holds(&dir) {
-                Ok(()) => println!("holds: {what}"),
-                Err(why) => {
+            let mut failures = Vec::new();
+            for time in 0..times {
+                let dir = clients.one.join(format!("{number}-{time}"));
+                std::fs::create_dir(&dir)?;
+                failures.extend(holds(network, &dir).err());
+            }
+            match failures.first() {
+                None => println!("holds: {what}"),
+                Some(why) => {
                     broken += 1;
-                    println!("BROKEN: {what}: {why}");
+                    println!("BROKEN, {} of {times} times: {what}: {why}", failures.len());
                 }
             }
         }
-        println!("two machines, which is not supported: {}", nfs::two_machines(clients)?);
+        println!("two machines, which is not supported: {}", network::two_machines(clients)?);
         Ok(())
     })?;
     if broken > 0 { Err(format!("{broken} of {} broken", HOLDS.len()).into()) } else { Ok(()) }
 }
 
 fn append(dir: &str, notes: &str, [worker, first]: [&str; 2]) -> Result<()> {
-    nfs::append(Path::new(dir), Path::new(notes), worker.parse()?, first.parse()?)
+    network::append(Path::new(dir), Path::new(notes), worker.parse()?, first.parse()?)
 }
