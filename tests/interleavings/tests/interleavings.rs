@@ -13,7 +13,7 @@ use shuttle::{Config, MaxSteps, Runner};
 use std::time::Duration;
 
 const SHORT: usize = 3000;
-const LONG: usize = 400_000;
+const LONG: usize = 40_000;
 
 fn check(scenario: impl Fn() + Send + Sync + Clone + 'static) {
     let schedules = if std::env::var_os("LOGROTOR_LONG").is_some() { LONG } else { SHORT };
