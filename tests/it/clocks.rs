@@ -269,6 +269,70 @@ fn idle_processes_rotate_once_when_the_age_is_reached() {
     assert_eq!(dir.lines_of(&dir.backups()[0]), ["the only one"]);
 }
 
+/// Four processes write just before and just after each end of a period, the clock of each being
+/// set while the others write. `first` is the first end, in seconds after noon.
+fn assert_one_rotation_per_end(settings: &[(&str, u64)], first: u64, length: u64) {
+    const WORKERS: usize = 4;
+    let dir = Dir::new();
+    let noon = friday_noon().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let start = |clock: u64| {
+        let job = Job::new("obey", &dir.log()).with("clock", clock);
+        let job = settings.iter().fold(job, |job, (name, value)| job.with(name, value));
+        let mut worker = job.spawn();
+        worker.expect("ready");
+        worker
+    };
+    let mut workers: Vec<_> = (0..WORKERS).map(|_| start(noon)).collect();
+    let mut all = 0;
+    for round in 0..4 {
+        let end = noon + first + round * length;
+        // A second before the end, and a second or more after it.
+        for (clock, when) in [(end - 1, "before"), (end + 1 + round * length / 7, "after")] {
+            for (at, worker) in workers.iter_mut().enumerate() {
+                worker.tell(&format!("clock {clock}"));
+                worker.tell(&format!("write round {round} {when} worker {at}"));
+            }
+            workers.iter_mut().for_each(|worker| {
+                worker.expect("ok");
+                worker.expect("ok");
+            });
+            all += WORKERS;
+            assert_eq!(dir.backups().len() as u64, round + u64::from(when == "after"));
+        }
+        // One dies, and another takes its place in the middle of the period.
+        let killed = round as usize % WORKERS;
+        workers[killed].kill();
+        workers[killed] = start(end + length / 2);
+    }
+    drop(workers);
+    let lines = dir.all_lines();
+    assert_eq!(lines.len(), all, "{lines:?}");
+    // Records that were written before an end are in a segment before it.
+    let backups = dir.backups();
+    for (round, backup) in backups.iter().enumerate() {
+        let early = format!("round {round} before");
+        let late = round.checked_sub(1).map(|round| format!("round {round} after"));
+        let belongs = |line: &String| {
+            line.starts_with(&early) || late.as_ref().is_some_and(|late| line.starts_with(late))
+        };
+        let lines = dir.lines_of(backup);
+        assert!(lines.iter().all(belongs), "{backup}: {lines:?}");
+    }
+}
+
+#[test]
+fn processes_rotate_once_at_each_end_of_some_hours() {
+    assert_one_rotation_per_end(&[("hours", 6)], 6 * 3600, 6 * 3600);
+    // A quarter past 00:00, 06:00, 12:00 and 18:00.
+    assert_one_rotation_per_end(&[("hours", 6), ("begins_at", 900)], 900, 6 * 3600);
+}
+
+#[test]
+fn processes_rotate_once_at_each_beginning_of_a_day() {
+    let day = 24 * 3600;
+    assert_one_rotation_per_end(&[("daily", 1), ("begins_at", 3 * 3600)], 15 * 3600, day);
+}
+
 /// The paths of Debian, of Fedora, and of a local build.
 #[cfg(target_os = "linux")]
 fn libfaketime() -> Option<PathBuf> {

@@ -608,6 +608,15 @@ fn obey(job: &Job) {
         clock.set(seconds(job.text("clock")));
         builder = builder.clock(clock.clone()).rotate_every(Period::Hourly);
     }
+    if job.has("hours") {
+        builder = builder.rotate_every(Period::Hours(job.number("hours").try_into().unwrap()));
+    }
+    if job.has("daily") {
+        builder = builder.rotate_every(Period::Daily);
+    }
+    if job.has("begins_at") {
+        builder = builder.rotate_at(Duration::from_secs(job.number("begins_at") as u64));
+    }
     let mut log = builder.build().unwrap();
     say("ready");
     while let Some(line) = listen() {
