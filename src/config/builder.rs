@@ -166,8 +166,8 @@ impl LogBuilder {
         lock_timeout: Duration => lock_timeout = lock_timeout;
         /// Sets how often the log's path is compared with the open file. Default: 1 s.
         ///
-        /// That is how a worker with little to write notices a rotation by another worker or
-        /// program.
+        /// That is how a worker notices that another program has removed or truncated the log, and
+        /// where the system does not report it, a rotation. See [`Config::check_interval`].
         check_interval: Duration => check_interval = check_interval;
         /// Sets where backups are compressed and pruned. Default: [`MaintenanceMode::Thread`].
         maintenance: MaintenanceMode => maintenance = maintenance;

@@ -155,8 +155,14 @@ pub struct Config {
     pub lock_timeout: Duration,
     /// How often the log's path is compared with the open file. Default: 1 s.
     ///
-    /// That is how a worker notices a rotation by another worker before its own segment is full,
-    /// and a change by another program.
+    /// That is how a worker notices that another program has removed or truncated the log, or
+    /// turned a link.
+    ///
+    /// On Linux the system reports a rotation by another worker or program, and the next
+    /// record is in the new segment. This interval is the limit where that cannot be had: on other
+    /// systems and network file systems, with [`MaintenanceMode::Inline`], and when the user's
+    /// inotify instances are used up. A segment that others are about to fill is looked at before
+    /// each record.
     #[cfg_attr(feature = "serde", serde(with = "text::span"))]
     pub check_interval: Duration,
     /// Where backups are compressed and pruned. Default: [`MaintenanceMode::Thread`].

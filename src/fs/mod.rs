@@ -429,6 +429,11 @@ pub(crate) fn network_file_system(dir: &Path) -> Result<Option<String>> {
     attempt("ask the file system of", dir, || sys::network_file_system(dir))
 }
 
+/// Has the system watch a file. Returns the number of the watch.
+pub(crate) fn watch(path: &Path, add: impl FnOnce() -> io::Result<i32>) -> Result<i32> {
+    attempt("watch", path, add)
+}
+
 /// Creates a directory and its parents.
 pub(crate) fn create_dirs(dir: &Path) -> Result<()> {
     attempt("create directory", dir, || std::fs::create_dir_all(dir))

@@ -3,21 +3,27 @@
 //! The scheduler (`scheduler.rs`) decides which thread does what, on plain values. The queue
 //! (`queue.rs`) hands the jobs out. This file starts and ends the threads.
 
+mod alarm;
 mod queue;
 mod scheduler;
+mod watch;
 
 pub(crate) use scheduler::{Disks, JobKind};
+pub(crate) use watch::{MoveObserver, SegmentWatch};
 
 use crate::clock::Stopwatch;
 use crate::fs;
 use parking_lot::Mutex;
 use queue::{JobQueue, Leaving, NextStep};
+use scheduler::Timing;
 use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
+use watch::Watches;
 
 /// A log, as the threads see it.
 pub(crate) trait PoolClient: Send + Sync {
@@ -27,15 +33,19 @@ pub(crate) trait PoolClient: Send + Sync {
     /// Whether maintenance compresses, which may take long.
     fn compresses(&self) -> bool;
 
+    /// Whether maintenance syncs segments, which may take long.
+    fn syncs(&self) -> bool;
+
     /// Does what remains after the last job. Called only if a job itself closed the log.
     fn end(&self);
 }
 
-type Queue = JobQueue<Arc<dyn PoolClient>>;
+type Queue = JobQueue<Arc<dyn PoolClient>, Arc<Watches>>;
 
 /// The threads of one process.
 struct ThreadPool {
     queue: Queue,
+    watches: Arc<Watches>,
     handles: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -61,7 +71,7 @@ pub(crate) fn register(client: &Arc<dyn PoolClient>, disks: Disks) -> io::Result
             return Ok(Registration { pool, number, process });
         }
     }
-    let pool = Arc::new(ThreadPool { queue: Queue::default(), handles: Mutex::default() });
+    let pool = Arc::new(ThreadPool::new());
     // It refuses a log only while its threads are ending, and it has none yet.
     let number = pool.queue.add(Arc::clone(client), disks).unwrap_or_default();
     pool.start_thread()?;
@@ -86,6 +96,16 @@ impl Registration {
         }
     }
 
+    /// Watches the segment at `path`, and reports to `log` if it is renamed. Returns `None` if that
+    /// is not to be had.
+    ///
+    /// A segment that was renamed before this returns may not be reported, so the caller looks
+    /// afterwards.
+    pub(crate) fn watch(&self, path: &Path, log: Arc<dyn MoveObserver>) -> Option<SegmentWatch> {
+        let is_ours = self.process == std::process::id();
+        is_ours.then(|| self.pool.watches.watch(path, log)).flatten()
+    }
+
     /// Ends the service, after the jobs that threads do at present. Ends the threads with the last
     /// log. Returns `false` if this thread does such a job: it then calls [`PoolClient::end`].
     pub(crate) fn leave(&self) -> bool {
@@ -105,6 +125,18 @@ thread_local! {
 }
 
 impl ThreadPool {
+    /// A pool without threads.
+    fn new() -> Self {
+        let watches = Arc::<Watches>::default();
+        let queue = Queue::new(Timing::default(), Arc::clone(&watches));
+        Self { queue, watches, handles: Mutex::default() }
+    }
+
+    /// Whether the threads wait for reports, and this log's maintenance would keep one from it.
+    fn needs_other(&self, client: &dyn PoolClient) -> bool {
+        self.watches.is_watching() && (client.compresses() || client.syncs())
+    }
+
     /// Starts a thread for which the queue has a place.
     fn start_thread(self: &Arc<Self>) -> io::Result<()> {
         static LAST: AtomicUsize = AtomicUsize::new(0);
@@ -125,7 +157,9 @@ impl ThreadPool {
         THREAD.set(number);
         fs::lower_priority();
         loop {
-            match self.queue.next(number, |client| client.compresses()) {
+            let compresses = |client: &Arc<dyn PoolClient>| client.compresses();
+            let needs_other = |client: &Arc<dyn PoolClient>| self.needs_other(&**client);
+            match self.queue.next(number, compresses, needs_other) {
                 NextStep::Leave => return,
                 // If one is refused, here or below, the present threads do the work one after
                 // another.
@@ -193,7 +227,7 @@ mod tests {
     /// A thread that is joined may have started another one, and notes that.
     #[test]
     fn regression_thread_that_is_joined_can_note_another() {
-        let pool = Arc::new(ThreadPool { queue: Queue::default(), handles: Mutex::default() });
+        let pool = Arc::new(ThreadPool::new());
         let noting = Arc::clone(&pool);
         // The thread must not look before its own handle is there.
         let mut handles = pool.handles.lock();

@@ -1,16 +1,17 @@
 //! Hands the jobs of the logs out to the threads.
 
+use super::alarm::Alarm;
 use super::scheduler::{Disks, JobKind, MAX_THREADS, Scheduler, Timing};
 use crate::clock::Stopwatch;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// The jobs, and the threads that wait for one.
-pub(crate) struct JobQueue<C> {
+pub(crate) struct JobQueue<C, A> {
     start: Stopwatch,
     state: Mutex<QueueState<C>>,
-    /// The timekeeper waits for a job.
-    time: Condvar,
+    /// The timekeeper waits for a job. No other thread waits there.
+    time: A,
     /// The other threads wait for maintenance.
     work: Condvar,
     /// A log that closes waits for its last jobs.
@@ -57,15 +58,9 @@ pub(crate) enum Leaving {
 /// For how long no thread is started after the system has refused one.
 const REFUSAL: Duration = Duration::from_secs(10);
 
-impl<C: Clone> Default for JobQueue<C> {
-    fn default() -> Self {
-        Self::with_timing(Timing::default())
-    }
-}
-
-impl<C: Clone> JobQueue<C> {
-    /// A queue with one thread, which the caller starts.
-    pub(crate) fn with_timing(timing: Timing) -> Self {
+impl<C: Clone, A: Alarm> JobQueue<C, A> {
+    /// A queue with one thread, which the caller starts. `time` wakes the timekeeper.
+    pub(crate) fn new(timing: Timing, time: A) -> Self {
         let state = QueueState {
             scheduler: Scheduler::new(timing),
             threads: 1,
@@ -78,7 +73,7 @@ impl<C: Clone> JobQueue<C> {
         Self {
             start: Stopwatch::start(),
             state: Mutex::new(state),
-            time: Condvar::new(),
+            time,
             work: Condvar::new(),
             rest: Condvar::new(),
         }
@@ -131,14 +126,14 @@ impl<C: Clone> JobQueue<C> {
         if state.helpers() > 0 {
             self.work.notify_one();
         } else if state.keeper_waits {
-            self.time.notify_one();
+            self.time.ring();
         }
     }
 
     /// Wakes the thread for a check or poll. A timekeeper that is at work comes to it by itself.
     fn wake_for_short(&self, state: &MutexGuard<'_, QueueState<C>>) {
         if state.keeper_waits {
-            self.time.notify_one();
+            self.time.ring();
         } else if state.timekeeper.is_none() {
             self.work.notify_one();
         }
@@ -162,7 +157,7 @@ impl<C: Clone> JobQueue<C> {
     fn end_if_idle(&self, state: &mut MutexGuard<'_, QueueState<C>>) -> bool {
         if state.scheduler.has_no_client() {
             state.is_over = true;
-            self.time.notify_all();
+            self.time.ring();
             self.work.notify_all();
         }
         state.is_over
@@ -176,15 +171,22 @@ impl<C: Clone> JobQueue<C> {
         state.is_over |= state.threads == 0;
     }
 
-    /// Waits for the next job of a thread. `compresses` says whether a log's maintenance does.
-    pub(crate) fn next(&self, thread: usize, compresses: impl Fn(&C) -> bool) -> NextStep<C> {
+    /// Waits for the next job of a thread. `compresses` says whether a log's maintenance does, and
+    /// `needs_other` whether another thread must wait for reports of the system meanwhile.
+    pub(crate) fn next(
+        &self,
+        thread: usize,
+        compresses: impl Fn(&C) -> bool,
+        needs_other: impl Fn(&C) -> bool,
+    ) -> NextStep<C> {
         let waits_since = self.now();
         let mut state = self.state.lock();
         loop {
             let now = self.now();
             // A thread that was woken for a job must not leave it undone.
             let step = if state.is_over { None } else { state.step(thread, now, &compresses) };
-            if let Some(step) = step {
+            if let Some(mut step) = step {
+                state.provide_other(&mut step, now, &needs_other);
                 if matches!(step, NextStep::Work { job: JobKind::Maintain | JobKind::Prune, .. }) {
                     self.wake_for_more(&state, now);
                 }
@@ -198,7 +200,7 @@ impl<C: Clone> JobQueue<C> {
             state.waiting += 1;
             if state.timekeeper == Some(thread) {
                 state.keeper_waits = true;
-                self.time.wait_for(&mut state, span);
+                MutexGuard::unlocked(&mut state, || self.time.wait(span));
                 state.keeper_waits = false;
             } else {
                 self.work.wait_for(&mut state, span);
@@ -298,6 +300,22 @@ impl<C: Clone> QueueState<C> {
             && self.threads < self.limit(now);
         self.threads += usize::from(starts_thread);
         NextStep::Work { job, client, starts_thread }
+    }
+
+    /// Has a thread that leaves none to wait, for a job that may take long, start one.
+    fn provide_other(
+        &mut self,
+        step: &mut NextStep<C>,
+        now: Duration,
+        needs_other: &impl Fn(&C) -> bool,
+    ) {
+        let NextStep::Work { job, client, starts_thread } = step else { return };
+        let is_long = matches!(job, JobKind::Maintain | JobKind::Prune);
+        let is_last = self.waiting == 0 && !*starts_thread && self.threads < self.limit(now);
+        if is_long && is_last && needs_other(client) {
+            self.threads += 1;
+            *starts_thread = true;
+        }
     }
 
     /// Whether a thread that has waited for so long may end.

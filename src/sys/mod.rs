@@ -80,6 +80,12 @@
 //! - `DirWatch`: reports changes in a directory. `new(dir)` fails if the system refuses watches,
 //!   descriptors or a thread. `wait(span)` returns after a change since the last call, after
 //!   `wake()`, or after `span`; sometimes without a reason.
+//! - `MoveWatch`: reports that a file was renamed. `new()` fails if the system has no such reports,
+//!   or no more descriptors or instances for this user. `add(file)` watches the file, which is not
+//!   a link, until the first report, and returns a number. A file that is watched already has the
+//!   same number. `remove(number)` ends it. `wait(span, moved)` returns after a report, after
+//!   `wake()`, or after `span`; sometimes without a reason. `moved` gets each number, or `None` if
+//!   reports were lost, and numbers that were removed.
 //! - `coarse_micros()`: the wall clock in microseconds since 1970; cheap, and a few milliseconds
 //!   stale.
 //! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are
@@ -131,10 +137,17 @@ pub(crate) use noproc::{
     file_locks, open_for, open_for_writing, process_name, removed_and_open, shows_files,
 };
 
-#[cfg(all(feature = "follow", any(target_os = "linux", target_os = "android")))]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod inotify;
 #[cfg(all(feature = "follow", any(target_os = "linux", target_os = "android")))]
 pub(crate) use inotify::DirWatch;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use inotify::MoveWatch;
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod no_move_watch;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) use no_move_watch::MoveWatch;
 
 #[cfg(all(feature = "follow", not(any(target_os = "linux", target_os = "android"))))]
 mod other_watch;

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::maintenance::Wakeup;
+use crate::pool::SegmentWatch;
 use crate::retry::Retry;
 use crate::rotation::trigger::{Trigger, Window, overflows};
 use crate::rotation::{Active, Rotator};
@@ -31,6 +32,8 @@ pub(crate) struct Appender {
     /// The time during which the active segment may stay active by its age and the calendar.
     pub(super) window: Window,
     pub(super) schedule: Schedule,
+    /// The watch on the active segment, if it is watched.
+    pub(super) watch: Option<SegmentWatch>,
     pub(super) timeouts: Timeouts,
     /// When a rotation or a check that failed may be tried again.
     pub(super) retry: Retry,
@@ -66,6 +69,7 @@ impl Appender {
             trigger,
             size_limit: trigger.max_size,
             schedule: Schedule::default(),
+            watch: None,
             timeouts,
             retry: Retry::default(),
             is_unlinked: false,
@@ -125,7 +129,7 @@ impl Appender {
         self.trigger = trigger;
         self.timeouts = timeouts;
         self.window = self.active().window(&trigger);
-        self.schedule = Schedule::default();
+        self.schedule.make_due();
         self.size_tracker.reset();
         Ok(())
     }
@@ -431,6 +435,7 @@ impl Appender {
     /// `at_least`.
     fn learn_end(&self, at_least: u64, size: &SegmentSize) -> bool {
         let Ok(end) = fs::append_offset(&self.active().lease.file) else { return false };
+        self.check_if_nearly_full(end);
         let agrees = size.learn(end);
         self.size_tracker.record(agrees, size.get(), self.trigger.max_size);
         end < at_least
@@ -447,6 +452,7 @@ impl Appender {
     fn query_size(&mut self) {
         let counted = self.active().size;
         let end = fs::append_offset(&self.active().lease.file).unwrap_or(counted);
+        self.check_if_nearly_full(end);
         self.rotator.active_mut().learn_size(end, &self.shared.journal.counters);
         self.size_tracker.record(end == counted, end, self.trigger.max_size);
     }

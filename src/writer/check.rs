@@ -1,11 +1,10 @@
 //! The checks of a log's path and of the segment's age, and the rotations that they call for.
 
 use super::appender::{Appender, Shared};
-use super::schedule::Schedule;
 use super::torn::SegmentEnd;
 use crate::clock::{Deadline, Timestamp};
 use crate::error::{Error, Result};
-use crate::fs::{self, EntryKind};
+use crate::fs::{self, Entry, EntryKind};
 use crate::rotation::trigger::overflows;
 use crate::rotation::{Active, Switch, SwitchCause};
 use crate::segment::lease::Lease;
@@ -20,6 +19,11 @@ impl Appender {
     /// The maintainer calls it too while there are no records. So an idle worker neither misses the
     /// end of a period nor holds up the compression of a segment that others have rotated.
     pub(crate) fn check(&mut self) {
+        if self.schedule.begin() {
+            // The system reports a segment once.
+            self.watch = None;
+        }
+        self.watch_segment();
         match self.check_path() {
             Ok(()) if self.retry.is_due() => self.check_time(),
             Err(error) if self.retry.is_due() => self.failed(error),
@@ -36,7 +40,40 @@ impl Appender {
         let started = self.active().started_here();
         self.size_limit = self.trigger.size_limit(started, Timestamp::from_micros(now));
         let ends = [self.window.until(), self.trigger.interval_end(started)];
-        self.schedule = Schedule::new(now, self.timeouts.check_interval, ends);
+        self.schedule.set(now, self.timeouts.check_interval, ends);
+    }
+
+    /// Has the next record check the path if others may have filled the segment by then, as far as
+    /// its growth since the last query says. No record that is shorter than theirs would find out.
+    pub(super) fn check_if_nearly_full(&self, end: u64) {
+        let growth = self.size_tracker.growth_to(end);
+        if (end + 1..end + growth).contains(&self.size_limit) {
+            self.schedule.make_due();
+        }
+    }
+
+    /// Has the system report when the active segment is renamed, if the log has a thread that waits
+    /// for reports. A network file system reports nothing that other machines do.
+    fn watch_segment(&mut self) {
+        if self.watch.is_none() && matches!(self.rotator.network(), Ok(None)) {
+            let threads = self.shared.wakeup.threads();
+            self.watch =
+                threads.and_then(|threads| threads.watch(self.path(), self.schedule.next()));
+        }
+    }
+
+    /// Watches the segment that has just become active. If others have rotated it already, the next
+    /// record checks the path.
+    fn watch_next_segment(&mut self) {
+        // Given up last, because it may be the same file.
+        let _left = self.watch.take();
+        self.schedule.begin();
+        self.watch_segment();
+        let is_active = |there: Entry| there.id == self.active().lease.id();
+        let look = || self.rotator.look().is_ok_and(|there| there.is_some_and(is_active));
+        if self.watch.is_some() && !look() {
+            self.schedule.make_due();
+        }
     }
 
     /// Rotates whether due or not, unless there is no record in the active segment or another
@@ -182,6 +219,7 @@ impl Appender {
         self.size_tracker.reset();
         self.is_unlinked = false;
         self.retry.succeeded();
+        self.watch_next_segment();
         self.learn_times();
     }
 

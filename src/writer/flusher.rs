@@ -10,6 +10,10 @@ impl Log {
     /// The thread `logrotor-write`, which writes the buffer if no log call does.
     pub(super) fn run_flusher(&self) {
         let Some(buffer) = &self.buffer else { return };
+        if self.wakeup.threads().is_some() {
+            // It has the segment watched. A log call that comes first must not have to.
+            self.appender.exclusive().check();
+        }
         let lost = buffer.run(|batch| {
             let done = self.appender.exclusive().append_batch(batch);
             self.report(done)

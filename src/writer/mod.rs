@@ -12,6 +12,7 @@ mod io;
 mod line_run;
 mod lines;
 mod log;
+mod next_check;
 mod record;
 mod reload;
 mod schedule;
@@ -173,7 +174,8 @@ impl RotatingFileWriter {
     /// Closes the active segment and opens the log's path again.
     ///
     /// Call it after another program has moved the file, as on the `SIGHUP` of `logrotate`. Without
-    /// this call, the change is detected within [`check_interval`](crate::Config::check_interval).
+    /// this call, the change is detected within [`check_interval`](crate::Config::check_interval),
+    /// and on Linux usually at once.
     ///
     /// # Errors
     /// The path cannot be opened. The present file then stays in use.

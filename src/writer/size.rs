@@ -13,6 +13,8 @@ pub(crate) struct SizeTracker {
     agreed: AtomicU32,
     /// The counted size at which to ask again. 0 means with the next record.
     next_query: AtomicU64,
+    /// The end of the file at the last query; 0 if there was none.
+    last_end: AtomicU64,
 }
 
 impl SizeTracker {
@@ -30,6 +32,14 @@ impl SizeTracker {
     /// Has the next record ask.
     pub(crate) fn reset(&self) {
         self.next_query.store(0, Relaxed);
+        self.last_end.store(0, Relaxed);
+    }
+
+    /// Notes the end of the file. Returns by how much it has grown since the query before.
+    pub(crate) fn growth_to(&self, end: u64) -> u64 {
+        let last = self.last_end.load(Relaxed);
+        self.last_end.store(end, Relaxed);
+        if last == 0 { 0 } else { end.saturating_sub(last) }
     }
 
     /// Records whether the count agreed with the kernel's `size`.

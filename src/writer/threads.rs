@@ -25,17 +25,20 @@ impl LogThreads {
         let mut threads = Self { log: Arc::new(log), flusher: None, process: std::process::id() };
         let log = &threads.log;
         let refused = |error| Error::io("start a thread for", log.path(), error);
-        if log.buffer.is_some() {
-            threads.flusher = Some(start_flusher(log).map_err(refused)?);
-        }
         if config.maintenance == MaintenanceMode::Inline {
             log.run_due_maintenance(true);
-            return Ok(threads);
+        } else {
+            let disks = Disks { log: log.disk(), policy: log.policy_watcher.disk() };
+            let client: Arc<dyn PoolClient> = Arc::<Log>::clone(log);
+            let registration = pool::register(&client, disks).map_err(refused)?;
+            log.wakeup.set_threads(registration);
         }
-        let disks = Disks { log: log.disk(), policy: log.policy_watcher.disk() };
-        let client: Arc<dyn PoolClient> = Arc::<Log>::clone(log);
-        let registration = pool::register(&client, disks).map_err(refused)?;
-        log.wakeup.set_threads(registration);
+        if log.buffer.is_some() {
+            threads.flusher = Some(start_flusher(log).map_err(refused)?);
+        } else if log.wakeup.threads().is_some() {
+            // The first record has the segment watched.
+            log.appender.shared().schedule.make_due();
+        }
         Ok(threads)
     }
 }
@@ -90,6 +93,10 @@ impl PoolClient for Log {
 
     fn compresses(&self) -> bool {
         self.maintainer.compresses()
+    }
+
+    fn syncs(&self) -> bool {
+        self.sync_queue.syncs_backups()
     }
 
     /// Syncs what waits for it, and reports the last events.

@@ -76,3 +76,5 @@ mod tracing;
 mod triggers;
 #[cfg(unix)]
 mod users;
+#[cfg(target_os = "linux")]
+mod watch;

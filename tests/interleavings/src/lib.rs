@@ -17,11 +17,13 @@ mod writer {
     pub(crate) mod buffered;
     pub(crate) mod group_commit;
     mod line_run;
+    pub(crate) mod next_check;
 }
 
 #[allow(dead_code, reason = "not all that the crate needs is needed here")]
 #[path = "../../../src/pool"]
 mod pool {
+    pub(crate) mod alarm;
     pub(crate) mod queue;
     pub(crate) mod scheduler;
 }

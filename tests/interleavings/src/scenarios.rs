@@ -3,6 +3,7 @@
 mod buffered;
 mod direct;
 mod group_commit;
+mod next_check;
 mod pool;
 
 pub use crate::clock::FAR;
@@ -12,7 +13,8 @@ pub use buffered::{
 };
 pub use direct::Direct;
 pub use group_commit::Committing;
+pub use next_check::rotations_are_seen;
 pub use pool::{
-    job_closes_its_own_log, logs_are_maintained_on_request,
+    another_thread_waits_during_a_job, job_closes_its_own_log, logs_are_maintained_on_request,
     two_requests_are_served_beside_each_other,
 };

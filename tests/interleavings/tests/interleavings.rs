@@ -4,9 +4,10 @@
 //! `LOGROTOR_LONG=1` runs many more.
 
 use logrotor_interleavings::scenarios::{
-    Buffered, Committing, Direct, FAR, Overflow, RECORD, buffers_take_turns,
-    job_closes_its_own_log, late_beside_a_write, logs_are_maintained_on_request,
-    two_requests_are_served_beside_each_other, who_writes, written_unasked,
+    Buffered, Committing, Direct, FAR, Overflow, RECORD, another_thread_waits_during_a_job,
+    buffers_take_turns, job_closes_its_own_log, late_beside_a_write,
+    logs_are_maintained_on_request, rotations_are_seen, two_requests_are_served_beside_each_other,
+    who_writes, written_unasked,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner};
@@ -187,4 +188,16 @@ fn job_that_closes_its_own_log_ends_it_once() {
     for logs in 1..=2 {
         check(move || job_closes_its_own_log(logs));
     }
+}
+
+#[test]
+fn record_after_a_report_is_in_the_new_segment() {
+    for rotations in 1..=3 {
+        check(move || rotations_are_seen(rotations));
+    }
+}
+
+#[test]
+fn reports_are_waited_for_while_the_only_thread_works() {
+    check(another_thread_waits_during_a_job);
 }

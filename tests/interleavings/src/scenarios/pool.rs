@@ -1,10 +1,11 @@
 //! The threads that serve all logs: requests, and the end of a log.
 
 use crate::clock::FAR;
+use crate::pool::alarm::{Alarm, Bell};
 use crate::pool::queue::{JobQueue, Leaving, NextStep};
 use crate::pool::scheduler::{Disks, JobKind, Timing};
-use shuttle::sync::Barrier;
 use shuttle::sync::mpsc::{Sender, channel};
+use shuttle::sync::{Barrier, Mutex};
 use shuttle::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -22,7 +23,28 @@ struct Client {
     ended: AtomicUsize,
 }
 
-type Queue = JobQueue<Arc<Client>>;
+/// Where the timekeeper waits, and who learns that it does.
+#[derive(Default)]
+struct Waits {
+    bell: Bell,
+    begins: Option<Mutex<Sender<()>>>,
+}
+
+impl Alarm for Waits {
+    fn wait(&self, span: Duration) {
+        if let Some(begins) = &self.begins {
+            // The scenario may have seen enough.
+            let _ = begins.lock().unwrap().send(());
+        }
+        self.bell.wait(span);
+    }
+
+    fn ring(&self) {
+        self.bell.ring();
+    }
+}
+
+type Queue = JobQueue<Arc<Client>, Waits>;
 
 type Job = dyn Fn(&Pool, usize, &Client) + Send + Sync;
 
@@ -30,6 +52,8 @@ struct Pool {
     queue: Queue,
     started: AtomicUsize,
     gone: Sender<()>,
+    /// Whether a job takes so long that another thread must wait for reports meanwhile.
+    needs_other: bool,
     job: Box<Job>,
 }
 
@@ -46,7 +70,7 @@ impl Pool {
 
     fn serve(self: &Arc<Self>, number: usize) {
         loop {
-            match self.queue.next(number, |_| false) {
+            match self.queue.next(number, |_| false, |_| self.needs_other) {
                 NextStep::Leave => return,
                 NextStep::StartThread => self.start(),
                 NextStep::Work { job, client, starts_thread } => {
@@ -76,9 +100,10 @@ fn disk(log: u64) -> Disks {
 pub fn logs_are_maintained_on_request(logs: usize, requests: usize) {
     let ((tell, done), (gone, ends)) = (channel(), channel());
     let pool = Arc::new(Pool {
-        queue: Queue::with_timing(NEVER),
+        queue: Queue::new(NEVER, Waits::default()),
         started: AtomicUsize::new(0),
         gone,
+        needs_other: false,
         job: Box::new(move |_, _, client| {
             // The scenario may have seen enough.
             let _ = tell.send((std::ptr::from_ref(client) as usize, client.requested.load(SeqCst)));
@@ -122,9 +147,10 @@ pub fn two_requests_are_served_beside_each_other() {
     let both = Barrier::new(LOGS);
     let pool = Arc::new(Pool {
         // A third thread leaves at once, so that one waits for maintenance.
-        queue: Queue::with_timing(Timing { linger: Duration::ZERO, ..NEVER }),
+        queue: Queue::new(Timing { linger: Duration::ZERO, ..NEVER }, Waits::default()),
         started: AtomicUsize::new(0),
         gone,
+        needs_other: false,
         job: Box::new(move |_, _, client| {
             if client.requested.swap(0, SeqCst) == 1 {
                 both.wait();
@@ -158,9 +184,10 @@ pub fn job_closes_its_own_log(logs: usize) {
     let (tell, removed) = channel();
     let (gone, ends) = channel();
     let pool = Arc::new(Pool {
-        queue: Queue::with_timing(NEVER),
+        queue: Queue::new(NEVER, Waits::default()),
         started: AtomicUsize::new(0),
         gone,
+        needs_other: false,
         job: Box::new(move |pool, thread, client| {
             if client.requested.swap(0, SeqCst) == 1 {
                 assert_eq!(pool.queue.remove(1, thread), Leaving::WithinJob);
@@ -183,4 +210,28 @@ pub fn job_closes_its_own_log(logs: usize) {
         ends.recv().unwrap();
     }
     assert_eq!(clients[0].ended.load(SeqCst), 1);
+}
+
+/// The job of a log alone takes until another thread waits for reports of the system.
+pub fn another_thread_waits_during_a_job() {
+    let ((begins, waits), (gone, ends)) = (channel(), channel());
+    let (tell, done) = channel();
+    let waits = Mutex::new(waits);
+    let pool = Arc::new(Pool {
+        queue: Queue::new(NEVER, Waits { bell: Bell::default(), begins: Some(Mutex::new(begins)) }),
+        started: AtomicUsize::new(0),
+        gone,
+        needs_other: true,
+        job: Box::new(move |_, _, _| {
+            waits.lock().unwrap().recv().unwrap();
+            tell.send(()).unwrap();
+        }),
+    });
+    let number = pool.queue.add(Arc::new(Client::default()), disk(1)).unwrap();
+    pool.start();
+    done.recv().unwrap();
+    assert_eq!(pool.queue.remove(number, 0), Leaving::Last);
+    for _ in 0..pool.started.load(SeqCst) {
+        ends.recv().unwrap();
+    }
 }
