@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use summary::{Rounds, Table};
-use supervise::Ground;
+use supervise::{Ground, Neighbors};
 use tempfile::TempDir;
 
 /// Measures logrotor and its peers, and writes RESULTS.md with its plots.
@@ -56,12 +56,16 @@ struct Options {
     /// Seed of the order of contestants [default: from the clock]
     #[arg(long)]
     seed: Option<u64>,
+    /// Processes that keep a processor busy meanwhile
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    neighbors: u32,
 }
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("worker") => work(arguments.get(2).context("a worker needs its job")?),
+        Some("neighbor") => supervise::keep_busy(),
         _ => compare(&Options::parse(), &arguments[1..]),
     }
 }
@@ -82,6 +86,7 @@ fn compare(options: &Options, arguments: &[String]) -> Result<()> {
     let venue = Venue::open(options, &entries)?;
     let seed = options.seed();
     eprintln!("seed {seed}");
+    let _neighbors = Neighbors::start(options.neighbors)?;
     let mut season = Season { options, entries, venue, order: StdRng::seed_from_u64(seed) };
     let tables = season.play()?;
     let preface = season.preface(arguments, seed, start.elapsed());
@@ -246,6 +251,7 @@ impl Season<'_> {
             command: format!("{command} {}", arguments.join(" ")),
             date: chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
             rounds: self.options.rounds(),
+            neighbors: self.options.neighbors,
             seed,
             seconds: took.as_secs(),
             machine: machine::facts(&self.options.memory, self.venue.disk.path()),

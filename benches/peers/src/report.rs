@@ -12,6 +12,7 @@ pub struct Preface {
     pub command: String,
     pub date: String,
     pub rounds: u32,
+    pub neighbors: u32,
     pub seed: u64,
     pub seconds: u64,
     /// (name, value).
@@ -63,6 +64,7 @@ fn facts(preface: &Preface) -> String {
         ("Date", preface.date.clone()),
         ("Command", format!("`{}`", preface.command)),
         ("Rounds", format!("{}, order shuffled by seed {}", preface.rounds, preface.seed)),
+        ("Busy neighbors", preface.neighbors.to_string()),
         ("Took", format!("{} s", preface.seconds)),
     ];
     let mut text = String::from("| | |\n|---|---|\n");

@@ -221,6 +221,43 @@ impl Member {
     }
 }
 
+/// Processes that keep a processor busy each, as other programs on the machine do. Dropping this
+/// ends them.
+pub struct Neighbors(Vec<Child>);
+
+impl Neighbors {
+    pub fn start(count: u32) -> Result<Self> {
+        let mut neighbors = Self(Vec::new());
+        for _ in 0..count {
+            // It ends with its input, even if this process is killed.
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("neighbor").stdin(Stdio::piped());
+            neighbors.0.push(command.spawn().context("no neighbor could be started")?);
+        }
+        Ok(neighbors)
+    }
+}
+
+impl Drop for Neighbors {
+    fn drop(&mut self) {
+        for neighbor in &mut self.0 {
+            let _ = neighbor.kill();
+            let _ = neighbor.wait();
+        }
+    }
+}
+
+/// The work of a neighbor, until its input ends.
+pub fn keep_busy() -> Result<()> {
+    thread::spawn(|| {
+        loop {
+            std::hint::spin_loop();
+        }
+    });
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
+}
+
 impl Drop for Crew {
     fn drop(&mut self) {
         for member in &mut self.members {
