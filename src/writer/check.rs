@@ -86,7 +86,7 @@ impl Appender {
     /// Opens the log's path again.
     pub(crate) fn reopen(&mut self) -> Result<()> {
         let Switch { left, .. } = self.rotator.adopt(self.timeouts.lock_timeout)?;
-        self.switched(left);
+        self.switched(left, false);
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl Appender {
             SwitchCause::Created => counters.recreations.increment(),
             _ => counters.follows.increment(),
         }
-        self.switched(left);
+        self.switched(left, false);
         Ok(())
     }
 
@@ -197,24 +197,24 @@ impl Appender {
             SwitchCause::Created => counters.recreations.increment(),
             SwitchCause::Rotated { .. } => counters.rotations.increment(),
         }
-        self.switched(left);
+        self.switched(left, matches!(cause, SwitchCause::Rotated { .. }));
         let SwitchCause::Rotated { backup, bytes } = cause else { return None };
-        self.shared.wakeup.notify();
         self.shared.journal.note(Event::Rotated { backup: backup.clone(), bytes });
         Some(backup)
     }
 
-    /// Starts with another active segment.
-    fn switched(&mut self, left: Lease) {
+    /// Starts with another active segment. The maintenance of a rotation is for the worker that
+    /// rotated.
+    fn switched(&mut self, left: Lease, has_rotated: bool) {
         if left.id() != self.active().lease.id() {
             self.end = SegmentEnd::Whole;
         }
         let Shared { sync_queue, journal, wakeup, .. } = &self.shared;
         sync_queue.enqueue(left, self.records(), self.rotator.location(), journal);
-        // The maintenance of a rotation is for the worker that rotated.
-        wakeup.note();
-        if sync_queue.has_unsynced() {
+        if has_rotated || sync_queue.has_unsynced() {
             wakeup.notify();
+        } else {
+            wakeup.note();
         }
         self.size_tracker.reset();
         self.is_unlinked = false;
