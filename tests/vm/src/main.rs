@@ -95,7 +95,13 @@ fn promises_on(name: &str, dir: &Path, times: &str) -> Result<()> {
                 }
             }
         }
-        println!("two machines, which is not supported: {}", network::two_machines(clients)?);
+        let two = [&clients.one, &clients.other].map(|client| client.join("two"));
+        let said = network::share_beyond_promise(&[&two[0], &two[1]])?;
+        println!("two machines, which is not supported: {said}");
+        if network.workers == 1 {
+            let said = network::share_beyond_promise(&[clients.one.join("several").as_path(); 4])?;
+            println!("several workers, which is not supported: {said}");
+        }
         Ok(())
     })?;
     if broken > 0 { Err(format!("{broken} of {} broken", HOLDS.len()).into()) } else { Ok(()) }

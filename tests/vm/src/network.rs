@@ -4,7 +4,7 @@ use crate::kind::Result;
 use crate::power::text;
 use crate::promise::{Found, Notes, Promises};
 use crate::record::line;
-use crate::server::{Clients, Network};
+use crate::server::Network;
 use logrotor::inspect::Inspection;
 use logrotor::reader::LogReader;
 use logrotor::{Compression, Durability, Event, FileLock, LogBuilder, RotatingFileWriter, Wait};
@@ -27,7 +27,7 @@ pub const HOLDS: [(&str, Check); 5] = [
     ("the file system is detected, and a local one is not", network_is_detected),
     ("nothing replaces a backup", no_backup_is_replaced),
     ("locks between processes", locks_hold),
-    ("four workers, gzip, a follower: each record once, in order", workers_share),
+    ("workers, gzip, a follower: each record once, in order", workers_share),
     (
         "workers killed while they write, rotate and compress: no record lost",
         killed_workers_lose_nothing,
@@ -104,6 +104,7 @@ pub fn take_lock(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Of workers that share a log, at most.
 const WORKERS: u32 = 4;
 const RECORDS: u64 = 2000;
 
@@ -185,7 +186,8 @@ fn expect_all(found: &Found, workers: u32) -> Result<()> {
 
 fn workers_share(network: &Network, dir: &Path) -> Result<()> {
     log(dir).build()?;
-    let workers = Workers::start(&[dir; WORKERS as usize], &notes(dir), 0)?;
+    let workers = Workers::start(&vec![dir; network.workers as usize], &notes(dir), 0)?;
+    let all = (u64::from(network.workers) * RECORDS) as usize;
     let follower = {
         let mut log = LogReader::builder(dir.join("app.log"))
             .follow()
@@ -194,7 +196,7 @@ fn workers_share(network: &Network, dir: &Path) -> Result<()> {
         std::thread::spawn(move || -> Result<Found> {
             let mut found = Found::default();
             let mut record = logrotor::reader::Record::new();
-            while found.count() + found.torn < (u64::from(WORKERS) * RECORDS) as usize
+            while found.count() + found.torn < all
                 && log.read_record(&mut record).map_err(|damage| damage.to_string())?
             {
                 found.line(record.bytes());
@@ -203,9 +205,9 @@ fn workers_share(network: &Network, dir: &Path) -> Result<()> {
         })
     };
     workers.finish()?;
-    expect_all(&read(dir)?, WORKERS).map_err(|why| format!("the reader: {why}"))?;
+    expect_all(&read(dir)?, network.workers).map_err(|why| format!("the reader: {why}"))?;
     let followed = follower.join().map_err(|_| "the follower has panicked")??;
-    expect_all(&followed, WORKERS).map_err(|why| format!("the follower: {why}"))?;
+    expect_all(&followed, network.workers).map_err(|why| format!("the follower: {why}"))?;
     expect_tidy(network, dir)
 }
 
@@ -245,7 +247,11 @@ fn killed_workers_lose_nothing(network: &Network, dir: &Path) -> Result<()> {
     const ROUNDS: u64 = 8;
     for round in 0..ROUNDS {
         let before = std::fs::metadata(notes(dir)).map_or(0, |file| file.len());
-        let workers = Workers::start(&[dir; 2], &notes(dir), round * RECORDS)?;
+        let workers = Workers::start(
+            &vec![dir; network.workers.min(2) as usize],
+            &notes(dir),
+            round * RECORDS,
+        )?;
         // Enough for at least one rotation.
         while std::fs::metadata(notes(dir)).map_or(0, |file| file.len()) < before + 5000 {
             std::thread::yield_now();
@@ -271,21 +277,21 @@ pub fn run_on(client: &Path, command: &[&str]) -> Result<()> {
     if status.success() { Ok(()) } else { Err(status.to_string().into()) }
 }
 
-/// Reports, without a promise, the fate of records when two machines write to one log.
+/// Reports, without a promise, the fate of records when a worker in each of these directories, which
+/// are mounts of one, writes to one log.
 ///
 /// # Errors
 /// If it cannot be tested.
-pub fn two_machines(clients: &Clients) -> Result<String> {
-    let dirs = [&clients.one, &clients.other].map(|client| client.join("shared"));
-    log(&dirs[0]).durability(Durability::None).build()?;
-    let dirs_of: Vec<_> = dirs.iter().map(PathBuf::as_path).collect();
-    let workers = Workers::start(&dirs_of, &notes(&dirs[0]), 0)?;
+pub fn share_beyond_promise(dirs: &[&Path]) -> Result<String> {
+    dirs.iter().try_for_each(std::fs::create_dir_all)?;
+    log(dirs[0]).durability(Durability::None).build()?;
+    let workers = Workers::start(dirs, &notes(dirs[0]), 0)?;
     let ended = workers.finish();
-    let found = match read(&dirs[0]) {
+    let found = match read(dirs[0]) {
         Ok(found) => found,
         Err(why) => return Ok(format!("the log cannot be read: {why}")),
     };
-    let all = 2 * RECORDS as usize;
+    let all = dirs.len() * RECORDS as usize;
     let lost = all.saturating_sub(found.count());
     Ok(format!(
         "{lost} of {all} records lost, {} torn lines; {}; {}",

@@ -17,6 +17,8 @@ pub struct Network {
     pub name: &'static str,
     /// The name by which logrotor reports it.
     pub reported_as: &'static str,
+    /// The number of processes of one machine that may share a log.
+    pub workers: u32,
     /// Whether times of files are whole seconds, the nearest ones.
     pub rounds_times: bool,
     modules: &'static [&'static str],
@@ -32,6 +34,7 @@ pub struct Network {
 const CIFS: Network = Network {
     name: "cifs",
     reported_as: "smb3",
+    workers: 1,
     rounds_times: true,
     modules: &["modprobe", "--all", "loop", "cifs"],
     mount: [
@@ -51,6 +54,7 @@ pub const NETWORKS: [Network; 2] = [
     Network {
         name: "nfs",
         reported_as: "nfs",
+        workers: 4,
         rounds_times: false,
         modules: &["modprobe", "--all", "loop", "nfsd", "nfsv4"],
         mount: ["nfs4", "127.0.0.1:/", "vers=4.2,hard"],
