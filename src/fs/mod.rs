@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Passes the fault hook, runs `operation`, and names it in the error.
-fn attempt<T>(
+pub(crate) fn attempt<T>(
     verb: &'static str,
     path: &Path,
     operation: impl FnOnce() -> io::Result<T>,
@@ -427,11 +427,6 @@ pub(crate) fn open_for_writing(files: &[FileId], except: Option<&File>) -> Resul
 /// system does not say.
 pub(crate) fn network_file_system(dir: &Path) -> Result<Option<String>> {
     attempt("ask the file system of", dir, || sys::network_file_system(dir))
-}
-
-/// Has the system watch a file. Returns the number of the watch.
-pub(crate) fn watch(path: &Path, add: impl FnOnce() -> io::Result<i32>) -> Result<i32> {
-    attempt("watch", path, add)
 }
 
 /// Creates a directory and its parents.

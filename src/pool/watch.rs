@@ -96,7 +96,7 @@ impl Watches {
     }
 
     fn add(&self, path: &Path) -> Result<i32> {
-        fs::watch(path, || self.system()?.add(path))
+        fs::attempt("watch", path, || self.system()?.add(path))
     }
 
     fn system(&self) -> io::Result<&MoveWatch> {

@@ -298,7 +298,7 @@ impl Rotate {
     /// for a moment.
     fn active_bytes(&self) -> Result<u64, CommandError> {
         const LOOKS: usize = 3;
-        if let Some(active) = self.log.metadata().ok().filter(|active| active.is_file()) {
+        if let Some(active) = self.log.metadata().ok().filter(std::fs::Metadata::is_file) {
             return Ok(active.len());
         }
         const TIMEOUT: Duration = Duration::from_secs(5);
