@@ -119,7 +119,8 @@ fn failing_operations_cost_no_record_and_few_reports() {
                 || is_answer(what, account.struck.as_deref()),
             "{what}"
         );
-        assert!(account.returned + account.failures <= 8, "{what}");
+        // Once per step of the delay, which doubles: a slow machine comes to a few more steps.
+        assert!(account.returned + account.failures <= 16, "{what}");
         assert!(account.closed && account.torn == 0, "{what}");
     });
 }
