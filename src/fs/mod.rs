@@ -7,6 +7,7 @@
 
 mod append;
 pub(crate) mod fault;
+mod found;
 mod temp;
 
 pub(crate) use crate::sys::{
@@ -14,6 +15,7 @@ pub(crate) use crate::sys::{
     LockMode, OpenFor, is_exchange_missing, is_own, keeps_names, open_for, process_name,
 };
 pub(crate) use append::{AppendMode, append, append_beside, append_offset};
+use found::{found, found_at};
 pub use temp::Replace;
 pub(crate) use temp::{Temp, open_dead_temp, remove_dead_temp, temp_mark, temp_name, temp_target};
 
@@ -49,24 +51,6 @@ fn uninterrupted<T>(mut operation: impl FnMut() -> Result<T>) -> Result<T> {
 pub(crate) fn created(file: &File, entry: &Entry) -> Option<SystemTime> {
     let is_exact = sys::has_exact_births(file);
     entry.born.filter(|_| is_exact).map(|born| born.min(entry.modified))
-}
-
-/// Turns a failure because the file does not exist into `Ok(None)`.
-fn found<T>(result: Result<T>) -> Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// As [`found`], of an open. CIFS says `EINVAL` of a file that is renamed or removed meanwhile.
-fn found_at<T>(path: &Path, opened: Result<T>) -> Result<Option<T>> {
-    let is_gone = || matches!(stat(path), Ok(None));
-    match found(opened) {
-        Err(error) if error.io_kind() == io::ErrorKind::InvalidInput && is_gone() => Ok(None),
-        opened => opened,
-    }
 }
 
 /// The state of the entry at `path`, without following a link; `None` if it does not exist.
