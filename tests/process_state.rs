@@ -102,8 +102,14 @@ fn threads_of_a_log_never_rank_above_the_program() {
         in_child(|| {
             let dir = tempfile::tempdir().unwrap();
             process::setpriority_process(None, own).unwrap();
-            let mut log = builder(dir.path(), "app.log").build().unwrap();
+            let log = builder(dir.path(), "app.log").compression(Compression::Gzip);
+            let mut log = log.build().unwrap();
             use_log(&mut log);
+            // Only a thread that has its priority compresses.
+            eventually("the backup is compressed", || {
+                let mut names = std::fs::read_dir(dir.path()).unwrap();
+                names.any(|name| name.unwrap().path().extension().is_some_and(|end| end == "gz"))
+            });
             for thread in threads() {
                 eventually("it has its priority", || stat_field(&thread, 19) == expected);
             }
