@@ -124,11 +124,22 @@ thread_local! {
     static THREAD: Cell<usize> = const { Cell::new(0) };
 }
 
+/// The intervals of the threads. `LOGROTOR_CHECK_SECONDS` sets that of the checks for a test.
+fn timing() -> Timing {
+    let standard = Timing::default();
+    #[cfg(feature = "__test")]
+    if let Ok(seconds) = std::env::var("LOGROTOR_CHECK_SECONDS") {
+        let check = seconds.parse().map_or(standard.check, std::time::Duration::from_secs);
+        return Timing { check, ..standard };
+    }
+    standard
+}
+
 impl ThreadPool {
     /// A pool without threads.
     fn new() -> Self {
         let watches = Arc::<Watches>::default();
-        let queue = Queue::new(Timing::default(), Arc::clone(&watches));
+        let queue = Queue::new(timing(), Arc::clone(&watches));
         Self { queue, watches, handles: Mutex::default() }
     }
 

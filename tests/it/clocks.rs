@@ -276,7 +276,7 @@ fn assert_one_rotation_per_end(settings: &[(&str, u64)], first: u64, length: u64
     let dir = Dir::new();
     let noon = friday_noon().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let start = |clock: u64| {
-        let job = Job::new("obey", &dir.log()).with("clock", clock);
+        let job = Job::new("obey", &dir.log()).with("clock", clock).with("lock_ms", 60_000);
         let job = settings.iter().fold(job, |job, (name, value)| job.with(name, value));
         let mut worker = job.spawn();
         worker.expect("ready");

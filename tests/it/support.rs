@@ -625,6 +625,7 @@ fn obey(job: &Job) {
             "write" => say(answer(log.write_all(format!("{rest}\n").as_bytes()))),
             "lines" => say(answer(log.write_lines(rest.replace('|', "\n").as_bytes()))),
             "rotate" => say(answer(log.rotate())),
+            "flush" => say(answer(log.flush())),
             "sync" => say(answer(log.sync())),
             "reopen" => say(answer(log.reopen())),
             "clock" => {

@@ -9,8 +9,14 @@ use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A worker that compares the path with its file once an hour, unless it is given a reason.
+/// A worker that compares the path with its file once an hour, unless it is given a reason. Its
+/// thread looks after it once an hour too.
 fn slow(dir: &Dir, job: impl Fn(Job) -> Job) -> Worker {
+    looked_after(dir, |new| job(new).env("LOGROTOR_CHECK_SECONDS", LONG.as_secs().to_string()))
+}
+
+/// The same, but its thread looks after it once a second.
+fn looked_after(dir: &Dir, job: impl Fn(Job) -> Job) -> Worker {
     let mut worker = job(Job::new("obey", &dir.log()).with("check_ms", LONG.as_millis())).spawn();
     worker.expect("ready");
     worker
@@ -25,19 +31,16 @@ fn rotate(log: &mut RotatingFileWriter) {
     log.rotate().unwrap().unwrap();
 }
 
-/// Has a worker follow rotations until there were more than the looks that its thread makes once a
-/// second, so that reports must have been the reason.
+/// Has a worker follow rotations. It has no other reason than reports within an hour.
 fn assert_follows_at_once(dir: &Dir, worker: &mut Worker) {
     let mut busy = busy(dir);
     worker.write("first");
-    let (start, before) = (Instant::now(), worker.count("follows"));
-    let mut followed = 0;
-    while followed <= start.elapsed().as_secs() + 2 {
-        assert!(start.elapsed() < Duration::from_secs(60), "{followed} were followed");
+    let before = worker.count("follows");
+    for followed in 1..=5 {
         rotate(&mut busy);
-        followed += 1;
         eventually("a record is in the new segment", || {
             worker.write("slow");
+            assert_eq!(worker.ask("flush"), "ok");
             worker.count("follows") == before + followed
         });
     }
@@ -80,27 +83,34 @@ fn target_of_a_turned_link_is_followed_at_once() {
 /// The log is followed as without a watch: by the look once a second.
 #[test]
 fn refused_watch_is_no_failure_and_the_interval_stays() {
-    let (dir, trace) = (Dir::new(), Trace::new());
+    let (dir, trace, start) = (Dir::new(), Trace::new(), Instant::now());
     let refused = |job: Job| trace.of(&job).env("LOGROTOR_FAULT", "1+/watch:errno=24");
-    let mut worker = slow(&dir, refused);
+    let mut worker = looked_after(&dir, refused);
     worker.write("first");
     rotate(&mut busy(&dir));
     eventually("the thread has looked", || worker.count("follows") == 1);
     worker.write("second");
     assert_eq!(dir.active_lines(), ["second"]);
     assert_eq!(worker.ask("last"), "");
-    assert_eq!(trace.verbs(), ["watch !"], "it is not tried again within 10 s");
+    let tries = trace.verbs();
+    assert!(!tries.is_empty() && tries.iter().all(|verb| verb == "watch !"), "{tries:?}");
+    let most = 1 + start.elapsed().as_secs() / 10;
+    assert!(tries.len() as u64 <= most, "it is not tried again within 10 s: {tries:?}");
 }
 
-/// The switches of a worker's maintenance thread to sleep.
+/// The switches of a worker's maintenance threads to sleep.
 fn sleeps(worker: &Worker) -> u64 {
     let tasks = Path::new("/proc").join(worker.pid().to_string()).join("task");
-    let mut statuses = std::fs::read_dir(tasks)
-        .unwrap()
-        .map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap());
-    let status = statuses.find(|status| status.starts_with("Name:\tlogrotor-maint")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    let switches = |task: std::io::Result<std::fs::DirEntry>| -> Option<u64> {
+        // The thread may have ended.
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"))?;
+        let is_ours = status.starts_with("Name:\tlogrotor-maint");
+        is_ours.then(|| line.split_whitespace().nth(1).unwrap().parse().unwrap())
+    };
+    let threads: Vec<_> = std::fs::read_dir(tasks).unwrap().filter_map(switches).collect();
+    assert!(!threads.is_empty());
+    threads.iter().sum()
 }
 
 #[test]
@@ -115,7 +125,7 @@ fn records_wake_no_thread() {
         worker.write("a record");
         others.write_all(b"another worker's\n").unwrap();
     }
-    let woken = sleeps(&worker) - before;
+    let woken = sleeps(&worker).saturating_sub(before);
     // It looks once a second, and was still busy with the log's opening at first.
     assert!(woken < RECORDS / 10 + 2 * start.elapsed().as_secs(), "{woken} times");
 }
