@@ -35,7 +35,7 @@ use std::time::Duration;
 /// | `max_size` | each worker applies its own; segments end at the smallest while that worker writes |
 /// | `min_interval` | a segment ends by size as soon as it is due for any worker that writes |
 /// | `max_age`, `rotate_every`, `rotate_at`, `zone` | a segment ends as soon as it is due for any worker |
-/// | `max_backups` and the other limits of what is kept | the strictest limit wins while its worker runs |
+/// | `max_backups` and the other limits of what is kept | the strictest limit wins while its worker runs, some seconds after a rotation by another |
 /// | `keep_uncompressed` | the worker that keeps the fewest compresses the others |
 /// | `compression` | a backup is compressed once, by the first worker that compresses; no worker uncompresses it |
 /// | `naming` | each worker names its own backups, and compresses, prunes and counts only those named its way, by time (in either form) or by number; these two kinds have no common order |

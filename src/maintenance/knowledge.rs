@@ -85,8 +85,9 @@ impl Look {
     }
 }
 
-/// How long the worker that rotated may take before the others do its maintenance.
-const TAKEOVER: Duration = Duration::from_secs(3);
+/// How long the worker that rotated may take before the others do its maintenance, in ms. They
+/// should not all come at once.
+const TAKEOVER: std::ops::Range<u64> = 3000..6000;
 
 /// The shortest time between two looks at the whole directory, and how many times longer than the
 /// look itself it is.
@@ -143,7 +144,8 @@ impl Knowledge {
             return Ok(is_ours);
         }
         if !is_ours && recovers {
-            self.takeover.get_or_insert_with(|| Deadline::after(TAKEOVER));
+            let delay = || Duration::from_millis(fastrand::u64(TAKEOVER));
+            self.takeover.get_or_insert_with(|| Deadline::after(delay()));
         }
         Ok(is_ours || !recovers)
     }
@@ -164,6 +166,8 @@ impl Knowledge {
     ) -> Result<Scope> {
         self.takeover = None;
         if !location.is_crowded()? {
+            // It may have been crowded before.
+            self.look_at = None;
             return Ok(Scope::Everything(None));
         }
         let everything = || Ok(Scope::Everything(Some(Look::start(location, now)?)));
@@ -353,6 +357,11 @@ mod tests {
         assert!(knowledge.is_due());
 
         // A pass does it once.
+        assert!(!matches!(scope_of(&mut knowledge, location), Scope::Nothing(_)));
+        assert!(!knowledge.is_due());
+    }
+
+    fn scope_of(knowledge: &mut Knowledge, location: &Location) -> Scope {
         let settings = MaintenanceConfig {
             naming: Naming::Number,
             encoding: None,
@@ -363,8 +372,16 @@ mod tests {
             lock_timeout: Duration::ZERO,
         };
         let (now, due) = (Timestamp::MIN, Occasion::Due);
-        let scope = knowledge.scope(location, &settings, now, due, LastPass::Complete);
-        assert!(!matches!(scope.unwrap(), Scope::Nothing(_)));
+        knowledge.scope(location, &settings, now, due, LastPass::Complete).unwrap()
+    }
+
+    #[test]
+    fn directory_that_is_crowded_no_more_is_not_looked_at_again() {
+        let (_dir, location) = empty();
+        let mut knowledge = Knowledge::new(Timestamp::MIN);
+        knowledge.look_at = Some(Deadline::after(Duration::ZERO));
+        assert!(knowledge.is_due());
+        scope_of(&mut knowledge, &location);
         assert!(!knowledge.is_due());
     }
 }

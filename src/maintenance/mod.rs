@@ -57,7 +57,8 @@ pub enum MaintenanceMode {
     Thread,
     /// Within the log call that rotated, for programs that must not have threads. That call takes
     /// as long as compressing the backup takes. Backups that another worker still has open are
-    /// tried again by later calls, once per `check_interval`.
+    /// tried again by later calls, once per `check_interval`. A call some seconds after a rotation
+    /// by another worker does what that one has left.
     ///
     /// [`build`](crate::LogBuilder::build) removes what a crash has left. In a directory of more
     /// than some hundreds of files, a log call does that 1 to 4 s later, or

@@ -325,7 +325,8 @@ impl Segments {
         let started = match self.clock.birth(&lease.entry) {
             Some(birth) if self.naming().is_by_time() => birth.max(now),
             Some(birth) => birth,
-            None => now,
+            None if self.naming().is_by_time() => now,
+            None => lease.entry.modified.into(),
         };
         let (size, lead) = (header_len, Duration::ZERO);
         let append_mode = self.append_mode();

@@ -52,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) journal: Arc<Journal>,
     pub(crate) sync_queue: Arc<SyncQueue>,
-    /// Wakes maintenance when there is a new backup.
+    /// Wakes maintenance when this worker has made a backup.
     pub(crate) wakeup: Arc<Wakeup>,
 }
 

@@ -151,6 +151,19 @@ fn rotate_names_the_backup_like_the_others() {
     }
 }
 
+#[cfg(feature = "__test")]
+#[test]
+fn rotate_fails_if_it_cannot_maintain_the_backups() {
+    let dir = Dir::new();
+    writeln!(dir.writer(), "one").unwrap();
+    std::fs::write(dir.file(".app.log.abcdefghijkl.tmp"), "left").unwrap();
+    let plan = ("LOGROTOR_FAULT", "1+/remove:errno=5");
+    let output = dir.command("rotate", []).env(plan.0, plan.1).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains(".app.log.abcdefghijkl.tmp"), "{output:?}");
+    assert_eq!((dir.backups().len(), dir.ok("cat", []).as_str()), (1, "one\n"));
+}
+
 #[test]
 fn rotate_creates_no_log_where_only_backups_exist() {
     let dir = log_of_numbers(Compression::None);

@@ -130,6 +130,21 @@ fn backup_is_compressed_once_the_straggler_is_killed() {
 }
 
 #[test]
+fn backup_of_a_killed_worker_is_compressed_by_another() {
+    let dir = Dir::new();
+    let job = Job::new("obey", &dir.log()).with("lock_ms", 60_000);
+    let mut other = start(&job.clone().with("gzip", 1));
+    let mut rotator = start(&job);
+    other.write("other");
+    rotator.write("rotator");
+    assert_eq!(rotator.ask("rotate"), "ok");
+    rotator.kill();
+    assert_eq!(other.ask("reopen"), "ok");
+    eventually("the backup is packed", || packed(&dir) == [true]);
+    assert_eq!(dir.lines_of(&dir.backups()[0]), ["other", "rotator"]);
+}
+
+#[test]
 fn backup_of_a_straggler_is_not_removed_before_it_moves_on() {
     let dir = Dir::new();
     let mut behind = start(&straggler(&dir));

@@ -330,8 +330,9 @@ impl Rotate {
         (config.rotate_on_open, config.delivery) = (false, Delivery::Direct);
         config.maintenance = MaintenanceMode::Inline;
         let log = RotatingFileWriter::from_config(&self.log, config)?;
-        // With a pass over the backups.
-        Ok(log.rotate()?)
+        let backup = log.rotate()?;
+        // Of the pass over the backups, which is a part of it.
+        log.stats().last_error.map_or(Ok(backup), |error| Err(error.into()))
     }
 }
 
