@@ -277,8 +277,8 @@ pub fn run_on(client: &Path, command: &[&str]) -> Result<()> {
     if status.success() { Ok(()) } else { Err(status.to_string().into()) }
 }
 
-/// Reports, without a promise, the fate of records when a worker in each of these directories, which
-/// are mounts of one, writes to one log.
+/// Reports, without a promise, the fate of records when a worker in each of these directories,
+/// which are mounts of one, writes to one log.
 ///
 /// # Errors
 /// If it cannot be tested.
