@@ -1,5 +1,5 @@
-//! Promise 12: a record that is written after a rotation is in the new segment, whichever worker
-//! writes it. The system reports the rotation, and the next record looks.
+//! Promise 12: a record that is written after a reported rotation is in the new segment, whichever
+//! worker writes it. The system reports the rotation, and the next record looks.
 
 use crate::support::{Dir, Job, Trace, Worker, eventually};
 use logrotor::{MaintenanceMode, RotatingFileWriter};
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A worker that compares the path with its file once an hour, unless it is given a reason. Its
-/// thread looks after it once an hour too.
+/// thread checks it once an hour too.
 fn slow(dir: &Dir, job: impl Fn(Job) -> Job) -> Worker {
-    looked_after(dir, |new| job(new).env("LOGROTOR_CHECK_SECONDS", LONG.as_secs().to_string()))
+    checked(dir, |new| job(new).env("LOGROTOR_CHECK_SECONDS", LONG.as_secs().to_string()))
 }
 
-/// The same, but its thread looks after it once a second.
-fn looked_after(dir: &Dir, job: impl Fn(Job) -> Job) -> Worker {
+/// The same, but its thread checks it once a second.
+fn checked(dir: &Dir, job: impl Fn(Job) -> Job) -> Worker {
     let mut worker = job(Job::new("obey", &dir.log()).with("check_ms", LONG.as_millis())).spawn();
     worker.expect("ready");
     worker
@@ -85,7 +85,7 @@ fn target_of_a_turned_link_is_followed_at_once() {
 fn refused_watch_is_no_failure_and_the_interval_stays() {
     let (dir, trace, start) = (Dir::new(), Trace::new(), Instant::now());
     let refused = |job: Job| trace.of(&job).env("LOGROTOR_FAULT", "1+/watch:errno=24");
-    let mut worker = looked_after(&dir, refused);
+    let mut worker = checked(&dir, refused);
     worker.write("first");
     rotate(&mut busy(&dir));
     eventually("the thread has looked", || worker.count("follows") == 1);
