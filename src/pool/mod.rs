@@ -102,8 +102,15 @@ impl Registration {
     /// A segment that was renamed before this returns may not be reported, so the caller looks
     /// afterwards.
     pub(crate) fn watch(&self, path: &Path, log: Arc<dyn MoveObserver>) -> Option<SegmentWatch> {
-        let is_ours = self.process == std::process::id();
-        is_ours.then(|| self.pool.watches.watch(path, log)).flatten()
+        if self.process != std::process::id() {
+            return None;
+        }
+        let was_watching = self.pool.watches.is_watching();
+        let watch = self.pool.watches.watch(path, log);
+        if !was_watching {
+            self.pool.provide_waiter();
+        }
+        watch
     }
 
     /// Ends the service, after the jobs that threads do at present. Ends the threads with the last
@@ -146,6 +153,15 @@ impl ThreadPool {
     /// Whether the threads wait for reports, and this log's maintenance would keep one from it.
     fn needs_other(&self, client: &dyn PoolClient) -> bool {
         self.watches.is_watching() && (client.compresses() || client.syncs())
+    }
+
+    /// Starts a thread that waits for reports if all are busy with what keeps them from it.
+    fn provide_waiter(self: &Arc<Self>) {
+        let needs_other = |client: &Arc<dyn PoolClient>| self.needs_other(&**client);
+        if self.queue.lacks_waiter(needs_other) {
+            // If it is refused, the present threads come to it later.
+            let _ = self.start_thread();
+        }
     }
 
     /// Starts a thread for which the queue has a place.
@@ -259,5 +275,71 @@ mod tests {
         // Without end if the lock is held during the join.
         joined.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(pool.handles.lock().is_empty());
+    }
+}
+
+#[cfg(test)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod watch_tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    /// A log whose compression takes until the gate opens.
+    struct Gated {
+        begins: Sender<()>,
+        gate: Mutex<Receiver<()>>,
+    }
+
+    impl PoolClient for Gated {
+        fn run(&self, job: JobKind) -> bool {
+            if job >= JobKind::Maintain {
+                // The test may have failed.
+                let _ = self.begins.send(());
+                let _ = self.gate.lock().recv();
+            }
+            false
+        }
+
+        fn compresses(&self) -> bool {
+            true
+        }
+
+        fn syncs(&self) -> bool {
+            false
+        }
+
+        fn end(&self) {}
+    }
+
+    struct Reported(Sender<()>);
+
+    impl MoveObserver for Reported {
+        fn moved(&self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    /// The first record comes while the only thread compresses backups that it found.
+    #[test]
+    fn regression_first_watch_during_a_compression_is_waited_for() {
+        let pool = Arc::new(ThreadPool::new());
+        let ((begins, begun), (open, gate)) = (channel(), channel());
+        let client: Arc<dyn PoolClient> = Arc::new(Gated { begins, gate: Mutex::new(gate) });
+        let number = pool.queue.add(client, Disks { log: 1, policy: None }).unwrap();
+        pool.start_thread().unwrap();
+        let patience = Duration::from_secs(60);
+        begun.recv_timeout(patience).unwrap();
+        let log = Registration { pool, number, process: std::process::id() };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.log");
+        std::fs::write(&path, "").unwrap();
+        let (report, reports) = channel();
+        let watch = log.watch(&path, Arc::new(Reported(report)));
+        assert!(watch.is_some());
+        std::fs::rename(&path, dir.path().join("backup")).unwrap();
+        reports.recv_timeout(patience).unwrap();
+        open.send(()).unwrap();
+        assert!(log.leave());
     }
 }

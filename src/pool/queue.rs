@@ -171,6 +171,16 @@ impl<C: Clone, A: Alarm> JobQueue<C, A> {
         state.is_over |= state.threads == 0;
     }
 
+    /// Whether the caller must start a thread because all are busy with maintenance that
+    /// `needs_other`.
+    pub(crate) fn lacks_waiter(&self, needs_other: impl Fn(&C) -> bool) -> bool {
+        let mut state = self.state.lock();
+        let may_start = !state.is_over && state.threads < state.limit(self.now());
+        let lacks = may_start && state.scheduler.maintaining(needs_other) >= state.threads;
+        state.threads += usize::from(lacks);
+        lacks
+    }
+
     /// Waits for the next job of a thread. `compresses` says whether a log's maintenance does, and
     /// `needs_other` whether another thread must wait for reports of the system meanwhile.
     pub(crate) fn next(

@@ -322,6 +322,13 @@ impl<C: Clone> Scheduler<C> {
         self.running.iter().any(|job| job.log == log && is_it(job.kind))
     }
 
+    /// The number of threads that do maintenance of logs that `are_it`.
+    pub(super) fn maintaining(&self, are_it: impl Fn(&C) -> bool) -> usize {
+        let maintained = self.running.iter().filter(|job| job.kind >= JobKind::Maintain);
+        let logs = maintained.filter_map(|job| self.clients.get(&job.log));
+        logs.filter(|log| are_it(&log.client)).count()
+    }
+
     pub(super) fn has_no_client(&self) -> bool {
         self.clients.is_empty()
     }
