@@ -12,7 +12,7 @@ use crate::sys::MoveWatch;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
-use std::io::ErrorKind::{NotFound, PermissionDenied, Unsupported};
+use std::io::ErrorKind::Unsupported;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -40,8 +40,37 @@ struct WatchedLogs {
     /// By the system's number. Two writers of one process that are on one log share it.
     logs: HashMap<i32, Vec<WatchedLog>>,
     last_id: u64,
+    /// The number of watches that are being added, and the reports since the first of them began:
+    /// they may be about one of these. `None` is about all.
+    adding: usize,
+    early: Vec<Option<i32>>,
     /// When the system last had no more instances or watches.
     refused: Option<Stopwatch>,
+}
+
+/// The most early reports that are kept apart, in case that a path is on a disk that hangs.
+const MAX_EARLY: usize = 1000;
+
+impl WatchedLogs {
+    /// Adds a log, unless its segment was reported already. Returns its number.
+    fn add(&mut self, number: i32, log: Arc<dyn MoveObserver>) -> u64 {
+        self.last_id += 1;
+        if self.early.iter().any(|early| early.is_none_or(|early| early == number)) {
+            log.moved();
+        } else {
+            self.logs.entry(number).or_default().push((self.last_id, log));
+        }
+        self.last_id
+    }
+
+    fn note_early(&mut self, number: Option<i32>) {
+        if self.early.len() >= MAX_EARLY {
+            self.early = vec![None];
+        }
+        if self.adding > 0 {
+            self.early.push(number);
+        }
+    }
 }
 
 /// How long no segment is watched after the system had no more instances or watches.
@@ -74,25 +103,35 @@ impl Watches {
         log: Arc<dyn MoveObserver>,
     ) -> Option<SegmentWatch> {
         let is_refused = |since: Stopwatch| since.elapsed() < REFUSAL;
-        if self.state.lock().refused.is_some_and(is_refused) {
-            return None;
+        {
+            let mut state = self.state.lock();
+            if state.refused.is_some_and(is_refused) {
+                return None;
+            }
+            state.adding += 1;
         }
         // Without the lock, since the path may be on a disk that does not answer.
         let added = self.add(path);
         let mut state = self.state.lock();
-        let number = match added {
-            Ok(number) => number,
+        let process = std::process::id();
+        let watch = match added {
+            Ok(number) => {
+                let id = state.add(number, log);
+                Some(SegmentWatch { watches: Arc::clone(self), number, id, process })
+            }
             Err(error) => {
                 // Others say something about this log alone.
-                let is_general = !matches!(error.io_kind(), NotFound | PermissionDenied);
-                state.refused = is_general.then(Stopwatch::start);
-                return None;
+                if error.io_error().is_some_and(MoveWatch::refuses_all) {
+                    state.refused = Some(Stopwatch::start());
+                }
+                None
             }
         };
-        state.last_id += 1;
-        let id = state.last_id;
-        state.logs.entry(number).or_default().push((id, log));
-        Some(SegmentWatch { watches: Arc::clone(self), number, id, process: std::process::id() })
+        state.adding -= 1;
+        if state.adding == 0 {
+            state.early.clear();
+        }
+        watch
     }
 
     fn add(&self, path: &Path) -> Result<i32> {
@@ -101,10 +140,14 @@ impl Watches {
 
     fn system(&self) -> io::Result<&MoveWatch> {
         if self.system.get().is_none() {
+            let refuse = |_: &io::Error| self.state.lock().refused = Some(Stopwatch::start());
+            let new = MoveWatch::new().inspect_err(refuse);
             // If another thread was first, its instance stays.
-            let _ = self.system.set(MoveWatch::new()?);
-            // The timekeeper waits for the bell.
+            let _ = self.system.set(new?);
+            // Invariant: no waking is lost. The timekeeper waits for the bell, or it has seen the
+            // instance and another thread, which has not, has rung the bell for it.
             self.bell.ring();
+            self.system.get().into_iter().for_each(MoveWatch::wake);
         }
         self.system.get().ok_or_else(|| Unsupported.into())
     }
@@ -112,6 +155,7 @@ impl Watches {
     /// Passes a report of the system on. `None` means that some were lost.
     fn report(&self, number: Option<i32>) {
         let mut state = self.state.lock();
+        state.note_early(number);
         let Some(number) = number else {
             for (number, logs) in state.logs.drain() {
                 if let Some(system) = self.system.get() {
@@ -162,7 +206,8 @@ impl Drop for SegmentWatch {
     }
 }
 
-#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+#[cfg(test)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod tests {
     use super::*;
     use parking_lot::Condvar;
@@ -263,12 +308,43 @@ mod tests {
             let info = Path::new("/proc/self/fdinfo").join(descriptor.file_name());
             is_it.then(|| std::fs::read_to_string(info).unwrap_or_default())
         };
-        let inode = std::os::unix::fs::MetadataExt::ino(&dir.path().join("a").metadata().unwrap());
-        let mark = format!(" ino:{inode:x} ");
-        for descriptor in std::fs::read_dir("/proc/self/fd").unwrap() {
-            let info = shown(descriptor.unwrap()).unwrap_or_default();
-            assert!(!info.contains(&mark), "{info}");
+        let mark_of = |name| {
+            let entry = dir.path().join(name).metadata().unwrap();
+            format!(" ino:{:x} ", std::os::unix::fs::MetadataExt::ino(&entry))
+        };
+        let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+        let all: String = descriptors.filter_map(|descriptor| shown(descriptor.unwrap())).collect();
+        if !all.contains(&mark_of("b")) {
+            // The system does not show watches by the number that `stat` gives.
+            return;
         }
+        assert!(!all.contains(&mark_of("a")), "{all}");
+    }
+
+    /// A thread reads the report before the one that added the watch has noted it.
+    #[test]
+    fn early_report_counts_for_a_watch_that_is_being_added() {
+        let (watches, dir) = watches(&["a"]);
+        let (first, _watch) = watch(&watches, &dir.path().join("a"));
+        watches.state.lock().adding += 1;
+        watches.report(Some(7));
+        let (seven, eight) = (Arc::<Log>::default(), Arc::<Log>::default());
+        {
+            let mut state = watches.state.lock();
+            state.add(7, Arc::<Log>::clone(&seven));
+            state.add(8, Arc::<Log>::clone(&eight));
+        }
+        seven.until(1);
+        eight.until(0);
+        first.until(0);
+        // The overflow of the queue may have been about it.
+        watches.report(None);
+        watches.state.lock().add(9, Arc::<Log>::clone(&seven));
+        seven.until(2);
+        assert_eq!(known(&watches), 0);
+        watches.state.lock().adding -= 1;
+        watch(&watches, &dir.path().join("a"));
+        assert!(watches.state.lock().early.is_empty());
     }
 
     #[test]
@@ -285,8 +361,11 @@ mod tests {
     #[test]
     fn refused_log_keeps_no_other_from_being_watched() {
         let (watches, dir) = watches(&["a"]);
-        let missing = dir.path().join("missing");
-        assert!(watches.watch(&missing, Arc::<Log>::default()).is_none());
+        let too_long = "a".repeat(300);
+        for impossible in ["missing", "a/below", &too_long] {
+            let path = dir.path().join(impossible);
+            assert!(watches.watch(&path, Arc::<Log>::default()).is_none());
+        }
         watch(&watches, &dir.path().join("a"));
     }
 }

@@ -4,7 +4,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify::{
     CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch,
 };
-use rustix::io::{read, write};
+use rustix::io::{Errno, read, write};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -100,6 +100,12 @@ impl MoveWatch {
         // note on a segment are as well. Not the growth, which would wake the thread per record.
         let wanted = WatchFlags::MOVE_SELF | WatchFlags::ONESHOT | WatchFlags::DONT_FOLLOW;
         Ok(add_watch(&self.0.reports, file, wanted)?)
+    }
+
+    /// Whether the system refuses all files with this error.
+    pub(crate) fn refuses_all(error: &io::Error) -> bool {
+        let all = [Errno::MFILE, Errno::NFILE, Errno::NOSPC, Errno::NOMEM, Errno::NOSYS];
+        Errno::from_io_error(error).is_some_and(|errno| all.contains(&errno))
     }
 
     pub(crate) fn remove(&self, number: i32) {

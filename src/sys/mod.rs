@@ -83,9 +83,10 @@
 //! - `MoveWatch`: reports that a file was renamed. `new()` fails if the system has no such reports,
 //!   or no more descriptors or instances for this user. `add(file)` watches the file, which is not
 //!   a link, until the first report, and returns a number. A file that is watched already has the
-//!   same number. `remove(number)` ends it. `wait(span, moved)` returns after a report, after
-//!   `wake()`, or after `span`; sometimes without a reason. `moved` gets each number, or `None` if
-//!   reports were lost, and numbers that were removed.
+//!   same number. `refuses_all(error)` says whether `add` fails for other files too.
+//!   `remove(number)` ends it. `wait(span, moved)` returns after a report, after `wake()`, or after
+//!   `span`; sometimes without a reason. `moved` gets each number, or `None` if reports were lost,
+//!   and numbers that were removed.
 //! - `coarse_micros()`: the wall clock in microseconds since 1970; cheap, and a few milliseconds
 //!   stale.
 //! - `process_runs(pid)`: whether such a process exists, if that can be known. A hint: pids are

@@ -17,6 +17,10 @@ impl MoveWatch {
         match *self {}
     }
 
+    pub(crate) fn refuses_all(_: &io::Error) -> bool {
+        true
+    }
+
     pub(crate) fn remove(&self, _: i32) {
         match *self {}
     }

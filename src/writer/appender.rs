@@ -8,7 +8,7 @@ use super::schedule::{Schedule, Timeouts};
 use super::size::SizeTracker;
 use super::sync_queue::SyncQueue;
 use super::torn::{LastByte, SegmentEnd};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::maintenance::Wakeup;
@@ -32,8 +32,9 @@ pub(crate) struct Appender {
     /// The time during which the active segment may stay active by its age and the calendar.
     pub(super) window: Window,
     pub(super) schedule: Schedule,
-    /// The watch on the active segment, if it is watched.
+    /// The watch on the active segment, and when one was last refused.
     pub(super) watch: Option<SegmentWatch>,
+    pub(super) watch_refused: Option<Stopwatch>,
     pub(super) timeouts: Timeouts,
     /// When a rotation or a check that failed may be tried again.
     pub(super) retry: Retry,
@@ -70,6 +71,7 @@ impl Appender {
             size_limit: trigger.max_size,
             schedule: Schedule::default(),
             watch: None,
+            watch_refused: None,
             timeouts,
             retry: Retry::default(),
             is_unlinked: false,

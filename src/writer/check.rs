@@ -2,7 +2,7 @@
 
 use super::appender::{Appender, Shared};
 use super::torn::SegmentEnd;
-use crate::clock::{Deadline, Timestamp};
+use crate::clock::{Deadline, Stopwatch, Timestamp};
 use crate::error::{Error, Result};
 use crate::fs::{self, Entry, EntryKind};
 use crate::rotation::trigger::overflows;
@@ -11,6 +11,9 @@ use crate::segment::lease::Lease;
 use crate::stats::Event;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How long checks do not try to watch a segment after the system has refused it.
+const UNWATCHED: Duration = Duration::from_secs(10);
 
 impl Appender {
     /// Adopts the file at the log's path if it is another one, and rotates if the segment's time is
@@ -23,7 +26,10 @@ impl Appender {
             // The system reports a segment once.
             self.watch = None;
         }
-        self.watch_segment();
+        let is_recent = |since: Stopwatch| since.elapsed() < UNWATCHED;
+        if self.watch.is_none() && !self.watch_refused.is_some_and(is_recent) {
+            self.watch_segment();
+        }
         match self.check_path() {
             Ok(()) if self.retry.is_due() => self.check_time(),
             Err(error) if self.retry.is_due() => self.failed(error),
@@ -55,11 +61,10 @@ impl Appender {
     /// Has the system report when the active segment is renamed, if the log has a thread that waits
     /// for reports. A network file system reports nothing that other machines do.
     fn watch_segment(&mut self) {
-        if self.watch.is_none() && matches!(self.rotator.network(), Ok(None)) {
-            let threads = self.shared.wakeup.threads();
-            self.watch =
-                threads.and_then(|threads| threads.watch(self.path(), self.schedule.next()));
-        }
+        let Some(threads) = self.shared.wakeup.threads() else { return };
+        let is_local = matches!(self.rotator.network(), Ok(None));
+        self.watch = is_local.then(|| threads.watch(self.path(), self.schedule.next())).flatten();
+        self.watch_refused = self.watch.is_none().then(Stopwatch::start);
     }
 
     /// Watches the segment that has just become active. If others have rotated it already, the next
