@@ -93,8 +93,8 @@ fn cost(dir: &Path) {
     );
 }
 
-/// How long after a rotation another worker's next record adopts the segment, if it writes all the
-/// time.
+/// How long after the beginning of a rotation another writer's next record adopts the segment, if
+/// it writes all the time. Both are writers of this process.
 fn delays(dir: &Path) {
     let dir = tempfile::tempdir_in(dir).unwrap();
     let open = || RotatingFileWriter::builder(dir.path().join("app.log")).build().unwrap();
@@ -104,8 +104,8 @@ fn delays(dir: &Path) {
     for _ in 0..DELAYS {
         busy.write_record(b"a record\n").unwrap();
         let before = other.stats().follows;
-        let backup = busy.rotate().unwrap().unwrap();
         let start = Instant::now();
+        let backup = busy.rotate().unwrap().unwrap();
         while other.stats().follows == before {
             other.write_record(b"a record\n").unwrap();
         }
@@ -115,7 +115,7 @@ fn delays(dir: &Path) {
     }
     delays.sort_unstable();
     println!(
-        "{}: adopted after {} us (median), {} us (p99), {} us at most",
+        "{}: rotated and adopted after {} us (median), {} us (p99), {} us at most",
         dir.path().display(),
         delays[DELAYS / 2].as_micros(),
         delays[DELAYS * 99 / 100].as_micros(),

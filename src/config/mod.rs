@@ -158,11 +158,13 @@ pub struct Config {
     /// That is how a worker notices that another program has removed or truncated the log, or
     /// turned a link.
     ///
-    /// On Linux the system reports a rotation by another worker or program, and the next
-    /// record is in the new segment. This interval is the limit where that cannot be had: on other
-    /// systems and network file systems, with [`MaintenanceMode::Inline`], and when the user's
-    /// inotify instances are used up. A segment that others are about to fill is looked at before
-    /// each record.
+    /// On Linux the system reports a rotation by another worker or program, usually within a
+    /// millisecond, later on a busy machine. The first record after the report is in the new
+    /// segment, with a buffer its next write. This interval is the limit without reports: on other
+    /// systems and network file systems, with [`MaintenanceMode::Inline`], in a forked child, when
+    /// the user's inotify instances or watches are used up, or where a security module forbids
+    /// them. A segment that others may fill before the next record, as far as its growth shows, is
+    /// looked at before that record.
     #[cfg_attr(feature = "serde", serde(with = "text::span"))]
     pub check_interval: Duration,
     /// Where backups are compressed and pruned. Default: [`MaintenanceMode::Thread`].
