@@ -108,9 +108,7 @@ fn sleeps(worker: &Worker) -> u64 {
         let is_ours = status.starts_with("Name:\tlogrotor-maint");
         is_ours.then(|| line.split_whitespace().nth(1).unwrap().parse().unwrap())
     };
-    let threads: Vec<_> = std::fs::read_dir(tasks).unwrap().filter_map(switches).collect();
-    assert!(!threads.is_empty());
-    threads.iter().sum()
+    std::fs::read_dir(tasks).unwrap().filter_map(switches).sum()
 }
 
 #[test]
@@ -120,6 +118,7 @@ fn records_wake_no_thread() {
     let mut worker = slow(&dir, |job| job);
     let mut others = busy(&dir);
     worker.write("first");
+    eventually("the thread sleeps", || sleeps(&worker) > 0);
     let before = sleeps(&worker);
     for _ in 0..RECORDS / 2 {
         worker.write("a record");
