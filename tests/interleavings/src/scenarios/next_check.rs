@@ -1,6 +1,7 @@
 //! The check of a log's path that a report of the system makes due.
 
 use crate::writer::next_check::NextCheck;
+use shuttle::sync::Mutex;
 use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use shuttle::thread;
 use std::sync::Arc;
@@ -16,17 +17,29 @@ struct Log {
     path: AtomicUsize,
     /// Whether the system reports the next rotation, which it does once.
     is_watched: AtomicBool,
-    /// Whether the process knows whom that report is for.
-    is_known: AtomicBool,
+    watches: Mutex<Watches>,
     next: NextCheck,
+}
+
+/// What the process knows of its watch.
+#[derive(Default)]
+struct Watches {
+    is_known: bool,
+    /// A watch is being added, and a report came meanwhile.
+    is_adding: bool,
+    is_early: bool,
 }
 
 impl Log {
     /// Rotates; the process gets the report if there is one.
     fn rotate(&self) {
         self.path.fetch_add(1, SeqCst);
-        if self.is_watched.swap(false, SeqCst) && self.is_known.swap(false, SeqCst) {
-            self.next.note_move();
+        if self.is_watched.swap(false, SeqCst) {
+            let mut watches = self.watches.lock().unwrap();
+            watches.is_early |= watches.is_adding;
+            if std::mem::take(&mut watches.is_known) {
+                self.next.note_move();
+            }
         }
     }
 }
@@ -61,8 +74,14 @@ impl Writer {
 
     fn watch(&mut self, log: &Log) {
         if !self.watches {
+            log.watches.lock().unwrap().is_adding = true;
             log.is_watched.store(true, SeqCst);
-            log.is_known.store(true, SeqCst);
+            let mut watches = log.watches.lock().unwrap();
+            watches.is_adding = false;
+            watches.is_known = !std::mem::take(&mut watches.is_early);
+            if !watches.is_known {
+                log.next.note_move();
+            }
             self.watches = true;
         }
     }
