@@ -13,7 +13,7 @@ use surface::Surface;
 const EXTERNAL: [&str; 3] = ["serde", "std", "tracing_subscriber"];
 
 /// The number of exported types, traits and functions. Raise it only for a reason.
-const MOST_NAMES: usize = 69;
+const MOST_NAMES: usize = 70;
 
 fn surface() -> Surface {
     Surface::of(&Krate::read(Path::new(env!("CARGO_MANIFEST_DIR"))))

@@ -79,10 +79,11 @@ fn struck_at_every_operation(which: &str, stride: usize, mut check: impl FnMut(&
 }
 
 /// Operations whose failure needs no report. The record was appended after all; or the operation
-/// only helps (the true size, the owner's name in the lock file), or there is another way (a link);
-/// or we may not remove the lock file, and it stays.
+/// only helps (the true size, the owner's name in the lock file), or there is another way (a link,
+/// a watch); or we may not remove the lock file, and it stays.
 fn may_go_unreported(verb: Option<&str>) -> bool {
-    matches!(verb, None | Some("append" | "ask the offset of" | "write" | "remove" | "link"))
+    const VERBS: [&str; 6] = ["append", "ask the offset of", "write", "remove", "link", "watch"];
+    verb.is_none_or(|verb| VERBS.contains(&verb))
 }
 
 /// Whether the error is an answer and no failure: the file is not there any more, the lock is held
