@@ -4,7 +4,7 @@ use super::appender::{Appender, Shared};
 use super::torn::SegmentEnd;
 use crate::clock::{Deadline, Stopwatch, Timestamp};
 use crate::error::{Error, Result};
-use crate::fs::{self, Entry, EntryKind};
+use crate::fs::{self, EntryKind};
 use crate::rotation::trigger::overflows;
 use crate::rotation::{Active, Switch, SwitchCause};
 use crate::segment::lease::Lease;
@@ -74,11 +74,15 @@ impl Appender {
         let _left = self.watch.take();
         self.schedule.begin();
         self.watch_segment();
-        let is_active = |there: Entry| there.id == self.active().lease.id();
-        let look = || self.rotator.look().is_ok_and(|there| there.is_some_and(is_active));
-        if self.watch.is_some() && !look() {
-            self.schedule.make_due();
+        if self.watch.is_none() {
+            return;
         }
+        match self.rotator.look() {
+            Ok(Some(there)) if there.id == self.active().lease.id() => return,
+            Ok(_) => {}
+            Err(error) => self.failed(error),
+        }
+        self.schedule.make_due();
     }
 
     /// Rotates whether due or not, unless there is no record in the active segment or another

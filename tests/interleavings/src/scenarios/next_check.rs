@@ -21,7 +21,7 @@ struct Log {
     next: NextCheck,
 }
 
-/// What the process knows of its watch.
+/// The watch, as the process knows it.
 #[derive(Default)]
 struct Watches {
     is_known: bool,
