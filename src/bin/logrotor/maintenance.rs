@@ -331,8 +331,11 @@ impl Rotate {
         config.maintenance = MaintenanceMode::Inline;
         let log = RotatingFileWriter::from_config(&self.log, config)?;
         let backup = log.rotate()?;
-        // Of the pass over the backups, which is a part of it.
-        log.stats().last_error.map_or(Ok(backup), |error| Err(error.into()))
+        // Of what comes with a rotation, the pass over the backups above all.
+        if let Some(error) = log.stats().last_error {
+            crate::report::say(error);
+        }
+        Ok(backup)
     }
 }
 
