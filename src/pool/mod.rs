@@ -323,6 +323,10 @@ mod watch_tests {
     /// The first record comes while the only thread compresses backups that it found.
     #[test]
     fn regression_first_watch_during_a_compression_is_waited_for() {
+        // Other programs may have used the user's instances up.
+        if crate::sys::MoveWatch::new().is_err() {
+            return;
+        }
         let pool = Arc::new(ThreadPool::new());
         let ((begins, begun), (open, gate)) = (channel(), channel());
         let client: Arc<dyn PoolClient> = Arc::new(Gated { begins, gate: Mutex::new(gate) });

@@ -42,11 +42,12 @@ impl Instance {
     fn take(&self, mut take: impl FnMut(i32, ReadFlags)) {
         let mut buffer = [MaybeUninit::uninit(); 8 * 1024];
         let mut reports = Reader::new(&self.reports, &mut buffer);
-        let mut left = 10_000;
-        while left > 0 {
+        let mut left = 10_000_u32;
+        // The buffer is emptied in any case: the kernel no longer has its reports.
+        while left > 0 || !reports.is_buffer_empty() {
             let Ok(report) = reports.next() else { return };
             take(report.wd(), report.events());
-            left -= 1;
+            left = left.saturating_sub(1);
         }
     }
 

@@ -94,6 +94,12 @@ fn record_is_written_after_the_flush_interval() {
 // A log call leaves its chunk to the flusher if another thread happens to have the log.
 #[test]
 fn log_call_that_fills_a_chunk_writes_it() {
+    // While the kernel is slow, as on a busy machine, log calls leave the chunks to the flusher.
+    eventually("log calls write most of the chunks", || chunks_written_at_once() > 16);
+}
+
+/// Fills 32 chunks. Returns how many of them were in the file when the log call returned.
+fn chunks_written_at_once() -> usize {
     let dir = Dir::new();
     let delivery = Delivery::Buffered(Buffering::new().flush_interval(NEVER));
     let log = dir.writer().delivery(delivery).build().unwrap();
@@ -103,7 +109,7 @@ fn log_call_that_fills_a_chunk_writes_it() {
         log.write_record(&kib).unwrap();
         at_once += usize::from(written % 32 == 0 && dir.read("app.log").len() == written * 1024);
     }
-    assert!(at_once > 16, "{at_once} of 32 chunks");
+    at_once
 }
 
 #[test]
