@@ -27,6 +27,7 @@ use crate::segment::note::{CompleteLook, NewestBackup, Note};
 use crate::segment::{DirectorySnapshot, Location};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 /// The reason for a pass.
@@ -85,9 +86,13 @@ impl Look {
     }
 }
 
+/// How long after opening a worker looks at the whole of a crowded directory, in ms. The workers of
+/// a program that starts with many should not all look at once.
+const FIRST_LOOK: Range<u64> = 1000..4000;
+
 /// How long the worker that rotated may take before the others do its maintenance, in ms. They
 /// should not all come at once.
-const TAKEOVER: std::ops::Range<u64> = 3000..6000;
+const TAKEOVER: Range<u64> = 3000..6000;
 
 /// The shortest time between two looks at the whole directory, and how many times longer than the
 /// look itself it is.
@@ -107,7 +112,7 @@ pub(super) struct Knowledge {
     /// The time of the newest backup among them.
     newest: Option<Timestamp>,
     interval: Duration,
-    /// When to look at the whole directory. `None` if it was not crowded yet.
+    /// When to look at the whole directory. `None` if it was not crowded when last seen.
     look_at: Option<Deadline>,
     /// Whether recovery after a crash, to which the first notification calls, is under way or
     /// scheduled.
@@ -138,14 +143,11 @@ impl Knowledge {
         let is_ours = std::mem::replace(&mut self.rotations, rotations) != rotations;
         let recovers = std::mem::replace(&mut self.recovers, true);
         if self.look_at.is_none() && location.is_crowded()? {
-            // The workers of a program that starts with many should not all look at once.
-            let delay = Duration::from_millis(fastrand::u64(1000..4000));
-            self.look_at = Some(Deadline::after(delay));
+            self.look_at = Some(after_some(FIRST_LOOK));
             return Ok(is_ours);
         }
         if !is_ours && recovers {
-            let delay = || Duration::from_millis(fastrand::u64(TAKEOVER));
-            self.takeover.get_or_insert_with(|| Deadline::after(delay()));
+            self.takeover.get_or_insert_with(|| after_some(TAKEOVER));
         }
         Ok(is_ours || !recovers)
     }
@@ -244,6 +246,11 @@ impl Knowledge {
         note.put_on(location.path(), active.id);
         Ok(())
     }
+}
+
+/// A time that is so many milliseconds from now, at random.
+fn after_some(milliseconds: Range<u64>) -> Deadline {
+    Deadline::after(Duration::from_millis(fastrand::u64(milliseconds)))
 }
 
 fn has_passed(deadline: Option<Deadline>) -> bool {

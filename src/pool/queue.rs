@@ -197,7 +197,7 @@ impl<C: Clone, A: Alarm> JobQueue<C, A> {
             let step = if state.is_over { None } else { state.step(thread, now, &compresses) };
             if let Some(mut step) = step {
                 state.provide_other(&mut step, now, &needs_other);
-                if matches!(step, NextStep::Work { job: JobKind::Maintain | JobKind::Prune, .. }) {
+                if matches!(step, NextStep::Work { job, .. } if job.is_long()) {
                     self.wake_for_more(&state, now);
                 }
                 return step;
@@ -320,9 +320,8 @@ impl<C: Clone> QueueState<C> {
         needs_other: &impl Fn(&C) -> bool,
     ) {
         let NextStep::Work { job, client, starts_thread } = step else { return };
-        let is_long = matches!(job, JobKind::Maintain | JobKind::Prune);
         let is_last = self.waiting == 0 && !*starts_thread && self.threads < self.limit(now);
-        if is_long && is_last && needs_other(client) {
+        if job.is_long() && is_last && needs_other(client) {
             self.threads += 1;
             *starts_thread = true;
         }

@@ -63,6 +63,13 @@ pub(crate) enum JobKind {
     Prune,
 }
 
+impl JobKind {
+    /// Whether it is maintenance, which may take long.
+    pub(crate) fn is_long(self) -> bool {
+        matches!(self, Self::Maintain | Self::Prune)
+    }
+}
+
 /// The disks that a log's jobs may wait for, each as the number of its volume.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Disks {
@@ -146,7 +153,7 @@ impl<C: Clone> Scheduler<C> {
 
     /// Schedules maintenance. Returns whether that is news.
     pub(super) fn request_maintenance(&mut self, log: u64, now: Duration) -> bool {
-        let is_running = self.is_running(log, |kind| kind >= JobKind::Maintain);
+        let is_running = self.is_running(log, JobKind::is_long);
         let Some(client) = self.clients.get_mut(&log) else { return false };
         client.is_pruned = false;
         if is_running {
@@ -270,7 +277,7 @@ impl<C: Clone> Scheduler<C> {
             return false;
         };
         let Running { log, kind, .. } = self.running.swap_remove(at);
-        let maintains = self.is_running(log, |kind| kind >= JobKind::Maintain);
+        let maintains = self.is_running(log, JobKind::is_long);
         let Timing { check, poll, max_rest, .. } = self.timing;
         let Some(client) = self.clients.get_mut(&log) else { return false };
         if client.is_ending {
@@ -324,7 +331,7 @@ impl<C: Clone> Scheduler<C> {
 
     /// The number of threads that do maintenance of logs that `are_it`.
     pub(super) fn maintaining(&self, are_it: impl Fn(&C) -> bool) -> usize {
-        let maintained = self.running.iter().filter(|job| job.kind >= JobKind::Maintain);
+        let maintained = self.running.iter().filter(|job| job.kind.is_long());
         let logs = maintained.filter_map(|job| self.clients.get(&job.log));
         logs.filter(|log| are_it(&log.client)).count()
     }
