@@ -181,7 +181,7 @@ impl DirectorySnapshot {
         let at = self.backups.partition_point(is_time);
         let (times, numbers) = self.backups.split_at(at);
         if let (Some(time), Some(number)) = (times.last(), numbers.last()) {
-            if Timestamp::from(number.entry.modified) <= time.rotated_at() {
+            if !is_newer(&number.entry, time.rotated_at()) {
                 self.backups.rotate_left(at);
             }
         }
@@ -251,6 +251,11 @@ pub(crate) fn backup_names(location: &Location, naming: Option<Naming>) -> Resul
     Ok(names)
 }
 
+/// Whether a backup named by number is newer than one named by this time.
+fn is_newer(number: &Entry, time: Timestamp) -> bool {
+    Timestamp::from(number.modified) > time
+}
+
 /// Returns the naming of the newest backup, by one listing; `None` without a backup.
 pub(crate) fn newest_naming(location: &Location) -> Result<Option<Naming>> {
     let names = backup_names(location, None)?;
@@ -265,10 +270,9 @@ pub(crate) fn newest_naming(location: &Location) -> Result<Option<Naming>> {
     let (times, numbers) =
         names.split_at(names.partition_point(|name| matches!(name.key, Key::Time(_))));
     let newest = match (newest(times)?, newest(numbers)?) {
-        // As in a snapshot.
         (Some((time, _)), Some((number, entry))) => {
-            let is_later = time.time() < Some(entry.modified.into());
-            Some(if is_later { number } else { time })
+            let is_newer = time.time().is_none_or(|time| is_newer(&entry, time));
+            Some(if is_newer { number } else { time })
         }
         (time, number) => time.or(number).map(|(key, _)| key),
     };
