@@ -46,13 +46,28 @@ pub enum ErrorKind {
     /// A compressed segment cannot be read: its feature is missing in this build, or it needs a
     /// dictionary, or more memory than a reader may use.
     CompressionUnsupported,
+    /// The archive's store cannot be reached, or does not answer as it should. The archive tries
+    /// again for as long as it takes.
+    ArchiveUnreachable,
+    /// The archive's store refuses the credentials, or the clock of this machine. The archive reads
+    /// the credentials again and tries again.
+    ArchiveDenied,
+    /// The object of a segment has other content. It is never overwritten.
+    ArchiveConflict,
+    /// The archive's store ignores conditions: it replaces an object that it was asked to create
+    /// only if there is none.
+    ArchiveUnconditional,
+    /// A segment is too large for the archive.
+    ArchiveUnsupported,
+    /// The archive's ledger beside the log is damaged. Nothing is removed, and nothing is sent.
+    ArchiveLedger,
     /// An operation of the file system failed. [`Error::io_error`] has the cause.
     Io,
 }
 
 impl ErrorKind {
     /// Every kind, in the order in which [`Stats`](crate::Stats) counts them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::InvalidConfig,
         Self::NotAFile,
         Self::LockTimeout,
@@ -66,6 +81,12 @@ impl ErrorKind {
         Self::LogRemoved,
         Self::RecordsLost,
         Self::CompressionUnsupported,
+        Self::ArchiveUnreachable,
+        Self::ArchiveDenied,
+        Self::ArchiveConflict,
+        Self::ArchiveUnconditional,
+        Self::ArchiveUnsupported,
+        Self::ArchiveLedger,
         Self::Io,
     ];
 
@@ -74,13 +95,21 @@ impl ErrorKind {
             Self::InvalidConfig | Self::NotAFile => io::ErrorKind::InvalidInput,
             Self::LockTimeout => io::ErrorKind::TimedOut,
             Self::AlreadyLocked => io::ErrorKind::WouldBlock,
-            Self::LockUnsupported | Self::CompressionUnsupported => io::ErrorKind::Unsupported,
+            Self::LockUnsupported
+            | Self::CompressionUnsupported
+            | Self::ArchiveUnconditional
+            | Self::ArchiveUnsupported => io::ErrorKind::Unsupported,
             Self::LogRemoved => io::ErrorKind::NotFound,
-            Self::PolicyCorrupt | Self::PolicyInvalid => io::ErrorKind::InvalidData,
+            Self::PolicyCorrupt | Self::PolicyInvalid | Self::ArchiveLedger => {
+                io::ErrorKind::InvalidData
+            }
+            Self::ArchiveDenied => io::ErrorKind::PermissionDenied,
+            Self::ArchiveConflict => io::ErrorKind::AlreadyExists,
             Self::PolicyConflict
             | Self::LockLost
             | Self::Contended
             | Self::RecordsLost
+            | Self::ArchiveUnreachable
             | Self::Io => io::ErrorKind::Other,
         }
     }

@@ -110,9 +110,12 @@
 //! | `follow` | | a following [`reader`] gets notifications from the system instead of polling |
 //! | `serde` | | [`Config`] as data: TOML, JSON, environment variables |
 //! | `policy` | | the module `policy`; implies `serde` |
+//! | `archive` | | `Archive`: finished segments are copied to S3, Google Cloud Storage, Azure or a directory before they are removed |
 //! | `cli` | | the command `logrotor` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "archive")]
+mod archive;
 pub mod atomic;
 mod clock;
 mod config;
@@ -122,6 +125,7 @@ mod error;
 mod fs;
 pub mod inspect;
 mod keywords;
+mod ledger;
 pub mod lock;
 mod maintenance;
 #[cfg(feature = "policy")]
@@ -140,12 +144,18 @@ mod tracing;
 pub mod units;
 mod writer;
 
+#[cfg(feature = "archive")]
+#[cfg_attr(docsrs, doc(cfg(feature = "archive")))]
+pub use archive::{Archive, ArchivePlan, Archiver, Verification, WhenFull};
 pub use config::{Buffering, Config, Delivery, Durability, LogBuilder, Overflow};
 pub use error::{Error, ErrorKind, Result};
 pub use lock::{FileLock, LockGuard, LockMode, Wait};
 pub use maintenance::{Maintenance, MaintenanceMode, MaintenancePlan};
 pub use rotation::{Period, Zone};
 pub use segment::name::{Compression, Naming};
+#[cfg(feature = "archive")]
+#[cfg_attr(docsrs, doc(cfg(feature = "archive")))]
+pub use stats::ArchiveStats;
 pub use stats::{DeferralReason, Event, Stats};
 #[cfg(feature = "tracing")]
 pub use tracing::EventWriter;

@@ -9,6 +9,8 @@ use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
+#[cfg(feature = "archive")]
+use std::time::SystemTime;
 
 /// One counter.
 #[derive(Debug, Default)]
@@ -57,6 +59,8 @@ pub(crate) struct Counters {
     pub(crate) policy_reloads: Counter,
     #[cfg(feature = "policy")]
     pub(crate) policy_overrides: Counter,
+    #[cfg(feature = "archive")]
+    archive: Mutex<Option<ArchiveStats>>,
     failures: [Counter; ErrorKind::ALL.len()],
     last_error: Mutex<Option<Error>>,
 }
@@ -70,6 +74,18 @@ impl Counters {
             }
         }
         *self.last_error.lock() = Some(error.clone());
+    }
+
+    /// Changes the counters of the archive.
+    #[cfg(feature = "archive")]
+    pub(crate) fn archive<T>(&self, change: impl FnOnce(&mut ArchiveStats) -> T) -> T {
+        change(self.archive.lock().get_or_insert_default())
+    }
+
+    /// Counts a backup that was removed although it was not archived.
+    pub(crate) fn dropped_unarchived(&self) {
+        #[cfg(feature = "archive")]
+        self.archive(|stats| stats.dropped += 1);
     }
 
     /// The counters as they are now. `dropped` is counted elsewhere.
@@ -93,6 +109,8 @@ impl Counters {
                 reloads: self.policy_reloads.get(),
                 overrides: self.policy_overrides.get() > 0,
             }),
+            #[cfg(feature = "archive")]
+            archive: self.archive.lock().clone(),
             dropped,
             failures: std::array::from_fn(|at| self.failures[at].get()),
             last_error: self.last_error.lock().clone(),
@@ -223,6 +241,10 @@ pub struct Stats {
     #[cfg(feature = "policy")]
     #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
     pub policy: Option<ReloadStats>,
+    /// The archive of the log. `None` if it was opened without one.
+    #[cfg(feature = "archive")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "archive")))]
+    pub archive: Option<ArchiveStats>,
     /// Records dropped because the buffer was full, or because they could not be written before the
     /// log was closed.
     pub dropped: u64,
@@ -242,6 +264,33 @@ pub struct ReloadStats {
     pub reloads: u64,
     /// Whether the builder had settings of its own, which the policy overrides.
     pub overrides: bool,
+}
+
+/// The archive of a log, in [`Stats::archive`].
+#[cfg(feature = "archive")]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ArchiveStats {
+    /// Segments that this process has sent and verified, or found there.
+    pub archived: u64,
+    /// Their size in bytes.
+    pub archived_bytes: u64,
+    /// Backups removed for `min_free_space` before they were archived, with
+    /// [`WhenFull::Drop`](crate::WhenFull::Drop).
+    pub dropped: u64,
+    /// Objects that had other content than their segments.
+    pub conflicts: u64,
+    /// Segments that are not archived yet, at the last look. They stay on this machine.
+    pub backlog: u64,
+    /// Their size in bytes.
+    pub backlog_bytes: u64,
+    /// The rotation of the oldest of them.
+    pub oldest: Option<SystemTime>,
+    /// Whether the store ignores conditions. See
+    /// [`ErrorKind::ArchiveUnconditional`](crate::ErrorKind::ArchiveUnconditional).
+    pub ignores_conditions: bool,
+    /// The last failure to archive, if it was not followed by a success.
+    pub last_error: Option<Error>,
 }
 
 impl Stats {
@@ -272,6 +321,8 @@ pub enum DeferralReason {
     BeingCompressed,
     /// The file system has less free space than the backup is large.
     NoSpace,
+    /// It is not archived yet.
+    NotArchived,
 }
 
 /// A change or a failure of a log, as its observer receives it.
@@ -304,6 +355,16 @@ pub enum Event {
         /// The file removed.
         path: PathBuf,
         /// Its size.
+        bytes: u64,
+    },
+    /// A segment is in the archive, whole and verified. Its file may be removed from now on.
+    #[non_exhaustive]
+    Archived {
+        /// The file.
+        path: PathBuf,
+        /// The URL of the object.
+        object: String,
+        /// Its size in bytes.
         bytes: u64,
     },
     /// A backup was left for a later pass.

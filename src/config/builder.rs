@@ -1,6 +1,8 @@
 //! The builder of a log: settings as data, and callbacks.
 
 use super::{Config, Delivery, Durability};
+#[cfg(feature = "archive")]
+use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::maintenance::MaintenanceMode;
 #[cfg(feature = "policy")]
@@ -176,6 +178,13 @@ impl LogBuilder {
         delivery: Delivery => delivery = delivery;
         /// Sets what survives a power cut. Default: [`Durability::None`], nothing in particular.
         durability: Durability => durability = durability;
+        /// Sets the archive to which finished segments are copied before they are removed. Default:
+        /// none.
+        ///
+        /// See [`Archive`] and [`Config::archive`].
+        #[cfg(feature = "archive")]
+        #[cfg_attr(docsrs, doc(cfg(feature = "archive")))]
+        archive: Archive => archive = Some(archive);
     }
 
     /// Writes `bytes` at the start of every new segment, such as the column names of a CSV file.
@@ -220,9 +229,9 @@ impl LogBuilder {
 
     /// Calls `observer` for every [`Event`].
     ///
-    /// The call comes from a thread that is using the log or closing it, or from one of the threads
-    /// that all logs of the process share. No lock is held, so the observer may write to the log.
-    /// Panics are caught and ignored. Default: no observer.
+    /// The call comes from a thread that is using the log or closing it, from one of the threads
+    /// that all logs of the process share, or from that of the archive. No lock is held, so the
+    /// observer may write to the log. Panics are caught and ignored. Default: no observer.
     ///
     /// While an observer does not return, the other threads serve the other logs. With two or more
     /// such observers they may have to wait. A program that the observer starts may inherit a mask

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use std::path::Path;
 
 /// The name of every setting, in a file and, after [`PREFIX`] and in capitals, in the environment.
-const SETTINGS: [&str; 21] = [
+const SETTINGS: &[&str] = &[
     "max_size",
     "min_interval",
     "max_age",
@@ -32,6 +32,8 @@ const SETTINGS: [&str; 21] = [
     "maintenance",
     "delivery",
     "durability",
+    #[cfg(feature = "archive")]
+    "archive",
 ];
 
 const PREFIX: &str = "LOGROTOR_";
@@ -59,6 +61,7 @@ impl Config {
     /// | `maintenance` | `"thread"`, `"inline"` |
     /// | `delivery` | `"direct"`, `"buffered"`, or a table `buffered` with `capacity`, `flush_interval`, and `overflow` (`"block"`, `"drop_newest"`, `"drop_newest_silently"`) |
     /// | `durability` | `"none"`, `"on_rotate"`, `"every_record"` |
+    /// | `archive` (feature `archive`) | a URL such as `"s3://bucket/prefix"`, or a table `archive` with `url`, `host`, `max_rate` (a size per second), `when_full` (`"keep"`, `"drop"`) and `verify` (`"auto"`, `"checksum"`, `"read"`) |
     ///
     /// Omitted settings take their defaults.
     ///
@@ -124,7 +127,7 @@ impl Config {
     }
 
     fn overridden(mut self, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        for setting in SETTINGS {
+        for setting in SETTINGS.iter().copied() {
             let name = format!("{PREFIX}{}", setting.to_uppercase());
             let Some(value) = variable(&name).filter(|value| !value.trim().is_empty()) else {
                 continue;
@@ -241,6 +244,25 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
+    #[cfg(not(feature = "archive"))]
+    fn archives() -> Just<()> {
+        Just(())
+    }
+
+    #[cfg(feature = "archive")]
+    fn archives() -> impl Strategy<Value = Option<crate::archive::Archive>> {
+        use crate::archive::{Archive, Verification, WhenFull};
+        let of = ("[a-z]{2}://[a-z]{1,9}", any::<bool>(), any::<u64>(), 0..3);
+        prop::option::of(of.prop_map(|(url, is_full, rate, verify)| {
+            let verifications = [Verification::Auto, Verification::Checksum, Verification::Read];
+            let archive = Archive::to(url).verify(verifications[verify as usize]);
+            match is_full {
+                true => archive.host("web").max_rate(rate).when_full(WhenFull::Drop),
+                false => archive,
+            }
+        }))
+    }
+
     fn configs() -> impl Strategy<Value = Config> {
         let span = || (0..u64::MAX, 0_u32..1_000_000_000).prop_map(|(s, n)| Duration::new(s, n));
         let delivery = prop_oneof![
@@ -274,9 +296,12 @@ mod tests {
             span(),
             delivery,
             0..3,
+            archives(),
         );
         (limits, rest).prop_map(
-            |(limits, (flags, level, mode, lock, check, delivery, durability))| {
+            |(limits, (flags, level, mode, lock, check, delivery, durability, archive))| {
+                #[cfg(not(feature = "archive"))]
+                let () = archive;
                 let durabilities =
                     [Durability::None, Durability::OnRotate, Durability::EveryRecord];
                 Config {
@@ -309,6 +334,8 @@ mod tests {
                     },
                     delivery,
                     durability: durabilities[durability as usize],
+                    #[cfg(feature = "archive")]
+                    archive,
                 }
             },
         )
@@ -327,7 +354,7 @@ mod tests {
         fn every_setting_can_be_set_from_any_to_any(from in configs(), to in configs()) {
             let table = toml::Table::try_from(&to).unwrap();
             let mut config = from;
-            for setting in SETTINGS {
+            for setting in SETTINGS.iter().copied() {
                 let text = match table.get(setting) {
                     None => NONE.to_owned(),
                     Some(toml::Value::String(text)) => text.clone(),
@@ -367,11 +394,13 @@ mod tests {
             min_free_space: Some(1),
             compression_level: Some(1),
             mode: Some(0o640),
+            #[cfg(feature = "archive")]
+            archive: Some(crate::archive::Archive::to("s3://bucket")),
             ..Config::default()
         };
         let table = toml::Table::try_from(&full).unwrap();
         let mut names: Vec<_> = table.keys().map(String::as_str).collect();
-        let mut expected = SETTINGS;
+        let mut expected = SETTINGS.to_vec();
         names.sort_unstable();
         expected.sort_unstable();
         assert_eq!(names, expected);

@@ -14,8 +14,11 @@ pub use builder::LogBuilder;
 pub use delivery::{Buffering, Delivery, Overflow};
 pub use durability::Durability;
 
+#[cfg(feature = "archive")]
+use crate::archive::{Archive, MAX_SEGMENT, WhenFull};
 use crate::error::{Error, Result};
 use crate::fs;
+use crate::ledger::Duty;
 use crate::maintenance::{Encoding, MaintenanceConfig, MaintenanceMode, Retention};
 use crate::rotation::period::MAX_HOURS;
 use crate::rotation::trigger::Trigger;
@@ -38,6 +41,7 @@ use std::time::Duration;
 /// | `max_backups` and the other limits of what is kept | the strictest limit wins while its worker runs, some seconds after a rotation by another |
 /// | `keep_uncompressed` | the worker that keeps the fewest compresses the others |
 /// | `compression` | a backup is compressed once, by the first worker that compresses; no worker uncompresses it |
+/// | `archive` | each worker with one sends segments; no worker removes a backup that is not archived, once a ledger is there |
 /// | `naming` | each worker names its own backups, and compresses, prunes and counts only those named its way, by time (in either form) or by number; these two kinds have no common order |
 /// | `mode` | a segment has the mode of the worker that created it |
 /// | header | a segment has the header of the worker that created it, or of the first worker with a header that finds it empty |
@@ -173,6 +177,14 @@ pub struct Config {
     pub delivery: Delivery,
     /// Which records survive a power cut. Default: [`Durability::None`].
     pub durability: Durability,
+    /// The archive to which finished segments are copied before they are removed. Default: none.
+    ///
+    /// Needs [`Naming::Timestamp`], [`MaintenanceMode::Thread`], and a `max_size` of at most 1 GiB.
+    /// The limits on backups leave what is not archived yet, so the log may exceed them.
+    #[cfg(feature = "archive")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "archive")))]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub archive: Option<Archive>,
 }
 
 fn refuse(setting: &str, value: &dyn fmt::Display, why: &str) -> Result<()> {
@@ -203,6 +215,8 @@ impl Default for Config {
             maintenance: MaintenanceMode::Thread,
             delivery: Delivery::Direct,
             durability: Durability::None,
+            #[cfg(feature = "archive")]
+            archive: None,
         }
     }
 }
@@ -297,7 +311,56 @@ impl Config {
                 return refuse("durability", &"EveryRecord", why);
             }
         }
+        self.check_archive()?;
         Encoding::choose(self.compression, self.compression_level).map(|_| ())
+    }
+
+    #[cfg(not(feature = "archive"))]
+    #[allow(clippy::unused_self, reason = "there is no archive to check")]
+    fn check_archive(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Checks the archive, alone and with the others.
+    #[cfg(feature = "archive")]
+    fn check_archive(&self) -> Result<()> {
+        let Some(archive) = &self.archive else { return Ok(()) };
+        archive.validate()?;
+        if self.naming == Naming::Number {
+            let why = "with an `archive`, a name must stay with its segment; use timestamp";
+            return refuse("naming", &self.naming, why);
+        }
+        if self.maintenance == MaintenanceMode::Inline {
+            let why = "an `archive` has a thread of its own; use thread, or `logrotor archive` from \
+                       time to time";
+            return refuse("maintenance", &self.maintenance, why);
+        }
+        if self.largest_size() > MAX_SEGMENT {
+            let why = format!(
+                "with an `archive`, one request carries a segment; use {MAX_SEGMENT} or less, a \
+                 fourth of it with `min_interval`"
+            );
+            return refuse("max_size", &self.max_size, &why);
+        }
+        Ok(())
+    }
+
+    /// The rule of maintenance for backups that are not archived.
+    #[cfg(feature = "archive")]
+    fn duty(&self) -> Duty {
+        Duty {
+            archives: self.archive.is_some(),
+            drops_when_full: self
+                .archive
+                .as_ref()
+                .is_some_and(|archive| archive.when_full == WhenFull::Drop),
+        }
+    }
+
+    #[cfg(not(feature = "archive"))]
+    #[allow(clippy::unused_self, reason = "another worker may have an archive")]
+    fn duty(&self) -> Duty {
+        Duty::default()
     }
 
     /// Rejects a header that leaves no room for a record in a segment.
@@ -342,6 +405,7 @@ impl Config {
                 min_free_space: self.min_free_space,
             },
             keep_uncompressed: self.keep_uncompressed,
+            duty: self.duty(),
             max_size: self.largest_size(),
             lock_mode: self.mode,
             lock_timeout: self.lock_timeout,

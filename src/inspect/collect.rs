@@ -1,9 +1,11 @@
 //! Combines a snapshot of a log's directory with the processes that have its files open.
 
 use super::holders::{Holders, Usage, probe};
-use super::{Inspection, Leftover, LeftoverKind, Segment};
-use crate::error::Result;
+use super::{ArchiveState, Inspection, Leftover, LeftoverKind, Segment};
+use crate::clock::Clock;
+use crate::error::{ErrorKind, Result};
 use crate::fs::{self, Entry};
+use crate::ledger::{Ledger, Trouble};
 use crate::segment::name::{Compression, Name};
 use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag, uncompress};
 use std::cell::Cell;
@@ -39,6 +41,7 @@ pub(super) fn inspection(location: &Location) -> Result<Inspection> {
         let (path, bytes) = (location.lock_path(), *bytes);
         leftovers.push(Leftover { path, bytes, kind: LeftoverKind::LockFile });
     }
+    let archive = archive(location, &segments)?;
     Ok(Inspection {
         path: location.path().to_owned(),
         segments,
@@ -48,7 +51,35 @@ pub(super) fn inspection(location: &Location) -> Result<Inspection> {
         strays: collector.strays(snapshot.strays),
         free_bytes: fs::free_space(location.dir())?,
         network_file_system: fs::network_file_system(location.dir())?,
+        archive,
     })
+}
+
+/// Compares the backups with the ledger of the archive. A damaged ledger is a failure of it.
+fn archive(location: &Location, segments: &[Segment]) -> Result<Option<ArchiveState>> {
+    let ledger = match Ledger::read(location) {
+        Ok(None) => return Ok(None),
+        Ok(Some(ledger)) => ledger,
+        Err(error) if error.kind() == ErrorKind::ArchiveLedger => {
+            let trouble = Trouble { at: Clock::system().now(), message: error.to_string() };
+            Ledger { trouble: Some(trouble), ..Ledger::default() }
+        }
+        Err(error) => return Err(error),
+    };
+    let is_archived = |segment: &Segment| {
+        let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
+        ledger.has(&name, segment.bytes)
+    };
+    let backups = segments.iter().filter(|segment| !segment.is_active());
+    let (archived, backlog): (Vec<_>, Vec<_>) = backups.partition(|backup| is_archived(backup));
+    Ok(Some(ArchiveState {
+        origin: ledger.origin.map(|origin| origin.name),
+        archived: archived.len(),
+        backlog: backlog.len(),
+        backlog_bytes: backlog.iter().map(|backup| backup.bytes).fold(0, u64::saturating_add),
+        oldest: backlog.first().and_then(|backup| backup.rotated_at),
+        failure: ledger.trouble.map(|trouble| (trouble.at.into(), trouble.message)),
+    }))
 }
 
 /// Looks at the files of one log, with the locks that the system showed at the start.

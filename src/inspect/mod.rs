@@ -56,6 +56,26 @@ pub struct Inspection {
     /// The type of the network file system that the log is on, as in
     /// [`RotatingFileWriter::network_file_system`](crate::RotatingFileWriter::network_file_system).
     pub network_file_system: Option<String>,
+    /// The archive of the log, by the ledger beside it; `None` if there is no ledger.
+    pub archive: Option<ArchiveState>,
+}
+
+/// The archive of a log, as the ledger beside the log shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArchiveState {
+    /// The name under which the log's segments are archived; `None` before the first one.
+    pub origin: Option<String>,
+    /// The number of backups that are here and archived.
+    pub archived: usize,
+    /// The number of backups that are not archived yet. They stay, whatever the limits.
+    pub backlog: usize,
+    /// Their size in bytes.
+    pub backlog_bytes: u64,
+    /// The rotation of the oldest of them.
+    pub oldest: Option<SystemTime>,
+    /// The last failure, if it was not followed by a success, and its time.
+    pub failure: Option<(SystemTime, String)>,
 }
 
 /// One file of a log: the active segment or a backup.

@@ -1,20 +1,32 @@
-//! How many backups are beyond the limits.
+//! Which backups of a listing are beyond the limits, and which of them may be removed.
 
 use super::pass::Pass;
-use super::prune::{BackupStat, DiskState};
+use super::prune::{BackupStat, DiskState, Retention};
 use crate::error::Result;
 use crate::fs;
+use crate::ledger::Archived;
 use crate::segment::{Backup, DirectorySnapshot};
+use crate::stats::{DeferralReason, Event};
 
 impl Pass<'_> {
     /// Returns how many of the oldest files are beyond the limits.
     pub(super) fn excess(&self, snapshot: &DirectorySnapshot) -> Result<usize> {
+        self.excess_of(snapshot, self.maintainer.settings().retention)
+    }
+
+    /// Returns how many of the oldest files are to be removed because of the free space.
+    pub(super) fn excess_for_space(&self, snapshot: &DirectorySnapshot) -> Result<usize> {
+        let min_free_space = self.maintainer.settings().retention.min_free_space;
+        self.excess_of(snapshot, Retention { min_free_space, ..Retention::default() })
+    }
+
+    fn excess_of(&self, snapshot: &DirectorySnapshot, retention: Retention) -> Result<usize> {
         let settings = self.maintainer.settings();
         let active = fs::stat(self.location.path())?.map_or(0, |entry| entry.len);
         let temporaries = snapshot.temporaries.iter().map(|(_, bytes)| *bytes);
         let superseded = snapshot.superseded.iter().map(|backup| backup.entry.len);
         let others = temporaries.chain(superseded).fold(0, u64::saturating_add);
-        let free = match settings.retention.min_free_space {
+        let free = match retention.min_free_space {
             Some(min) => self.free_soon(min)?,
             None => u64::MAX,
         };
@@ -30,7 +42,7 @@ impl Pass<'_> {
             finished: forms[0].rotated_at_by(now),
         };
         let stats: Vec<_> = backups.iter().map(stats).collect();
-        let excess = settings.retention.excess(&stats, disk);
+        let excess = retention.excess(&stats, disk);
         Ok(backups[..excess].iter().map(|forms| forms.len()).sum())
     }
 
@@ -43,6 +55,29 @@ impl Pass<'_> {
         }
         let removed = fs::removed_and_open(self.location.dir(), |name| self.location.owns(name))?;
         Ok(free.saturating_add(removed))
+    }
+
+    /// Whether a backup beyond the limits is archived, or may be removed without.
+    pub(super) fn may_remove(
+        &self,
+        archived: &Archived,
+        backup: &Backup,
+        is_for_space: bool,
+    ) -> bool {
+        if self.is_archived(archived, backup) || (is_for_space && archived.drops_when_full()) {
+            return true;
+        }
+        // The archive calls for a pass once it has the backup.
+        if self.maintainer.reports_deferrals {
+            let (path, reason) = (backup.path.clone(), DeferralReason::NotArchived);
+            self.maintainer.journal.note(Event::Deferred { path, reason });
+        }
+        false
+    }
+
+    /// Whether a backup is archived, or need not be.
+    pub(super) fn is_archived(&self, archived: &Archived, backup: &Backup) -> bool {
+        archived.has(&self.location.file_name(backup.name), backup.entry.len)
     }
 }
 

@@ -283,10 +283,11 @@ fn is_complete(
 
 /// Distinguishes settings under which different work is due.
 fn fingerprint(settings: &MaintenanceConfig) -> u64 {
-    let MaintenanceConfig { naming, encoding, keep_uncompressed, retention, max_size, .. } =
-        settings;
+    let MaintenanceConfig {
+        naming, encoding, keep_uncompressed, retention, duty, max_size, ..
+    } = settings;
     let mut hasher = DefaultHasher::new();
-    format!("{naming:?} {encoding:?} {keep_uncompressed} {retention:?} {max_size}")
+    format!("{naming:?} {encoding:?} {keep_uncompressed} {retention:?} {duty:?} {max_size}")
         .hash(&mut hasher);
     hasher.finish()
 }
@@ -373,6 +374,7 @@ mod tests {
             naming: Naming::Number,
             encoding: None,
             keep_uncompressed: 0,
+            duty: crate::ledger::Duty::default(),
             retention: crate::maintenance::Retention::default(),
             max_size: 1,
             lock_mode: None,

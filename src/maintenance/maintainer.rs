@@ -25,8 +25,8 @@ pub(crate) struct Maintainer {
     /// Whether the observer gets an event for each backup that is left. A worker's own maintainer
     /// tries again each second, and reports nothing.
     pub(super) reports_deferrals: bool,
-    /// Whether the settings have changed since the last pass.
-    has_new_settings: AtomicBool,
+    /// Whether the settings have changed, or backups were archived, since the last pass.
+    has_news: AtomicBool,
     /// Held during a pass, so that the thread and `close` do not both work.
     state: Mutex<PassState>,
 }
@@ -56,8 +56,8 @@ impl Maintainer {
             knowledge: Knowledge::new(clock.now()),
         };
         let (settings, state) = (Mutex::new(settings), Mutex::new(state));
-        let has_new_settings = AtomicBool::new(false);
-        Self { settings, clock, journal, reports_deferrals: false, has_new_settings, state }
+        let has_news = AtomicBool::new(false);
+        Self { settings, clock, journal, reports_deferrals: false, has_news, state }
     }
 
     /// Replaces the settings from the next step of a running pass on. The naming stays.
@@ -65,7 +65,13 @@ impl Maintainer {
     pub(crate) fn apply(&self, settings: MaintenanceConfig) {
         let mut present = self.settings.lock();
         *present = MaintenanceConfig { naming: present.naming, ..settings };
-        self.has_new_settings.store(true, Ordering::Release);
+        self.call_for_pass();
+    }
+
+    /// Has the next check call for a pass, whichever worker rotated.
+    #[cfg(any(feature = "archive", feature = "policy"))]
+    pub(crate) fn call_for_pass(&self) {
+        self.has_news.store(true, Ordering::Release);
     }
 
     pub(super) fn settings(&self) -> MaintenanceConfig {
@@ -73,10 +79,10 @@ impl Maintainer {
     }
 
     /// Returns whether to make a pass now. `notified` means that there may be new backups. Without
-    /// new ones of this worker a pass is due if the settings have changed, backups were deferred,
-    /// the last pass failed, a backup reached its maximum age, the disk has too little free space,
-    /// another worker may have left a pass undone, or it is time to look at the whole of a crowded
-    /// directory.
+    /// new ones of this worker a pass is due if the settings have changed, backups were archived or
+    /// deferred, the last pass failed, a backup reached its maximum age, the disk has too little
+    /// free space, another worker may have left a pass undone, or it is time to look at the whole
+    /// of a crowded directory.
     pub(crate) fn is_due(&self, location: &Location, notified: bool) -> bool {
         self.is_due_in(&mut self.state.lock(), location, notified)
     }
@@ -95,7 +101,7 @@ impl Maintainer {
                 true
             });
         // Until a pass is made.
-        state.deferred |= self.has_new_settings.swap(false, Ordering::Acquire);
+        state.deferred |= self.has_news.swap(false, Ordering::Acquire);
         if !state.retry.is_due() {
             state.deferred |= notified;
             return false;

@@ -28,10 +28,13 @@ pub(crate) use knowledge::Occasion;
 pub(crate) use maintainer::Maintainer;
 pub(crate) use prune::Retention;
 pub(crate) use wakeup::Wakeup;
+#[cfg(feature = "archive")]
+pub(crate) use {remove::is_active, settled::is_settled};
 
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::keywords::keywords;
+use crate::ledger::{Archived, Duty};
 use crate::segment::name::{Compression, Naming};
 use crate::segment::{Backup, Location};
 use crate::stats::{Event, Journal, Stats};
@@ -76,6 +79,8 @@ pub(crate) struct MaintenanceConfig {
     /// How many of the newest backups are not compressed.
     pub(crate) keep_uncompressed: usize,
     pub(crate) retention: Retention,
+    /// The rule for backups that are not archived.
+    pub(crate) duty: Duty,
     /// The size that the active segment may reach, in bytes.
     pub(crate) max_size: u64,
     pub(crate) lock_mode: Option<u32>,
@@ -141,7 +146,12 @@ impl Maintenance {
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the directory cannot be read.
     pub fn plan(&self) -> Result<MaintenancePlan> {
         let (mut backups, excess) = self.maintainer.plan(&self.location)?;
-        let kept = backups.split_off(excess);
+        let mut kept = backups.split_off(excess);
+        let archived = Archived::of(&self.location, self.maintainer.settings().duty)?;
+        let is_archived =
+            |backup: &Backup| archived.has(&self.location.file_name(backup.name), backup.entry.len);
+        let (backups, unarchived): (Vec<_>, Vec<_>) = backups.into_iter().partition(is_archived);
+        kept.splice(..0, unarchived);
         let is_plain = |backup: &Backup| backup.name.compression == Compression::None;
         let compressible = self.maintainer.compressible(&kept);
         Ok(MaintenancePlan {

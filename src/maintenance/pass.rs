@@ -10,6 +10,7 @@ use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId, Unleased};
+use crate::ledger::Archived;
 use crate::segment::lookup::{beyond_gap, known_numbers, numbered};
 use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::note::Note;
@@ -193,11 +194,16 @@ impl<'a> Pass<'a> {
         let listed = self.list()?;
         (snapshot.backups, snapshot.superseded) = (listed.backups, listed.superseded);
         let excess = self.excess(&snapshot)?;
+        let archived = Archived::of(self.location, self.maintainer.settings().duty)?;
+        let for_space = if archived.applies() { self.excess_for_space(&snapshot)? } else { 0 };
         let (mut kept, mut aside) = (Vec::new(), Vec::new());
         for (at, backup) in snapshot.backups.iter().enumerate() {
-            let is_excess = at < excess && (self.go_on)();
+            let may_go = || self.may_remove(&archived, backup, at < for_space);
+            let is_excess = at < excess && (self.go_on)() && may_go();
             if !is_excess || !self.prune_one(backup, &snapshot.backups, &mut aside) {
                 kept.push(backup.clone());
+            } else if !self.is_archived(&archived, backup) {
+                self.maintainer.journal.counters.dropped_unarchived();
             }
         }
         snapshot.backups = kept;
@@ -319,13 +325,13 @@ impl<'a> Pass<'a> {
         if self.has_second_name(&entry) {
             return Ok(StepOutcome::Deferred(DeferralReason::InUse));
         }
-        let next_created = self.created_after(at, listed);
-        let now = Clock::system().now().into();
-        let is_settled = fs::DENIES_WRITERS
-            || (is_settled(&entry, backup.name.key, next_created, now)
-                && !self.writers.has(backup, listed, Some(&plain))?);
-        if !is_settled {
+        if !self.is_complete(at, listed, &entry, &plain)? {
             return Ok(StepOutcome::Deferred(DeferralReason::BeingWritten));
+        }
+        let archived = Archived::of(self.location, self.maintainer.settings().duty)?;
+        if archived.keeps_form(&self.location.file_name(backup.name)) {
+            // Its object has this form.
+            return Ok(StepOutcome::Moved);
         }
         let name = compressed_name(backup.name, encoding);
         if self.is_taken(name, &entry)? {
@@ -344,6 +350,21 @@ impl<'a> Pass<'a> {
         }
         let Some(compressed) = compressed? else { return Ok(StepOutcome::Interrupted) };
         self.replace_by(backup, entry, plain, encoding, compressed)
+    }
+
+    /// Whether no program writes a listed backup any more.
+    fn is_complete(
+        &mut self,
+        at: usize,
+        listed: &[Backup],
+        entry: &Entry,
+        plain: &File,
+    ) -> Result<bool> {
+        let (backup, next_created) = (&listed[at], self.created_after(at, listed));
+        let now = Clock::system().now().into();
+        Ok(fs::DENIES_WRITERS
+            || (is_settled(entry, backup.name.key, next_created, now)
+                && !self.writers.has(backup, listed, Some(plain))?))
     }
 
     /// Why a backup that another handle holds is left.

@@ -59,6 +59,6 @@ fn take(
 
 /// Whether a listed backup is the active segment too. A rotation gives that a backup's name first,
 /// and its worker may have died then. The caller has taken the file.
-pub(super) fn is_active(location: &Location, backup: &Backup) -> Result<bool> {
+pub(crate) fn is_active(location: &Location, backup: &Backup) -> Result<bool> {
     Ok(backup.entry.links > 1 && fs::is_at(location.path(), backup.entry.id)?)
 }

@@ -14,7 +14,7 @@ const QUIET: Duration = Duration::from_secs(10);
 /// A segment of the workers is complete once no worker leases it. It was created before its
 /// successor; a file that was put there under an older name was created after. `next_created` is
 /// the creation of the next segment, by the same clock as the times of the file.
-pub(super) fn is_settled(
+pub(crate) fn is_settled(
     entry: &Entry,
     key: Key,
     next_created: Option<SystemTime>,

@@ -4,6 +4,7 @@ use super::name::{self, Key, Name, Naming, TimeKey};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind};
+use crate::ledger;
 use crate::sys;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -136,8 +137,9 @@ impl Location {
     /// Whether a file name is that of a temporary of the log, or of a backup with this naming
     /// (`None`: any).
     pub(crate) fn is_temporary(&self, file_name: &str, naming: Option<Naming>) -> bool {
-        fs::temp_target(file_name)
-            .is_some_and(|of| of == self.name || self.parse(of, naming).is_some())
+        fs::temp_target(file_name).is_some_and(|of| {
+            of == self.name || self.parse(of, naming).is_some() || self.is_ledger(of)
+        })
     }
 
     /// Whether a file name is that of a backup or a temporary.
@@ -154,7 +156,13 @@ impl Location {
         };
         resembles()
             && file_name != name::lock_file(&self.name)
+            && !self.is_ledger(file_name)
             && Name::parse(&self.name, file_name).is_none()
+    }
+
+    /// Whether a file name is that of the archive's ledger or of its lock.
+    fn is_ledger(&self, file_name: &str) -> bool {
+        self.suffix(file_name).is_some_and(ledger::is_file_of)
     }
 
     /// Whether a file name is that of the log with a date, as in `app.log-20261130`.

@@ -455,7 +455,7 @@ pub(crate) fn process_start(_pid: u32) -> Option<u64> {
     None
 }
 
-#[cfg(feature = "policy")]
+#[cfg(any(feature = "archive", feature = "policy"))]
 pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -340,7 +340,7 @@ pub(crate) fn kill_self() -> ! {
     std::process::abort();
 }
 
-#[cfg(feature = "policy")]
+#[cfg(any(feature = "archive", feature = "policy"))]
 pub(crate) fn host_name() -> String {
     std::env::var("COMPUTERNAME").unwrap_or_default()
 }

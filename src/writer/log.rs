@@ -2,6 +2,8 @@
 
 use super::append_lock::AppendLock;
 use super::appender::{Appender, Shared};
+#[cfg(feature = "archive")]
+use super::archive::LiveArchive;
 use super::buffered::RecordBuffer;
 use super::reload::PolicyWatcher;
 use super::schedule::Timeouts;
@@ -37,6 +39,9 @@ pub(super) struct Log {
     /// not fixed.
     pub(super) config: Config,
     pub(super) policy_watcher: PolicyWatcher,
+    /// The settings of the archive, which a policy may change.
+    #[cfg(feature = "archive")]
+    pub(super) archive: LiveArchive,
     /// The path as it was given, for messages.
     path: PathBuf,
     /// The network file system that the log was opened on.
@@ -81,16 +86,15 @@ impl Log {
         let maintenance = config.maintenance_config()?;
         Ok(Self {
             appender: AppendLock::new(appender),
-            buffer: match config.delivery {
-                Delivery::Direct => None,
-                Delivery::Buffered(buffering) => Some(RecordBuffer::new(buffering)),
-            },
+            buffer: buffer_of(config.delivery),
             sync_queue,
             maintainer: Maintainer::new(maintenance, callbacks.clock, Arc::clone(&journal)),
             wakeup,
             journal,
             config: config.clone(),
             policy_watcher,
+            #[cfg(feature = "archive")]
+            archive: LiveArchive::of(config),
             path: path.to_owned(),
             network,
             is_maintaining: AtomicBool::new(false),
@@ -275,6 +279,13 @@ impl Log {
             active.newest_backup = found.newest;
         }
         Ok(())
+    }
+}
+
+fn buffer_of(delivery: Delivery) -> Option<RecordBuffer> {
+    match delivery {
+        Delivery::Direct => None,
+        Delivery::Buffered(buffering) => Some(RecordBuffer::new(buffering)),
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod append_lock;
 mod appender;
+#[cfg(feature = "archive")]
+mod archive;
 mod buffered;
 mod build;
 mod check;

@@ -6,7 +6,8 @@
 //! | compression, retention, number of uncompressed backups | from the next step of maintenance on, for old backups as well |
 //! | durability | from the next record on, and for segments that are left from then on |
 //! | rotate on open | for workers that start later |
-//! | naming, delivery, maintenance | rejected and reported; for workers that start later |
+//! | the archive's settings | from the next segment on |
+//! | naming, delivery, maintenance, with or without an archive | rejected and reported; for workers that start later |
 
 /// Watches the policy of a log, if it has one.
 pub(super) struct PolicyWatcher {
@@ -190,6 +191,11 @@ mod on {
                 naming: self.config.naming,
                 delivery: self.config.delivery,
                 maintenance: self.config.maintenance,
+                #[cfg(feature = "archive")]
+                archive: match &self.config.archive {
+                    Some(own) => policy.archive.clone().or_else(|| Some(own.clone())),
+                    None => None,
+                },
                 ..policy.clone()
             }
         }
@@ -210,6 +216,8 @@ mod on {
             let (records, lease) = (appender.records(), appender.active().lease.clone());
             self.sync_queue.apply(durability, records, &lease, location.dir());
             self.maintainer.apply(settings);
+            #[cfg(feature = "archive")]
+            self.archive.apply(config);
             // The new limits may call for pruning.
             self.wakeup.notify();
             Ok(())
@@ -248,6 +256,8 @@ mod on {
             ("naming", before.naming != after.naming),
             ("delivery", before.delivery != after.delivery),
             ("maintenance", before.maintenance != after.maintenance),
+            #[cfg(feature = "archive")]
+            ("archive", before.archive.is_some() != after.archive.is_some()),
         ]
         .into_iter()
         .filter_map(|(setting, changed)| changed.then_some(setting))

@@ -1,6 +1,8 @@
 //! The threads of a log: those that serve all logs of the process, and the flusher.
 
 use super::log::Log;
+#[cfg(feature = "archive")]
+use crate::archive::{ArchiveClient, Uploader};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::fs;
@@ -15,6 +17,9 @@ pub(super) struct LogThreads {
     /// Writes the buffer, with buffered delivery. Each such log has its own, so that a slow disk
     /// stalls the records of no other log.
     flusher: Option<JoinHandle<()>>,
+    /// Sends finished segments to the archive, if the log has one.
+    #[cfg(feature = "archive")]
+    uploader: Option<Uploader>,
     /// The process that has these threads. A process that was forked from it has none.
     process: u32,
 }
@@ -22,7 +27,13 @@ pub(super) struct LogThreads {
 impl LogThreads {
     /// Starts the threads that `config` calls for.
     pub(super) fn start(log: Log, config: &Config) -> Result<Self> {
-        let mut threads = Self { log: Arc::new(log), flusher: None, process: std::process::id() };
+        let mut threads = Self {
+            log: Arc::new(log),
+            flusher: None,
+            #[cfg(feature = "archive")]
+            uploader: None,
+            process: std::process::id(),
+        };
         let log = &threads.log;
         let refused = |error| Error::io("start a thread for", log.path(), error);
         if config.maintenance == MaintenanceMode::Inline {
@@ -38,6 +49,11 @@ impl LogThreads {
         } else if log.wakeup.threads().is_some() {
             // The first record has the segment watched.
             log.appender.shared().schedule.make_due();
+        }
+        #[cfg(feature = "archive")]
+        if config.archive.is_some() {
+            let client: Arc<dyn ArchiveClient> = Arc::<Log>::clone(log);
+            threads.uploader = Some(Uploader::start(client).map_err(refused)?);
         }
         Ok(threads)
     }
@@ -56,8 +72,14 @@ impl Drop for LogThreads {
         if self.process != std::process::id() {
             // Neither the threads nor the holders of the locks exist in this process.
             std::mem::forget(flusher);
+            #[cfg(feature = "archive")]
+            if let Some(uploader) = self.uploader.take() {
+                uploader.forget();
+            }
             return;
         }
+        #[cfg(feature = "archive")]
+        drop(self.uploader.take());
         if let Some(buffer) = &self.log.buffer {
             buffer.close();
         }

@@ -10,6 +10,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod apache;
+#[cfg(all(feature = "archive", unix))]
+mod archive;
 mod container;
 mod disk;
 mod docs;

@@ -17,6 +17,10 @@
     reason = "tests fail by panicking, and say what they drew at random"
 )]
 
+#[cfg(all(feature = "archive", unix))]
+mod archive;
+#[cfg(all(feature = "archive", unix))]
+mod archive_server;
 mod atomic;
 mod buffered;
 mod clocks;

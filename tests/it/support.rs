@@ -338,6 +338,10 @@ impl Job {
         if self.has("every_record") {
             builder = builder.durability(Durability::EveryRecord);
         }
+        #[cfg(feature = "archive")]
+        if self.has("archive") {
+            builder = builder.archive(logrotor::Archive::to(self.text("archive")));
+        }
         if self.has("lock_ms") {
             builder = builder.lock_timeout(millis(self.number("lock_ms")));
         }
@@ -540,6 +544,8 @@ fn child() {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
     }
     match job.text("task") {
+        #[cfg(all(feature = "archive", unix))]
+        "archive" | "archive-at" => crate::archive::child(&job),
         "hold" => hold(&job),
         "acknowledge" => acknowledge(&job),
         "calendar" => crate::triggers::calendar(&job),

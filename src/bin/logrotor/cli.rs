@@ -1,5 +1,7 @@
 //! The command line: the verbs and their modules.
 
+#[cfg(feature = "archive")]
+use crate::archive::ArchiveCommand;
 use crate::cat::{Cat, Tail};
 use crate::docs::{Completions, Man};
 use crate::exit::{Exit, VerbResult};
@@ -35,6 +37,8 @@ enum LogVerb {
     Rotate(Rotate),
     Compress(Compress),
     Prune(Prune),
+    #[cfg(feature = "archive")]
+    Archive(ArchiveCommand),
     Policy(PolicyCommand),
     Man(Man),
     Completions(Completions),
@@ -75,6 +79,8 @@ impl LogVerb {
             Self::Rotate(rotate) => rotate.run(),
             Self::Compress(compress) => compress.run(),
             Self::Prune(prune) => prune.run(),
+            #[cfg(feature = "archive")]
+            Self::Archive(archive) => archive.run(),
             Self::Policy(policy) => policy.run(),
             Self::Man(man) => man.run(),
             Self::Completions(completions) => completions.run(),

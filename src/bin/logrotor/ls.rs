@@ -4,7 +4,7 @@ use crate::exit::{CommandError, Exit, VerbResult};
 use crate::output::{self, Cell, Color, Column, OutputOptions, rfc3339};
 use crate::progress::name_of;
 use clap::Args;
-use logrotor::inspect::{Holder, Inspection, LeftoverKind, Role, Segment, Usage};
+use logrotor::inspect::{ArchiveState, Holder, Inspection, LeftoverKind, Role, Segment, Usage};
 use logrotor::{Compression, Config, policy};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -202,8 +202,42 @@ fn stat_json(seen: &Inspection, policy: &Value) -> Result<Value, CommandError> {
         "temporaries": paths(&seen.temporaries),
         "leftovers": leftovers_json(seen),
         "strays": paths(&seen.strays),
+        "archive": seen.archive.as_ref().map(archive_json),
         "policy": policy,
     }))
+}
+
+fn archive_json(archive: &ArchiveState) -> Value {
+    let failure = archive
+        .failure
+        .as_ref()
+        .map(|(time, message)| json!({ "time": rfc3339(*time), "message": message }));
+    json!({
+        "origin": archive.origin,
+        "archived": archive.archived,
+        "backlog": archive.backlog,
+        "backlog_bytes": archive.backlog_bytes,
+        "oldest": archive.oldest.and_then(rfc3339),
+        "failure": failure,
+    })
+}
+
+/// The state of an archive, if there is one.
+fn archive_facts(archive: Option<&ArchiveState>) -> Vec<(&'static str, Cell)> {
+    let Some(archive) = archive else { return Vec::new() };
+    let color = if archive.failure.is_some() { Color::Red } else { Color::None };
+    let origin = archive.origin.as_ref().map_or_else(Cell::none, Cell::text);
+    let mut facts = vec![
+        ("archive", origin),
+        ("archived", Cell::text(archive.archived.to_string())),
+        ("backlog", Cell::text(archive.backlog.to_string()).in_color(color)),
+        ("backlog size", Cell::bytes(archive.backlog_bytes)),
+        ("oldest", archive.oldest.map_or_else(Cell::none, Cell::time)),
+    ];
+    if let Some((_, message)) = &archive.failure {
+        facts.push(("last failure", Cell::text(message).in_color(Color::Red)));
+    }
+    facts
 }
 
 /// The workers; null if none is visible and there may be some.
@@ -293,6 +327,7 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
         ("leftovers", count(seen.leftovers.len())),
         ("strays", count(seen.strays.len())),
     ];
+    facts.extend(archive_facts(seen.archive.as_ref()));
     facts.extend(policy_facts(policy));
     Ok(facts)
 }

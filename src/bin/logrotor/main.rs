@@ -3,6 +3,8 @@
 //! Each verb is a module with its options and a `run`. The library does the work. Exit statuses are
 //! in `exit`, messages in `report`, and tables and JSON in `output`.
 
+#[cfg(feature = "archive")]
+mod archive;
 mod cat;
 mod cli;
 mod docs;

@@ -96,7 +96,7 @@ fn settings(log: &Path) -> Result<(Config, bool), CommandError> {
 }
 
 /// The settings without compression and limits.
-fn without_maintenance(mut config: Config) -> Config {
+pub(crate) fn without_maintenance(mut config: Config) -> Config {
     (config.compression, config.compression_level) = (Compression::None, None);
     config.keep_uncompressed = 0;
     (config.max_backups, config.max_total_size) = (None, None);
@@ -243,11 +243,12 @@ impl BackupOptions {
 }
 
 /// The reasons for leaving a backup, as JSON has them and as a message has them.
-const REASONS: [(DeferralReason, &str, &str); 4] = [
+const REASONS: [(DeferralReason, &str, &str); 5] = [
     (DeferralReason::InUse, "in_use", "in use"),
     (DeferralReason::BeingWritten, "being_written", "that another program is writing"),
     (DeferralReason::BeingCompressed, "being_compressed", "that are being compressed"),
     (DeferralReason::NoSpace, "no_space", "for lack of free space"),
+    (DeferralReason::NotArchived, "not_archived", "that are not archived yet"),
 ];
 
 /// The backups that were left, and why.
@@ -273,8 +274,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Rotate {
+    #[cfg(feature = "archive")]
+    pub(crate) fn of(log: &Path, output: OutputOptions) -> Self {
+        Self { log: log.to_owned(), naming: None, output }
+    }
+
+    /// Returns the new backup; `None` if there was nothing to rotate.
+    pub(crate) fn rotate_now(&self) -> Result<Option<PathBuf>, CommandError> {
+        if self.active_bytes()? == 0 { Ok(None) } else { self.rotate() }
+    }
+
     pub(crate) fn run(self) -> VerbResult {
-        let backup = if self.active_bytes()? == 0 { None } else { self.rotate()? };
+        let backup = self.rotate_now()?;
         if self.output.json {
             output::print_json(
                 &json!({ "backup": backup.map(|path| path.to_string_lossy().into_owned()) }),
@@ -329,6 +340,10 @@ impl Rotate {
         (config.rotate_every, config.rotate_at) = (None, None);
         (config.rotate_on_open, config.delivery) = (false, Delivery::Direct);
         config.maintenance = MaintenanceMode::Inline;
+        #[cfg(feature = "archive")]
+        {
+            config.archive = None;
+        }
         let log = RotatingFileWriter::from_config(&self.log, config)?;
         let backup = log.rotate()?;
         // Of what comes with a rotation, the pass over the backups above all.

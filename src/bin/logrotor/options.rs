@@ -68,6 +68,9 @@ pub(crate) struct WriteOptions {
     /// Sync lines to the disk, to survive a power cut [default: none]
     #[arg(long, value_name = "WHAT", value_parser = durability())]
     durability: Option<Durability>,
+    #[cfg(feature = "archive")]
+    #[command(flatten)]
+    archive: crate::archive::ArchiveOptions,
 }
 
 /// Parses a durability, with the words of settings files and dashes.
@@ -129,7 +132,10 @@ fn failure_reporter() -> impl Fn(&Event) + Send + Sync {
                     say(error);
                 }
             }
-            Event::Rotated { .. } | Event::Compressed { .. } | Event::Pruned { .. } => {
+            Event::Rotated { .. }
+            | Event::Compressed { .. }
+            | Event::Pruned { .. }
+            | Event::Archived { .. } => {
                 reported.clear();
             }
             _ => {}
@@ -169,6 +175,8 @@ impl WriteOptions {
         let given = self.given();
         let mut config = Config::default().with_env()?;
         let set = given.iter().try_for_each(|(setting, _, value)| config.set(setting, value));
+        #[cfg(feature = "archive")]
+        self.archive.put_into(&mut config);
         // Only now: an option may make a variable valid.
         set.and_then(|()| config.validate()).map_err(|error| with_sources(&error, &given))?;
         Ok(config)

@@ -1,0 +1,102 @@
+//! The origin of a log's objects: which machine and directory they come from.
+
+use super::settings::is_host;
+use crate::error::Result;
+use crate::fs;
+use crate::ledger::OriginRecord;
+use crate::sys;
+use sha2::{Digest as _, Sha256};
+use std::path::Path;
+
+/// The marks that distinguish a machine and a directory from their copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LogPlace {
+    pub(super) host: String,
+    pub(super) fingerprint: String,
+}
+
+impl LogPlace {
+    /// The place of a log in `dir`. With a host by name, neither the system's name nor its identity
+    /// counts: a container changes them.
+    pub(super) fn of(dir: &Path, host: Option<&str>) -> Result<Self> {
+        let entry = fs::stat(dir)?;
+        // The number of the volume is left out: it may change when the machine starts.
+        let file = entry.map(|entry| (entry.id.index, entry.born));
+        let machine = match host {
+            Some(_) => None,
+            None => fs::read_whole(Path::new("/etc/machine-id")).ok().flatten(),
+        };
+        let host = host.map_or_else(|| short(&sys::host_name()), str::to_owned);
+        let fingerprint = hex(&Sha256::digest(format!("{host} {file:?} {machine:?}")))[..32].into();
+        Ok(Self { host, fingerprint })
+    }
+
+    /// Whether the segments of this place are archived under the origin.
+    pub(super) fn has(&self, origin: &OriginRecord) -> bool {
+        origin.fingerprint == self.fingerprint
+    }
+
+    /// Returns the first origin of this place. It is the same each time, so a ledger that is lost
+    /// leads to the same objects again.
+    pub(super) fn origin(&self) -> OriginRecord {
+        let name = format!("{}.{}", self.host, &self.fingerprint[..PART]);
+        OriginRecord { name, fingerprint: self.fingerprint.clone() }
+    }
+}
+
+/// The length of the part of an origin's name that distinguishes logs.
+const PART: usize = 8;
+
+/// Returns another origin for the same place, because a log that could not be distinguished from
+/// this one uses the present one.
+pub(super) fn renewed(origin: &OriginRecord) -> OriginRecord {
+    let letter = || char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[fastrand::usize(..36)]);
+    let part: String = std::iter::repeat_with(letter).take(PART).collect();
+    let host = origin.name.split('.').next().unwrap_or_default();
+    OriginRecord { name: format!("{host}.{part}"), fingerprint: origin.fingerprint.clone() }
+}
+
+/// The part of a host's name before the first dot, in characters that every store takes.
+fn short(host: &str) -> String {
+    let first = host.split('.').next().unwrap_or_default();
+    let safe: String =
+        first.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    if is_host(&safe) { safe } else { "host".to_owned() }
+}
+
+/// Formats bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copy_of_a_directory_has_another_fingerprint() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let place = |dir: &Path, host| LogPlace::of(dir, host).unwrap();
+        let origin = place(a.path(), Some("x")).origin();
+        assert!(origin.name.starts_with("x.") && origin.name.len() == 10);
+        let other = renewed(&origin);
+        assert!(other.name.starts_with("x.") && other.name.len() == 10 && other != origin);
+        assert!(place(a.path(), Some("x")).has(&other));
+        assert!(place(a.path(), Some("x")).has(&origin));
+        assert!(!place(a.path(), Some("y")).has(&origin));
+        assert!(!place(b.path(), Some("x")).has(&origin));
+        assert!(!place(a.path(), None).has(&origin));
+    }
+
+    #[test]
+    fn host_is_short_and_safe() {
+        assert_eq!(short("web-7.example.org"), "web-7");
+        assert_eq!(short("Bücher"), "B-cher");
+        assert_eq!(short(""), "host");
+    }
+}

@@ -1,0 +1,245 @@
+//! The boundary to a store: the three requests that the archive makes.
+//!
+//! Each request passes the fault hook before it is sent and before its answer is returned, as every
+//! file operation does. So a test can fail, kill or cut short any request by number.
+
+use super::origin::hex;
+use super::settings::{Archive, Verification};
+use super::url::{ArchiveUrl, Scheme};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::fault;
+use crate::segment::name::Compression;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as Key;
+use object_store::{
+    Attribute, Attributes, ClientConfigKey, GetOptions, ObjectStore, PutMode, PutOptions,
+    RetryConfig,
+};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::time::Duration;
+
+/// A store, and how its objects are verified.
+pub(super) struct ArchiveStore {
+    inner: Box<dyn ObjectStore>,
+    pub(super) url: ArchiveUrl,
+    /// Whether it checks the SHA-256 of what it receives.
+    checks: bool,
+}
+
+/// The result of creating an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Created {
+    Yes,
+    /// The store says that the object exists. It may be our own, or not exist at all.
+    Exists,
+}
+
+/// The state of an object in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ObjectState {
+    Nothing,
+    Same,
+    Other,
+}
+
+/// The object of a segment: its key, and the content that it must have.
+pub(super) struct Wanted<'a> {
+    pub(super) key: &'a str,
+    pub(super) bytes: u64,
+    pub(super) digest: &'a str,
+}
+
+/// The time for one request. A slow link needs minutes for a segment, and after 15 minutes a
+/// signature is not valid any more.
+const REQUEST: &str = "10 minutes";
+
+/// The name of the digest among an object's metadata. Azure takes no `-` in it.
+const DIGEST: &str = "sha256";
+
+/// Few: the archive itself tries again for as long as it takes.
+fn retries() -> RetryConfig {
+    RetryConfig { max_retries: 2, retry_timeout: Duration::from_secs(60), ..Default::default() }
+}
+
+/// Sets the time for one request, unless the environment does.
+macro_rules! with_timeout {
+    ($builder:expr, $key:ident) => {{
+        let (builder, key) = ($builder, $key::Client(ClientConfigKey::Timeout));
+        let builder = builder.with_retry(retries());
+        if builder.get_config_value(&key).is_some() {
+            builder
+        } else {
+            builder.with_config(key, REQUEST)
+        }
+    }};
+}
+
+impl ArchiveStore {
+    /// Opens a store. Sends nothing.
+    pub(super) fn open(settings: &Archive) -> Result<Self> {
+        let url = ArchiveUrl::parse(&settings.url)?;
+        let refuse =
+            |error: object_store::Error| Error::config("archive", &settings.url, error.to_string());
+        let root = url.object("");
+        let mut is_amazon = false;
+        let inner: Box<dyn ObjectStore> = match url.scheme {
+            Scheme::S3 => {
+                let builder = with_timeout!(AmazonS3Builder::from_env(), AmazonS3ConfigKey);
+                let endpoints = [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint];
+                is_amazon = endpoints.iter().all(|key| builder.get_config_value(key).is_none());
+                let builder = builder.with_checksum_algorithm(Checksum::SHA256).with_url(root);
+                Box::new(builder.build().map_err(refuse)?)
+            }
+            Scheme::Google => {
+                let builder = with_timeout!(GoogleCloudStorageBuilder::from_env(), GoogleConfigKey);
+                Box::new(builder.with_url(root).build().map_err(refuse)?)
+            }
+            Scheme::Azure => {
+                let builder = with_timeout!(MicrosoftAzureBuilder::from_env(), AzureConfigKey);
+                Box::new(builder.with_url(root).build().map_err(refuse)?)
+            }
+            // It must exist, because an empty mount point would fill the disk under it.
+            Scheme::Directory => {
+                let opened = LocalFileSystem::new_with_prefix(&url.root).map_err(|error| {
+                    let kind = ErrorKind::ArchiveUnreachable;
+                    Error::refused(kind, "open the archive", &url.root, cause(&error))
+                })?;
+                Box::new(opened.with_fsync(true))
+            }
+        };
+        let checks = match settings.verify {
+            Verification::Auto => is_amazon,
+            Verification::Checksum => true,
+            Verification::Read => false,
+        };
+        Ok(Self { inner, url, checks })
+    }
+
+    /// Creates an object, never replacing one. `local` is the file, for messages.
+    pub(super) async fn create(
+        &self,
+        wanted: &Wanted<'_>,
+        body: Bytes,
+        content_type: &'static str,
+        local: &Path,
+    ) -> Result<Created> {
+        let mut attributes = Attributes::new();
+        // A directory has none.
+        if self.url.scheme != Scheme::Directory {
+            attributes.insert(Attribute::ContentType, content_type.into());
+            attributes.insert(Attribute::Metadata(DIGEST.into()), wanted.digest.to_owned().into());
+        }
+        let sent = fault::write_step("send object", body.len(), Ok).map_err(lost(local))?;
+        if sent < body.len() {
+            // The connection broke within the body. Stores create whole objects only.
+            return Err(lost(local)(std::io::ErrorKind::BrokenPipe.into()));
+        }
+        let options = PutOptions { mode: PutMode::Create, attributes, ..Default::default() };
+        let put = self.inner.put_opts(&Key::from(wanted.key), body.into(), options).await;
+        fault::step("receive answer").map_err(lost(local))?;
+        match put {
+            Ok(_) => Ok(Created::Yes),
+            Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. },
+            ) => Ok(Created::Exists),
+            Err(error) => Err(self.failure("archive", wanted.key, local, &error)),
+        }
+    }
+
+    /// Compares an object with what it must be.
+    ///
+    /// After the store has acknowledged its creation (`Created::Yes`), its own checksum will do if
+    /// it checks one. Otherwise, the object is read.
+    pub(super) async fn examine(
+        &self,
+        wanted: &Wanted<'_>,
+        created: Created,
+        local: &Path,
+    ) -> Result<ObjectState> {
+        fault::step("ask for object").map_err(lost(local))?;
+        let reads = !(self.checks && created == Created::Yes);
+        let options = GetOptions { head: !reads, ..Default::default() };
+        let got = self.inner.get_opts(&Key::from(wanted.key), options).await;
+        let got = match got {
+            Err(object_store::Error::NotFound { .. }) => return Ok(ObjectState::Nothing),
+            got => got.map_err(|error| self.failure("verify", wanted.key, local, &error))?,
+        };
+        let mut is_same = got.meta.size == wanted.bytes;
+        if !reads {
+            let digest = got.attributes.iter().find(|(name, _)| is_digest(name));
+            is_same &= digest.is_some_and(|(_, digest)| digest.as_ref() == wanted.digest);
+        } else if is_same {
+            let (mut digest, mut content) = (Sha256::new(), got.into_stream());
+            while let Some(piece) = content.next().await {
+                let piece = piece.map_err(|e| self.failure("verify", wanted.key, local, &e))?;
+                digest.update(&piece);
+            }
+            is_same = hex(&digest.finalize()) == wanted.digest;
+        }
+        fault::step("receive object").map_err(lost(local))?;
+        Ok(if is_same { ObjectState::Same } else { ObjectState::Other })
+    }
+
+    fn failure(
+        &self,
+        verb: &'static str,
+        key: &str,
+        local: &Path,
+        error: &object_store::Error,
+    ) -> Error {
+        let (kind, why) = explain(error);
+        let action = format!("{verb} as `{}` the segment", self.url.object(key));
+        Error::refused(kind, action, local, why)
+    }
+}
+
+/// An answer that did not arrive.
+fn lost(local: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+    move |error| Error::refused(ErrorKind::ArchiveUnreachable, "archive", local, error.to_string())
+}
+
+/// Some servers capitalize the names of metadata.
+fn is_digest(name: &Attribute) -> bool {
+    matches!(name, Attribute::Metadata(name) if name.eq_ignore_ascii_case(DIGEST))
+}
+
+/// Classifies a failure, and words it for an operator.
+fn explain(error: &object_store::Error) -> (ErrorKind, String) {
+    use object_store::Error::{PermissionDenied, Unauthenticated};
+    let text = cause(error);
+    // The words of S3, and of Azure.
+    if text.contains("RequestTimeTooSkewed") || text.contains("not within the allowed clock skew") {
+        let why = "the clock of this machine differs too much from that of the store";
+        return (ErrorKind::ArchiveDenied, format!("{why} ({text})"));
+    }
+    match error {
+        PermissionDenied { .. } | Unauthenticated { .. } => (ErrorKind::ArchiveDenied, text),
+        _ => (ErrorKind::ArchiveUnreachable, text),
+    }
+}
+
+/// The innermost cause, which says most. The outer ones repeat it.
+fn cause(error: &object_store::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// The type of a segment's content, as stores serve it. There is no `Content-Encoding`: with one,
+/// clients decompress what they download.
+pub(super) fn content_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "text/plain; charset=utf-8",
+        Compression::Gzip => "application/gzip",
+        Compression::Zstd => "application/zstd",
+    }
+}

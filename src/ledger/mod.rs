@@ -1,0 +1,319 @@
+//! The ledger: what is archived, beside the log as `<log>.archive`.
+//!
+//! It is text of lines with tabs, replaced as a whole under a lock of its own:
+//!
+//! ```text
+//! logrotor archive 1
+//! origin  web-7.k3v9q2mx  <fingerprint of machine and directory>
+//! failed  <micros>  <message of the last failure, until a success>
+//! app.log.<time>.gz  <bytes>  <sha256>  intended  <claim>   <object>
+//! app.log.<time>.gz  <bytes>  <sha256>  verified  <micros>  <object>
+//! ```
+//!
+//! The ledger of a log whose archive was never set up does not exist. This module is part of every
+//! build: a worker without the feature `archive` must not remove what another one has not archived.
+
+mod duty;
+
+pub(crate) use duty::{Archived, Duty};
+
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs;
+use crate::segment::Location;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::path::PathBuf;
+
+/// The end of a ledger's file name, after the log's name and a dot.
+const SUFFIX: &str = "archive";
+const HEADER: &str = "logrotor archive 1";
+
+/// The identity under which a log's segments are archived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OriginRecord {
+    /// The host's name, a dot, and a part that distinguishes logs.
+    pub(crate) name: String,
+    /// Distinguishes machines and directories, so that a copy of a directory is detected. It is in
+    /// the store as well, beside the objects, so that two logs do not share an origin.
+    pub(crate) fingerprint: String,
+}
+
+/// The archiving of one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shipment {
+    pub(crate) bytes: u64,
+    /// The SHA-256 of the file, in hexadecimal.
+    pub(crate) digest: String,
+    pub(crate) state: ShipmentState,
+    /// The URL of the object.
+    pub(crate) object: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ShipmentState {
+    /// A worker uploads it. Its claim is the name of a temporary file that it leases meanwhile.
+    Intended {
+        claim: String,
+    },
+    Verified {
+        at: Timestamp,
+    },
+}
+
+/// The last failure of the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) at: Timestamp,
+    pub(crate) message: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    pub(crate) origin: Option<OriginRecord>,
+    pub(crate) trouble: Option<Trouble>,
+    /// By the file name of the segment.
+    pub(crate) shipments: BTreeMap<String, Shipment>,
+}
+
+impl Ledger {
+    /// Reads a log's ledger; `None` if there is none.
+    pub(crate) fn read(location: &Location) -> Result<Option<Self>> {
+        let path = path_of(location);
+        let Some(bytes) = fs::read_whole(&path)? else { return Ok(None) };
+        let parsed = Self::parse(&String::from_utf8_lossy(&bytes));
+        parsed.map(Some).map_err(|line| {
+            let action = format!("read line {line} of the archive's ledger");
+            let why = "it is damaged; if you remove it, the archive compares the segments that are \
+                       still here with their objects, and writes it again";
+            Error::refused(ErrorKind::ArchiveLedger, action, path, why)
+        })
+    }
+
+    /// Whether a segment with this file name and length is archived, or was before another program
+    /// compressed it.
+    pub(crate) fn has(&self, file_name: &str, bytes: u64) -> bool {
+        let verified = |name: &str| {
+            let shipment = self.shipments.get(name);
+            shipment.filter(|it| matches!(it.state, ShipmentState::Verified { .. }))
+        };
+        verified(file_name).is_some_and(|shipment| shipment.bytes == bytes)
+            || plain_form(file_name).is_some_and(|plain| verified(plain).is_some())
+    }
+
+    /// Parses the text of a ledger. The error is the number of the first wrong line.
+    fn parse(text: &str) -> Result<Self, usize> {
+        let mut ledger = Self::default();
+        for (at, line) in text.lines().enumerate() {
+            let fields: Vec<_> = line.split('\t').collect();
+            let read = match (at, &fields[..]) {
+                (0, [HEADER]) => Some(()),
+                (0, _) => None,
+                (_, rest) => ledger.parse_line(rest),
+            };
+            read.ok_or(at + 1)?;
+        }
+        // A file that was cut to nothing is no empty ledger.
+        if text.ends_with('\n') { Ok(ledger) } else { Err(text.lines().count().max(1)) }
+    }
+
+    fn parse_line(&mut self, fields: &[&str]) -> Option<()> {
+        let time = |text: &str| Some(Timestamp::from_micros(text.parse().ok()?));
+        let owned = |text: &str| text.to_owned();
+        match *fields {
+            ["origin", name, fingerprint] => {
+                let [name, fingerprint] = [name, fingerprint].map(owned);
+                self.origin = Some(OriginRecord { name, fingerprint });
+            }
+            ["failed", at, message] => {
+                self.trouble = Some(Trouble { at: time(at)?, message: owned(message) });
+            }
+            [file_name, bytes, digest, state, detail, object] => {
+                let state = match state {
+                    "intended" => ShipmentState::Intended { claim: owned(detail) },
+                    "verified" => ShipmentState::Verified { at: time(detail)? },
+                    _ => return None,
+                };
+                let (bytes, digest) = (bytes.parse().ok()?, owned(digest));
+                let shipment = Shipment { bytes, digest, state, object: owned(object) };
+                self.shipments.insert(owned(file_name), shipment);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEADER}")?;
+        if let Some(OriginRecord { name, fingerprint }) = &self.origin {
+            writeln!(f, "origin\t{name}\t{fingerprint}")?;
+        }
+        if let Some(Trouble { at, message }) = &self.trouble {
+            writeln!(f, "failed\t{}\t{}", at.micros(), on_one_line(message))?;
+        }
+        for (file_name, Shipment { bytes, digest, state, object }) in &self.shipments {
+            write!(f, "{file_name}\t{bytes}\t{digest}\t")?;
+            match state {
+                ShipmentState::Intended { claim } => write!(f, "intended\t{claim}")?,
+                ShipmentState::Verified { at } => write!(f, "verified\t{}", at.micros())?,
+            }
+            writeln!(f, "\t{object}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The uncompressed form of a compressed backup's file name.
+pub(crate) fn plain_form(file_name: &str) -> Option<&str> {
+    file_name.strip_suffix(".gz").or_else(|| file_name.strip_suffix(".zst"))
+}
+
+/// A message of a server may have line breaks.
+fn on_one_line(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split(|c: char| c.is_control() || c == ' ').filter(|word| !word.is_empty()) {
+        // Writing to a string cannot fail.
+        let _ = write!(line, "{}{word}", if line.is_empty() { "" } else { " " });
+    }
+    line
+}
+
+pub(crate) fn path_of(location: &Location) -> PathBuf {
+    let name = location.path().file_name().unwrap_or_default().to_string_lossy();
+    location.dir().join(format!("{name}.{SUFFIX}"))
+}
+
+/// Whether the part of a file name after the log's name and a dot is that of the ledger or of its
+/// lock.
+pub(crate) fn is_file_of(suffix: &str) -> bool {
+    suffix.strip_prefix(SUFFIX).is_some_and(|rest| rest.is_empty() || rest == ".lock")
+}
+
+#[cfg(feature = "archive")]
+pub(crate) use change::LedgerFile;
+
+#[cfg(feature = "archive")]
+mod change {
+    use super::{Ledger, path_of};
+    use crate::atomic::{AtomicFile, Links, SyncLevel, Target};
+    use crate::error::{Error, Result};
+    use crate::lock::Wait;
+    use crate::segment::Location;
+    use std::io::Write;
+    use std::time::Duration;
+
+    /// The lock is held for a few file operations. A worker that was stopped meanwhile makes others
+    /// try again later.
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    /// A log's ledger, to be changed.
+    pub(crate) struct LedgerFile<'a> {
+        pub(crate) location: &'a Location,
+        /// The permissions of a new ledger.
+        pub(crate) mode: Option<u32>,
+    }
+
+    impl LedgerFile<'_> {
+        /// Changes the ledger under its lock. It survives a power cut once this has returned.
+        pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> Result<T> {
+            let path = path_of(self.location);
+            let lock = Target::of(&path, Links::Replace)?.lock()?.without_gate();
+            let guard = lock.exclusive(Wait::AtMost(PATIENCE))?;
+            let before = Ledger::read(self.location)?;
+            let mut ledger = before.clone().unwrap_or_default();
+            let done = change(&mut ledger);
+            if before.as_ref() != Some(&ledger) {
+                let builder = AtomicFile::builder().sync(SyncLevel::FileAndDirectory);
+                let builder = match (self.mode, &before) {
+                    (Some(mode), None) => builder.mode(mode),
+                    _ => builder,
+                };
+                let mut file = builder.open(&path)?;
+                file.write_all(ledger.to_string().as_bytes())
+                    .map_err(|error| Error::io("write", &path, error))?;
+                guard.verify()?;
+                file.commit()?;
+            }
+            guard.unlock()?;
+            Ok(done)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ledger() -> Ledger {
+        let shipment = |state| Shipment {
+            bytes: 7,
+            digest: "ab".to_owned(),
+            state,
+            object: "s3://b/p/app.log/h.1/app.log.x".to_owned(),
+        };
+        let intended = ShipmentState::Intended { claim: ".app.log.archive.abc.tmp".to_owned() };
+        let verified = ShipmentState::Verified { at: Timestamp::from_micros(5) };
+        Ledger {
+            origin: Some(OriginRecord {
+                name: "web-7.k3v9q2mx".to_owned(),
+                fingerprint: "f".to_owned(),
+            }),
+            trouble: Some(Trouble {
+                at: Timestamp::from_micros(9),
+                message: "no route".to_owned(),
+            }),
+            shipments: [("a", intended), ("b", verified)]
+                .map(|(name, state)| (name.to_owned(), shipment(state)))
+                .into(),
+        }
+    }
+
+    #[test]
+    fn ledger_reads_back_as_it_was_written() {
+        let written = ledger();
+        assert_eq!(Ledger::parse(&written.to_string()), Ok(written));
+        let empty = Ledger::default();
+        assert_eq!(Ledger::parse(&empty.to_string()), Ok(empty));
+    }
+
+    #[test]
+    fn cut_or_unknown_ledger_is_rejected_with_its_line() {
+        let text = ledger().to_string();
+        assert_eq!(Ledger::parse(""), Err(1));
+        assert_eq!(Ledger::parse("logrotor archive 2\n"), Err(1));
+        assert_eq!(Ledger::parse(&text.replace("verified", "verifies")), Err(5));
+        for end in 1..text.len() {
+            assert!(
+                Ledger::parse(&text[..end]).is_err() || text.as_bytes()[end - 1] == b'\n',
+                "{end}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_verified_segment_of_that_length_is_archived() {
+        let ledger = ledger();
+        assert!(ledger.has("b", 7));
+        assert!(!ledger.has("b", 8), "a program has appended to it");
+        assert!(!ledger.has("a", 7), "it is on its way");
+        assert!(!ledger.has("c", 7));
+        assert!(ledger.has("b.gz", 3), "another program compressed it after that");
+        assert!(!ledger.has("a.gz", 3));
+    }
+
+    #[test]
+    fn message_of_a_server_takes_one_line() {
+        assert_eq!(on_one_line("a\tb\r\n  c\u{b}"), "a b c");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,60}(\\t\\PC{0,9}){0,6}\\n?") {
+            let _ = Ledger::parse(&text);
+            let _ = Ledger::parse(&format!("{HEADER}\n{text}"));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A stub that speaks as much of S3 as the archive uses, and misbehaves on request. It is no S3:
+//! `.ci/archive` runs real servers.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// How a server misbehaves.
+#[derive(Debug, Clone, Default)]
+pub struct Manners {
+    /// It replaces an object that it was asked to create only if there is none.
+    pub ignores_conditions: bool,
+    /// How many of the first uploads it stores without an answer.
+    pub lost_answers: usize,
+    /// Its answer to the first requests: how many, the status, and the code.
+    pub refusals: (usize, u16, &'static str),
+    /// It stores something else than it was sent.
+    pub corrupts: bool,
+}
+
+pub type Headers = BTreeMap<String, String>;
+
+/// A request: its method, path and headers.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    pub headers: Headers,
+}
+
+#[derive(Default)]
+struct State {
+    manners: Manners,
+    objects: BTreeMap<String, (Vec<u8>, Headers)>,
+    requests: Vec<Request>,
+}
+
+/// A server on a port of its own. Its threads end with the process.
+pub struct Server {
+    pub endpoint: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl Server {
+    pub fn start(manners: Manners) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(Mutex::new(State { manners, ..State::default() }));
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || while serve(&connection, &shared).is_some() {});
+            }
+        });
+        Self { endpoint, state }
+    }
+
+    /// The content of the objects, by path.
+    pub fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.state.lock().unwrap();
+        state.objects.iter().map(|(path, (body, _))| (path.clone(), body.clone())).collect()
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.state.lock().unwrap().requests.clone()
+    }
+}
+
+/// Answers one request; `None` ends the connection.
+fn serve(mut connection: &TcpStream, state: &Mutex<State>) -> Option<()> {
+    let (request, body) = receive(connection)?;
+    let mut state = state.lock().unwrap();
+    state.requests.push(request.clone());
+    let (left, status, code) = state.manners.refusals;
+    let answer = if left > 0 {
+        state.manners.refusals.0 -= 1;
+        let text = format!("<Error><Code>{code}</Code><Message>no</Message></Error>");
+        answer(status, &Headers::new(), text.as_bytes(), true)
+    } else {
+        answer_to(&mut state, &request, body)?
+    };
+    drop(state);
+    connection.write_all(&answer).ok()
+}
+
+fn answer_to(state: &mut State, request: &Request, mut body: Vec<u8>) -> Option<Vec<u8>> {
+    let none = Headers::new();
+    if request.method == "PUT" {
+        let is_new = !state.objects.contains_key(&request.path);
+        let is_conditional = request.headers.get("if-none-match").is_some_and(|etag| etag == "*");
+        if is_conditional && !is_new && !state.manners.ignores_conditions {
+            return Some(answer(
+                412,
+                &none,
+                b"<Error><Code>PreconditionFailed</Code></Error>",
+                true,
+            ));
+        }
+        if state.manners.corrupts && !request.path.ends_with(".origin") {
+            body[0] ^= 1;
+        }
+        let metadata = request.headers.iter().filter(|(name, _)| name.starts_with("x-amz-meta-"));
+        let metadata = metadata.map(|(name, value)| (name.clone(), value.clone())).collect();
+        state.objects.insert(request.path.clone(), (body, metadata));
+        if state.manners.lost_answers > 0 {
+            state.manners.lost_answers -= 1;
+            return None;
+        }
+        return Some(answer(200, &none, b"", true));
+    }
+    let with_body = request.method == "GET";
+    Some(match state.objects.get(&request.path) {
+        Some((body, metadata)) => answer(200, metadata, body, with_body),
+        None => answer(404, &none, b"<Error><Code>NoSuchKey</Code></Error>", with_body),
+    })
+}
+
+fn receive(connection: &TcpStream) -> Option<(Request, Vec<u8>)> {
+    let mut reader = BufReader::new(connection);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let mut words = line.split_ascii_whitespace().map(str::to_owned);
+    let (method, path) = (words.next()?, words.next()?);
+    let mut headers = Headers::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.insert(name.to_lowercase(), value.trim().to_owned());
+    }
+    let len = headers.get("content-length").map_or(0, |len| len.parse().unwrap());
+    let mut body = vec![0; len];
+    reader.read_exact(&mut body).ok()?;
+    Some((Request { method, path, headers }, body))
+}
+
+fn answer(status: u16, headers: &Headers, body: &[u8], with_body: bool) -> Vec<u8> {
+    let mut text = format!(
+        "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\nETag: \"{}\"\r\n\
+         Last-Modified: Mon, 30 Nov 2026 00:00:00 GMT\r\n",
+        body.len(),
+        body.len()
+    );
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let mut answer = (text + "\r\n").into_bytes();
+    if with_body {
+        answer.extend_from_slice(body);
+    }
+    answer
+}
