@@ -137,6 +137,8 @@ mod retry;
 mod rotation;
 mod segment;
 mod stats;
+#[cfg(feature = "archive")]
+mod store;
 mod sync;
 mod sys;
 #[cfg(feature = "tracing")]

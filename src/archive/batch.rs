@@ -1,6 +1,5 @@
 //! Which segments to send next: those in their final form that are not archived, oldest first.
 
-use super::origin::hex;
 use super::settings::MAX_SEGMENT;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -9,6 +8,7 @@ use crate::ledger::{Ledger, Shipment, ShipmentState};
 use crate::maintenance::{is_active, is_settled};
 use crate::segment::name::{Compression, Name, Naming};
 use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag};
+use crate::store::hex;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::fs::File;

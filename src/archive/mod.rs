@@ -24,9 +24,7 @@ mod origin;
 mod pace;
 mod round;
 mod settings;
-mod store;
 mod uploader;
-mod url;
 
 pub use by_hand::{ArchivePlan, Archiver};
 pub(crate) use settings::MAX_SEGMENT;

@@ -4,6 +4,7 @@ use super::settings::is_host;
 use crate::error::Result;
 use crate::fs;
 use crate::ledger::OriginRecord;
+use crate::store::hex;
 use crate::sys;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
@@ -62,16 +63,6 @@ fn short(host: &str) -> String {
     let safe: String =
         first.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     if is_host(&safe) { safe } else { "host".to_owned() }
-}
-
-/// Formats bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

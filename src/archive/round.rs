@@ -3,15 +3,16 @@
 use super::batch::{Backlog, Parcel, is_held};
 use super::origin::{LogPlace, renewed};
 use super::pace::Pace;
-use super::settings::Archive;
-use super::store::{ArchiveStore, Created, ObjectState, Wanted, content_type};
+use super::settings::{Archive, Verification};
 use super::{ArchiveClient, ArchiveSettings};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Temp};
 use crate::ledger::{self, Ledger, LedgerFile, OriginRecord, Shipment, ShipmentState};
 use crate::segment::Location;
+use crate::segment::name::Compression;
 use crate::stats::Event;
+use crate::store::{ArchiveStore, Created, ObjectState, Wanted, hex};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use sha2::{Digest, Sha256};
@@ -138,7 +139,13 @@ impl Rounds {
 
     fn open_store(&mut self, settings: &Archive) -> Result<()> {
         if self.store.as_ref().is_none_or(|(of, _)| of != settings) {
-            self.store = Some((settings.clone(), ArchiveStore::open(settings)?));
+            let checks = match settings.verify {
+                Verification::Auto => None,
+                Verification::Checksum => Some(true),
+                Verification::Read => Some(false),
+            };
+            let store = ArchiveStore::open(&settings.url, checks)?;
+            self.store = Some((settings.clone(), store));
             self.confirmed = None;
         }
         Ok(())
@@ -180,7 +187,7 @@ impl Rounds {
         let Some((_, store)) = &self.store else { return Ok(false) };
         let key = store.url.key(&log_name(location), &origin.name, ORIGIN_FILE);
         let body = Bytes::from(format!("{}\n", origin.fingerprint));
-        let digest = super::origin::hex(&Sha256::digest(&body));
+        let digest = hex(&Sha256::digest(&body));
         let wanted = Wanted { key: &key, bytes: body.len() as u64, digest: &digest };
         let path = location.path();
         let create = || store.create(&wanted, body.clone(), "text/plain; charset=utf-8", path);
@@ -399,6 +406,16 @@ fn is_full(parcels: &[Parcel], settings: &Archive) -> bool {
     let bytes: u64 = parcels.iter().map(|parcel| parcel.body.len() as u64).sum();
     let is_large = parcels.len() >= 2 && bytes >= SMALL;
     is_large || parcels.len() == MAX_PARCELS || (settings.max_rate.is_some() && !parcels.is_empty())
+}
+
+/// The type of a segment's content, as stores serve it. There is no `Content-Encoding`: with one,
+/// clients decompress what they download.
+fn content_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "text/plain; charset=utf-8",
+        Compression::Gzip => "application/gzip",
+        Compression::Zstd => "application/zstd",
+    }
 }
 
 fn name_of(path: &Path) -> String {

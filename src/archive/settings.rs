@@ -1,8 +1,8 @@
 //! The settings of an archive.
 
-use super::url::{ArchiveUrl, Scheme};
 use crate::error::{Error, Result};
 use crate::keywords::keywords;
+use crate::store::{ArchiveUrl, Scheme};
 
 /// The archive of a log: a store to which each finished segment is copied before its file is
 /// removed. Feature `archive`.

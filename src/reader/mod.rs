@@ -53,15 +53,20 @@
 //!   In a log with numbered backups it can lose its position if the backup that it reads is
 //!   compressed.
 
+#[cfg(feature = "archive")]
+mod archived;
 mod backward;
 mod buffer;
 mod content;
 mod damage;
 mod follower;
+#[cfg(feature = "archive")]
+mod merged;
 mod range;
 mod records;
 mod round;
 mod segment_reader;
+mod shelf;
 mod stream;
 mod walk;
 mod watch;
@@ -132,6 +137,8 @@ impl LogReader {
     pub fn builder(path: impl Into<PathBuf>) -> ReaderBuilder {
         ReaderBuilder {
             path: path.into(),
+            #[cfg(feature = "archive")]
+            origin: None,
             range: Range::default(),
             last: None,
             reverse: false,
@@ -241,6 +248,8 @@ impl fmt::Debug for LogReader {
 #[must_use = "nothing is opened before `open`"]
 pub struct ReaderBuilder {
     path: PathBuf,
+    #[cfg(feature = "archive")]
+    origin: Option<String>,
     range: Range,
     last: Option<u64>,
     reverse: bool,
@@ -348,6 +357,10 @@ impl ReaderBuilder {
     ///   and is not followed; and any other failure of the file system.
     pub fn open(self) -> Result<LogReader> {
         self.check()?;
+        #[cfg(feature = "archive")]
+        if let Some(url) = self.path.to_str().filter(|path| crate::store::is_url(path)) {
+            return self.open_archive(url);
+        }
         let walk = Walk::new(Location::find(&self.path)?, self.memory_limit)?;
         let path = walk.location().path().to_owned();
         let notifier = Arc::new(Notifier::default());

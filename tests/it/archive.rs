@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 /// A directory as a store.
-struct Bucket(tempfile::TempDir);
+pub struct Bucket(tempfile::TempDir);
 
 impl Bucket {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("file://{}", self.0.path().display())
     }
 
@@ -47,11 +47,11 @@ impl Bucket {
         names
     }
 
-    fn origins(&self) -> Vec<String> {
+    pub fn origins(&self) -> Vec<String> {
         names(&self.0.path().join("app.log"))
     }
 
-    fn object(&self, origin: &str, name: &str) -> PathBuf {
+    pub fn object(&self, origin: &str, name: &str) -> PathBuf {
         self.0.path().join("app.log").join(origin).join(name)
     }
 }
@@ -64,7 +64,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn config(url: &str) -> Config {
+pub fn config(url: &str) -> Config {
     let mut config = Config::default();
     config.archive = Some(Archive::to(url).host("web-7"));
     config
@@ -72,7 +72,7 @@ fn config(url: &str) -> Config {
 
 /// Two compressed backups and two uncompressed ones. Each is made by a process, so that no process
 /// that another test is just starting has a copy of its lease.
-fn finished() -> Dir {
+pub fn finished() -> Dir {
     let dir = Dir::new();
     let job = Job::new("obey", &dir.log());
     for job in [&job.clone().with("gzip", 1), &job] {
@@ -116,7 +116,7 @@ pub fn child(job: &Job) {
     listen();
 }
 
-fn archive(log: &Path, config: &Config) -> logrotor::Result<()> {
+pub fn archive(log: &Path, config: &Config) -> logrotor::Result<()> {
     let archiver = Archiver::new(log, config, |_| {})?;
     while !archiver.plan()?.segments.is_empty() {
         archiver.run(&|| true)?;

@@ -20,6 +20,8 @@
 #[cfg(all(feature = "archive", unix))]
 mod archive;
 #[cfg(all(feature = "archive", unix))]
+mod archive_read;
+#[cfg(all(feature = "archive", unix))]
 mod archive_server;
 mod atomic;
 mod buffered;

@@ -46,7 +46,7 @@ impl Walk {
             OpenedBackup::Found(reached) => Ok(Some(reached)),
             OpenedBackup::Stray => Ok(None),
             OpenedBackup::Gone => {
-                let path = self.location.backup_path(Name::plain(key));
+                let path = self.shelf.shown(self.location.backup_path(Name::plain(key)));
                 self.missing.push(Missing::Removed(path));
                 Ok(None)
             }

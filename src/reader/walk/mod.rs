@@ -24,10 +24,11 @@ mod open;
 
 pub(crate) use open::OpenSegment;
 
+use super::shelf::Shelf;
 use crate::error::{Error, Result};
 use crate::fs::{self, FileId};
+use crate::segment::Location;
 use crate::segment::name::{Compression, Key, Name, TimeKey};
-use crate::segment::{Location, backup_names};
 use by_time::after;
 use open::OpenedBackup;
 use std::collections::{BTreeSet, HashSet};
@@ -80,6 +81,8 @@ pub(crate) enum Missing {
 #[derive(Debug, Clone)]
 pub(crate) struct Walk {
     location: Location,
+    /// Where the backups come from.
+    shelf: Shelf,
     /// The most memory, in bytes, that the decompression of a segment may take.
     memory: u64,
     /// Whether numbered backups are older than those named by time.
@@ -117,8 +120,14 @@ impl Backups {
 impl Walk {
     /// Starts a walk before the oldest segment, and decides which naming comes first.
     pub(crate) fn new(location: Location, memory: u64) -> Result<Self> {
+        Self::along(location, Shelf::beside_log(), memory)
+    }
+
+    /// Starts a walk along the backups of a shelf.
+    pub(in crate::reader) fn along(location: Location, shelf: Shelf, memory: u64) -> Result<Self> {
         let mut walk = Self {
             location,
+            shelf,
             memory,
             numbers_first: true,
             numbers_ahead: false,
@@ -155,7 +164,7 @@ impl Walk {
         const LISTINGS: usize = 2;
         let mut backups = Backups::default();
         for _ in 0..LISTINGS {
-            for name in backup_names(&self.location, None)? {
+            for name in self.shelf.names(&self.location)? {
                 if self.strays.contains(&name) {
                     continue;
                 }

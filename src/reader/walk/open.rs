@@ -3,7 +3,7 @@
 use super::{Position, Reached, SegmentRef, Walk};
 use crate::clock::{Deadline, sleep};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, Entry, EntryKind};
+use crate::fs::{self, Entry, EntryKind, FileId};
 use crate::segment::name::{Compression, Key, Name};
 use crate::segment::{birth_tag, superseded};
 use std::fs::File;
@@ -75,6 +75,9 @@ impl Walk {
     pub(super) fn open(&mut self, key: Key) -> Result<OpenedBackup> {
         // It may be compressed, once, between the look and the opening.
         const LOOKS: usize = 3;
+        if let Err(error) = self.shelf.fetch(&self.location, key) {
+            return Ok(OpenedBackup::Found(Reached::Unreadable(self.unfetched(key), error)));
+        }
         let known = |compression| self.strays.contains(&Name { key, compression });
         let is_stray = Compression::ALL.into_iter().any(known);
         let mut result = if is_stray { OpenedBackup::Stray } else { OpenedBackup::Gone };
@@ -90,6 +93,18 @@ impl Walk {
             }
         }
         Ok(result)
+    }
+
+    /// A backup that could not be fetched.
+    fn unfetched(&self, key: Key) -> SegmentRef {
+        let path = self.shelf.shown(self.location.backup_path(Name::plain(key)));
+        SegmentRef {
+            position: Position::Backup(key),
+            path,
+            compression: Compression::None,
+            is_lost: false,
+            id: FileId { volume: 0, index: 0 },
+        }
     }
 
     /// Chooses which form of a backup to read; `None` if it is gone. A compressed one beside the
@@ -173,9 +188,12 @@ impl Walk {
         let tag = birth_tag::read(&file, entry.len, segment.compression, &segment.path);
         let tag = tag.unwrap_or(birth_tag::Found::Foreign);
         let created = match segment.compression {
+            // It was created when it was fetched.
+            Compression::None if self.shelf.is_remote() => None,
             Compression::None => fs::created(&file, &entry),
             _ => tag.created().map(SystemTime::from),
         };
+        segment.path = self.shelf.shown(segment.path);
         Ok(Some(Reached::Segment(OpenSegment {
             file: Arc::new(file),
             entry,

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 
 /// The kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     S3,
     Google,
     Azure,
@@ -13,12 +13,12 @@ pub(super) enum Scheme {
 
 /// A bucket, container or directory, and a prefix in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ArchiveUrl {
-    pub(super) scheme: Scheme,
+pub(crate) struct ArchiveUrl {
+    pub(crate) scheme: Scheme,
     /// The bucket or container; for a directory its path.
-    pub(super) root: String,
+    pub(crate) root: String,
     /// Without a slash at either end; may be empty.
-    pub(super) prefix: String,
+    pub(crate) prefix: String,
 }
 
 const SCHEMES: [(&str, Scheme); 4] = [
@@ -31,8 +31,24 @@ const SCHEMES: [(&str, Scheme); 4] = [
 const USE: &str = "use `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or \
                    `file:///directory`";
 
+/// Whether a path is the URL of a store.
+pub(crate) fn is_url(text: &str) -> bool {
+    SCHEMES.iter().any(|(start, _)| text.starts_with(start))
+}
+
 impl ArchiveUrl {
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    /// Parses the URL of an archived log: that of the archive, a slash, and the log's name.
+    pub(crate) fn of_log(text: &str) -> Result<(Self, String)> {
+        let (archive, log) = text.trim_end_matches('/').rsplit_once('/').unwrap_or((text, ""));
+        let url = Self::parse(archive)?;
+        if log.is_empty() {
+            let why = "add a slash and the name of the log";
+            return Err(Error::config("archive", text, why));
+        }
+        Ok((url, log.to_owned()))
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let refuse = |why: &str| Error::config("archive", text, why);
         let found =
             SCHEMES.iter().find_map(|(start, scheme)| Some((*scheme, text.strip_prefix(start)?)));
@@ -56,19 +72,19 @@ impl ArchiveUrl {
     }
 
     /// The key of a log's object: under the prefix, the log, and the origin.
-    pub(super) fn key(&self, log: &str, origin: &str, file_name: &str) -> String {
+    pub(crate) fn key(&self, log: &str, origin: &str, file_name: &str) -> String {
         let parts = [self.prefix.as_str(), log, origin, file_name];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
     }
 
     /// The URL of an object.
-    pub(super) fn object(&self, key: &str) -> String {
+    pub(crate) fn object(&self, key: &str) -> String {
         let start = SCHEMES.iter().find(|(_, scheme)| *scheme == self.scheme);
         format!("{}{}/{key}", start.map_or("", |(start, _)| start), self.root)
     }
 
     /// The key of an object of this store, by its URL.
-    pub(super) fn key_of<'a>(&self, object: &'a str) -> Option<&'a str> {
+    pub(crate) fn key_of<'a>(&self, object: &'a str) -> Option<&'a str> {
         object.strip_prefix(&self.object(""))
     }
 }

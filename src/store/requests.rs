@@ -1,14 +1,12 @@
-//! The boundary to a store: the three requests that the archive makes.
+//! The boundary to a store: the three requests that the archive makes, and those of readers.
 //!
 //! Each request passes the fault hook before it is sent and before its answer is returned, as every
 //! file operation does. So a test can fail, kill or cut short any request by number.
 
-use super::origin::hex;
-use super::settings::{Archive, Verification};
+use super::hex;
 use super::url::{ArchiveUrl, Scheme};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::fault;
-use crate::segment::name::Compression;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
@@ -21,20 +19,22 @@ use object_store::{
     RetryConfig,
 };
 use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 /// A store, and how its objects are verified.
-pub(super) struct ArchiveStore {
+pub(crate) struct ArchiveStore {
     inner: Box<dyn ObjectStore>,
-    pub(super) url: ArchiveUrl,
+    pub(crate) url: ArchiveUrl,
     /// Whether it checks the SHA-256 of what it receives.
     checks: bool,
 }
 
 /// The result of creating an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Created {
+pub(crate) enum Created {
     Yes,
     /// The store says that the object exists. It may be our own, or not exist at all.
     Exists,
@@ -42,17 +42,17 @@ pub(super) enum Created {
 
 /// The state of an object in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ObjectState {
+pub(crate) enum ObjectState {
     Nothing,
     Same,
     Other,
 }
 
 /// The object of a segment: its key, and the content that it must have.
-pub(super) struct Wanted<'a> {
-    pub(super) key: &'a str,
-    pub(super) bytes: u64,
-    pub(super) digest: &'a str,
+pub(crate) struct Wanted<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) bytes: u64,
+    pub(crate) digest: &'a str,
 }
 
 /// The time for one request. A slow link needs minutes for a segment, and after 15 minutes a
@@ -81,28 +81,32 @@ macro_rules! with_timeout {
 }
 
 impl ArchiveStore {
-    /// Opens a store. Sends nothing.
-    pub(super) fn open(settings: &Archive) -> Result<Self> {
-        let url = ArchiveUrl::parse(&settings.url)?;
-        let refuse =
-            |error: object_store::Error| Error::config("archive", &settings.url, error.to_string());
+    /// Opens the store of an archive. Sends nothing. `checks` says whether it checks the SHA-256 of
+    /// what it receives; by default, Amazon S3 does.
+    pub(crate) fn open(url: &str, checks: Option<bool>) -> Result<Self> {
+        Self::at(ArchiveUrl::parse(url)?, checks)
+    }
+
+    pub(crate) fn at(url: ArchiveUrl, checks: Option<bool>) -> Result<Self> {
         let root = url.object("");
+        let refuse =
+            |error: object_store::Error| Error::config("archive", &root, error.to_string());
         let mut is_amazon = false;
         let inner: Box<dyn ObjectStore> = match url.scheme {
             Scheme::S3 => {
                 let builder = with_timeout!(AmazonS3Builder::from_env(), AmazonS3ConfigKey);
                 let endpoints = [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint];
                 is_amazon = endpoints.iter().all(|key| builder.get_config_value(key).is_none());
-                let builder = builder.with_checksum_algorithm(Checksum::SHA256).with_url(root);
+                let builder = builder.with_checksum_algorithm(Checksum::SHA256).with_url(&root);
                 Box::new(builder.build().map_err(refuse)?)
             }
             Scheme::Google => {
                 let builder = with_timeout!(GoogleCloudStorageBuilder::from_env(), GoogleConfigKey);
-                Box::new(builder.with_url(root).build().map_err(refuse)?)
+                Box::new(builder.with_url(&root).build().map_err(refuse)?)
             }
             Scheme::Azure => {
                 let builder = with_timeout!(MicrosoftAzureBuilder::from_env(), AzureConfigKey);
-                Box::new(builder.with_url(root).build().map_err(refuse)?)
+                Box::new(builder.with_url(&root).build().map_err(refuse)?)
             }
             // It must exist, because an empty mount point would fill the disk under it.
             Scheme::Directory => {
@@ -113,16 +117,11 @@ impl ArchiveStore {
                 Box::new(opened.with_fsync(true))
             }
         };
-        let checks = match settings.verify {
-            Verification::Auto => is_amazon,
-            Verification::Checksum => true,
-            Verification::Read => false,
-        };
-        Ok(Self { inner, url, checks })
+        Ok(Self { inner, url, checks: checks.unwrap_or(is_amazon) })
     }
 
     /// Creates an object, never replacing one. `local` is the file, for messages.
-    pub(super) async fn create(
+    pub(crate) async fn create(
         &self,
         wanted: &Wanted<'_>,
         body: Bytes,
@@ -157,7 +156,7 @@ impl ArchiveStore {
     ///
     /// After the store has acknowledged its creation (`Created::Yes`), its own checksum will do if
     /// it checks one. Otherwise, the object is read.
-    pub(super) async fn examine(
+    pub(crate) async fn examine(
         &self,
         wanted: &Wanted<'_>,
         created: Created,
@@ -185,6 +184,49 @@ impl ArchiveStore {
         }
         fault::step("receive object").map_err(lost(local))?;
         Ok(if is_same { ObjectState::Same } else { ObjectState::Other })
+    }
+
+    /// Returns the origins under which segments of a log are archived, in order.
+    pub(crate) async fn origins(&self, log: &str) -> Result<Vec<String>> {
+        let prefix = self.url.key(log, "", "");
+        let listed = self.inner.list_with_delimiter(Some(&Key::from(prefix.as_str()))).await;
+        let listed = listed.map_err(|error| self.unread("list", &prefix, &error))?;
+        let names = listed.common_prefixes.iter().filter_map(|origin| origin.filename());
+        let mut origins: Vec<_> = names.map(str::to_owned).collect();
+        origins.sort_unstable();
+        Ok(origins)
+    }
+
+    /// Returns the names of an origin's objects.
+    pub(crate) async fn segments(&self, log: &str, origin: &str) -> Result<Vec<String>> {
+        let prefix = self.url.key(log, origin, "");
+        let mut listed = self.inner.list(Some(&Key::from(prefix.as_str())));
+        let mut names = Vec::new();
+        while let Some(object) = listed.next().await {
+            let object = object.map_err(|error| self.unread("list", &prefix, &error))?;
+            names.extend(object.location.filename().map(str::to_owned));
+        }
+        Ok(names)
+    }
+
+    /// Writes the content of an object to a file; `false` if there is no object. If the connection
+    /// breaks, `object_store` asks for the rest, of the same version.
+    pub(crate) async fn fetch(&self, key: &str, mut file: &File, path: &Path) -> Result<bool> {
+        let got = match self.inner.get_opts(&Key::from(key), GetOptions::default()).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            got => got.map_err(|error| self.unread("read", key, &error))?,
+        };
+        let mut content = got.into_stream();
+        while let Some(piece) = content.next().await {
+            let piece = piece.map_err(|error| self.unread("read", key, &error))?;
+            file.write_all(&piece).map_err(|error| Error::io("write", path, error))?;
+        }
+        Ok(true)
+    }
+
+    fn unread(&self, verb: &'static str, key: &str, error: &object_store::Error) -> Error {
+        let (kind, why) = explain(error);
+        Error::refused(kind, verb, self.url.object(key), why)
     }
 
     fn failure(
@@ -232,14 +274,4 @@ fn cause(error: &object_store::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
-}
-
-/// The type of a segment's content, as stores serve it. There is no `Content-Encoding`: with one,
-/// clients decompress what they download.
-pub(super) fn content_type(compression: Compression) -> &'static str {
-    match compression {
-        Compression::None => "text/plain; charset=utf-8",
-        Compression::Gzip => "application/gzip",
-        Compression::Zstd => "application/zstd",
-    }
 }

@@ -1,0 +1,19 @@
+//! An object store: URLs and keys, and the requests that are made.
+
+mod reading;
+mod requests;
+mod url;
+
+pub(crate) use reading::Reading;
+pub(crate) use requests::{ArchiveStore, Created, ObjectState, Wanted};
+pub(crate) use url::{ArchiveUrl, Scheme, is_url};
+
+/// Formats bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
