@@ -5,7 +5,7 @@ use super::append_lock::{Append, Appended, PartialWrite, SegmentSize};
 use super::buffered::Batch;
 use super::line_run;
 use super::schedule::{Schedule, Timeouts};
-use super::size::SizeTracker;
+use super::size::{Query, SizeTracker};
 use super::sync_queue::SyncQueue;
 use super::torn::{LastByte, SegmentEnd};
 use crate::clock::{Clock, Stopwatch};
@@ -77,7 +77,7 @@ impl Appender {
             is_unlinked: false,
             end: SegmentEnd::Whole,
             size_before: 0,
-            size_tracker: SizeTracker::default(),
+            size_tracker: SizeTracker::new(),
             shared,
         };
         // The segment that was found may be past its time.
@@ -156,14 +156,14 @@ impl Append for Appender {
         size: &SegmentSize,
     ) -> Result<Appended, PartialWrite> {
         let (file, counters) = (&self.active().lease.file, &self.shared.journal.counters);
-        let end = offset + record.len() as u64;
-        // The least length of the file before this record, if its end is asked for.
-        let known = self.size_tracker.is_due(end);
-        let known = known.then(|| self.size_before.wrapping_add(counters.bytes.get()));
+        let len = record.len() as u64;
+        // With the least length of the file before this record, if its end is asked for.
+        let known = || self.size_before.wrapping_add(counters.bytes.get());
+        let query = self.size_tracker.due(offset + len).map(|query| (query, known()));
         let taken = loop {
             // The file position is the cheapest way to the end of the file, but only after a write
             // that moves it.
-            let taken = if known.is_some() {
+            let taken = if query.is_some() {
                 fs::append(file, record)
             } else {
                 fs::append_beside(file, record, offset, &self.active().append_mode)
@@ -180,10 +180,10 @@ impl Append for Appender {
             }
             Err(error) => return Err(PartialWrite { written: 0, error }),
         }
-        counters.bytes.add(record.len() as u64);
+        counters.bytes.add(len);
         let number = counters.records.add(1) + 1;
         let is_cut_short =
-            known.is_some_and(|known| self.learn_end(known + record.len() as u64, size));
+            query.is_some_and(|(query, known)| self.learn_end(query, known + len, size));
         Ok(Appended { number, is_cut_short })
     }
 
@@ -428,18 +428,18 @@ impl Appender {
     #[inline]
     fn learn_size(&mut self, written: usize) {
         self.active_mut().size += written as u64;
-        if self.size_tracker.is_due(self.active().size) {
-            self.query_size();
+        if let Some(query) = self.size_tracker.due(self.active().size) {
+            self.query_size(query);
         }
     }
 
     /// Learns the end of the file after an append beside others. Returns whether it is shorter than
     /// `at_least`.
-    fn learn_end(&self, at_least: u64, size: &SegmentSize) -> bool {
+    fn learn_end(&self, query: Query, at_least: u64, size: &SegmentSize) -> bool {
         let Ok(end) = fs::append_offset(&self.active().lease.file) else { return false };
         self.check_if_nearly_full(end);
         let agrees = size.learn(end);
-        self.size_tracker.record(agrees, size.get(), self.trigger.max_size);
+        self.size_tracker.record(query, agrees, size.get(), self.trigger.max_size);
         end < at_least
     }
 
@@ -451,12 +451,12 @@ impl Appender {
     }
 
     /// Asks the file position, which the append before has moved to the end.
-    fn query_size(&mut self) {
+    fn query_size(&mut self, query: Query) {
         let counted = self.active().size;
         let end = fs::append_offset(&self.active().lease.file).unwrap_or(counted);
         self.check_if_nearly_full(end);
         self.rotator.active_mut().learn_size(end, &self.shared.journal.counters);
-        self.size_tracker.record(end == counted, end, self.trigger.max_size);
+        self.size_tracker.record(query, end == counted, end, self.trigger.max_size);
     }
 
     /// Appends after a failure: never to a file that has lost its last name, nor to the end of a
