@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Temp};
 use crate::ledger::{self, Ledger, LedgerFile, OriginRecord, Shipment, ShipmentState};
 use crate::segment::Location;
+use crate::segment::archived::ORIGIN_FILE;
 use crate::segment::name::Compression;
 use crate::stats::Event;
 use crate::store::{ArchiveStore, Created, ObjectState, Wanted, hex};
@@ -24,9 +25,6 @@ use std::sync::Arc;
 const MAX_PARCELS: usize = 8;
 /// The most bytes of small segments that are sent at the same time.
 const SMALL: u64 = 16 * 1024 * 1024;
-
-/// The object beside an origin's segments that shows whose they are.
-const ORIGIN_FILE: &str = ".origin";
 
 /// Sends the segments of one log.
 pub(super) struct Rounds {
@@ -168,6 +166,7 @@ impl Rounds {
         let place = LogPlace::of(file.location.dir(), settings.host.as_deref())?;
         loop {
             let origin = file.change(|ledger| {
+                ledger.to = Some(settings.url.clone());
                 let present = ledger.origin.take().filter(|origin| place.has(origin));
                 ledger.origin.insert(present.unwrap_or_else(|| place.origin())).clone()
             })?;

@@ -3,7 +3,7 @@
 use super::holders::{Holders, Usage, probe};
 use super::{ArchiveState, Inspection, Leftover, LeftoverKind, Segment};
 use crate::clock::Clock;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::fs::{self, Entry};
 use crate::ledger::{Ledger, Trouble};
 use crate::segment::name::{Compression, Name};
@@ -41,7 +41,7 @@ pub(super) fn inspection(location: &Location) -> Result<Inspection> {
         let (path, bytes) = (location.lock_path(), *bytes);
         leftovers.push(Leftover { path, bytes, kind: LeftoverKind::LockFile });
     }
-    let archive = archive(location, &segments)?;
+    let archive = archive(location, &segments);
     Ok(Inspection {
         path: location.path().to_owned(),
         segments,
@@ -55,16 +55,16 @@ pub(super) fn inspection(location: &Location) -> Result<Inspection> {
     })
 }
 
-/// Compares the backups with the ledger of the archive. A damaged ledger is a failure of it.
-fn archive(location: &Location, segments: &[Segment]) -> Result<Option<ArchiveState>> {
+/// Compares the backups with the ledger of the archive. A ledger that is damaged, or cannot be read,
+/// is a failure of it.
+fn archive(location: &Location, segments: &[Segment]) -> Option<ArchiveState> {
     let ledger = match Ledger::read(location) {
-        Ok(None) => return Ok(None),
+        Ok(None) => return None,
         Ok(Some(ledger)) => ledger,
-        Err(error) if error.kind() == ErrorKind::ArchiveLedger => {
+        Err(error) => {
             let trouble = Trouble { at: Clock::system().now(), message: error.to_string() };
             Ledger { trouble: Some(trouble), ..Ledger::default() }
         }
-        Err(error) => return Err(error),
     };
     let is_archived = |segment: &Segment| {
         let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
@@ -72,14 +72,15 @@ fn archive(location: &Location, segments: &[Segment]) -> Result<Option<ArchiveSt
     };
     let backups = segments.iter().filter(|segment| !segment.is_active());
     let (archived, backlog): (Vec<_>, Vec<_>) = backups.partition(|backup| is_archived(backup));
-    Ok(Some(ArchiveState {
+    Some(ArchiveState {
+        url: ledger.to,
         origin: ledger.origin.map(|origin| origin.name),
         archived: archived.len(),
         backlog: backlog.len(),
         backlog_bytes: backlog.iter().map(|backup| backup.bytes).fold(0, u64::saturating_add),
         oldest: backlog.first().and_then(|backup| backup.rotated_at),
         failure: ledger.trouble.map(|trouble| (trouble.at.into(), trouble.message)),
-    }))
+    })
 }
 
 /// Looks at the files of one log, with the locks that the system showed at the start.
@@ -137,6 +138,7 @@ impl<'a> Collector<'a> {
             modified: entry.modified,
             rotated_at: name.and_then(|name| name.key.time()).map(SystemTime::from),
             usage: self.holders.of(&path, entry.id, name.is_some())?,
+            origin: None,
             path,
         })
     }

@@ -20,9 +20,13 @@
 //! seen or not. No segment is left out because it is rotated or compressed meanwhile, unless the
 //! log is rotated again and again, for 5 s, before its directory is listed.
 
+#[cfg(feature = "archive")]
+mod archived;
+mod builder;
 mod collect;
 mod holders;
 
+pub use builder::InspectionBuilder;
 pub(crate) use collect::segments;
 pub use holders::{Holder, Role, Usage};
 
@@ -38,7 +42,7 @@ use std::time::SystemTime;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// The log's path, links resolved.
+    /// The log's path, links resolved, or its URL.
     pub path: PathBuf,
     /// The segments, oldest first, the active one last.
     pub segments: Vec<Segment>,
@@ -64,6 +68,8 @@ pub struct Inspection {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ArchiveState {
+    /// The URL to which segments are archived; `None` before the first one.
+    pub url: Option<String>,
     /// The name under which the log's segments are archived; `None` before the first one.
     pub origin: Option<String>,
     /// The number of backups that are here and archived.
@@ -82,15 +88,18 @@ pub struct ArchiveState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Segment {
-    /// The path of the file, links resolved.
+    /// The path of the file, links resolved. Of an archived segment, the URL of its object.
     pub path: PathBuf,
+    /// The origin under which it is archived; `None` for a file.
+    pub origin: Option<String>,
     /// The size on disk in bytes, compressed or not.
     pub bytes: u64,
     /// The size of the records in bytes, uncompressed.
     ///
     /// The tag of a backup that this crate compressed has it. A backup of another program is
     /// decompressed to count it, if the file has at most 256 KiB and the records at most 16 MiB,
-    /// and at most 64 MiB for all such backups of a log. Otherwise it is `None`.
+    /// and at most 64 MiB for all such backups of a log. Otherwise it is `None`, and so it is for a
+    /// compressed object of an archive.
     pub uncompressed_bytes: Option<u64>,
     /// The compression of the content.
     pub compression: Compression,
@@ -101,7 +110,8 @@ pub struct Segment {
     /// `None` if the file system has no creation times. The creation time of a copy is that of the
     /// copy, but never later than its last change.
     pub created: Option<SystemTime>,
-    /// The time of the last write. Compressing a backup does not change it.
+    /// The time of the last write. Compressing a backup does not change it. Of an archived segment,
+    /// the time at which it was archived.
     pub modified: SystemTime,
     /// The time of the rotation that made it a backup, by its name; `None` if the name has no time.
     pub rotated_at: Option<SystemTime>,
@@ -200,7 +210,8 @@ pub fn naming(log: impl AsRef<Path>) -> Result<Option<Naming>> {
 }
 
 impl Inspection {
-    /// Inspects the log at `path`.
+    /// Inspects the log at `path`, which may be the URL of an archived log with the feature
+    /// `archive`.
     ///
     /// # Examples
     /// ```
@@ -221,13 +232,15 @@ impl Inspection {
     ///   directory, a device or a pipe.
     /// - [`ErrorKind::Io`](crate::ErrorKind::Io): neither such a file nor a backup of it exists, or
     ///   its directory cannot be read.
+    /// - As for the archive of a log, if the path is a URL.
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
-        let given = path.as_ref();
-        let inspection = collect::inspection(&Location::find(given)?)?;
-        if inspection.segments.is_empty() {
-            return Err(Location::no_log(given));
-        }
-        Ok(inspection)
+        Self::builder(path.as_ref()).build()
+    }
+
+    /// Returns a builder that chooses which segments to list. Nothing is read before
+    /// [`InspectionBuilder::build`].
+    pub fn builder(path: impl Into<PathBuf>) -> InspectionBuilder {
+        InspectionBuilder::new(path.into())
     }
 
     /// Returns the size of the log on disk in bytes: segments, temporaries and leftovers.

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! logrotor archive 1
+//! to      s3://bucket/prefix
 //! origin  web-7.k3v9q2mx  <fingerprint of machine and directory>
 //! failed  <micros>  <message of the last failure, until a success>
 //! app.log.<time>.gz  <bytes>  <sha256>  intended  <claim>   <object>
@@ -70,6 +71,8 @@ pub(crate) struct Trouble {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
+    /// The URL of the archive.
+    pub(crate) to: Option<String>,
     pub(crate) origin: Option<OriginRecord>,
     pub(crate) trouble: Option<Trouble>,
     /// By the file name of the segment.
@@ -125,6 +128,7 @@ impl Ledger {
                 let [name, fingerprint] = [name, fingerprint].map(owned);
                 self.origin = Some(OriginRecord { name, fingerprint });
             }
+            ["to", url] => self.to = Some(owned(url)),
             ["failed", at, message] => {
                 self.trouble = Some(Trouble { at: time(at)?, message: owned(message) });
             }
@@ -147,6 +151,9 @@ impl Ledger {
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{HEADER}")?;
+        if let Some(url) = &self.to {
+            writeln!(f, "to\t{url}")?;
+        }
         if let Some(OriginRecord { name, fingerprint }) = &self.origin {
             writeln!(f, "origin\t{name}\t{fingerprint}")?;
         }
@@ -257,6 +264,7 @@ mod tests {
         let intended = ShipmentState::Intended { claim: ".app.log.archive.abc.tmp".to_owned() };
         let verified = ShipmentState::Verified { at: Timestamp::from_micros(5) };
         Ledger {
+            to: Some("s3://b/p".to_owned()),
             origin: Some(OriginRecord {
                 name: "web-7.k3v9q2mx".to_owned(),
                 fingerprint: "f".to_owned(),
@@ -284,7 +292,7 @@ mod tests {
         let text = ledger().to_string();
         assert_eq!(Ledger::parse(""), Err(1));
         assert_eq!(Ledger::parse("logrotor archive 2\n"), Err(1));
-        assert_eq!(Ledger::parse(&text.replace("verified", "verifies")), Err(5));
+        assert_eq!(Ledger::parse(&text.replace("verified", "verifies")), Err(6));
         for end in 1..text.len() {
             assert!(
                 Ledger::parse(&text[..end]).is_err() || text.as_bytes()[end - 1] == b'\n',

@@ -254,3 +254,38 @@ impl Maintainer {
         done
     }
 }
+
+#[cfg(all(test, any(feature = "archive", feature = "policy")))]
+mod tests {
+    use super::*;
+    use crate::maintenance::{Encoding, Retention};
+    use crate::segment::name::Naming;
+    use std::time::Duration;
+
+    /// Pruning would wait for the next look at the directory otherwise.
+    #[test]
+    fn call_for_a_pass_makes_one_due_until_it_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::resolve(&dir.path().join("app.log")).unwrap();
+        let settings = MaintenanceConfig {
+            naming: Naming::Timestamp,
+            encoding: None::<Encoding>,
+            keep_uncompressed: 0,
+            duty: crate::ledger::Duty::default(),
+            retention: Retention::default(),
+            max_size: 1,
+            lock_mode: None,
+            lock_timeout: Duration::from_secs(60),
+        };
+        let journal = Arc::new(Journal::new(None));
+        let maintainer = Maintainer::new(settings, Clock::system(), journal);
+        let pass = || maintainer.pass(&location, Occasion::ByHand, true, &|| true).map(drop);
+        pass().unwrap();
+        maintainer.call_for_pass();
+        for _ in 0..2 {
+            assert!(maintainer.is_due(&location, false), "also at the second look");
+        }
+        pass().unwrap();
+        assert!(!maintainer.state.lock().deferred);
+    }
+}

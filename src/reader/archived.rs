@@ -1,14 +1,80 @@
-//! Opening a log in an archive, by its URL.
+//! Opening a log in an archive, by its URL, or together with the local log.
 
 use super::backward::Backward;
-use super::merged::Merged;
+use super::gathered::Gathered;
+use super::merged::{Merged, Order};
+use super::range::Range;
 use super::shelf::Shelf;
 use super::walk::Walk;
 use super::watch::Notifier;
 use super::{ByteSource, LogReader, ReaderBuilder};
+use crate::clock::Deadline;
 use crate::error::{Error, Result};
+use crate::ledger::Ledger;
 use crate::segment::Location;
+use crate::segment::archived::{ArchiveChoice, ArchivedLog, ArchivedOrigin};
+use crate::store::is_url;
+use parking_lot::Mutex;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// The archived part of a log.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Remote {
+    origin: Option<String>,
+    /// The archive of a local log.
+    archive: Option<String>,
+    recent: RecentListing,
+}
+
+/// The last listing. Clones of a builder share it for a moment: a program looks at the end of a log
+/// before it reads the whole, and the listing of a thousand origins takes a thousand requests.
+#[derive(Clone, Default)]
+struct RecentListing(Arc<Mutex<Option<(Deadline, ListedChoice)>>>);
+
+/// A listing, and what was listed.
+struct ListedChoice {
+    origin: Option<String>,
+    range: Range,
+    archived: Arc<ArchivedLog>,
+}
+
+impl RecentListing {
+    const LASTS: Duration = Duration::from_secs(10);
+
+    /// Returns the listing of a choice, by `list` if there is no recent one.
+    fn get(
+        &self,
+        origin: Option<&str>,
+        range: Range,
+        list: impl FnOnce(ArchiveChoice<'_>) -> Result<ArchivedLog>,
+    ) -> Result<Arc<ArchivedLog>> {
+        let mut recent = self.0.lock();
+        let is_it = |listing: &ListedChoice| {
+            let bounds = |range: Range| (range.since, range.until);
+            listing.origin.as_deref() == origin && bounds(listing.range) == bounds(range)
+        };
+        match &*recent {
+            Some((until, listing)) if until.left().is_some() && is_it(listing) => {
+                Ok(Arc::clone(&listing.archived))
+            }
+            _ => {
+                let choice = ArchiveChoice { origin, since: range.since, until: range.until };
+                let (archived, origin) = (Arc::new(list(choice)?), origin.map(str::to_owned));
+                let listing = ListedChoice { origin, range, archived: Arc::clone(&archived) };
+                *recent = Some((Deadline::after(Self::LASTS), listing));
+                Ok(archived)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RecentListing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecentListing")
+    }
+}
 
 /// Feature `archive`.
 #[cfg_attr(docsrs, doc(cfg(feature = "archive")))]
@@ -16,49 +82,111 @@ impl ReaderBuilder {
     /// Reads only the segments of this origin of an archive, such as `web-7.3fa9c1d2`. Default: all
     /// origins, the segment that was finished first first.
     ///
-    /// The path of an archived log is its URL, such as `s3://bucket/prefix/app.log`. Feature
-    /// `archive`.
+    /// The path of an archived log is its URL, such as `s3://bucket/prefix/app.log`. Clones of a
+    /// builder share a listing of it for 10 s. Feature `archive`.
     pub fn origin(mut self, name: impl Into<String>) -> Self {
-        self.origin = Some(name.into());
+        self.remote.origin = Some(name.into());
         self
     }
 
-    /// Opens the log in an archive: one origin, or all of them as one.
-    pub(super) fn open_archive(&self, url: &str) -> Result<LogReader> {
+    /// Reads the log at the path together with the segments of it that are archived at `url`, such
+    /// as `s3://bucket/prefix`, each once. Default: only the files that are there.
+    ///
+    /// A segment that is there is not fetched. The archived ones are those of the log's own origin,
+    /// which the ledger beside the log notes. If there is none, set the [`origin`](Self::origin),
+    /// unless only one origin has this log. Feature `archive`.
+    pub fn archive(mut self, url: impl Into<String>) -> Self {
+        self.remote.archive = Some(url.into());
+        self.remote.recent = RecentListing::default();
+        self
+    }
+
+    /// Opens the log if it is in an archive, at least in part; `None` if it is local.
+    pub(super) fn open_remote(&self) -> Result<Option<LogReader>> {
+        let url = self.path.to_str().filter(|path| is_url(path));
         let refuse = |setting, value: &str, why| Err(Error::config(setting, value, why));
-        if self.follow {
-            return refuse(
-                "follow",
-                "true",
-                "an archive gets whole segments; follow the log itself",
-            );
+        if self.follow && (url.is_some() || self.remote.archive.is_some()) {
+            let why = "an archive gets whole segments; follow the log itself";
+            return refuse("follow", "true", why);
         }
-        let shelves = Shelf::of_archive(url, self.origin.as_deref(), self.range)?;
-        let notifier = Arc::new(Notifier::default());
-        let path = self.path.clone();
-        let source: Box<dyn ByteSource> = match shelves.as_slice() {
-            [] if self.range.since.is_none() && self.range.until.is_none() => {
-                return Err(Location::no_log(&self.path));
+        match (url, &self.remote.archive) {
+            (Some(_), Some(archive)) => {
+                refuse("archive", archive, "the path is that of an archived log; leave this out")
             }
-            [one] => self.source_of(one.clone())?,
-            _ if self.reverse || self.last.is_some() => {
-                return refuse("origin", "none", "several origins have no common end; choose one");
+            (Some(url), None) => self.open_archive(url).map(Some),
+            (None, Some(archive)) => self.open_both(archive).map(Some),
+            (None, None) => match &self.remote.origin {
+                Some(origin) => {
+                    let why = "a local log has none; use the URL of an archived log";
+                    refuse("origin", origin, why)
+                }
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Opens the log in an archive: one origin, or all of them as one.
+    fn open_archive(&self, url: &str) -> Result<LogReader> {
+        let Remote { origin, recent, .. } = &self.remote;
+        let list = |choice: ArchiveChoice<'_>| ArchivedLog::of_url(url, choice);
+        let archived = recent.get(origin.as_deref(), self.range, list)?;
+        let log = archived.log.clone();
+        let mut shelves = Shelf::of_archive(&archived)?;
+        if shelves.len() == 1 {
+            let source = shelves.pop().map(|shelf| self.source_of(shelf)).transpose()?;
+            return Ok(self.reader(source.unwrap_or_else(|| self.merged(Vec::new(), log))));
+        }
+        Ok(self.reader(match self.last {
+            None => self.merged(shelves, log),
+            Some(lines) => {
+                let backward = Self { reverse: true, ..self.clone() };
+                let mut source = backward.merged(shelves, log);
+                Box::new(Gathered::of(&mut *source, lines, self.reverse))
             }
-            _ => {
-                let log = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-                let builder = self.clone();
-                let open = move |shelf| builder.source_of(shelf);
-                let name = path.as_path().into();
-                Box::new(Merged::new(shelves, log.to_owned(), name, Box::new(open)))
-            }
+        }))
+    }
+
+    /// Opens the local log and its archived segments as one.
+    fn open_both(&self, archive: &str) -> Result<LogReader> {
+        let location = Location::find(&self.path)?;
+        let log = location.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let known = match &self.remote.origin {
+            Some(origin) => Some(origin.clone()),
+            None => Ledger::read(&location)?.and_then(|ledger| Some(ledger.origin?.name)),
         };
-        Ok(LogReader { source, notifier, path })
+        let list = |choice: ArchiveChoice<'_>| ArchivedLog::of(archive, &log, choice);
+        let archived = self.remote.recent.get(known.as_deref(), self.range, list)?;
+        let has_segments = |origin: &&ArchivedOrigin| !origin.segments.is_empty();
+        let mut origins = archived.origins.iter().filter(has_segments);
+        let none = ArchivedOrigin::empty(known.unwrap_or_default());
+        let origin = origins.next().unwrap_or(&none);
+        if origins.next().is_some() {
+            let why = "several have a log of this name; choose one";
+            return Err(Error::config("origin", "none", why));
+        }
+        let shelf = Shelf::of_both(&archived, origin)?;
+        let walk = Walk::along(location, shelf, self.memory_limit)?;
+        self.along(walk).map(|source| self.reader(source))
+    }
+
+    fn reader(&self, source: Box<dyn ByteSource>) -> LogReader {
+        LogReader { source, notifier: Arc::new(Notifier::default()), path: self.path.clone() }
+    }
+
+    fn merged(&self, shelves: Vec<Shelf>, log: String) -> Box<dyn ByteSource> {
+        let order = if self.reverse { Order::Newest } else { Order::Oldest };
+        let (builder, name) = (self.clone(), self.path.as_path().into());
+        let open = move |shelf| builder.source_of(shelf);
+        Box::new(Merged::new(shelves, log, order, name, Box::new(open)))
     }
 
     /// Opens one origin.
     fn source_of(&self, shelf: Shelf) -> Result<Box<dyn ByteSource>> {
         let location = shelf.location()?.ok_or_else(|| Location::no_log(&self.path))?;
-        let walk = Walk::along(location, shelf, self.memory_limit)?;
+        self.along(Walk::along(location, shelf, self.memory_limit)?)
+    }
+
+    fn along(&self, walk: Walk) -> Result<Box<dyn ByteSource>> {
         if self.reverse {
             let lines = self.last.unwrap_or(u64::MAX);
             return Ok(Box::new(Backward::new(walk, self.range, lines, &self.path)?));

@@ -1,4 +1,5 @@
-//! The origins of an archived log as one stream: the segment that was finished first comes next.
+//! The origins of an archived log as one stream, ordered by the times at which their segments were
+//! finished.
 
 use super::damage::Damage;
 use super::shelf::Shelf;
@@ -15,11 +16,19 @@ type Opener = Box<dyn Fn(Shelf) -> Result<Box<dyn ByteSource>> + Send>;
 pub(super) struct Merged {
     open: Opener,
     log: String,
+    order: Order,
     parts: Vec<Part>,
     /// The one whose bytes are ready.
     current: Option<usize>,
     /// Before any byte is ready.
     name: Arc<Path>,
+}
+
+/// Which segment comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    Oldest,
+    Newest,
 }
 
 struct Part {
@@ -33,19 +42,31 @@ struct Part {
 }
 
 impl Merged {
-    pub(super) fn new(shelves: Vec<Shelf>, log: String, name: Arc<Path>, open: Opener) -> Self {
+    pub(super) fn new(
+        shelves: Vec<Shelf>,
+        log: String,
+        order: Order,
+        name: Arc<Path>,
+        open: Opener,
+    ) -> Self {
         let part = |shelf: Shelf| {
-            let next = shelf.first();
+            let next = shelf.ends().map(|(oldest, newest)| match order {
+                Order::Oldest => oldest,
+                Order::Newest => newest,
+            });
             Part { shelf, source: None, next, ordinal: None }
         };
         let parts = shelves.into_iter().map(part).collect();
-        Self { open, log, parts, current: None, name }
+        Self { open, log, order, parts, current: None, name }
     }
 
-    /// Chooses the origin with the oldest segment; `None` after the last one.
+    /// Chooses the origin with the next segment; `None` after the last one.
     fn choose(&mut self) -> Option<Result<usize, Damage>> {
         let waiting = self.parts.iter().enumerate().filter_map(|(at, part)| Some((part.next?, at)));
-        let (_, at) = waiting.min()?;
+        let (_, at) = match self.order {
+            Order::Oldest => waiting.min(),
+            Order::Newest => waiting.max(),
+        }?;
         let part = &mut self.parts[at];
         if part.source.is_none() {
             match (self.open)(part.shelf.clone()) {

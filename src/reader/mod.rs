@@ -61,6 +61,8 @@ mod content;
 mod damage;
 mod follower;
 #[cfg(feature = "archive")]
+mod gathered;
+#[cfg(feature = "archive")]
 mod merged;
 mod range;
 mod records;
@@ -138,7 +140,7 @@ impl LogReader {
         ReaderBuilder {
             path: path.into(),
             #[cfg(feature = "archive")]
-            origin: None,
+            remote: archived::Remote::default(),
             range: Range::default(),
             last: None,
             reverse: false,
@@ -249,7 +251,7 @@ impl fmt::Debug for LogReader {
 pub struct ReaderBuilder {
     path: PathBuf,
     #[cfg(feature = "archive")]
-    origin: Option<String>,
+    remote: archived::Remote,
     range: Range,
     last: Option<u64>,
     reverse: bool,
@@ -358,8 +360,8 @@ impl ReaderBuilder {
     pub fn open(self) -> Result<LogReader> {
         self.check()?;
         #[cfg(feature = "archive")]
-        if let Some(url) = self.path.to_str().filter(|path| crate::store::is_url(path)) {
-            return self.open_archive(url);
+        if let Some(reader) = self.open_remote()? {
+            return Ok(reader);
         }
         let walk = Walk::new(Location::find(&self.path)?, self.memory_limit)?;
         let path = walk.location().path().to_owned();

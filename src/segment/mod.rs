@@ -1,5 +1,7 @@
 //! The files of a log: their names and order, the lease on an open one, and what a directory holds.
 
+#[cfg(feature = "archive")]
+pub(crate) mod archived;
 pub(crate) mod birth_tag;
 mod directory;
 pub(crate) mod fresh_name;

@@ -1,9 +1,11 @@
 //! An object store: URLs and keys, and the requests that are made.
 
+mod listing;
 mod reading;
 mod requests;
 mod url;
 
+pub(crate) use listing::{Listed, Names};
 pub(crate) use reading::Reading;
 pub(crate) use requests::{ArchiveStore, Created, ObjectState, Wanted};
 pub(crate) use url::{ArchiveUrl, Scheme, is_url};

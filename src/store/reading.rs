@@ -1,8 +1,9 @@
 //! Reading from a store, for callers that wait.
 
-use super::{ArchiveStore, ArchiveUrl};
+use super::{ArchiveStore, ArchiveUrl, Listed, Names};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use std::fs::File;
 use std::path::Path;
 use std::thread;
@@ -15,14 +16,23 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Opens the store of an archive. Sends nothing.
+    pub(crate) fn of(url: &str, log: &str) -> Result<Self> {
+        Self::at(ArchiveUrl::parse(url)?, log)
+    }
+
     /// Opens the store of an archived log, such as `s3://bucket/prefix/app.log`. Returns the log's
     /// name too. Sends nothing.
     pub(crate) fn of_log(url: &str) -> Result<(Self, String)> {
         let (url, log) = ArchiveUrl::of_log(url)?;
+        Ok((Self::at(url, &log)?, log))
+    }
+
+    fn at(url: ArchiveUrl, log: &str) -> Result<Self> {
         let store = ArchiveStore::at(url, None)?;
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
-        let runtime = runtime.map_err(|error| Error::io("start a runtime to read", &log, error))?;
-        Ok((Self { store, runtime: Some(runtime) }, log))
+        let runtime = runtime.map_err(|error| Error::io("start a runtime to read", log, error))?;
+        Ok(Self { store, runtime: Some(runtime) })
     }
 
     /// Returns the origins under which segments of a log are archived.
@@ -30,9 +40,17 @@ impl Reading {
         self.wait(self.store.origins(log))
     }
 
-    /// Returns the names of the objects of an origin.
-    pub(crate) fn segments(&self, log: &str, origin: &str) -> Result<Vec<String>> {
-        self.wait(self.store.segments(log, origin))
+    /// Returns the objects of each of the origins. Several are listed at a time.
+    pub(crate) fn segments(
+        &self,
+        log: &str,
+        origins: &[String],
+        names: &Names,
+    ) -> Result<Vec<Vec<Listed>>> {
+        const AT_A_TIME: usize = 32;
+        let listings: Vec<_> =
+            origins.iter().map(|origin| self.store.segments(log, origin, names)).collect();
+        self.wait(stream::iter(listings).buffered(AT_A_TIME).try_collect())
     }
 
     /// Writes an object to a file; `false` if there is none.

@@ -1,4 +1,4 @@
-//! The boundary to a store: the three requests that the archive makes, and those of readers.
+//! The boundary to a store: the three requests that the archive makes.
 //!
 //! Each request passes the fault hook before it is sent and before its answer is returned, as every
 //! file operation does. So a test can fail, kill or cut short any request by number.
@@ -19,14 +19,12 @@ use object_store::{
     RetryConfig,
 };
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 /// A store, and how its objects are verified.
 pub(crate) struct ArchiveStore {
-    inner: Box<dyn ObjectStore>,
+    pub(super) inner: Box<dyn ObjectStore>,
     pub(crate) url: ArchiveUrl,
     /// Whether it checks the SHA-256 of what it receives.
     checks: bool,
@@ -140,7 +138,7 @@ impl ArchiveStore {
             return Err(lost(local)(std::io::ErrorKind::BrokenPipe.into()));
         }
         let options = PutOptions { mode: PutMode::Create, attributes, ..Default::default() };
-        let put = self.inner.put_opts(&Key::from(wanted.key), body.into(), options).await;
+        let put = self.inner.put_opts(&self.path_of(wanted.key)?, body.into(), options).await;
         fault::step("receive answer").map_err(lost(local))?;
         match put {
             Ok(_) => Ok(Created::Yes),
@@ -165,7 +163,7 @@ impl ArchiveStore {
         fault::step("ask for object").map_err(lost(local))?;
         let reads = !(self.checks && created == Created::Yes);
         let options = GetOptions { head: !reads, ..Default::default() };
-        let got = self.inner.get_opts(&Key::from(wanted.key), options).await;
+        let got = self.inner.get_opts(&self.path_of(wanted.key)?, options).await;
         let got = match got {
             Err(object_store::Error::NotFound { .. }) => return Ok(ObjectState::Nothing),
             got => got.map_err(|error| self.failure("verify", wanted.key, local, &error))?,
@@ -186,45 +184,19 @@ impl ArchiveStore {
         Ok(if is_same { ObjectState::Same } else { ObjectState::Other })
     }
 
-    /// Returns the origins under which segments of a log are archived, in order.
-    pub(crate) async fn origins(&self, log: &str) -> Result<Vec<String>> {
-        let prefix = self.url.key(log, "", "");
-        let listed = self.inner.list_with_delimiter(Some(&Key::from(prefix.as_str()))).await;
-        let listed = listed.map_err(|error| self.unread("list", &prefix, &error))?;
-        let names = listed.common_prefixes.iter().filter_map(|origin| origin.filename());
-        let mut origins: Vec<_> = names.map(str::to_owned).collect();
-        origins.sort_unstable();
-        Ok(origins)
+    /// The key of an object as it is, without the encoding that `object_store` prefers: it keeps
+    /// the name of a log in which it has another character.
+    pub(super) fn path_of(&self, key: &str) -> Result<Key> {
+        let why = "it has a character that object names must not have";
+        Key::parse(key).map_err(|_| Error::config("archive", self.url.object(key), why))
     }
 
-    /// Returns the names of an origin's objects.
-    pub(crate) async fn segments(&self, log: &str, origin: &str) -> Result<Vec<String>> {
-        let prefix = self.url.key(log, origin, "");
-        let mut listed = self.inner.list(Some(&Key::from(prefix.as_str())));
-        let mut names = Vec::new();
-        while let Some(object) = listed.next().await {
-            let object = object.map_err(|error| self.unread("list", &prefix, &error))?;
-            names.extend(object.location.filename().map(str::to_owned));
-        }
-        Ok(names)
-    }
-
-    /// Writes the content of an object to a file; `false` if there is no object. If the connection
-    /// breaks, `object_store` asks for the rest, of the same version.
-    pub(crate) async fn fetch(&self, key: &str, mut file: &File, path: &Path) -> Result<bool> {
-        let got = match self.inner.get_opts(&Key::from(key), GetOptions::default()).await {
-            Err(object_store::Error::NotFound { .. }) => return Ok(false),
-            got => got.map_err(|error| self.unread("read", key, &error))?,
-        };
-        let mut content = got.into_stream();
-        while let Some(piece) = content.next().await {
-            let piece = piece.map_err(|error| self.unread("read", key, &error))?;
-            file.write_all(&piece).map_err(|error| Error::io("write", path, error))?;
-        }
-        Ok(true)
-    }
-
-    fn unread(&self, verb: &'static str, key: &str, error: &object_store::Error) -> Error {
+    pub(super) fn unread(
+        &self,
+        verb: &'static str,
+        key: &str,
+        error: &object_store::Error,
+    ) -> Error {
         let (kind, why) = explain(error);
         Error::refused(kind, verb, self.url.object(key), why)
     }

@@ -39,12 +39,13 @@ pub(crate) fn is_url(text: &str) -> bool {
 impl ArchiveUrl {
     /// Parses the URL of an archived log: that of the archive, a slash, and the log's name.
     pub(crate) fn of_log(text: &str) -> Result<(Self, String)> {
-        let (archive, log) = text.trim_end_matches('/').rsplit_once('/').unwrap_or((text, ""));
-        let url = Self::parse(archive)?;
-        if log.is_empty() {
-            let why = "add a slash and the name of the log";
-            return Err(Error::config("archive", text, why));
+        let text = text.trim_end_matches('/');
+        let rest = SCHEMES.iter().find_map(|(start, _)| text.strip_prefix(start));
+        if rest.is_some_and(|rest| !rest.contains('/')) {
+            return Err(Error::config("archive", text, "add a slash and the name of the log"));
         }
+        let (archive, log) = text.rsplit_once('/').unwrap_or((text, ""));
+        let url = Self::parse(archive)?;
         Ok((url, log.to_owned()))
     }
 

@@ -12,9 +12,9 @@ use surface::Surface;
 /// Crates whose types and traits users may meet in signatures.
 const EXTERNAL: [&str; 3] = ["serde", "std", "tracing_subscriber"];
 
-/// The number of exported types, traits and functions. Raise it only for a reason. Seven are of the
+/// The number of exported types, traits and functions. Raise it only for a reason. Eight are of the
 /// archive.
-const MOST_NAMES: usize = 77;
+const MOST_NAMES: usize = 78;
 
 fn surface() -> Surface {
     Surface::of(&Krate::read(Path::new(env!("CARGO_MANIFEST_DIR"))))

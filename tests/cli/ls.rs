@@ -82,7 +82,7 @@ fn json_for_programs_has_all_of_a_segment() {
     let path = std::fs::canonicalize(dir.log()).unwrap();
     let expected = json!({
         "path": path, "state": "active", "bytes": 7, "uncompressed_bytes": 7, "ratio": null, "usage": "free",
-        "created": null, "modified": "2025-11-20T12:59:59.000000Z", "rotated_at": null,
+        "origin": null, "created": null, "modified": "2025-11-20T12:59:59.000000Z", "rotated_at": null,
     });
     let mut active = found[2].clone();
     // A birth time of the file system counts as no later than the last change.

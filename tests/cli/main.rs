@@ -12,6 +12,12 @@
 mod apache;
 #[cfg(all(feature = "archive", unix))]
 mod archive;
+#[cfg(all(feature = "archive", unix))]
+mod archive_read;
+#[cfg(all(feature = "archive", unix))]
+#[allow(dead_code, unreachable_pub, reason = "it is shared with `it`, which uploads")]
+#[path = "../it/archive_server.rs"]
+mod archive_server;
 mod container;
 mod disk;
 mod docs;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
 /// How a server misbehaves.
@@ -63,6 +64,12 @@ impl Server {
         state.objects.iter().map(|(path, (body, _))| (path.clone(), body.clone())).collect()
     }
 
+    /// Stores an object, by path.
+    pub fn put(&self, path: &str, body: &[u8]) {
+        let object = (body.to_vec(), Headers::new());
+        self.state.lock().unwrap().objects.insert(path.to_owned(), object);
+    }
+
     pub fn requests(&self) -> Vec<Request> {
         self.state.lock().unwrap().requests.clone()
     }
@@ -111,10 +118,65 @@ fn answer_to(state: &mut State, request: &Request, mut body: Vec<u8>) -> Option<
         return Some(answer(200, &none, b"", true));
     }
     let with_body = request.method == "GET";
+    if let Some((bucket, query)) = request.path.split_once('?') {
+        return Some(answer(200, &none, list(&state.objects, bucket, query).as_bytes(), true));
+    }
     Some(match state.objects.get(&request.path) {
         Some((body, metadata)) => answer(200, metadata, body, with_body),
         None => answer(404, &none, b"<Error><Code>NoSuchKey</Code></Error>", with_body),
     })
+}
+
+/// Lists objects as version 2 of S3's `ListObjects` does, 1000 at a time.
+fn list(objects: &BTreeMap<String, (Vec<u8>, Headers)>, bucket: &str, query: &str) -> String {
+    let parameters: BTreeMap<_, _> =
+        query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+    let value = |name| parameters.get(name).map_or(String::new(), |value| decoded(value));
+    let bucket = format!("{}/", bucket.trim_end_matches('/'));
+    let (prefix, by) = (value("prefix"), value("delimiter"));
+    let after = value("start-after").max(value("continuation-token"));
+    let mut found = BTreeMap::new();
+    for (path, (body, _)) in objects {
+        let Some(key) = path.strip_prefix(&bucket).filter(|key| key.starts_with(&prefix)) else {
+            continue;
+        };
+        let end = key[prefix.len()..].find(&by).filter(|_| !by.is_empty());
+        match end.map(|end| &key[..=prefix.len() + end]) {
+            Some(common) => found.insert(common, None),
+            None => found.insert(key, Some(body.len())),
+        };
+    }
+    let mut text = "<ListBucketResult>".to_owned();
+    let found = found.range::<str, _>((Bound::Excluded(&*after), Bound::Unbounded));
+    for (at, (key, size)) in found.enumerate() {
+        if at == 1000 {
+            break;
+        }
+        text.push_str(&match size {
+            None => format!("<CommonPrefixes><Prefix>{key}</Prefix></CommonPrefixes>"),
+            Some(size) => format!(
+                "<Contents><Key>{key}</Key><LastModified>2026-11-30T00:00:00.000Z</LastModified>\
+                 <ETag>\"1\"</ETag><Size>{size}</Size></Contents>"
+            ),
+        });
+        if at == 999 {
+            text.push_str(&format!("<NextContinuationToken>{key}</NextContinuationToken>"));
+        }
+    }
+    text + "</ListBucketResult>"
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, others @ ..] = rest {
+        rest = others;
+        let code = if *first == b'%' { others.get(..2) } else { None };
+        let code = code.map(|code| std::str::from_utf8(code).unwrap());
+        bytes.push(code.map_or(*first, |code| u8::from_str_radix(code, 16).unwrap()));
+        rest = if code.is_some() { &others[2..] } else { rest };
+    }
+    String::from_utf8(bytes).unwrap()
 }
 
 fn receive(connection: &TcpStream) -> Option<(Request, Vec<u8>)> {

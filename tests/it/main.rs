@@ -22,6 +22,7 @@ mod archive;
 #[cfg(all(feature = "archive", unix))]
 mod archive_read;
 #[cfg(all(feature = "archive", unix))]
+#[allow(dead_code, reason = "the tests of the command share it")]
 mod archive_server;
 mod atomic;
 mod buffered;

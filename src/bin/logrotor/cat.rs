@@ -6,13 +6,16 @@ use crate::number::number;
 use crate::output;
 use crate::printer::{Mode, Printer, RecordOptions};
 use crate::progress::{Progress, ReadProgress};
+#[cfg(feature = "archive")]
+use crate::remote::ArchiveOption;
+use crate::remote::is_remote;
 use crate::report;
 use crate::stamp::TimeOptions;
 use crate::when;
 use clap::Args;
 use logrotor::Error;
 use logrotor::inspect::{self, Inspection};
-use logrotor::reader::{LogReader, ReaderBuilder, Stopper};
+use logrotor::reader::{ReaderBuilder, Stopper};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +50,9 @@ pub(crate) struct Cat {
     /// but not those that begin with a padded level, such as " INFO".
     #[arg(long)]
     lines: bool,
+    #[cfg(feature = "archive")]
+    #[command(flatten)]
+    archived: ArchiveOption,
     #[command(flatten)]
     times: TimeOptions,
     #[command(flatten)]
@@ -82,7 +88,9 @@ impl Cat {
         if self.since.zip(self.until).is_some_and(|(since, until)| since > until) {
             return Err(CommandError::usage("--since is after --until; use an earlier --since"));
         }
-        let log = self.select.memory.apply(LogReader::builder(&self.log));
+        let log = self.select.builder(&self.log);
+        #[cfg(feature = "archive")]
+        let log = self.archived.apply(log, &self.log)?;
         let mut builder = log.clone();
         builder = self.since.into_iter().fold(builder, ReaderBuilder::since);
         builder = self.until.into_iter().fold(builder, ReaderBuilder::until);
@@ -91,13 +99,21 @@ impl Cat {
         }
         // Records that scroll by would hide a progress bar.
         let is_watched = io::stderr().is_terminal() && !io::stdout().is_terminal() && !self.reverse;
+        // A second listing of an archive costs requests.
+        let is_watched = is_watched && !is_remote(&self.log);
         let seen = is_watched.then(|| Inspection::of(&self.log).ok()).flatten();
         let progress = seen.map(|seen| {
             let read_progress = ReadProgress::of(&seen);
             (Progress::new(read_progress.total), read_progress)
         });
         let mode = if self.reverse { Mode::Reverse } else { Mode::Forward };
-        let printer = Printer::new(&self.select, Grouping::of(log, &self.times), mode)?;
+        // Of an archive, only the segments that are printed anyway are looked at.
+        let sample = if is_remote(&self.log) { builder.clone() } else { log };
+        let printer = Printer::new(
+            &self.select,
+            Grouping::of(sample, &self.times, sample_size(&self.log)),
+            mode,
+        )?;
         let printer = printer.by_line(self.lines).within(self.since, self.until);
         let done = printer.with_progress(progress).all(&mut builder.open()?);
         if done.is_ok() {
@@ -105,6 +121,12 @@ impl Cat {
         }
         done
     }
+}
+
+/// The number of segments that are opened to learn how a log's records begin. Those of an archive
+/// are fetched.
+fn sample_size(log: &Path) -> usize {
+    if is_remote(log) { 1 } else { 100 }
 }
 
 /// Reports the backups whose records were not printed because another program has renamed them.
@@ -119,11 +141,11 @@ fn report_renamed(log: &Path) {
 
 impl Tail {
     pub(crate) fn run(self) -> VerbResult {
-        let log = self.select.memory.apply(LogReader::builder(&self.log));
+        let log = self.select.builder(&self.log);
         if self.follow {
             self.wait_for_directory(&log)?;
         }
-        let grouping = Grouping::of(log.clone(), &TimeOptions::default());
+        let grouping = Grouping::of(log.clone(), &TimeOptions::default(), sample_size(&self.log));
         let lines = self.lines_wanted(&grouping, log.clone());
         let mut builder = log.last(lines);
         if self.follow {

@@ -19,10 +19,10 @@ pub(crate) struct Grouping {
 
 impl Grouping {
     /// Looks at the last lines of a log to learn whether they begin with times. The last event may
-    /// have thousands of lines without one. Of many small segments, the newest are opened.
-    pub(crate) fn of(log: ReaderBuilder, options: &TimeOptions) -> Self {
+    /// have thousands of lines without one. Of many small segments, the newest are opened: `most`
+    /// of them, and the next one.
+    pub(crate) fn of(log: ReaderBuilder, options: &TimeOptions, most: usize) -> Self {
         const LINES: usize = 10_000;
-        const SEGMENTS: usize = 100;
         let mut grouping = Self { finder: StampFinder::new(options), is_timed: false };
         // A log that cannot be read is reported when it is read for its records.
         if let Ok(mut reader) = log.reverse().open() {
@@ -32,7 +32,7 @@ impl Grouping {
                     line.segment().clone_into(&mut segment);
                     segments += 1;
                 }
-                segments <= SEGMENTS
+                segments <= most
             };
             let lines = reader.records().filter_map(Result::ok).take_while(is_near);
             grouping.is_timed = grouping.are_timed(lines.take(LINES));

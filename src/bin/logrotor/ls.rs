@@ -3,21 +3,40 @@
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::output::{self, Cell, Color, Column, OutputOptions, rfc3339};
 use crate::progress::name_of;
+use crate::remote::OriginOptions;
+use crate::when;
 use clap::Args;
-use logrotor::inspect::{ArchiveState, Holder, Inspection, LeftoverKind, Role, Segment, Usage};
+use logrotor::inspect::{
+    ArchiveState, Holder, Inspection, InspectionBuilder, LeftoverKind, Role, Segment, Usage,
+};
 use logrotor::{Compression, Config, policy};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// List a log's segments, oldest first
 ///
 /// Prints a table on a terminal or with --color always. Otherwise each segment is one line, with
 /// tabs between its name, state, size, uncompressed size, compression ratio, times of creation and
 /// last change (RFC 3339), and the processes that have it open. Unknown values are `-`.
+#[cfg_attr(feature = "archive", doc = "")]
+#[cfg_attr(
+    feature = "archive",
+    doc = "The segments of an archived log are listed with their origins, and the times at which they were archived."
+)]
 #[derive(Args)]
 pub(crate) struct Ls {
     /// Path of the log
     log: PathBuf,
+    /// List the segments that may have records since this time, e.g. 2026-11-20T23:57:01Z or "2h"
+    #[arg(long, alias = "from", value_name = "TIME", value_parser = when::since)]
+    since: Option<SystemTime>,
+    /// List the segments that may have records up to this time, in the same formats
+    #[arg(long, value_name = "TIME", value_parser = when::until)]
+    until: Option<SystemTime>,
+    #[command(flatten)]
+    origin: OriginOptions,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -35,7 +54,9 @@ const COLUMNS: [Column; 8] = [
 
 impl Ls {
     pub(crate) fn run(self) -> VerbResult {
-        let seen = Inspection::of(&self.log)?;
+        let mut builder = self.origin.inspect(&self.log);
+        builder = self.since.into_iter().fold(builder, InspectionBuilder::since);
+        let seen = self.until.into_iter().fold(builder, InspectionBuilder::until).build()?;
         if self.output.json {
             output::print_json(&seen.segments.iter().map(segment_json).collect())?;
         } else {
@@ -54,7 +75,7 @@ fn row(segment: &Segment) -> Vec<Cell> {
         _ => Color::Cyan,
     };
     vec![
-        Cell::text(name_of(&segment.path)),
+        Cell::text(shown_name(segment)),
         Cell::text(state).in_color(color),
         Cell::bytes(segment.bytes),
         segment.uncompressed_bytes.map_or_else(Cell::none, Cell::bytes),
@@ -65,8 +86,15 @@ fn row(segment: &Segment) -> Vec<Cell> {
     ]
 }
 
+/// The name of a segment; that of an archived one begins with its origin.
+fn shown_name(segment: &Segment) -> String {
+    let name = name_of(&segment.path);
+    segment.origin.as_ref().map_or(name.clone(), |origin| format!("{origin}/{name}"))
+}
+
 fn state(segment: &Segment) -> &'static str {
     match segment.compression {
+        _ if segment.origin.is_some() => "archived",
         _ if segment.is_active() => "active",
         Compression::None => "uncompressed",
         Compression::Gzip => "gzip",
@@ -129,6 +157,7 @@ fn lease_json(lease: &Usage) -> Value {
 fn segment_json(segment: &Segment) -> Value {
     json!({
         "path": segment.path.to_string_lossy(),
+        "origin": segment.origin,
         "state": state(segment),
         "bytes": segment.bytes,
         "uncompressed_bytes": segment.uncompressed_bytes,
@@ -146,12 +175,14 @@ pub(crate) struct Stat {
     /// Path of the log
     log: PathBuf,
     #[command(flatten)]
+    origin: OriginOptions,
+    #[command(flatten)]
     output: OutputOptions,
 }
 
 impl Stat {
     pub(crate) fn run(self) -> VerbResult {
-        let seen = Inspection::of(&self.log)?;
+        let seen = self.origin.inspect(&self.log).build()?;
         let policy = policy_json(&self.log)?;
         if self.output.json {
             output::print_json(&stat_json(&seen, &policy)?)?;
@@ -203,6 +234,7 @@ fn stat_json(seen: &Inspection, policy: &Value) -> Result<Value, CommandError> {
         "leftovers": leftovers_json(seen),
         "strays": paths(&seen.strays),
         "archive": seen.archive.as_ref().map(archive_json),
+        "origins": origins(seen),
         "policy": policy,
     }))
 }
@@ -213,6 +245,7 @@ fn archive_json(archive: &ArchiveState) -> Value {
         .as_ref()
         .map(|(time, message)| json!({ "time": rfc3339(*time), "message": message }));
     json!({
+        "url": archive.url,
         "origin": archive.origin,
         "archived": archive.archived,
         "backlog": archive.backlog,
@@ -227,8 +260,10 @@ fn archive_facts(archive: Option<&ArchiveState>) -> Vec<(&'static str, Cell)> {
     let Some(archive) = archive else { return Vec::new() };
     let color = if archive.failure.is_some() { Color::Red } else { Color::None };
     let origin = archive.origin.as_ref().map_or_else(Cell::none, Cell::text);
+    let url = archive.url.as_ref().map_or_else(Cell::none, Cell::text);
     let mut facts = vec![
-        ("archive", origin),
+        ("archive", url),
+        ("origin", origin),
         ("archived", Cell::text(archive.archived.to_string())),
         ("backlog", Cell::text(archive.backlog.to_string()).in_color(color)),
         ("backlog size", Cell::bytes(archive.backlog_bytes)),
@@ -287,6 +322,11 @@ fn uncompressed_bytes(seen: &Inspection) -> Option<u64> {
     sizes.try_fold(0_u64, |sum, size| sum.checked_add(size?))
 }
 
+/// The origins of an archived log, by name.
+fn origins(seen: &Inspection) -> BTreeSet<&str> {
+    seen.segments.iter().filter_map(|segment| segment.origin.as_deref()).collect()
+}
+
 fn created(seen: &Inspection) -> Option<std::time::SystemTime> {
     seen.segments.first()?.created
 }
@@ -327,6 +367,10 @@ fn facts(seen: &Inspection, policy: &Value) -> Result<Vec<(&'static str, Cell)>,
         ("leftovers", count(seen.leftovers.len())),
         ("strays", count(seen.strays.len())),
     ];
+    let origins = origins(seen);
+    if !origins.is_empty() {
+        facts.push(("origins", Cell::text(origins.len().to_string())));
+    }
     facts.extend(archive_facts(seen.archive.as_ref()));
     facts.extend(policy_facts(policy));
     Ok(facts)

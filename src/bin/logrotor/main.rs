@@ -26,6 +26,7 @@ mod program;
 mod progress;
 #[cfg(unix)]
 mod relay;
+mod remote;
 mod report;
 #[cfg(unix)]
 mod run;

@@ -5,15 +5,16 @@ use crate::exit::{CommandError, Exit, VerbResult};
 use crate::memory::MemoryOptions;
 use crate::output::{self, Color, ColorChoice, Out};
 use crate::progress::{Progress, ReadProgress};
+use crate::remote::OriginOptions;
 use crate::report;
 use clap::Args;
 use grep_matcher::Matcher;
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
-use logrotor::reader::{Damage, LogReader, Record};
+use logrotor::reader::{Damage, LogReader, ReaderBuilder, Record};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
@@ -35,7 +36,16 @@ pub(crate) struct RecordOptions {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
     color: ColorChoice,
     #[command(flatten)]
+    pub(crate) origin: OriginOptions,
+    #[command(flatten)]
     pub(crate) memory: MemoryOptions,
+}
+
+impl RecordOptions {
+    /// Begins to read a log.
+    pub(crate) fn builder(&self, log: &Path) -> ReaderBuilder {
+        self.memory.apply(self.origin.apply(LogReader::builder(log)))
+    }
 }
 
 /// A record as JSON. Bytes that are not UTF-8 are replaced.

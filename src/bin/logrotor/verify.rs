@@ -5,6 +5,7 @@ use crate::ls::{kind, leftovers_json, paths};
 use crate::memory::MemoryOptions;
 use crate::output::{self, Color, OutputOptions, printable};
 use crate::progress::{Progress, ReadProgress};
+use crate::remote::{OriginOptions, is_remote};
 use clap::Args;
 use logrotor::inspect::{self, Inspection};
 use logrotor::reader::{Damage, DamageKind, LogReader};
@@ -30,6 +31,8 @@ pub(crate) struct Verify {
     /// Path of the log
     log: PathBuf,
     #[command(flatten)]
+    origin: OriginOptions,
+    #[command(flatten)]
     memory: MemoryOptions,
     #[command(flatten)]
     output: OutputOptions,
@@ -52,7 +55,7 @@ struct End {
 
 impl Verify {
     pub(crate) fn run(self) -> VerbResult {
-        let seen = Inspection::of(&self.log)?;
+        let seen = self.origin.inspect(&self.log).build()?;
         let findings = self.read(&seen)?;
         if self.output.json {
             output::print_json(&report_json(&seen, &findings))?;
@@ -68,7 +71,8 @@ impl Verify {
 
     /// Reads the whole log.
     fn read(&self, seen: &Inspection) -> Result<Findings, CommandError> {
-        let mut reader = self.memory.apply(LogReader::builder(&self.log)).open()?;
+        let builder = self.origin.apply(LogReader::builder(&self.log));
+        let mut reader = self.memory.apply(builder).open()?;
         let mut read_progress = ReadProgress::of(seen);
         let mut progress = Progress::new(read_progress.total);
         let mut findings = Findings::default();
@@ -131,13 +135,7 @@ impl Verify {
             let (path, what) = (printable(&left.path.to_string_lossy()), kind(left.kind));
             writeln!(out, "{} `{path}`: {what}", paint(Color::Yellow, "leftover:"))?;
         }
-        let renamed = inspect::renamed_backups(&self.log)?;
-        for path in &seen.strays {
-            let advice = renamed.iter().find(|(now, _)| now == path).map(|(_, original)| {
-                let original = printable(&original.to_string_lossy());
-                format!(": a renamed backup; rename it back to `{original}`")
-            });
-            let (path, advice) = (printable(&path.to_string_lossy()), advice.unwrap_or_default());
+        for (path, advice) in self.strays(seen)? {
             writeln!(out, "{} `{path}`{advice}", paint(Color::Yellow, "stray:"))?;
         }
         let unreadable = damages.iter().filter(|damage| is_unreadable(damage)).count();
@@ -160,6 +158,24 @@ impl Verify {
         let segments = seen.segments.len();
         writeln!(out, "{segments} segments, {} of records; {verdict}", output::size(*bytes))?;
         Ok(out.flush()?)
+    }
+}
+
+impl Verify {
+    /// Returns the strays, and the advice for each.
+    fn strays(&self, seen: &Inspection) -> Result<Vec<(String, String)>, CommandError> {
+        let renamed = match is_remote(&self.log) {
+            true => Vec::new(),
+            false => inspect::renamed_backups(&self.log)?,
+        };
+        let advice = |path: &PathBuf| {
+            let advice = renamed.iter().find(|(now, _)| now == path).map(|(_, original)| {
+                let original = printable(&original.to_string_lossy());
+                format!(": a renamed backup; rename it back to `{original}`")
+            });
+            (printable(&path.to_string_lossy()), advice.unwrap_or_default())
+        };
+        Ok(seen.strays.iter().map(advice).collect())
     }
 }
 

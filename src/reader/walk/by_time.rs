@@ -7,7 +7,7 @@
 use super::open::OpenedBackup;
 use super::{Missing, Reached, Walk};
 use crate::error::Result;
-use crate::segment::name::{Key, Name, TimeKey};
+use crate::segment::name::{Key, TimeKey};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
@@ -46,7 +46,7 @@ impl Walk {
             OpenedBackup::Found(reached) => Ok(Some(reached)),
             OpenedBackup::Stray => Ok(None),
             OpenedBackup::Gone => {
-                let path = self.shelf.shown(self.location.backup_path(Name::plain(key)));
+                let path = self.shelf.missing(&self.location, key);
                 self.missing.push(Missing::Removed(path));
                 Ok(None)
             }

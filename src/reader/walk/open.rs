@@ -97,7 +97,7 @@ impl Walk {
 
     /// A backup that could not be fetched.
     fn unfetched(&self, key: Key) -> SegmentRef {
-        let path = self.shelf.shown(self.location.backup_path(Name::plain(key)));
+        let path = self.shelf.missing(&self.location, key);
         SegmentRef {
             position: Position::Backup(key),
             path,
@@ -118,13 +118,13 @@ impl Walk {
             if self.strays.contains(&name) {
                 continue;
             }
-            if let Some(entry) = fs::stat(&self.location.backup_path(name))? {
+            if let Some(entry) = fs::stat(&self.shelf.path(&self.location, name))? {
                 there.push((name, entry));
             }
         }
         let Some((first, plain)) = there.first() else { return Ok(None) };
         let is_ours = |(name, compressed): &&(Name, Entry)| {
-            let path = self.location.backup_path(*name);
+            let path = self.shelf.path(&self.location, *name);
             superseded::supersedes(&path, name.compression, *compressed, *plain)
         };
         Ok(Some(there.iter().skip(1).find(is_ours).map_or(*first, |(name, _)| *name)))
@@ -132,7 +132,7 @@ impl Walk {
 
     /// Opens one form of a backup, by its exact name.
     fn open_name(&self, name: Name) -> Result<OpenedBackup> {
-        let path = self.location.backup_path(name);
+        let path = self.shelf.path(&self.location, name);
         let Some(there) = fs::stat(&path)? else { return Ok(OpenedBackup::Gone) };
         if there.kind != EntryKind::File {
             return Ok(OpenedBackup::Stray);
@@ -189,7 +189,7 @@ impl Walk {
         let tag = tag.unwrap_or(birth_tag::Found::Foreign);
         let created = match segment.compression {
             // It was created when it was fetched.
-            Compression::None if self.shelf.is_remote() => None,
+            Compression::None if self.shelf.is_fetched(&segment.path) => None,
             Compression::None => fs::created(&file, &entry),
             _ => tag.created().map(SystemTime::from),
         };

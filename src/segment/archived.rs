@@ -1,0 +1,216 @@
+//! The segments of a log in an archive, as listings of it show them.
+
+use super::name::{Key, Name, TimeKey};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::segment::name::Naming;
+use crate::store::{Listed, Names, Reading};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// The part of an archive to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ArchiveChoice<'a> {
+    /// Default: all.
+    pub(crate) origin: Option<&'a str>,
+    /// Leaves out segments that were finished before.
+    pub(crate) since: Option<SystemTime>,
+    /// Leaves out segments that were started after.
+    pub(crate) until: Option<SystemTime>,
+}
+
+/// An archived log.
+pub(crate) struct ArchivedLog {
+    pub(crate) reading: Arc<Reading>,
+    /// Its name.
+    pub(crate) log: String,
+    /// Those that have objects of the choice, by name.
+    pub(crate) origins: Vec<ArchivedOrigin>,
+}
+
+/// The segments that one log has archived.
+pub(crate) struct ArchivedOrigin {
+    pub(crate) name: String,
+    /// Oldest first. Each is there once.
+    pub(crate) segments: Vec<ArchivedSegment>,
+    /// Objects that are no segments.
+    pub(crate) strays: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ArchivedSegment {
+    pub(crate) name: Name,
+    pub(crate) bytes: u64,
+    pub(crate) archived_at: SystemTime,
+}
+
+impl ArchivedOrigin {
+    /// An origin of which nothing is archived yet.
+    pub(crate) fn empty(name: String) -> Self {
+        Self { name, segments: Vec::new(), strays: Vec::new() }
+    }
+}
+
+/// The object beside an origin's segments that shows whose they are.
+pub(crate) const ORIGIN_FILE: &str = ".origin";
+
+impl ArchivedLog {
+    /// Lists a log by its own URL, such as `s3://bucket/prefix/app.log`.
+    pub(crate) fn of_url(url: &str, choice: ArchiveChoice<'_>) -> Result<Self> {
+        let (reading, log) = Reading::of_log(url)?;
+        let archived = Self::list(reading, log, choice)?;
+        let is_empty = archived.origins.iter().all(|origin| origin.segments.is_empty());
+        if is_empty && choice.since.is_none() && choice.until.is_none() {
+            let why = match choice.origin {
+                Some(origin) => format!("no segment of it is archived there by `{origin}`"),
+                None => "no segment of it is archived there".to_owned(),
+            };
+            return Err(Error::io("read", url, io::Error::new(io::ErrorKind::NotFound, why)));
+        }
+        Ok(archived)
+    }
+
+    /// Lists a log in an archive.
+    pub(crate) fn of(archive: &str, log: &str, choice: ArchiveChoice<'_>) -> Result<Self> {
+        Self::list(Reading::of(archive, log)?, log.to_owned(), choice)
+    }
+
+    fn list(reading: Reading, log: String, choice: ArchiveChoice<'_>) -> Result<Self> {
+        let origins = match choice.origin {
+            Some(origin) if origin.is_empty() || origin.contains('/') => {
+                let why = "use a name such as `web-7.3fa9c1d2`";
+                return Err(Error::config("origin", origin, why));
+            }
+            Some(origin) => vec![origin.to_owned()],
+            None => reading.origins(&log)?,
+        };
+        let listings = reading.segments(&log, &origins, &names(&log, choice))?;
+        let origins = origins.into_iter().zip(listings);
+        let origins = origins.map(|(name, listed)| origin(&log, name, listed, choice));
+        let origins =
+            origins.filter(|origin| !origin.segments.is_empty() || !origin.strays.is_empty());
+        Ok(Self { origins: origins.collect(), reading: Arc::new(reading), log })
+    }
+
+    /// Returns the URL of an object.
+    pub(crate) fn object(&self, origin: &str, name: &str) -> String {
+        self.reading.key(&self.log, origin, name).1
+    }
+}
+
+/// The names that a listing must return.
+fn names(log: &str, choice: ArchiveChoice<'_>) -> Names {
+    let form = |naming, time: SystemTime| {
+        Name::plain(Key::Time(TimeKey::new(log, naming, time.into()))).format(log)
+    };
+    let [after_name, infix] = [Naming::Timestamp, Naming::TimestampInfix].map(|naming| {
+        // A listing begins after a name.
+        let since = choice.since.and_then(|time| time.checked_sub(Duration::from_micros(1)));
+        (since.map(|time| form(naming, time)), form(naming, SystemTime::UNIX_EPOCH))
+    });
+    let is_last = after_name.1 >= infix.1;
+    Names {
+        after: after_name.0.clone().min(infix.0),
+        last_form: format!("{log}."),
+        last_after: after_name.0.filter(|_| is_last),
+        until: choice.until.map(|time| form(Naming::Timestamp, time)).filter(|_| is_last),
+    }
+}
+
+/// Sorts the objects of an origin into segments and others.
+fn origin(
+    log: &str,
+    name: String,
+    listed: Vec<Listed>,
+    choice: ArchiveChoice<'_>,
+) -> ArchivedOrigin {
+    let (mut segments, mut strays) = (Vec::new(), Vec::new());
+    for Listed { name, bytes, modified } in listed {
+        match Name::parse(log, &name) {
+            Some(parsed) if parsed.key.time().is_some() => {
+                segments.push(ArchivedSegment { name: parsed, bytes, archived_at: modified });
+            }
+            _ if name == ORIGIN_FILE => {}
+            _ => strays.push(name),
+        }
+    }
+    segments.sort_unstable_by_key(|segment| (segment.name.key, segment.name.compression));
+    // An uncompressed object beside a compressed one is the older form of the same segment.
+    segments.reverse();
+    segments.dedup_by_key(|segment| segment.name.key);
+    segments.reverse();
+    strays.sort_unstable();
+    ArchivedOrigin { name, segments: within(segments, choice), strays }
+}
+
+/// Leaves out the segments that were finished before the choice or started after it, by their names
+/// and those of the segments before.
+fn within(segments: Vec<ArchivedSegment>, choice: ArchiveChoice<'_>) -> Vec<ArchivedSegment> {
+    let mut started: Option<Timestamp> = None;
+    let (since, until) = (choice.since.map(Timestamp::from), choice.until.map(Timestamp::from));
+    let mut kept = segments;
+    kept.retain(|segment| {
+        let finished = segment.name.key.time();
+        let is_before = since.zip(finished).is_some_and(|(since, at)| at < since);
+        let is_after = until.zip(started).is_some_and(|(until, at)| at > until);
+        started = finished;
+        !is_before && !is_after
+    });
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn listed(log: &str, naming: Naming, seconds: u64, suffix: &str) -> Listed {
+        let key = Key::Time(TimeKey::new(log, naming, at(seconds).into()));
+        let name = format!("{}{suffix}", Name::plain(key).format(log));
+        Listed { name, bytes: seconds, modified: at(9) }
+    }
+
+    #[test]
+    fn compressed_object_takes_the_place_of_the_plain_one() {
+        let log = "app.log";
+        let mut objects: Vec<_> = [(2, ".gz"), (1, ""), (2, ""), (1, ".zst")]
+            .map(|(seconds, suffix)| listed(log, Naming::Timestamp, seconds, suffix))
+            .into();
+        let none = |name: &str| Listed { name: name.to_owned(), bytes: 1, modified: at(1) };
+        objects.extend([none(".origin"), none("app.log.1"), none("notes.txt")]);
+        let found = origin(log, "h.1".to_owned(), objects, ArchiveChoice::default());
+        let names: Vec<_> = found.segments.iter().map(|it| it.name.format(log)).collect();
+        let first = listed(log, Naming::Timestamp, 1, ".zst").name;
+        assert_eq!(names, [first, listed(log, Naming::Timestamp, 2, ".gz").name]);
+        assert_eq!(found.strays, ["app.log.1", "notes.txt"]);
+    }
+
+    #[test]
+    fn segments_are_chosen_by_their_names_and_the_one_before() {
+        let log = "app.log";
+        let objects = [1, 3, 5, 7].map(|at| listed(log, Naming::Timestamp, at, "")).into();
+        let choice = ArchiveChoice { since: Some(at(3)), until: Some(at(4)), origin: None };
+        let found = origin(log, "h.1".to_owned(), objects, choice);
+        let sizes: Vec<_> = found.segments.iter().map(|segment| segment.bytes).collect();
+        assert_eq!(sizes, [3, 5], "the one of 7 was started at 5");
+    }
+
+    #[test]
+    fn listing_begins_before_every_name_of_the_choice() {
+        for log in ["app.log", "app", "app.0x", "a.b"] {
+            let choice = ArchiveChoice { since: Some(at(50)), ..Default::default() };
+            let names = names(log, choice);
+            for naming in [Naming::Timestamp, Naming::TimestampInfix] {
+                let name = listed(log, naming, 50, "").name;
+                assert!(names.after.as_ref().unwrap() < &name, "{log} {names:?}");
+                let is_last = name.starts_with(&names.last_form) && naming == Naming::Timestamp;
+                let after = names.last_after.as_ref().filter(|_| is_last);
+                assert!(after.is_none_or(|after| *after < name));
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The requests of readers: listing an archived log, and reading its objects.
+
+use super::ArchiveStore;
+use super::url::Scheme;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::fault;
+use futures_util::StreamExt;
+use object_store::{GetOptions, ObjectMeta};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// An object, as a listing shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    /// The last part of its key.
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    pub(crate) modified: SystemTime,
+}
+
+/// The names that a listing should return. It may return others too.
+///
+/// Names sort by age, but a log may have names of two forms, one after the other. The form that
+/// comes last is the one that nearly all logs have alone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    /// Names up to this one are not wanted.
+    pub(crate) after: Option<String>,
+    /// The names of the last form begin so.
+    pub(crate) last_form: String,
+    /// Of the last form, names up to this one are not wanted.
+    pub(crate) last_after: Option<String>,
+    /// Of the last form, this name and the next one are the last that are wanted.
+    pub(crate) until: Option<String>,
+}
+
+/// The number of names in an answer of S3. Others return as many or more.
+const PAGE: usize = 1000;
+
+/// The outcome of a listing.
+enum Listing {
+    Whole,
+    /// The following names are not wanted, up to this one.
+    Skip(String),
+}
+
+impl ArchiveStore {
+    /// Returns the origins under which segments of a log are archived, in order.
+    pub(crate) async fn origins(&self, log: &str) -> Result<Vec<String>> {
+        let prefix = self.url.key(log, "", "");
+        self.step("list objects", &prefix)?;
+        let listed = self.inner.list_with_delimiter(Some(&self.path_of(&prefix)?)).await;
+        let listed = listed.map_err(|error| self.unread("list", &prefix, &error))?;
+        self.step("receive list", &prefix)?;
+        let names = listed.common_prefixes.iter().filter_map(|origin| origin.filename());
+        let mut origins: Vec<_> = names.map(str::to_owned).collect();
+        origins.sort_unstable();
+        Ok(origins)
+    }
+
+    /// Returns an origin's objects, in no certain order.
+    pub(crate) async fn segments(
+        &self,
+        log: &str,
+        origin: &str,
+        names: &Names,
+    ) -> Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        let mut after = names.after.clone();
+        while let Listing::Skip(to) = self.list(log, origin, names, after, &mut found).await? {
+            after = Some(to);
+        }
+        Ok(found)
+    }
+
+    /// Lists the names after `after`, until the end or until many are not wanted.
+    async fn list(
+        &self,
+        log: &str,
+        origin: &str,
+        names: &Names,
+        after: Option<String>,
+        found: &mut Vec<Listed>,
+    ) -> Result<Listing> {
+        let prefix = self.url.key(log, origin, "");
+        let dir = self.path_of(&prefix)?;
+        self.step("list objects", &prefix)?;
+        let mut listed = match after {
+            None => self.inner.list(Some(&dir)),
+            Some(name) => {
+                let offset = self.path_of(&self.url.key(log, origin, &name))?;
+                self.inner.list_with_offset(Some(&dir), &offset)
+            }
+        };
+        let (mut count, mut is_last) = (0, false);
+        while let Some(object) = listed.next().await {
+            let object = object.map_err(|error| self.unread("list", &prefix, &error))?;
+            let Some(listed) = of_dir(&prefix, &object) else { continue };
+            count += 1;
+            let is_last_form = listed.name.starts_with(&names.last_form);
+            let is_too_old = names.last_after.as_ref().filter(|after| listed.name < **after);
+            let is_past = names.until.as_ref().is_some_and(|until| listed.name > *until);
+            let skip = is_too_old.filter(|_| is_last_form && count >= PAGE).cloned();
+            found.push(listed);
+            // A directory is not listed in order.
+            if self.url.scheme == Scheme::Directory {
+                continue;
+            }
+            if let Some(to) = skip {
+                return Ok(Listing::Skip(to));
+            }
+            // The plain and the compressed form of the same segment may follow each other.
+            if is_last {
+                break;
+            }
+            is_last = is_last_form && is_past;
+        }
+        self.step("receive list", &prefix)?;
+        Ok(Listing::Whole)
+    }
+
+    /// Writes the content of an object to a file; `false` if there is no object. If the connection
+    /// breaks, `object_store` asks for the rest, of the same version.
+    pub(crate) async fn fetch(&self, key: &str, mut file: &File, path: &Path) -> Result<bool> {
+        self.step("ask for object", key)?;
+        let got = match self.inner.get_opts(&self.path_of(key)?, GetOptions::default()).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            got => got.map_err(|error| self.unread("read", key, &error))?,
+        };
+        let mut content = got.into_stream();
+        while let Some(piece) = content.next().await {
+            let piece = piece.map_err(|error| self.unread("read", key, &error))?;
+            file.write_all(&piece).map_err(|error| Error::io("write", path, error))?;
+        }
+        self.step("receive object", key)?;
+        Ok(true)
+    }
+
+    /// Passes the fault hook.
+    fn step(&self, verb: &'static str, key: &str) -> Result<()> {
+        fault::step(verb).map_err(|error| {
+            let (kind, object) = (ErrorKind::ArchiveUnreachable, self.url.object(key));
+            Error::refused(kind, "read", object, error.to_string())
+        })
+    }
+}
+
+/// An object that is in a directory itself, not in one below.
+fn of_dir(dir: &str, object: &ObjectMeta) -> Option<Listed> {
+    let name = object.location.as_ref().strip_prefix(dir)?.strip_prefix('/')?;
+    let (name, bytes) = (name.to_owned(), object.size);
+    (!name.contains('/')).then(|| Listed { name, bytes, modified: object.last_modified.into() })
+}

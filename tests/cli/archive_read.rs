@@ -1,0 +1,295 @@
+//! Verbs that take the URL of an archived log.
+
+use crate::archive_server::{Manners, Request, Server};
+use crate::support::{Dir, log_of_numbers, logrotor, text};
+use logrotor::Compression;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+/// A directory as a store.
+struct Store(tempfile::TempDir);
+
+impl Store {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn url(&self) -> String {
+        format!("file://{}", self.0.path().display())
+    }
+
+    fn log(&self) -> String {
+        format!("{}/app.log", self.url())
+    }
+
+    fn dir(&self, origin: &str) -> PathBuf {
+        self.0.path().join("app.log").join(origin)
+    }
+
+    /// A log of numbers whose backups are archived here, and their origin.
+    fn archived(&self) -> (Dir, String) {
+        let dir = log_of_numbers(Compression::Gzip);
+        dir.ok("archive", ["--to", &self.url(), "--wait"]);
+        let origin = dir.json("stat", [])["archive"]["origin"].as_str().unwrap().to_owned();
+        (dir, origin)
+    }
+}
+
+/// Runs a verb on a log by its URL.
+fn run<const N: usize>(verb: &str, log: &str, args: [&str; N]) -> Output {
+    logrotor([verb, log]).args(args).output().unwrap()
+}
+
+#[track_caller]
+fn ok<const N: usize>(verb: &str, log: &str, args: [&str; N]) -> String {
+    let output = run(verb, log, args);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    text(&output.stdout)
+}
+
+fn numbers(range: std::ops::Range<u32>) -> String {
+    range.map(|number| format!("{number}\n")).collect()
+}
+
+#[test]
+fn ls_stat_and_verify_show_an_archived_log() {
+    let store = Store::new();
+    let (dir, origin) = store.archived();
+    let backups = dir.backups();
+    let listed = ok("ls", &store.log(), []);
+    let lines: Vec<Vec<_>> = listed.lines().map(|line| line.split('\t').collect()).collect();
+    for (line, name) in lines.iter().zip(&backups) {
+        let bytes = std::fs::metadata(dir.file(name)).unwrap().len().to_string();
+        assert_eq!(line[..3], [&*format!("{origin}/{name}"), "archived", &*bytes]);
+        assert_eq!((line[5], line[7]), ("-", "-"));
+    }
+    assert_eq!(lines.len(), 3);
+    let seen: serde_json::Value =
+        serde_json::from_str(&ok("stat", &store.log(), ["--json"])).unwrap();
+    assert_eq!(seen["origins"], serde_json::json!([origin]));
+    assert_eq!((&seen["segments"], &seen["compressed"]), (&3.into(), &3.into()));
+    assert!(seen["bytes"].as_u64() > Some(0));
+    assert!(ok("stat", &store.log(), []).contains("\norigins\t1\n"));
+    assert_eq!(ok("verify", &store.log(), []), "3 segments, 13.6 KiB of records; sound\n");
+    assert_eq!(ok("cat", &store.log(), []), numbers(0..3000));
+}
+
+#[test]
+fn verify_reports_damaged_objects_and_strays_by_url() {
+    let store = Store::new();
+    let (dir, origin) = store.archived();
+    let backups = dir.backups();
+    let object = |name: &str| store.dir(&origin).join(name);
+    std::fs::write(object(&backups[0]), "").unwrap();
+    let whole = std::fs::read(object(&backups[1])).unwrap();
+    std::fs::write(object(&backups[1]), &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(object("notes.txt"), "not ours").unwrap();
+    let output = run("verify", &store.log(), []);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for name in [&*backups[0], &*backups[1]] {
+        let url = format!("`{}/{origin}/{name}`", store.log());
+        assert!(said.lines().any(|line| line.contains(&url)), "{said}");
+    }
+    assert!(said.contains(&format!("stray: `{}/{origin}/notes.txt`", store.log())), "{said}");
+    let output = run("cat", &store.log(), []);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).ends_with(&numbers(2000..3000)));
+}
+
+#[test]
+fn origin_chooses_among_several_and_tail_merges_them() {
+    let store = Store::new();
+    let (first, second) = (store.archived(), store.archived());
+    assert_eq!(ok("ls", &store.log(), []).lines().count(), 6);
+    for (_, origin) in [&first, &second] {
+        let listed = ok("ls", &store.log(), ["--origin", origin]);
+        assert!(listed.lines().all(|line| line.starts_with(&**origin)), "{listed}");
+        assert_eq!(listed.lines().count(), 3);
+        assert_eq!(ok("cat", &store.log(), ["--origin", origin]), numbers(0..3000));
+        ok("verify", &store.log(), ["--origin", origin]);
+        assert!(ok("stat", &store.log(), ["--origin", origin]).contains("\nsegments\t3\n"));
+    }
+    let merged = ok("cat", &store.log(), []);
+    assert_eq!(merged, numbers(0..3000) + &numbers(0..3000), "one was finished before the other");
+    let mut newest: Vec<_> = merged.lines().rev().collect();
+    let reversed = ok("cat", &store.log(), ["--reverse"]);
+    assert_eq!(reversed.lines().collect::<Vec<_>>(), newest);
+    newest.truncate(3002);
+    newest.reverse();
+    let last = ok("tail", &store.log(), ["--lines=3002"]);
+    assert_eq!(last.lines().collect::<Vec<_>>(), newest);
+    assert_eq!(ok("tail", &store.log(), ["-n", "2"]), "2998\n2999\n");
+    let output = run("cat", &store.log(), ["--origin", "none.1"]);
+    assert!(text(&output.stderr).contains("is archived there by `none.1`"), "{output:?}");
+    let output = first.0.run("cat", ["--origin", "x.1"]);
+    assert!(text(&output.stderr).contains("use the URL of an archived log"), "{output:?}");
+}
+
+#[test]
+fn cat_archive_prints_local_and_archived_records_once() {
+    let store = Store::new();
+    let (dir, origin) = store.archived();
+    let backups = dir.backups();
+    // A segment that is here is not fetched.
+    std::fs::write(store.dir(&origin).join(&backups[2]), "damaged").unwrap();
+    for name in &backups[..2] {
+        std::fs::remove_file(dir.file(name)).unwrap();
+    }
+    assert_eq!(dir.ok("cat", []), numbers(2000..3005));
+    assert_eq!(dir.ok("cat", ["--archive"]), numbers(0..3005));
+    let url = format!("--archive={}", store.url());
+    assert_eq!(dir.ok("cat", [&url, "--lines"]), numbers(0..3005));
+    let mut reversed: Vec<_> = numbers(0..3005).lines().map(str::to_owned).collect();
+    reversed.reverse();
+    assert_eq!(dir.ok("cat", ["--archive", "--reverse"]).lines().collect::<Vec<_>>(), reversed);
+    assert_eq!(dir.ok("cat", ["--archive", "--since", "2099-01-01"]), "");
+    std::fs::remove_file(dir.file("app.log.archive")).unwrap();
+    let output = dir.run("cat", ["--archive"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(text(&output.stderr).contains("use --archive=URL"), "{output:?}");
+    assert_eq!(dir.ok("cat", [&url]), numbers(0..3005), "it has one origin");
+}
+
+#[test]
+fn archived_log_that_is_not_there_is_an_error_with_its_url() {
+    let store = Store::new();
+    let nowhere = format!("file://{}/none/app.log", store.0.path().display());
+    for verb in ["ls", "stat", "verify", "cat", "tail"] {
+        for (log, status, words) in [
+            (&*store.log(), 1, "no segment of it is archived there"),
+            (&*nowhere, 1, "failed to open the archive"),
+            ("s3://bucket", 2, "add a slash and the name of the log"),
+            ("s3:///app.log", 2, "use `s3://bucket/prefix`"),
+            ("file://app.log", 2, "invalid `archive`"),
+        ] {
+            let output = run(verb, log, []);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(status), "{verb} {log}: {output:?}");
+            assert!(said.contains(words), "{verb} {log}: {said}");
+        }
+    }
+}
+
+/// Runs a verb on the log of a server.
+fn run_at<const N: usize>(server: &Server, verb: &str, args: [&str; N]) -> Output {
+    let mut command = logrotor([verb, "s3://bucket/logs/app.log"]);
+    command.env("AWS_ENDPOINT", &server.endpoint).env("AWS_ALLOW_HTTP", "true");
+    command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
+    command.args(args).output().unwrap()
+}
+
+/// A server with segments of `hours` hours from `origins` machines.
+fn server(origins: usize, hours: usize) -> Server {
+    let server = Server::start(Manners::default());
+    for origin in 0..origins {
+        let dir = format!("/bucket/logs/app.log/web-{origin}.k3v9q2mx");
+        server.put(&format!("{dir}/.origin"), b"f\n");
+        for hour in 0..hours {
+            let (day, hour) = (1 + hour / 24, hour % 24);
+            let (month, day) = (1 + day / 28, 1 + day % 28);
+            let time = format!("2026-{month:02}-{day:02}T{hour:02}-30-00.000000Z");
+            server.put(&format!("{dir}/app.log.{time}"), format!("{origin} {time}\n").as_bytes());
+        }
+    }
+    server
+}
+
+/// The requests since the start: the listings, and the objects that were read.
+fn requests(server: &Server) -> (Vec<String>, Vec<String>) {
+    let is_list = |request: &Request| request.path.contains('?');
+    let paths = |requests: Vec<Request>| requests.into_iter().map(|it| it.path).collect();
+    let (lists, others): (Vec<_>, Vec<_>) = server.requests().into_iter().partition(is_list);
+    (paths(lists), paths(others))
+}
+
+#[test]
+fn since_and_until_list_from_their_time_and_read_no_other() {
+    let (since, until) = ("2026-01-03T05:00:00Z", "2026-01-03T05:59:59Z");
+    let server_of_ls = server(3, 100);
+    let output = run_at(&server_of_ls, "ls", ["--since", since, "--until", until]);
+    assert!(output.status.success(), "{output:?}");
+    let names: Vec<_> =
+        text(&output.stdout).lines().map(|line| line.split('\t').next().unwrap().len()).collect();
+    assert_eq!(names.len(), 6, "one was finished within, and one was begun: {output:?}");
+    let (lists, reads) = requests(&server_of_ls);
+    assert_eq!((lists.len(), reads.len()), (4, 0), "{lists:?}");
+    let begins =
+        |list: &&String| list.contains("start-after=") && list.contains("T04-59-59.999999");
+    assert_eq!(lists.iter().filter(begins).count(), 3, "{lists:?}");
+    let server = server(3, 100);
+    let output = run_at(&server, "cat", ["--since", since, "--until", until, "--lines"]);
+    assert!(output.status.success(), "{output:?}");
+    let (lists, mut reads) = requests(&server);
+    assert_eq!(lists.len(), 4, "{lists:?}");
+    // The newest are read before, to learn how the log's records begin.
+    assert!(reads.len() <= 10, "{reads:?}");
+    reads.sort();
+    reads.dedup();
+    assert_eq!(reads.len(), 6, "{reads:?}");
+    assert!(reads.iter().all(|path| path.contains("T05-30-00") || path.contains("T06-30-00")));
+}
+
+#[test]
+fn listing_skips_thousands_of_older_names() {
+    let server = server(1, 2500);
+    let output = run_at(&server, "ls", ["--since", "2026-04-20"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text(&output.stdout).lines().count() < 200);
+    let (lists, _) = requests(&server);
+    // The origins, the first thousand names, and those since then.
+    assert_eq!(lists.len(), 3, "{lists:?}");
+}
+
+#[test]
+fn missing_credentials_and_refusals_are_reported_once() {
+    let refusals = (usize::MAX, 403, "AccessDenied");
+    let server = Server::start(Manners { refusals, ..Manners::default() });
+    for verb in ["ls", "stat", "verify", "cat", "tail"] {
+        let output = run_at(&server, verb, []);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{verb}: {output:?}");
+        assert!(said.contains("failed to list") && said.contains("AccessDenied"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{verb}: {said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[cfg(feature = "__test")]
+#[test]
+fn request_that_fails_is_reported_and_no_line_is_torn() {
+    let store = Store::new();
+    let _dir = store.archived();
+    // Two objects are read first to learn how the log's records begin.
+    let listing = [("1-9", "list objects", 0), ("1-9", "receive list", 0)];
+    let reading = [("4", "ask for object", 2000), ("4", "receive object", 2000)];
+    for (at, verb, lines) in listing.into_iter().chain(reading) {
+        let mut command = logrotor(["cat", &store.log(), "--lines"]);
+        let output =
+            command.env("LOGROTOR_FAULT", format!("{at}/{verb}:errno=104")).output().unwrap();
+        let (printed, said) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{verb}: {output:?}");
+        assert!(said.contains(&store.log()) && said.contains("reset by peer"), "{verb}: {said}");
+        assert_eq!(printed.lines().count(), lines, "{verb}");
+        let is_whole = |line: &str| line.parse::<u32>().is_ok_and(|number| number < 3000);
+        assert!(printed.lines().all(is_whole));
+    }
+}
+
+#[test]
+fn log_name_with_unusual_characters_is_archived_and_read() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Store::new());
+    let name = "a b#1[x]~%41.log";
+    let log = dir.path().join(name);
+    let writer = logrotor::RotatingFileWriter::builder(&log).build().unwrap();
+    writer.write_record(b"one\n").unwrap();
+    writer.rotate().unwrap();
+    writer.close().unwrap();
+    let log = log.to_str().unwrap();
+    ok("archive", log, ["--to", &store.url(), "--wait"]);
+    assert!(store.0.path().join(name).is_dir(), "its name is that of the log");
+    let url = format!("{}/{name}", store.url());
+    assert_eq!(ok("cat", &url, []), "one\n");
+    assert_eq!(ok("ls", &url, []).lines().count(), 1);
+    assert!(Path::new(log).exists());
+}
