@@ -177,6 +177,44 @@ fn thread_that_the_system_refuses_is_an_error_and_no_panic() {
     });
 }
 
+/// The library for gzip panics if it gets no memory.
+#[test]
+fn memory_that_the_system_refuses_is_an_error_and_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    in_child(|| {
+        let failures = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let noted = std::sync::Arc::clone(&failures);
+        let note = move |event: &Event| {
+            if let Event::Failed { error, .. } = event {
+                noted.lock().unwrap().push(error.to_string());
+            }
+        };
+        let log = builder(dir.path(), "app.log").maintenance(MaintenanceMode::Inline);
+        let mut log = log.compression(Compression::Gzip).observer(note).build().unwrap();
+        // Small amounts are there: memory that was freed stays with the process.
+        let other = builder(dir.path(), "other.log").maintenance(MaintenanceMode::Inline);
+        use_log(&mut other.build().unwrap());
+        writeln!(log, "line").unwrap();
+        let limit = process::getrlimit(Resource::Data);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("VmData:")).unwrap();
+        let kib: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+        let none = Rlimit { current: Some(kib * 1024), ..limit };
+        // A backtrace would ask for memory.
+        std::panic::set_hook(Box::new(|_| std::process::abort()));
+        process::setrlimit(Resource::Data, none).unwrap();
+        let rotated = log.rotate();
+        process::setrlimit(Resource::Data, limit).unwrap();
+        drop(std::panic::take_hook());
+        let backup = rotated.unwrap().unwrap();
+        let failures = failures.lock().unwrap();
+        assert!(failures.iter().any(|why| why.contains("out of memory")), "{failures:?}");
+        assert!(backup.exists());
+        log.finish().unwrap();
+        assert!(!backup.exists(), "it is compressed later");
+    });
+}
+
 /// Waits until something is so, for at most a minute.
 fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let start = std::time::Instant::now();

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::fs::{self, Entry, Replace};
 use crate::segment::birth_tag::{self, BirthTag, Digest};
 use crate::segment::name::Compression;
+use crate::segment::uncompress;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -155,6 +156,7 @@ impl Source<'_> {
 
 /// Writes the header with an empty tag first, and again once the digest is known.
 fn gzip(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Result<Option<()>> {
+    uncompress::ask_for_memory().map_err(|error| source.failure(error))?;
     let builder = flate2::GzBuilder::new().extra(tag.gzip_extra());
     let mut encoder =
         builder.write(Sink::after(birth_tag::GZIP_HEADER, file), flate2::Compression::new(level));
@@ -172,7 +174,9 @@ fn gzip(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Re
 #[cfg(feature = "zstd")]
 fn zstd(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Result<Option<()>> {
     let level = i32::try_from(level).unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
-    let encoder = zstd::Encoder::new(Sink::after(0, file), level).and_then(|mut encoder| {
+    let encoder =
+        uncompress::ask_for_memory().and_then(|()| zstd::Encoder::new(Sink::after(0, file), level));
+    let encoder = encoder.and_then(|mut encoder| {
         encoder.include_checksum(true)?;
         // Then a reader knows how much memory it needs.
         encoder.set_pledged_src_size(Some(source.entry.len))?;

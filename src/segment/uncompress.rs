@@ -37,9 +37,29 @@ pub(crate) fn open(
     }
     match compression {
         Compression::None => Ok(Box::new(raw)),
-        Compression::Gzip => Ok(Box::new(Members { member: Some(GzDecoder::new(raw)) })),
+        Compression::Gzip => {
+            let path = Arc::clone(path);
+            Ok(Box::new(Members { member: Some(gzip(raw, &path)?), path }))
+        }
         Compression::Zstd => zstd(raw, path, memory),
     }
+}
+
+/// Fails if the system refuses the memory that a compressor or a decoder takes at its start. Their
+/// libraries panic then.
+pub(crate) fn ask_for_memory() -> io::Result<()> {
+    // More than any of them takes.
+    const BYTES: usize = 512 * 1024;
+    let mut trial = Vec::<u8>::new();
+    let granted = trial.try_reserve_exact(BYTES);
+    // Otherwise the compiler may leave the trial out.
+    std::hint::black_box(&trial);
+    granted.map_err(|_| io::ErrorKind::OutOfMemory.into())
+}
+
+fn gzip<R: BufRead>(raw: R, path: &Path) -> Result<GzDecoder<R>> {
+    ask_for_memory().map_err(|error| Error::io("uncompress", path, error))?;
+    Ok(GzDecoder::new(raw))
 }
 
 /// Counts the bytes of the records in a file of `len` bytes; `None` if that is not cheap, or they
@@ -71,7 +91,8 @@ fn refused(path: &Path, why: &str) -> Error {
 
 #[cfg(feature = "zstd")]
 fn zstd(raw: BufReader<Raw>, path: &Arc<Path>, memory: u64) -> Result<Box<dyn Read + Send>> {
-    let decoder = zstd::Decoder::with_buffer(raw).and_then(|mut decoder| {
+    let decoder = ask_for_memory().and_then(|()| zstd::Decoder::with_buffer(raw));
+    let decoder = decoder.and_then(|mut decoder| {
         decoder.window_log_max(window_log(memory))?;
         Ok(decoder)
     });
@@ -105,6 +126,7 @@ impl Read for Empty {
 struct Members<R> {
     /// `None` after the last one.
     member: Option<GzDecoder<R>>,
+    path: Arc<Path>,
 }
 
 impl<R: BufRead> Read for Members<R> {
@@ -129,7 +151,7 @@ impl<R: BufRead> Members<R> {
             let ready = raw.fill_buf()?;
             match ready.iter().position(|&byte| byte != 0) {
                 Some(0) if padding == 0 && ready[0] == GZIP[0] => {
-                    self.member = Some(GzDecoder::new(raw));
+                    self.member = Some(gzip(raw, &self.path)?);
                     return Ok(());
                 }
                 Some(_) => {

@@ -100,7 +100,7 @@ fn line_beyond_the_file_size_limit_is_not_waited_for() {
     let dir = Dir::new();
     let script = "ulimit -c 0; ulimit -f 8
         { echo before; head -c 20000 /dev/zero | tr '\\0' x; echo; echo after; } |
-        $L write app.log; echo $?";
+        timeout 60 $L write app.log; echo $?";
     let output = shell(&dir, script);
     assert_eq!(text(&output.stdout), "1\n", "{output:?}");
     let said = text(&output.stderr);
@@ -125,6 +125,28 @@ fn path_that_is_too_long_is_not_called_unwritable() {
     let output = shell(&dir, "echo x | $L write /proc/app.log");
     let said = text(&output.stderr);
     assert!(said.ends_with(": no file can be created in `/proc`\n"), "{said}");
+}
+
+// Variables were checked before the options that complete them, and 440 was taken for decimal.
+#[test]
+fn regression_variables_and_options_are_checked_together() {
+    let dir = Dir::new();
+    let script = "export LOGROTOR_MAX_TOTAL_SIZE=10MiB
+        echo x | $L write app.log --max-size 1MiB; echo x | $L write app.log";
+    let said = text(&shell(&dir, script).stderr);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("max_total_size") && said.contains("67108864"), "{said}");
+    let script = "echo x | LOGROTOR_MODE=440 $L write b.log
+        $L policy set c.log mode=440 --create";
+    let said = text(&shell(&dir, script).stderr);
+    assert_eq!(said.matches("between 0o600 and 0o777").count(), 2, "{said}");
+    let script = "echo x | LOGROTOR_MODE=640 $L write d.log
+        $L policy set e.log mode=640 --create";
+    assert!(shell(&dir, script).stderr.is_empty());
+    let mode = std::fs::metadata(dir.file("d.log")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    let shown = shell(&dir, "$L policy show e.log");
+    assert!(text(&shown.stdout).contains("0o640"), "{shown:?}");
 }
 
 #[test]
@@ -214,7 +236,7 @@ fn names_of_any_bytes_are_printed_without_control_characters() {
 
 /// Returns the command for another user who may have this many processes and threads, or `None`
 /// with a note if this user may not become another. Root has no such limit.
-fn with_threads(dir: &Dir, user: u32, threads: u32) -> Option<Command> {
+pub(crate) fn with_threads(dir: &Dir, user: u32, threads: u32) -> Option<Command> {
     let user = format!("--reuid={user}");
     let allowed = Command::new("setpriv").args([&user, "--clear-groups", "true"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {

@@ -34,6 +34,7 @@ mod ls;
 mod maintenance;
 mod policy;
 mod read;
+mod refused;
 mod run;
 mod support;
 mod surroundings;

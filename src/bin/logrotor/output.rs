@@ -234,7 +234,7 @@ fn formatted(time: DateTime<Utc>) -> String {
 }
 
 /// Converts any time that a file may have. The conversions of chrono and humantime panic for some.
-fn utc(time: SystemTime) -> Option<DateTime<Utc>> {
+pub(crate) fn utc(time: SystemTime) -> Option<DateTime<Utc>> {
     const SECOND: u32 = 1_000_000_000;
     let seconds = |span: Duration| i64::try_from(span.as_secs()).ok();
     let (seconds, nanos) = match time.duration_since(UNIX_EPOCH) {

@@ -4,6 +4,7 @@ mod scan;
 
 use scan::known;
 
+use crate::output::utc;
 use crate::when;
 use chrono::format::{Item, Parsed, StrftimeItems, parse_and_remainder};
 use chrono::{DateTime, Datelike, Local, NaiveDate, NaiveDateTime, TimeZone, Utc};
@@ -290,7 +291,9 @@ fn logfmt<'a>(line: &'a str, field: &str) -> Option<&'a str> {
 /// The latest such day that is not after tomorrow.
 fn date_without_year(month: u32, day: u32) -> Option<NaiveDate> {
     const LEAP_YEARS: i32 = 8;
-    let tomorrow = Local::now().date_naive().succ_opt()?;
+    // Not `Local::now`, which panics if the clock is before 1970.
+    let now = Local.from_utc_datetime(&utc(SystemTime::now())?.naive_utc());
+    let tomorrow = now.date_naive().succ_opt()?;
     let year = tomorrow.year();
     (year - LEAP_YEARS..=year)
         .rev()
