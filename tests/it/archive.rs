@@ -510,10 +510,14 @@ fn settings_that_an_archive_cannot_work_with_are_rejected() {
     assert!(inline.contains("`logrotor archive`"), "{inline}");
 }
 
+/// A child that archives the log, or reads it.
+pub fn archive_job(task: &str, dir: &Dir, url: &str) -> Job {
+    Job::new(task, &dir.log()).with("archive", url)
+}
+
 /// Archives the log in a child until everything is archived, or only once. Returns its report.
 fn archive_at(server: &Server, dir: &Dir, once: bool) -> String {
-    let mut job = Job::new("archive-at", &dir.log())
-        .with("archive", "s3://bucket/a/prefix")
+    let mut job = archive_job("archive-at", dir, "s3://bucket/a/prefix")
         .env("AWS_ENDPOINT", &server.endpoint)
         .env("AWS_ALLOW_HTTP", true)
         .env("AWS_ACCESS_KEY_ID", "key")

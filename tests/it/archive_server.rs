@@ -179,7 +179,8 @@ fn decoded(text: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-fn receive(connection: &TcpStream) -> Option<(Request, Vec<u8>)> {
+/// Receives a request and its body; `None` at the end of the connection.
+pub fn receive(connection: &TcpStream) -> Option<(Request, Vec<u8>)> {
     let mut reader = BufReader::new(connection);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -198,7 +199,8 @@ fn receive(connection: &TcpStream) -> Option<(Request, Vec<u8>)> {
     Some((Request { method, path, headers }, body))
 }
 
-fn answer(status: u16, headers: &Headers, body: &[u8], with_body: bool) -> Vec<u8> {
+/// Writes an answer down.
+pub fn answer(status: u16, headers: &Headers, body: &[u8], with_body: bool) -> Vec<u8> {
     let mut text = format!(
         "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\nETag: \"{}\"\r\n\
          Last-Modified: Mon, 30 Nov 2026 00:00:00 GMT\r\n",

@@ -20,6 +20,8 @@
 #[cfg(all(feature = "archive", unix))]
 mod archive;
 #[cfg(all(feature = "archive", unix))]
+mod archive_google;
+#[cfg(all(feature = "archive", unix))]
 mod archive_read;
 #[cfg(all(feature = "archive", unix))]
 #[allow(dead_code, reason = "the tests of the command share it")]

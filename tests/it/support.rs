@@ -546,6 +546,8 @@ fn child() {
     match job.text("task") {
         #[cfg(all(feature = "archive", unix))]
         "archive" | "archive-at" => crate::archive::child(&job),
+        #[cfg(all(feature = "archive", unix))]
+        "archive-read" => crate::archive_google::child(&job),
         "hold" => hold(&job),
         "acknowledge" => acknowledge(&job),
         "calendar" => crate::triggers::calendar(&job),
