@@ -13,86 +13,13 @@ import sys
 import threading
 import time
 
-import boto3
-from botocore.config import Config
+from archive_server import BUCKET, Server
 
 COMMAND, TOOLS, WORK = (pathlib.Path(argument) for argument in sys.argv[1:4])
 SECONDS = float(sys.argv[4])
 WORKERS = 4
-SERVER_KILLS = 10
+SERVER_KILLS = max(1, min(10, round(SECONDS / 5)))
 SEED = int(os.environ.get("LOGROTOR_SEED", random.SystemRandom().getrandbits(32)))
-BUCKET = "logs"
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-class Server:
-    """A server that speaks S3, which can be killed and started again."""
-
-    def __init__(self, name):
-        self.name, self.dir = name, WORK / name
-        self.dir.mkdir()
-        # SeaweedFS takes the port plus 10000 for each port as well.
-        while True:
-            self.ports = free_ports(4)
-            if max(self.ports) < 55000:
-                break
-        self.endpoint = f"http://127.0.0.1:{self.ports[0]}"
-        self.environment = {
-            "AWS_ENDPOINT": self.endpoint,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "S3RVER",
-            "AWS_SECRET_ACCESS_KEY": "S3RVER",
-            "AWS_REGION": "us-east-1",
-        }
-        self.process = None
-        self.start()
-        self.client = boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id="S3RVER",
-            aws_secret_access_key="S3RVER",
-            region_name="us-east-1",
-            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 20}),
-        )
-        for attempt in range(60):
-            try:
-                self.client.create_bucket(Bucket=BUCKET)
-                return
-            except Exception:
-                if attempt == 59:
-                    raise
-                time.sleep(1)
-
-    def start(self):
-        s3, *others = map(str, self.ports)
-        if self.name == "s3rver":
-            command = [TOOLS / "npm/node_modules/.bin/s3rver", "-d", self.dir, "-a", "127.0.0.1", "-p", s3]
-        else:
-            options = ["-master.port=" + others[0], "-volume.port=" + others[1], "-filer.port=" + others[2]]
-            limits = ["-volume.max=20", "-master.volumeSizeLimitMB=64"]
-            where = ["-dir=" + str(self.dir), "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.port=" + s3]
-            command = [TOOLS / "python/bin/weed", "server", "-s3", *where, *options, *limits]
-        log = open(WORK / f"{self.name}.log", "a")
-        self.process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def objects(self, prefix):
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
-        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
-        keys = [key for key in keys if not key.endswith(".origin")]
-        return {key: self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
 
 
 class Worker:
@@ -169,7 +96,7 @@ def load(server):
         worker_kills += 1
         workers[at] = Worker(len(all_workers), log, url, server.environment)
         all_workers.append(workers[at])
-        if (time.monotonic() - start) / SECONDS * SERVER_KILLS > server_kills + 1:
+        if (time.monotonic() - start) / SECONDS * SERVER_KILLS > server_kills + 0.5:
             server.kill()
             server_kills += 1
             server.start()
@@ -262,13 +189,18 @@ def main():
     if (TOOLS / "npm/node_modules/.bin/s3rver").exists():
         servers.append(("s3rver", ignores))
     for name, check in servers:
-        server = Server(name)
+        server = Server(name, TOOLS, WORK)
         try:
             check(server)
         finally:
             server.kill()
-    if (TOOLS / "npm/node_modules/.bin/azurite-blob").exists():
-        azure()
+    if not (TOOLS / "npm/node_modules/.bin/azurite-blob").exists():
+        return
+    with socket.socket() as usual:
+        if usual.connect_ex(("127.0.0.1", 10000)) == 0:
+            print("skipped: Azurite: another program has its port")
+            return
+    azure()
 
 
 main()
