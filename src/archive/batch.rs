@@ -29,6 +29,8 @@ pub(super) struct Parcel {
     pub(super) name: Name,
     pub(super) file_name: String,
     pub(super) path: PathBuf,
+    /// The size of the segment. The body is dropped once it is sent.
+    pub(super) bytes: u64,
     pub(super) body: Bytes,
     pub(super) digest: String,
     /// Kept open: the file is ours alone until the intent is noted.
@@ -57,14 +59,17 @@ impl Backlog {
         self.pending.iter().map(|backup| backup.entry.len).fold(0, u64::saturating_add)
     }
 
-    /// Whether a file is listed, in this form or another.
-    pub(super) fn has_file(&self, location: &Location, file_name: &str) -> bool {
-        self.listed.iter().any(|backup| {
+    /// Whether a file is listed, in this form or another, or is younger than the listing.
+    pub(super) fn may_have(&self, location: &Location, file_name: &str) -> bool {
+        let log = location.path().file_name().unwrap_or_default().to_string_lossy();
+        let newest = self.listed.last().map(|backup| backup.name.key);
+        let is_younger = |name: Name| newest.is_none_or(|newest| name.key > newest);
+        let has_form = |backup: &Backup| {
             let plain = location.file_name(Name::plain(backup.name.key));
-            file_name
-                .strip_prefix(&plain)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
+            let rest = file_name.strip_prefix(&plain);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        Name::parse(&log, file_name).is_some_and(is_younger) || self.listed.iter().any(has_form)
     }
 
     /// Reads a segment if it has its final form and no process can append to it. With `compresses`,
@@ -98,7 +103,8 @@ impl Backlog {
         let body = read(&file, backup.entry.len, &backup.path)?;
         let digest = hex(&Sha256::digest(&body));
         let (name, path) = (backup.name, backup.path.clone());
-        Ok(Some(Parcel { name, file_name, path, body, digest, file }))
+        let bytes = body.len() as u64;
+        Ok(Some(Parcel { name, file_name, path, bytes, body, digest, file }))
     }
 
     /// Opens an uncompressed segment that no process can append to any more.

@@ -54,9 +54,83 @@ impl Pace {
     }
 }
 
+/// Bounds what is in memory and on its way: a few small segments, or two large ones.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SendWindow {
+    /// With a rate, segments are sent one by one.
+    is_paced: bool,
+    parcels: usize,
+    bytes: u64,
+}
+
+impl SendWindow {
+    const MAX_PARCELS: usize = 16;
+    /// The most bytes of small segments.
+    const SMALL: u64 = 16 * 1024 * 1024;
+
+    pub(super) fn new(is_paced: bool) -> Self {
+        Self { is_paced, parcels: 0, bytes: 0 }
+    }
+
+    /// Whether a segment of `bytes` may be read now.
+    pub(super) fn fits(&self, bytes: u64) -> bool {
+        match self.parcels {
+            0 => true,
+            _ if self.is_paced => false,
+            1 => true,
+            parcels => parcels < Self::MAX_PARCELS && self.bytes + bytes <= Self::SMALL,
+        }
+    }
+
+    pub(super) fn enter(&mut self, bytes: u64) {
+        self.parcels += 1;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn leave(&mut self, bytes: u64) {
+        self.parcels -= 1;
+        self.bytes -= bytes;
+    }
+
+    /// Whether it is time for more. Each time costs a synced change of the ledger, so small
+    /// segments wait until half of them are done.
+    pub(super) fn has_room(&self) -> bool {
+        let is_half_empty = self.parcels <= Self::MAX_PARCELS / 2 && self.bytes <= Self::SMALL / 2;
+        self.fits(0) && (self.parcels < 2 || is_half_empty)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn filled(mut window: SendWindow, bytes: u64) -> SendWindow {
+        while window.fits(bytes) {
+            window.enter(bytes);
+        }
+        window
+    }
+
+    #[test]
+    fn window_has_two_large_segments_or_some_small_ones() {
+        const MIB: u64 = 1024 * 1024;
+        for (bytes, count) in [(64 * MIB, 2), (8 * MIB, 2), (4 * MIB, 4), (MIB, 16), (0, 16)] {
+            let window = filled(SendWindow::new(false), bytes);
+            assert_eq!(window.parcels, count, "{bytes}");
+            assert_eq!(filled(SendWindow::new(true), bytes).parcels, 1, "paced");
+        }
+    }
+
+    #[test]
+    fn window_fills_again_once_half_of_it_is_done() {
+        for (bytes, left) in [(64 << 20, 1), (1 << 20, 8)] {
+            let mut window = filled(SendWindow::new(false), bytes);
+            while !window.has_room() {
+                window.leave(bytes);
+            }
+            assert_eq!(window.parcels, left, "{bytes}");
+        }
+    }
 
     #[test]
     fn delay_grows_to_five_minutes_and_varies_by_a_quarter() {

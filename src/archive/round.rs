@@ -1,35 +1,30 @@
-//! One round: sends every segment that can be sent, in batches.
+//! One round: sends every segment that can be sent, some at a time.
 
-use super::batch::{Backlog, Parcel, is_held};
+use super::batch::{Backlog, Parcel};
+use super::notes::{RoundNotes, ShipOutcome, Shipped, log_name};
 use super::origin::{LogPlace, renewed};
-use super::pace::Pace;
+use super::pace::{Pace, SendWindow};
 use super::settings::{Archive, Verification};
 use super::{ArchiveClient, ArchiveSettings};
-use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{self, Temp};
-use crate::ledger::{self, Ledger, LedgerFile, OriginRecord, Shipment, ShipmentState};
-use crate::segment::Location;
+use crate::fs;
+use crate::ledger::{Ledger, LedgerFile, OriginRecord};
 use crate::segment::archived::ORIGIN_FILE;
 use crate::segment::name::Compression;
+use crate::segment::{Backup, Location};
 use crate::stats::Event;
 use crate::store::{ArchiveStore, Created, ObjectState, Wanted, hex};
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The most segments that are sent at the same time, if they are small.
-const MAX_PARCELS: usize = 8;
-/// The most bytes of small segments that are sent at the same time.
-const SMALL: u64 = 16 * 1024 * 1024;
-
 /// Sends the segments of one log.
 pub(super) struct Rounds {
     client: Arc<dyn ArchiveClient>,
-    store: Option<(Archive, ArchiveStore)>,
+    store: Option<(Archive, Arc<ArchiveStore>)>,
     /// The origin that was compared with the store.
     confirmed: Option<OriginRecord>,
     /// The segments whose objects turned out to be others. They are not tried again.
@@ -46,11 +41,12 @@ pub(super) struct RoundOutcome {
     pub(super) conflicts: usize,
 }
 
-/// How one parcel fared.
-enum ShipOutcome {
-    Verified,
-    /// The object under its key is another one.
-    Conflict(Created),
+/// The segments that a round has not looked at yet, oldest first, and those that it has left.
+struct Remainder<'a> {
+    pending: &'a [Backup],
+    outcome: RoundOutcome,
+    /// The first one that cannot be read. It must not hold up the others.
+    unreadable: Option<Error>,
 }
 
 impl Rounds {
@@ -68,29 +64,138 @@ impl Rounds {
         let ledger = Ledger::read(&location)?.unwrap_or_default();
         let backlog = Backlog::of(&location, &ledger)?;
         self.note_backlog(&backlog);
-        let (mut outcome, mut failure) = (RoundOutcome::default(), None);
-        let mut pending = &backlog.pending[..];
-        while !pending.is_empty() {
-            let ledger = Ledger::read(&location)?.unwrap_or_default();
+        let (outcome, unreadable) = (RoundOutcome::default(), None);
+        let mut rest = Remainder { pending: &backlog.pending, outcome, unreadable };
+        let file = LedgerFile { location: &location, mode: settings.mode };
+        let mut notes = RoundNotes::new(file, &backlog);
+        self.send(&settings, &mut notes, &mut rest).await?;
+        rest.unreadable.map_or(Ok(rest.outcome), Err)
+    }
+
+    /// Sends the rest, several segments at a time. While some are on their way, the ledger gets
+    /// those that are done together with the next ones, so that the network does not wait for it.
+    async fn send(
+        &mut self,
+        settings: &ArchiveSettings,
+        notes: &mut RoundNotes<'_>,
+        rest: &mut Remainder<'_>,
+    ) -> Result<()> {
+        let mut under_way = FuturesUnordered::new();
+        let mut window = SendWindow::new(settings.archive.max_rate.is_some());
+        let mut shipped: Vec<Shipped> = Vec::new();
+        let mut failure = None;
+        loop {
             let mut parcels = Vec::new();
-            while !is_full(&parcels, &settings.archive) {
-                let Some((backup, rest)) = pending.split_first() else { break };
-                pending = rest;
-                if self.conflicts.contains(&location.file_name(backup.name)) {
-                    outcome.conflicts += 1;
-                    continue;
+            if failure.is_none() {
+                parcels = self.load(settings, notes, rest, window)?;
+            }
+            if parcels.is_empty() && shipped.is_empty() {
+                // Nor is any on its way: one that is done is noted.
+                return failure.map_or(Ok(()), Err);
+            }
+            let store = self.open_store(&settings.archive)?;
+            let taken = parcels.len();
+            let parcels = self.note(settings, notes, &store, &shipped, parcels).await?;
+            rest.outcome.waiting += taken - parcels.len();
+            rest.outcome.waiting += shipped.iter().filter(|it| it.is_of_another()).count();
+            self.report(&shipped);
+            shipped.clear();
+            for (parcel, object) in parcels {
+                window.enter(parcel.bytes);
+                under_way.push(self.deliver(settings, &store, parcel, object));
+            }
+            while let Some(one) = under_way.next().await {
+                window.leave(one.parcel.bytes);
+                if let Err(error) = &one.outcome {
+                    failure.get_or_insert_with(|| error.clone());
                 }
-                match backlog.take(&location, backup, &ledger, settings.compresses) {
-                    Ok(Some(parcel)) => parcels.push(parcel),
-                    Ok(None) => outcome.waiting += 1,
-                    // One segment that cannot be read must not hold up the others.
-                    Err(error) => failure = Some(failure.unwrap_or(error)),
+                shipped.push(one);
+                if failure.is_none() && window.has_room() && !rest.pending.is_empty() {
+                    break;
                 }
             }
-            outcome.waiting += parcels.len();
-            outcome.waiting -= self.send(&location, &settings, &backlog, parcels).await?;
         }
-        failure.map_or(Ok(outcome), Err)
+    }
+
+    /// Reads the next segments, as many as there is room for.
+    fn load(
+        &self,
+        settings: &ArchiveSettings,
+        notes: &RoundNotes<'_>,
+        rest: &mut Remainder<'_>,
+        mut window: SendWindow,
+    ) -> Result<Vec<Parcel>> {
+        let mut parcels = Vec::new();
+        if rest.pending.is_empty() {
+            return Ok(parcels);
+        }
+        let location = notes.file.location;
+        let ledger = Ledger::read(location)?.unwrap_or_default();
+        while let Some((backup, others)) = rest.pending.split_first() {
+            if !window.fits(backup.entry.len) {
+                break;
+            }
+            rest.pending = others;
+            if self.conflicts.contains(&location.file_name(backup.name)) {
+                rest.outcome.conflicts += 1;
+                continue;
+            }
+            match notes.backlog.take(location, backup, &ledger, settings.compresses) {
+                Ok(Some(parcel)) => {
+                    window.enter(parcel.bytes);
+                    parcels.push(parcel);
+                }
+                Ok(None) => rest.outcome.waiting += 1,
+                Err(error) => rest.unreadable = rest.unreadable.take().or(Some(error)),
+            }
+        }
+        Ok(parcels)
+    }
+
+    /// Notes the segments that are done, and the intents of the next ones. Returns those that no
+    /// other worker is sending.
+    async fn note(
+        &mut self,
+        settings: &ArchiveSettings,
+        notes: &mut RoundNotes<'_>,
+        store: &ArchiveStore,
+        shipped: &[Shipped],
+        parcels: Vec<Parcel>,
+    ) -> Result<Vec<(Parcel, String)>> {
+        let mut shipped = shipped;
+        // The next segments have the log's new origin, once it was compared with the store.
+        if parcels.is_empty() || shipped.iter().any(Shipped::is_of_another) {
+            notes.note_shipped(shipped, &store.url)?;
+            shipped = &[];
+        }
+        if parcels.is_empty() {
+            return Ok(Vec::new());
+        }
+        let origin = self.confirm_origin(&notes.file, store, &settings.archive).await?;
+        notes.note_next(shipped, &origin, parcels, &store.url)
+    }
+
+    /// Creates and verifies an object.
+    fn deliver(
+        &mut self,
+        settings: &ArchiveSettings,
+        store: &Arc<ArchiveStore>,
+        mut parcel: Parcel,
+        object: String,
+    ) -> impl Future<Output = Shipped> + use<> {
+        // Until the intent was noted, it kept maintenance from changing the form of the file.
+        // A failure leaves it with this worker a little longer.
+        let _ = fs::end_lease(&parcel.file, &parcel.path);
+        let wait = self.pace.wait_for(parcel.bytes, settings.archive.max_rate);
+        let ignores = self.client.journal().counters.archive(|stats| stats.ignores_conditions);
+        let store = Arc::clone(store);
+        async move {
+            tokio::time::sleep(wait).await;
+            let outcome = deliver_one(&store, &parcel, &object, ignores).await;
+            // At most two large segments are in memory.
+            parcel.body = Bytes::new();
+            Shipped { parcel, object, outcome }
+        }
     }
 
     fn note_backlog(&self, backlog: &Backlog) {
@@ -101,52 +206,19 @@ impl Rounds {
         });
     }
 
-    /// Sends a batch. Returns the number of segments that are done.
-    async fn send(
-        &mut self,
-        location: &Location,
-        settings: &ArchiveSettings,
-        backlog: &Backlog,
-        parcels: Vec<Parcel>,
-    ) -> Result<usize> {
-        if parcels.is_empty() {
-            return Ok(0);
+    fn open_store(&mut self, settings: &Archive) -> Result<Arc<ArchiveStore>> {
+        if let Some((_, store)) = self.store.as_ref().filter(|(of, _)| of == settings) {
+            return Ok(Arc::clone(store));
         }
-        let file = LedgerFile { location, mode: settings.mode };
-        self.open_store(&settings.archive)?;
-        let origin = self.confirm_origin(&file, &settings.archive).await?;
-        // Empty, and to be looked at by the workers of other users.
-        let claim = Temp::beside(&ledger::path_of(location), settings.mode.unwrap_or(0o666))?;
-        let parcels = self.note_intents(&file, &origin, &claim, parcels)?;
-        let mut done = Vec::new();
-        let mut failure = None;
-        for (parcel, delivery) in self.deliver(settings, parcels).await {
-            match delivery {
-                Ok(delivery) => done.push((parcel, delivery)),
-                Err(error) => failure = Some(failure.unwrap_or(error)),
-            }
-        }
-        self.note_deliveries(&file, &origin, backlog, &done, failure.as_ref())?;
-        drop(claim);
-        self.report(&done);
-        let is_done = |(_, delivery): &&(_, ShipOutcome)| {
-            !matches!(delivery, ShipOutcome::Conflict(Created::Exists))
+        let checks = match settings.verify {
+            Verification::Auto => None,
+            Verification::Checksum => Some(true),
+            Verification::Read => Some(false),
         };
-        failure.map_or(Ok(done.iter().filter(is_done).count()), Err)
-    }
-
-    fn open_store(&mut self, settings: &Archive) -> Result<()> {
-        if self.store.as_ref().is_none_or(|(of, _)| of != settings) {
-            let checks = match settings.verify {
-                Verification::Auto => None,
-                Verification::Checksum => Some(true),
-                Verification::Read => Some(false),
-            };
-            let store = ArchiveStore::open(&settings.url, checks)?;
-            self.store = Some((settings.clone(), store));
-            self.confirmed = None;
-        }
-        Ok(())
+        let store = Arc::new(ArchiveStore::open(&settings.url, checks)?);
+        self.store = Some((settings.clone(), Arc::clone(&store)));
+        self.confirmed = None;
+        Ok(store)
     }
 
     /// Forgets the connection, so that the next round reads the credentials again.
@@ -161,6 +233,7 @@ impl Rounds {
     async fn confirm_origin(
         &mut self,
         file: &LedgerFile<'_>,
+        store: &ArchiveStore,
         settings: &Archive,
     ) -> Result<OriginRecord> {
         let place = LogPlace::of(file.location.dir(), settings.host.as_deref())?;
@@ -173,17 +246,25 @@ impl Rounds {
             if self.confirmed.as_ref() == Some(&origin) {
                 return Ok(origin);
             }
-            if self.is_ours(file.location, &origin).await? {
+            if self.is_ours(file.location, store, &origin).await? {
                 self.confirmed = Some(origin.clone());
                 return Ok(origin);
             }
-            file.change(|ledger| renew(ledger, &origin))?;
+            file.change(|ledger| {
+                if ledger.origin.as_ref() == Some(&origin) {
+                    ledger.origin = Some(renewed(&origin));
+                }
+            })?;
         }
     }
 
     /// Whether the store has this origin as ours, or has it now.
-    async fn is_ours(&self, location: &Location, origin: &OriginRecord) -> Result<bool> {
-        let Some((_, store)) = &self.store else { return Ok(false) };
+    async fn is_ours(
+        &self,
+        location: &Location,
+        store: &ArchiveStore,
+        origin: &OriginRecord,
+    ) -> Result<bool> {
         let key = store.url.key(&log_name(location), &origin.name, ORIGIN_FILE);
         let body = Bytes::from(format!("{}\n", origin.fingerprint));
         let digest = hex(&Sha256::digest(&body));
@@ -219,112 +300,14 @@ impl Rounds {
         }
     }
 
-    /// Notes each object and its claim. Returns the parcels that no other worker is sending.
-    fn note_intents(
-        &self,
-        file: &LedgerFile<'_>,
-        origin: &OriginRecord,
-        claim: &Temp,
-        mut parcels: Vec<Parcel>,
-    ) -> Result<Vec<(Parcel, String)>> {
-        let Some((_, store)) = &self.store else { return Ok(Vec::new()) };
-        let (dir, log) = (file.location.dir(), log_name(file.location));
-        let claim = name_of(claim.path());
-        file.change(|ledger| {
-            parcels.retain(|parcel| match ledger.shipments.get(&parcel.file_name) {
-                Some(Shipment { state: ShipmentState::Intended { claim }, .. }) => {
-                    !is_held(&dir.join(claim))
-                }
-                Some(_) => !ledger.has(&parcel.file_name, parcel.body.len() as u64),
-                None => true,
-            });
-            let noted = |parcel: Parcel| {
-                let before = ledger.shipments.get(&parcel.file_name);
-                let object = before.map(|before| before.object.clone());
-                // Noted for another store: nothing was verified there.
-                let object = object.filter(|object| store.url.key_of(object).is_some());
-                let object = object.unwrap_or_else(|| {
-                    store.url.object(&store.url.key(&log, &origin.name, &parcel.file_name))
-                });
-                let shipment = Shipment {
-                    bytes: parcel.body.len() as u64,
-                    digest: parcel.digest.clone(),
-                    state: ShipmentState::Intended { claim: claim.clone() },
-                    object: object.clone(),
-                };
-                ledger.shipments.insert(parcel.file_name.clone(), shipment);
-                (parcel, object)
-            };
-            std::mem::take(&mut parcels).into_iter().map(noted).collect::<Vec<_>>()
-        })
-    }
-
-    /// Creates and verifies the objects, several at a time.
-    async fn deliver(
-        &mut self,
-        settings: &ArchiveSettings,
-        parcels: Vec<(Parcel, String)>,
-    ) -> Vec<((Parcel, String), Result<ShipOutcome>)> {
-        let Some((_, store)) = &self.store else { return Vec::new() };
-        for (parcel, _) in &parcels {
-            // Until the intent was noted, it kept maintenance from changing the form of the file.
-            // A failure leaves it with this worker a little longer.
-            let _ = fs::end_lease(&parcel.file, &parcel.path);
-            let wait = self.pace.wait_for(parcel.body.len() as u64, settings.archive.max_rate);
-            tokio::time::sleep(wait).await;
-        }
-        let ignores = self.client.journal().counters.archive(|stats| stats.ignores_conditions);
-        let deliver = |(parcel, object): (Parcel, String)| async move {
-            let delivery = deliver_one(store, &parcel, &object, ignores).await;
-            ((parcel, object), delivery)
-        };
-        stream::iter(parcels.into_iter().map(deliver)).buffer_unordered(MAX_PARCELS).collect().await
-    }
-
-    fn note_deliveries(
-        &self,
-        file: &LedgerFile<'_>,
-        origin: &OriginRecord,
-        backlog: &Backlog,
-        done: &[((Parcel, String), ShipOutcome)],
-        failure: Option<&Error>,
-    ) -> Result<()> {
-        let now = Clock::system().now();
-        file.change(|ledger| {
-            for ((parcel, object), delivery) in done {
-                match delivery {
-                    ShipOutcome::Verified => {
-                        let shipment = Shipment {
-                            bytes: parcel.body.len() as u64,
-                            digest: parcel.digest.clone(),
-                            state: ShipmentState::Verified { at: now },
-                            object: object.clone(),
-                        };
-                        ledger.shipments.insert(parcel.file_name.clone(), shipment);
-                    }
-                    // Another log has our origin. This one goes on under its own.
-                    ShipOutcome::Conflict(Created::Exists) => {
-                        ledger.shipments.remove(&parcel.file_name);
-                        renew(ledger, origin);
-                    }
-                    ShipOutcome::Conflict(Created::Yes) => {}
-                }
-            }
-            if failure.is_none() {
-                ledger.trouble = None;
-            }
-            ledger.shipments.retain(|name, _| backlog.has_file(file.location, name));
-        })
-    }
-
     /// Counts and reports what is done.
-    fn report(&mut self, done: &[((Parcel, String), ShipOutcome)]) {
+    fn report(&mut self, shipped: &[Shipped]) {
         let journal = self.client.journal();
         let mut any_verified = false;
-        for ((parcel, object), delivery) in done {
-            let (path, bytes) = (parcel.path.clone(), parcel.body.len() as u64);
-            match delivery {
-                ShipOutcome::Verified => {
+        for Shipped { parcel, object, outcome } in shipped {
+            let (path, bytes) = (parcel.path.clone(), parcel.bytes);
+            match outcome {
+                Ok(ShipOutcome::Verified) => {
                     any_verified = true;
                     journal.counters.archive(|stats| {
                         stats.archived += 1;
@@ -334,26 +317,20 @@ impl Rounds {
                     });
                     journal.note(Event::Archived { path, object: object.clone(), bytes });
                 }
-                ShipOutcome::Conflict(created) => {
+                Ok(ShipOutcome::Conflict(created)) => {
                     if *created == Created::Yes {
                         self.conflicts.insert(parcel.file_name.clone());
                     }
                     journal.counters.archive(|stats| stats.conflicts += 1);
                     journal.failed(conflict(*created, object, &path));
                 }
+                Err(_) => {}
             }
         }
         journal.tell();
         if any_verified {
             self.client.archived();
         }
-    }
-}
-
-/// Gives the log another origin, unless another worker has.
-fn renew(ledger: &mut Ledger, origin: &OriginRecord) {
-    if ledger.origin.as_ref() == Some(origin) {
-        ledger.origin = Some(renewed(origin));
     }
 }
 
@@ -367,7 +344,7 @@ async fn deliver_one(
     let Some(key) = store.url.key_of(object) else {
         return Ok(ShipOutcome::Conflict(Created::Yes));
     };
-    let (bytes, digest, path) = (parcel.body.len() as u64, &parcel.digest, &parcel.path);
+    let (bytes, digest, path) = (parcel.bytes, &parcel.digest, &parcel.path);
     let wanted = Wanted { key, bytes, digest };
     if ignores_conditions {
         match store.examine(&wanted, Created::Exists, path).await? {
@@ -400,13 +377,6 @@ fn conflict(created: Created, object: &str, path: &Path) -> Error {
     Error::refused(ErrorKind::ArchiveConflict, "archive", path, why)
 }
 
-/// Whether a batch is complete. Large segments are sent two at a time, which bounds the memory.
-fn is_full(parcels: &[Parcel], settings: &Archive) -> bool {
-    let bytes: u64 = parcels.iter().map(|parcel| parcel.body.len() as u64).sum();
-    let is_large = parcels.len() >= 2 && bytes >= SMALL;
-    is_large || parcels.len() == MAX_PARCELS || (settings.max_rate.is_some() && !parcels.is_empty())
-}
-
 /// The type of a segment's content, as stores serve it. There is no `Content-Encoding`: with one,
 /// clients decompress what they download.
 fn content_type(compression: Compression) -> &'static str {
@@ -415,12 +385,4 @@ fn content_type(compression: Compression) -> &'static str {
         Compression::Gzip => "application/gzip",
         Compression::Zstd => "application/zstd",
     }
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn log_name(location: &Location) -> String {
-    name_of(location.path())
 }
