@@ -149,6 +149,24 @@ fn regression_variables_and_options_are_checked_together() {
     assert!(text(&shown.stdout).contains("0o640"), "{shown:?}");
 }
 
+// It was taken for none: limits were not applied, and `policy` advised to create it.
+#[test]
+fn regression_policy_that_cannot_be_looked_at_is_an_error() {
+    let dir = Dir::new();
+    dir.writer().write_record(b"a record\n").unwrap();
+    let policy = dir.file("app.log.policy.toml");
+    std::os::unix::fs::symlink(&policy, &policy).unwrap();
+    for verb in ["prune", "compress", "rotate", "stat --json", "policy show", "policy history"] {
+        let output = shell(&dir, &format!("$L {verb} app.log"));
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{verb}: {output:?}");
+        assert!(said.contains("symbolic links"), "{verb}: {said}");
+    }
+    let name = "n".repeat(300);
+    let said = text(&shell(&dir, &format!("$L policy show {name}")).stderr);
+    assert!(said.contains("File name too long"), "{said}");
+}
+
 #[test]
 fn program_of_run_keeps_the_file_size_signal() {
     let dir = Dir::new();

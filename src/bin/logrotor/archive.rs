@@ -159,7 +159,7 @@ impl ArchiveCommand {
     /// The settings of the policy, or the environment's, and what the options say.
     fn config(&self) -> Result<Config, CommandError> {
         let path = policy::path_beside(&self.log);
-        let mut config = match path.exists() {
+        let mut config = match crate::policy::exists(&path)? {
             true => Config::clone(&Config::policy().open(&path)?.current()),
             false => Config::default().with_env()?,
         };

@@ -200,7 +200,7 @@ impl Stat {
 /// Returns the version and settings of a log's policy, or its problem; null if there is no policy.
 fn policy_json(log: &Path) -> Result<Value, CommandError> {
     let path = policy::path_beside(log);
-    if !path.exists() {
+    if !crate::policy::exists(&path)? {
         return Ok(Value::Null);
     }
     match Config::policy().open(&path) {

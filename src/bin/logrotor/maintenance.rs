@@ -86,7 +86,7 @@ fn naming() -> impl TypedValueParser<Value = Naming> {
 fn settings(log: &Path) -> Result<(Config, bool), CommandError> {
     let naming = inspect::naming(log)?;
     let path = policy::path_beside(log);
-    let has_policy = path.exists();
+    let has_policy = crate::policy::exists(&path)?;
     let mut config = Config::default();
     if has_policy {
         config.clone_from(&Config::policy().open(&path)?.current());

@@ -154,7 +154,7 @@ impl PolicyTarget {
     fn open(&self) -> Result<Store, CommandError> {
         let path = self.path();
         Config::policy().open(&path).map_err(|error| {
-            if error.kind() == ErrorKind::Io && !path.exists() {
+            if error.kind() == ErrorKind::Io && matches!(path.try_exists(), Ok(false)) {
                 let (path, log) = (path.display(), self.log.display());
                 return CommandError::Failed(format!(
                     "policy `{path}` does not exist; create it with `logrotor policy set {log} SETTING=VALUE --create`"
@@ -163,6 +163,13 @@ impl PolicyTarget {
             error.into()
         })
     }
+}
+
+/// Whether there is a policy. If the system does not say, it is not taken for none.
+pub(crate) fn exists(path: &Path) -> Result<bool, CommandError> {
+    path.try_exists().map_err(|error| {
+        CommandError::Failed(format!("failed to look at policy `{}`: {error}", path.display()))
+    })
 }
 
 /// Opens the policy to show it, and reports problems of the file.
