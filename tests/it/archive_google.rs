@@ -59,6 +59,7 @@ fn serve(mut connection: &TcpStream, state: &Mutex<State>) -> Option<()> {
     let mut state = state.lock().unwrap();
     state.requests.push(request.clone());
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+    let path = &decoded(path);
     let with_body = request.method != "HEAD";
     let answer = if request.method == "PUT" {
         put(&mut state, path, &request.headers, body)?
@@ -93,10 +94,21 @@ fn put(state: &mut State, path: &str, headers: &Headers, body: Vec<u8>) -> Optio
     Some(answer(200, &generation.into(), b"", true))
 }
 
+/// Decodes `%2F` and its like. The client encodes all of a key.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut plain = parts.next().unwrap().to_owned();
+    for part in parts {
+        plain.push(char::from(u8::from_str_radix(&part[..2], 16).unwrap()));
+        plain.push_str(&part[2..]);
+    }
+    plain
+}
+
 /// A page with everything.
 fn list(state: &State, bucket: &str, query: &str) -> String {
     let query: BTreeMap<_, _> = query.split('&').filter_map(|it| it.split_once('=')).collect();
-    let text = |name| query.get(name).map(|it: &&str| it.replace("%2F", "/")).unwrap_or_default();
+    let text = |name| query.get(name).map(|it: &&str| decoded(it)).unwrap_or_default();
     let (prefix, after) = (text("prefix"), text("start-after"));
     let (mut contents, mut prefixes) = (String::new(), BTreeSet::new());
     for (path, (body, _)) in &state.objects {
