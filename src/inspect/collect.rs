@@ -55,8 +55,8 @@ pub(super) fn inspection(location: &Location) -> Result<Inspection> {
     })
 }
 
-/// Compares the backups with the ledger of the archive. A ledger that is damaged, or cannot be read,
-/// is a failure of it.
+/// Compares the backups with the ledger of the archive. A damaged ledger, or one that cannot be
+/// read, is a failure of it.
 fn archive(location: &Location, segments: &[Segment]) -> Option<ArchiveState> {
     let ledger = match Ledger::read(location) {
         Ok(None) => return None,

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn size_is_not_queried_before_others_can_have_filled_the_segment() {
+    fn size_is_not_queried_before_others_can_have_filled_it() {
         let tracker = SizeTracker::new();
         let query = tracker.due(0).unwrap();
         let time_for = |room: u64| {
