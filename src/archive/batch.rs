@@ -72,21 +72,16 @@ impl Backlog {
         Name::parse(&log, file_name).is_some_and(is_younger) || self.listed.iter().any(has_form)
     }
 
-    /// Reads a segment if it has its final form and no process can append to it. With `compresses`,
-    /// an uncompressed segment is not final, unless its intent is noted.
+    /// Reads a segment if it has its final form and no process can append to it.
     pub(super) fn take(
         &self,
         location: &Location,
         backup: &Backup,
         ledger: &Ledger,
-        compresses: bool,
     ) -> Result<Option<Parcel>> {
         let file_name = location.file_name(backup.name);
         let is_plain = backup.name.compression == Compression::None;
         let shipment = ledger.shipments.get(&file_name);
-        if is_plain && compresses && shipment.is_none() {
-            return Ok(None);
-        }
         if let Some(Shipment { state: ShipmentState::Intended { claim }, .. }) = shipment {
             if is_held(&location.dir().join(claim)) {
                 return Ok(None);

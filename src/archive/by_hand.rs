@@ -105,19 +105,34 @@ impl Archiver {
     /// abandoned, and the call returns.
     ///
     /// # Errors
-    /// The first failure to reach the store. A conflict is an event and is counted.
+    /// The first failure to reach the store, or to read or send a segment. Two failures in a row to
+    /// send one end the call; otherwise the rest is sent first. A conflict is an event and is
+    /// counted.
     pub fn run(&self, go_on: &dyn Fn() -> bool) -> Result<Stats> {
         let client: Arc<dyn ArchiveClient> = Arc::<ByHand>::clone(&self.0);
         let go_on = || {
             self.0.journal.tell();
             go_on()
         };
-        let done = block_on(Rounds::new(client).run(), &go_on);
+        let done = block_on(run_all(Rounds::new(client)), &go_on);
         self.0.journal.tell();
         let path = self.0.location.path();
         let done = done.map_err(|error| Error::io("start a runtime to archive", path, error))?;
         done.transpose()?;
         Ok(self.0.journal.counters.snapshot(0))
+    }
+}
+
+/// Makes rounds until no more can be sent, at the rate.
+async fn run_all(mut rounds: Rounds) -> Result<()> {
+    let mut failure = None;
+    loop {
+        let outcome = rounds.run().await?;
+        failure = failure.or(outcome.error);
+        match outcome.pause {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return failure.map_or(Ok(()), Err),
+        }
     }
 }
 

@@ -100,9 +100,6 @@ impl<'a> RoundNotes<'a> {
                 Ok(ShipOutcome::Conflict(Created::Yes)) | Err(_) => {}
             }
         }
-        if !shipped.is_empty() && shipped.iter().all(|it| it.outcome.is_ok()) {
-            ledger.trouble = None;
-        }
         ledger.shipments.retain(|name, _| self.backlog.may_have(self.file.location, name));
     }
 

@@ -523,7 +523,7 @@ fn archive_at(server: &Server, dir: &Dir, once: bool) -> String {
         .env("AWS_ACCESS_KEY_ID", "key")
         .env("AWS_SECRET_ACCESS_KEY", "secret");
     if once {
-        job = job.with("once", 1);
+        job = job.with("once", 1).with("paced", 1);
     }
     let mut child = job.spawn();
     let report = child.hear().unwrap();
@@ -536,7 +536,10 @@ fn archive_at(server: &Server, dir: &Dir, once: bool) -> String {
 fn archive_and_report(job: &Job) {
     let failures = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&failures);
-    let archiver = Archiver::new(job.text("log"), &config(job.text("archive")), move |event| {
+    let mut config = config(job.text("archive"));
+    // One by one.
+    config.archive.as_mut().unwrap().max_rate = job.has("paced").then_some(u64::MAX);
+    let archiver = Archiver::new(job.text("log"), &config, move |event| {
         if let Event::Failed { error, .. } = event {
             seen.lock().unwrap().push(format!("{:?}", error.kind()));
         }
@@ -608,6 +611,16 @@ fn refusal_is_reported_as_what_it_is_and_tried_again() {
         assert!(report.starts_with("0 left, ") && report.contains(words), "{report}");
         assert_archived(&server, &dir);
     }
+}
+
+#[test]
+fn segment_that_the_store_refuses_holds_up_no_other() {
+    let dir = finished();
+    let too_large = dir.backups()[0].clone();
+    let server = Server::start(Manners { too_large, ..Manners::default() });
+    let report = archive_at(&server, &dir, true);
+    assert!(report.starts_with("1 left, ArchiveUnreachable: failed to archive"), "{report}");
+    assert_eq!(server.objects().len(), 4, "with the origin");
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub struct Manners {
     pub refusals: (usize, u16, &'static str),
     /// It stores something else than it was sent.
     pub corrupts: bool,
+    /// It refuses objects with this text in their names as too large, unless it is empty.
+    pub too_large: String,
 }
 
 pub type Headers = BTreeMap<String, String>;
@@ -95,6 +97,10 @@ fn serve(mut connection: &TcpStream, state: &Mutex<State>) -> Option<()> {
 fn answer_to(state: &mut State, request: &Request, mut body: Vec<u8>) -> Option<Vec<u8>> {
     let none = Headers::new();
     if request.method == "PUT" {
+        let too_large = &state.manners.too_large;
+        if !too_large.is_empty() && request.path.contains(too_large) {
+            return Some(answer(413, &none, b"<Error><Code>EntityTooLarge</Code></Error>", true));
+        }
         let is_new = !state.objects.contains_key(&request.path);
         let is_conditional = request.headers.get("if-none-match").is_some_and(|etag| etag == "*");
         if is_conditional && !is_new && !state.manners.ignores_conditions {
