@@ -130,17 +130,16 @@ impl ReaderBuilder {
         let Remote { origin, recent, .. } = &self.remote;
         let list = |choice: ArchiveChoice<'_>| ArchivedLog::of_url(url, choice);
         let archived = recent.get(origin.as_deref(), self.range, list)?;
-        let log = archived.log.clone();
-        let mut shelves = Shelf::of_archive(&archived)?;
+        let mut shelves = Shelf::of_archive(&archived);
         if shelves.len() == 1 {
             let source = shelves.pop().map(|shelf| self.source_of(shelf)).transpose()?;
-            return Ok(self.reader(source.unwrap_or_else(|| self.merged(Vec::new(), log))));
+            return Ok(self.reader(source.unwrap_or_else(|| self.merged(Vec::new()))));
         }
         Ok(self.reader(match self.last {
-            None => self.merged(shelves, log),
+            None => self.merged(shelves),
             Some(lines) => {
                 let backward = Self { reverse: true, ..self.clone() };
-                let mut source = backward.merged(shelves, log);
+                let mut source = backward.merged(shelves);
                 Box::new(Gathered::of(&mut *source, lines, self.reverse))
             }
         }))
@@ -164,7 +163,7 @@ impl ReaderBuilder {
             let why = "several have a log of this name; choose one";
             return Err(Error::config("origin", "none", why));
         }
-        let shelf = Shelf::of_both(&archived, origin)?;
+        let shelf = Shelf::of_both(&archived, origin, self.range.since);
         let walk = Walk::along(location, shelf, self.memory_limit)?;
         self.along(walk).map(|source| self.reader(source))
     }
@@ -173,16 +172,16 @@ impl ReaderBuilder {
         LogReader { source, notifier: Arc::new(Notifier::default()), path: self.path.clone() }
     }
 
-    fn merged(&self, shelves: Vec<Shelf>, log: String) -> Box<dyn ByteSource> {
+    fn merged(&self, shelves: Vec<Shelf>) -> Box<dyn ByteSource> {
         let order = if self.reverse { Order::Newest } else { Order::Oldest };
         let (builder, name) = (self.clone(), self.path.as_path().into());
         let open = move |shelf| builder.source_of(shelf);
-        Box::new(Merged::new(shelves, log, order, name, Box::new(open)))
+        Box::new(Merged::new(shelves, order, name, Box::new(open)))
     }
 
-    /// Opens one origin.
+    /// Opens one origin, or one segment of it.
     fn source_of(&self, shelf: Shelf) -> Result<Box<dyn ByteSource>> {
-        let location = shelf.location()?.ok_or_else(|| Location::no_log(&self.path))?;
+        let location = shelf.location().ok_or_else(|| Location::no_log(&self.path))?;
         self.along(Walk::along(location, shelf, self.memory_limit)?)
     }
 

@@ -247,6 +247,7 @@ impl Backward {
     fn go(&mut self, reached: Reached) {
         self.reader = None;
         self.opened += 1;
+        self.damage.extend(content::missing(&mut self.walk));
         let result = match reached {
             Reached::Segment(open) if !self.range.is_before(&open) => {
                 self.at = Some(open.segment.clone());

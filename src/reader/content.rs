@@ -1,12 +1,12 @@
 //! The uncompressed bytes of one segment.
 
 use super::damage::{Damage, DamageKind};
-use super::walk::{OpenSegment, Position};
+use super::walk::{Missing, OpenSegment, Position, Walk};
 use crate::clock::sleep;
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::segment::birth_tag::Verdict;
-use crate::segment::name::{Compression, Key, format_time};
+use crate::segment::name::{Compression, Key, Name, format_time};
 use crate::segment::uncompress;
 use std::fs::File;
 use std::io::{self, Read};
@@ -186,6 +186,27 @@ pub(super) fn out_of_order(
                 they were exchanged, or copied before they were compressed, or the clock was set \
                 back";
     Some(Damage::new(DamageKind::Misplaced, &open.segment.path, 0).with_text(text))
+}
+
+/// Takes the reports of the segments that a walk found missing.
+pub(super) fn missing(walk: &mut Walk) -> Vec<Damage> {
+    let all = walk.take_missing();
+    let damage = |path: &Path| Damage::new(DamageKind::Missing, path, 0);
+    let name = |number| walk.location().backup_path(Name::plain(Key::Number(number)));
+    let report = |missing| match missing {
+        Missing::Removed(path) => damage(&path).with_text("it was removed before it was read"),
+        Missing::Unlisted(error) => Damage::unreadable(walk.location().path(), 0, error),
+        Missing::Numbers(numbers) => {
+            let (first, last) = (name(*numbers.end()), name(*numbers.start()));
+            let text = "there is no backup of this number, but there are older ones";
+            match first == last {
+                true => damage(&first).with_text(text),
+                false => damage(&first)
+                    .with_text(format!("{text}; so it is down to `{}`", last.display())),
+            }
+        }
+    };
+    all.into_iter().map(report).collect()
 }
 
 /// Reads at an offset until the buffer is full or the file ends.

@@ -1,26 +1,33 @@
 //! The origins of an archived log as one stream, ordered by the times at which their segments were
 //! finished.
+//!
+//! The listing shows the order, so each segment is opened when its turn comes, and closed before
+//! the next one is. So one file is open at a time, whatever the number of origins.
 
 use super::damage::Damage;
 use super::shelf::Shelf;
 use super::{At, ByteSource, Pulled};
 use crate::error::Result;
 use crate::segment::name::{Key, Name};
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-/// Opens the source of one origin.
+/// Opens the source of one segment.
 type Opener = Box<dyn Fn(Shelf) -> Result<Box<dyn ByteSource>> + Send>;
 
 pub(super) struct Merged {
     open: Opener,
-    log: String,
     order: Order,
     parts: Vec<Part>,
-    /// The one whose bytes are ready.
-    current: Option<usize>,
-    /// Before any byte is ready.
+    /// The next segment of each origin that has one, and the origin's index.
+    waiting: BTreeSet<(Key, usize)>,
+    /// The segment that is being read.
+    source: Option<Box<dyn ByteSource>>,
+    /// The number of segments opened.
+    opened: u64,
+    damage: Option<Damage>,
+    /// Between segments.
     name: Arc<Path>,
 }
 
@@ -31,123 +38,90 @@ pub(super) enum Order {
     Newest,
 }
 
+/// An origin.
 struct Part {
     shelf: Shelf,
-    /// Opened when it is its turn: it fetches a segment.
-    source: Option<Box<dyn ByteSource>>,
-    /// The time at which its next segment was finished; `None` after its last one.
-    next: Option<SystemTime>,
-    /// The segment that it is reading.
-    ordinal: Option<u64>,
+    /// Its segments that are still to come, oldest first.
+    names: VecDeque<Name>,
 }
 
 impl Merged {
-    pub(super) fn new(
-        shelves: Vec<Shelf>,
-        log: String,
-        order: Order,
-        name: Arc<Path>,
-        open: Opener,
-    ) -> Self {
-        let part = |shelf: Shelf| {
-            let next = shelf.ends().map(|(oldest, newest)| match order {
-                Order::Oldest => oldest,
-                Order::Newest => newest,
-            });
-            Part { shelf, source: None, next, ordinal: None }
-        };
-        let parts = shelves.into_iter().map(part).collect();
-        Self { open, log, order, parts, current: None, name }
+    pub(super) fn new(shelves: Vec<Shelf>, order: Order, name: Arc<Path>, open: Opener) -> Self {
+        let part = |shelf: Shelf| Part { names: shelf.archived().into(), shelf };
+        let parts: Vec<_> = shelves.into_iter().map(part).collect();
+        let next = |(at, part): (usize, &Part)| Some((part.next(order)?.key, at));
+        let waiting = parts.iter().enumerate().filter_map(next).collect();
+        let (source, opened, damage) = (None, 0, None);
+        Self { open, order, parts, waiting, source, opened, damage, name }
     }
 
-    /// Chooses the origin with the next segment; `None` after the last one.
-    fn choose(&mut self) -> Option<Result<usize, Damage>> {
-        let waiting = self.parts.iter().enumerate().filter_map(|(at, part)| Some((part.next?, at)));
+    /// Opens the next segment; `None` after the last one.
+    fn open_next(&mut self) -> Option<Result<Box<dyn ByteSource>>> {
         let (_, at) = match self.order {
-            Order::Oldest => waiting.min(),
-            Order::Newest => waiting.max(),
+            Order::Oldest => self.waiting.pop_first(),
+            Order::Newest => self.waiting.pop_last(),
         }?;
         let part = &mut self.parts[at];
-        if part.source.is_none() {
-            match (self.open)(part.shelf.clone()) {
-                Ok(source) => part.source = Some(source),
-                Err(error) => {
-                    part.next = None;
-                    return Some(Err(Damage::unreadable(&*self.name, 0, error)));
-                }
-            }
+        let name = match self.order {
+            Order::Oldest => part.names.pop_front(),
+            Order::Newest => part.names.pop_back(),
+        }?;
+        self.waiting.extend(part.next(self.order).map(|next| (next.key, at)));
+        self.opened += 1;
+        Some((self.open)(part.shelf.only(name)))
+    }
+}
+
+impl Part {
+    fn next(&self, order: Order) -> Option<&Name> {
+        match order {
+            Order::Oldest => self.names.front(),
+            Order::Newest => self.names.back(),
         }
-        Some(Ok(at))
-    }
-
-    fn current(&self) -> Option<&dyn ByteSource> {
-        self.parts[self.current?].source.as_deref().map(|source| source as &dyn ByteSource)
-    }
-
-    fn current_mut(&mut self) -> Option<&mut Box<dyn ByteSource>> {
-        self.parts[self.current?].source.as_mut()
     }
 }
 
 impl ByteSource for Merged {
     fn pull(&mut self) -> Pulled {
         loop {
-            let Some(at) = self.current else {
-                match self.choose() {
+            if let Some(damage) = self.damage.take() {
+                return Pulled::Damage(damage);
+            }
+            let Some(source) = &mut self.source else {
+                match self.open_next() {
                     None => return Pulled::End,
-                    Some(Err(damage)) => return Pulled::Damage(damage),
-                    Some(Ok(at)) => self.current = Some(at),
+                    Some(Ok(source)) => self.source = Some(source),
+                    Some(Err(error)) => {
+                        return Pulled::Damage(Damage::unreadable(&*self.name, 0, error));
+                    }
                 }
                 continue;
             };
-            let part = &mut self.parts[at];
-            let Some(source) = &mut part.source else { return Pulled::End };
             match source.pull() {
-                Pulled::Bytes => {
-                    let now = source.at();
-                    let is_same = part.ordinal.is_none_or(|ordinal| ordinal == now.ordinal);
-                    part.ordinal = Some(now.ordinal);
-                    if is_same {
-                        return Pulled::Bytes;
-                    }
-                    let name = now.segment.file_name().and_then(|name| name.to_str());
-                    let key = name.and_then(|name| Name::parse(&self.log, name)).map(|it| it.key);
-                    part.next = key.and_then(Key::time).map(SystemTime::from).or(part.next);
-                    self.current = None;
-                }
-                Pulled::Damage(damage) => return Pulled::Damage(damage),
-                Pulled::End => {
-                    (part.next, part.source) = (None, None);
-                    self.current = None;
-                }
+                Pulled::End => self.source = None,
+                pulled => return pulled,
             }
         }
     }
 
     fn put_back(&mut self, damage: Damage) {
-        if let Some(source) = self.current_mut() {
-            source.put_back(damage);
-        }
+        self.damage = Some(damage);
     }
 
     fn ready(&self) -> &[u8] {
-        self.current().map_or(&[], |source| source.ready())
+        self.source.as_ref().map_or(&[], |source| source.ready())
     }
 
     fn consume(&mut self, len: usize) {
-        if let Some(source) = self.current_mut() {
+        if let Some(source) = &mut self.source {
             source.consume(len);
         }
     }
 
     fn at(&self) -> At<'_> {
-        match self.current.zip(self.current()) {
-            Some((at, source)) => {
-                let within = source.at();
-                let ordinal = within.ordinal * self.parts.len() as u64 + at as u64;
-                At { ordinal, ..within }
-            }
-            None => At { segment: &self.name, offset: 0, ordinal: 0 },
+        match &self.source {
+            Some(source) => At { ordinal: self.opened, ..source.at() },
+            None => At { segment: &self.name, offset: 0, ordinal: self.opened },
         }
     }
 }

@@ -460,7 +460,7 @@ fn first(
 
 /// Whether there is no log at all. Otherwise the range may exclude all of it.
 fn has_no_segment(walk: &Walk) -> Result<bool> {
-    Ok(matches!(walk.clone().newest()?, Reached::End))
+    Ok(!walk.has_missing() && matches!(walk.clone().newest()?, Reached::End))
 }
 
 /// The result of [`ByteSource::pull`].

@@ -1,16 +1,48 @@
 //! The place of a log's backups: its own directory, an archive, or both.
 //!
-//! The backups of an archive are fetched one by one into a private directory, under their own
-//! names, and opened there. So they are read as those of a local log are.
+//! The backups of an archive are fetched one by one, each into a temporary file without a name. So
+//! nothing is left behind, however the process ends.
 
 pub(super) use on::Shelf;
 
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::segment::name::Compression;
+
+/// The place where a backup is to be read.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "archive"), allow(dead_code, reason = "there is no archive"))]
+pub(super) enum BackupPlace {
+    /// Beside the log, if anywhere.
+    Here,
+    Fetched(Fetched),
+    /// It was listed, and was removed since.
+    Nowhere,
+}
+
+/// The content of an archived backup.
+#[derive(Debug, Clone)]
+pub(super) struct Fetched {
+    pub(super) file: Arc<File>,
+    /// The URL of its object.
+    pub(super) url: PathBuf,
+    pub(super) compression: Compression,
+    /// The time in its name.
+    pub(super) finished: SystemTime,
+    /// Distinguishes it from the others that were fetched.
+    pub(super) number: u64,
+}
+
 #[cfg(not(feature = "archive"))]
 mod on {
+    use super::BackupPlace;
     use crate::error::Result;
-    use crate::segment::name::{Key, Name};
+    use crate::segment::name::{Key, Name, TimeKey};
     use crate::segment::{Location, backup_names};
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     /// The log's own directory.
     #[derive(Debug, Clone)]
@@ -22,44 +54,49 @@ mod on {
             Self
         }
 
-        pub(in crate::reader) fn names(&self, location: &Location) -> Result<Vec<Name>> {
+        pub(in crate::reader) fn has_local(&self) -> bool {
+            true
+        }
+
+        pub(in crate::reader) fn local(&self, location: &Location) -> Result<Vec<Name>> {
             backup_names(location, None)
         }
 
-        pub(in crate::reader) fn fetch(&self, _: &Location, _: Key) -> Result<()> {
+        pub(in crate::reader) fn list_again(&self, _: TimeKey) -> Result<()> {
             Ok(())
+        }
+
+        pub(in crate::reader) fn archived(&self) -> Vec<Name> {
+            Vec::new()
+        }
+
+        pub(in crate::reader) fn find(&self, _: &Location, _: Key) -> Result<BackupPlace> {
+            Ok(BackupPlace::Here)
+        }
+
+        pub(in crate::reader) fn forget(&self, _: Key) -> bool {
+            false
         }
 
         pub(in crate::reader) fn missing(&self, location: &Location, key: Key) -> PathBuf {
             location.backup_path(Name::plain(key))
-        }
-
-        pub(in crate::reader) fn shown(&self, path: PathBuf) -> PathBuf {
-            path
-        }
-
-        pub(in crate::reader) fn path(&self, location: &Location, name: Name) -> PathBuf {
-            location.backup_path(name)
-        }
-
-        pub(in crate::reader) fn is_fetched(&self, _: &Path) -> bool {
-            false
         }
     }
 }
 
 #[cfg(feature = "archive")]
 mod on {
-    use crate::error::{Error, Result};
+    use super::{BackupPlace, Fetched};
+    use crate::error::Result;
     use crate::fs;
-    use crate::segment::archived::{ArchivedLog, ArchivedOrigin};
-    use crate::segment::name::{Compression, Key, Name};
+    use crate::segment::archived::{ArchivedLog, ArchivedOrigin, list_since};
+    use crate::segment::name::{Compression, Key, Name, TimeKey};
     use crate::segment::{Location, backup_names};
     use crate::store::Reading;
     use parking_lot::Mutex;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, HashSet};
     use std::fmt;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
     use std::sync::Arc;
     use std::time::SystemTime;
 
@@ -70,16 +107,28 @@ mod on {
     struct Objects {
         reading: Arc<Reading>,
         /// The part of the keys before the names.
-        log: String,
-        origin: String,
-        /// Oldest first.
-        names: Vec<Name>,
+        log: Arc<str>,
+        origin: Arc<str>,
         /// Whether the log's own directory belongs to it too. A file there goes before the object.
         with_local: bool,
-        /// Where they are fetched to.
-        dir: tempfile::TempDir,
-        /// The one that is there now. A reader keeps open what it reads.
-        fetched: Mutex<Option<PathBuf>>,
+        /// Segments that were finished before are not wanted.
+        since: Option<SystemTime>,
+        state: Mutex<State>,
+    }
+
+    #[derive(Default)]
+    struct State {
+        /// The objects that were listed.
+        names: BTreeMap<Key, Name>,
+        /// The backups that are neither in the archive any more nor here.
+        gone: HashSet<Key>,
+        /// The archive was listed after a backup of this time was seen.
+        covered: Option<TimeKey>,
+        /// Whether a listing failed after the first one.
+        has_failed: bool,
+        /// The last one that was fetched. It may be opened more than once.
+        fetched: Option<(Key, Fetched)>,
+        count: u64,
     }
 
     impl Shelf {
@@ -89,154 +138,188 @@ mod on {
         }
 
         /// The shelves of an archived log, one for each origin that has segments.
-        pub(in crate::reader) fn of_archive(archived: &ArchivedLog) -> Result<Vec<Self>> {
+        pub(in crate::reader) fn of_archive(archived: &ArchivedLog) -> Vec<Self> {
             let origins = archived.origins.iter();
             let with_segments = origins.filter(|origin| !origin.segments.is_empty());
-            with_segments.map(|origin| Self::of_origin(archived, origin, false)).collect()
+            with_segments.map(|origin| Self::of_origin(archived, origin, false, None)).collect()
         }
 
-        /// The shelf of a local log and of the objects of one origin.
+        /// The shelf of a local log and of the objects of one origin that were finished after
+        /// `since`.
         pub(in crate::reader) fn of_both(
             archived: &ArchivedLog,
             origin: &ArchivedOrigin,
-        ) -> Result<Self> {
-            Self::of_origin(archived, origin, true)
+            since: Option<SystemTime>,
+        ) -> Self {
+            Self::of_origin(archived, origin, true, since)
         }
 
         fn of_origin(
             archived: &ArchivedLog,
             origin: &ArchivedOrigin,
             with_local: bool,
-        ) -> Result<Self> {
-            let dir = tempfile::tempdir()
-                .map_err(|error| Error::io("create a directory in", std::env::temp_dir(), error))?;
-            Ok(Self(Some(Arc::new(Objects {
+            since: Option<SystemTime>,
+        ) -> Self {
+            let names = origin.segments.iter().map(|segment| (segment.name.key, segment.name));
+            Self(Some(Arc::new(Objects {
                 reading: Arc::clone(&archived.reading),
-                log: archived.log.clone(),
-                origin: origin.name.clone(),
-                names: origin.segments.iter().map(|segment| segment.name).collect(),
+                log: archived.log.as_str().into(),
+                origin: origin.name.as_str().into(),
                 with_local,
-                dir,
-                fetched: Mutex::new(None),
-            }))))
+                since,
+                state: Mutex::new(State { names: names.collect(), ..State::default() }),
+            })))
         }
 
-        /// Returns the location of a log that has no file yet, and will have one at a time.
-        pub(in crate::reader) fn location(&self) -> Result<Option<Location>> {
-            let Some(objects) = &self.0 else { return Ok(None) };
-            Location::find(&objects.dir.path().join(&objects.log)).map(Some)
+        /// Returns the shelf with one of its objects alone.
+        pub(in crate::reader) fn only(&self, name: Name) -> Self {
+            let of = |objects: &Arc<Objects>| {
+                Arc::new(Objects {
+                    reading: Arc::clone(&objects.reading),
+                    log: Arc::clone(&objects.log),
+                    origin: Arc::clone(&objects.origin),
+                    with_local: false,
+                    since: None,
+                    state: Mutex::new(State {
+                        names: BTreeMap::from([(name.key, name)]),
+                        ..State::default()
+                    }),
+                })
+            };
+            Self(self.0.as_ref().map(of))
         }
 
-        /// Returns the times of the oldest segment and of the newest one.
-        pub(in crate::reader) fn ends(&self) -> Option<(SystemTime, SystemTime)> {
-            let names = &self.0.as_ref()?.names;
-            let time = |name: &Name| name.key.time().map(SystemTime::from);
-            time(names.first()?).zip(time(names.last()?))
+        /// Returns the location of a log that has no files.
+        pub(in crate::reader) fn location(&self) -> Option<Location> {
+            let objects = self.0.as_ref()?;
+            let (_, url) = objects.reading.key(&objects.log, &objects.origin, "");
+            Some(Location::of_archived(url.trim_end_matches('/').into(), &objects.log))
         }
 
-        pub(in crate::reader) fn names(&self, location: &Location) -> Result<Vec<Name>> {
-            let Some(objects) = &self.0 else { return backup_names(location, None) };
-            if !objects.with_local {
-                return Ok(objects.names.clone());
-            }
-            let mut names = backup_names(location, None)?;
-            let here: BTreeSet<_> = names.iter().map(|name| name.key).collect();
-            names.extend(objects.names.iter().filter(|name| !here.contains(&name.key)));
-            Ok(names)
+        /// Whether the log's own directory belongs to it.
+        pub(in crate::reader) fn has_local(&self) -> bool {
+            self.0.as_ref().is_none_or(|objects| objects.with_local)
         }
 
-        /// Returns the path of a backup: where it was fetched to, or beside the log.
-        pub(in crate::reader) fn path(&self, location: &Location, name: Name) -> PathBuf {
-            let here = location.backup_path(name);
-            let fetched = self.0.as_ref().and_then(|objects| objects.fetched.lock().clone());
-            fetched.filter(|path| path.file_name() == here.file_name()).unwrap_or(here)
+        /// Returns the names of the backups beside the log.
+        pub(in crate::reader) fn local(&self, location: &Location) -> Result<Vec<Name>> {
+            if self.has_local() { backup_names(location, None) } else { Ok(Vec::new()) }
         }
 
-        /// Brings a backup into the directory, in place of the one before. Nothing is there if its
-        /// object is gone.
-        pub(in crate::reader) fn fetch(&self, location: &Location, key: Key) -> Result<()> {
-            let Some(objects) = &self.0 else { return Ok(()) };
-            for name in objects.candidates(location, key)? {
-                if objects.fetch(location, name)? {
-                    break;
+        /// Returns the names of the objects, oldest first, as far as they were listed.
+        pub(in crate::reader) fn archived(&self) -> Vec<Name> {
+            let Some(objects) = &self.0 else { return Vec::new() };
+            let state = objects.state.lock();
+            state.names.values().filter(|name| !state.gone.contains(&name.key)).copied().collect()
+        }
+
+        /// Lists the objects that came since the last listing, unless that was made after a backup
+        /// of the time `upto` was seen. Once that has failed, it is not tried again.
+        pub(in crate::reader) fn list_again(&self, upto: TimeKey) -> Result<()> {
+            let Some(objects) = self.0.as_ref().filter(|objects| objects.with_local) else {
+                return Ok(());
+            };
+            let last = {
+                let mut state = objects.state.lock();
+                let covered = state.covered.unwrap_or(TimeKey::MIN);
+                if objects.origin.is_empty() || state.has_failed || upto <= covered {
+                    return Ok(());
                 }
+                if upto < TimeKey::MAX {
+                    state.covered = Some(upto);
+                }
+                state.names.keys().next_back().and_then(|key| key.time())
+            };
+            let since = last.map(SystemTime::from).or(objects.since);
+            let listed = list_since(&objects.reading, &objects.log, &objects.origin, since);
+            let mut state = objects.state.lock();
+            state.has_failed = listed.is_err();
+            for name in listed? {
+                state.names.entry(name.key).or_insert(name);
             }
             Ok(())
+        }
+
+        /// Finds a backup. If it is in the archive alone, fetches it.
+        pub(in crate::reader) fn find(&self, location: &Location, key: Key) -> Result<BackupPlace> {
+            let Some(objects) = self.0.as_ref().filter(|_| key.time().is_some()) else {
+                return Ok(BackupPlace::Here);
+            };
+            if objects.with_local {
+                // The uncompressed form first: it may be compressed meanwhile.
+                for compression in Compression::ALL {
+                    if fs::stat(&location.backup_path(Name { key, compression }))?.is_some() {
+                        return Ok(BackupPlace::Here);
+                    }
+                }
+            }
+            for name in objects.candidates(key) {
+                if let Some(fetched) = objects.fetch(location, name)? {
+                    return Ok(BackupPlace::Fetched(fetched));
+                }
+            }
+            Ok(BackupPlace::Nowhere)
+        }
+
+        /// Leaves a backup out from now on. Returns `false` if it was left out before.
+        pub(in crate::reader) fn forget(&self, key: Key) -> bool {
+            self.0.as_ref().is_some_and(|objects| objects.state.lock().gone.insert(key))
         }
 
         /// Returns the path under which a backup is reported that could not be opened.
         pub(in crate::reader) fn missing(&self, location: &Location, key: Key) -> PathBuf {
             let listed = |objects: &Arc<Objects>| {
-                let name = objects.names.iter().find(|name| name.key == key)?;
-                let name = location.file_name(*name);
-                Some(objects.reading.key(&objects.log, &objects.origin, &name).1.into())
+                let name = *objects.state.lock().names.get(&key)?;
+                Some(objects.key(location, name).1.into())
             };
             let url = self.0.as_ref().and_then(listed);
             url.unwrap_or_else(|| location.backup_path(Name::plain(key)))
         }
-
-        /// Returns the path under which a backup is reported: the URL of its object.
-        pub(in crate::reader) fn shown(&self, path: PathBuf) -> PathBuf {
-            let name = path.file_name().and_then(|name| name.to_str());
-            match self.0.as_ref().zip(name) {
-                Some((objects, name)) if self.is_fetched(&path) => {
-                    objects.reading.key(&objects.log, &objects.origin, name).1.into()
-                }
-                _ => path,
-            }
-        }
-
-        /// Whether a path is in the directory that objects are fetched to.
-        pub(in crate::reader) fn is_fetched(&self, path: &Path) -> bool {
-            self.0.as_ref().is_some_and(|objects| {
-                // Links on the way to temporary files are resolved in one and not in the other.
-                let dir = objects.dir.path().file_name();
-                path.parent().is_some_and(|parent| parent.file_name() == dir)
-            })
-        }
     }
 
     impl Objects {
-        /// The names under which a segment may be in the archive; none if it is here.
-        fn candidates(&self, location: &Location, key: Key) -> Result<Vec<Name>> {
-            let listed: Vec<_> = self.names.iter().filter(|it| it.key == key).copied().collect();
-            if !self.with_local || key.time().is_none() {
-                return Ok(listed);
-            }
-            for compression in Compression::ALL {
-                if fs::stat(&location.backup_path(Name { key, compression }))?.is_some() {
-                    return Ok(Vec::new());
-                }
-            }
-            // A segment that was removed since the listing was archived before.
-            let forms = Compression::ALL.into_iter().rev();
-            let unlisted = || forms.map(|compression| Name { key, compression }).collect();
-            Ok(if listed.is_empty() { unlisted() } else { listed })
+        /// Returns the key of an object, and its URL.
+        fn key(&self, location: &Location, name: Name) -> (String, String) {
+            self.reading.key(&self.log, &self.origin, &location.file_name(name))
         }
 
-        /// Fetches an object; `false` if it is gone.
-        fn fetch(&self, location: &Location, name: Name) -> Result<bool> {
-            let object = location.file_name(name);
-            let path = self.dir.path().join(&object);
-            let mut fetched = self.fetched.lock();
-            if fetched.as_ref() == Some(&path) {
-                return Ok(true);
+        /// The names under which a segment may be in the archive. One that was removed here since
+        /// the last listing was archived before.
+        fn candidates(&self, key: Key) -> Vec<Name> {
+            let state = self.state.lock();
+            if state.gone.contains(&key) {
+                return Vec::new();
             }
-            if let Some(before) = fetched.take() {
-                fs::remove(&before)?;
+            if let Some(name) = state.names.get(&key) {
+                return vec![*name];
             }
-            let file = fs::create_new(&path, 0o600)?;
-            let (object, _) = self.reading.key(&self.log, &self.origin, &object);
-            match self.reading.fetch(&object, &file, &path) {
-                Ok(true) => {
-                    let time = name.key.time().map_or(SystemTime::UNIX_EPOCH, SystemTime::from);
-                    fs::set_modified(&file, time, &path)?;
-                    *fetched = Some(path);
-                    Ok(true)
+            let forms = Compression::ALL.into_iter().rev();
+            forms.map(|compression| Name { key, compression }).collect()
+        }
+
+        /// Fetches an object; `None` if it is gone.
+        fn fetch(&self, location: &Location, name: Name) -> Result<Option<Fetched>> {
+            if let Some((key, fetched)) = &self.state.lock().fetched {
+                if *key == name.key {
+                    return Ok(Some(fetched.clone()));
                 }
-                Ok(false) => fs::remove(&path).map(|_| false),
-                Err(error) => fs::remove(&path).and(Err(error)),
             }
+            let (object, url) = self.key(location, name);
+            let file = fs::anonymous_file()?;
+            if !self.reading.fetch(&object, &file, &std::env::temp_dir())? {
+                return Ok(None);
+            }
+            let mut state = self.state.lock();
+            state.count += 1;
+            let fetched = Fetched {
+                file: Arc::new(file),
+                url: url.into(),
+                compression: name.compression,
+                finished: name.key.time().map_or(SystemTime::UNIX_EPOCH, SystemTime::from),
+                number: state.count,
+            };
+            state.fetched = Some((name.key, fetched.clone()));
+            Ok(Some(fetched))
         }
     }
 

@@ -20,12 +20,11 @@ use super::content::{self, CHUNK, Content};
 use super::damage::{Damage, DamageKind};
 use super::round::{Bookmark, ReadMode, Round};
 use super::segment_reader::SegmentReader;
-use super::walk::{Missing, OpenSegment, Position, Reached, SegmentRef, Walk};
+use super::walk::{OpenSegment, Position, Reached, SegmentRef, Walk};
 use super::{At, ByteSource, Pulled};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::error::Result;
 use crate::segment::Location;
-use crate::segment::name::Key;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
@@ -130,6 +129,7 @@ impl Stream {
         offset: u64,
         behind: Vec<OpenSegment>,
     ) -> Result<(), Damage> {
+        self.report_missing();
         for open in behind {
             let mut content = Content::new(open)?;
             let end = content.settled_len()?;
@@ -394,30 +394,9 @@ impl Stream {
 
     /// Reports the segments that the walk found missing. Returns `false` if there are none.
     fn report_missing(&mut self) -> bool {
-        let all = self.walk.take_missing();
-        let is_any = !all.is_empty();
-        for missing in all {
-            let damage = |path: &Path| Damage::new(DamageKind::Missing, path, 0);
-            self.damage.push_back(match missing {
-                Missing::Removed(path) => {
-                    damage(&path).with_text("it was removed before it was read")
-                }
-                Missing::Numbers(numbers) => {
-                    let name = |number| {
-                        let name = crate::segment::name::Name::plain(Key::Number(number));
-                        self.walk.location().backup_path(name)
-                    };
-                    let (first, last) = (name(*numbers.end()), name(*numbers.start()));
-                    let text = "there is no backup of this number, but there are older ones";
-                    match first == last {
-                        true => damage(&first).with_text(text),
-                        false => damage(&first)
-                            .with_text(format!("{text}; so it is down to `{}`", last.display())),
-                    }
-                }
-            });
-        }
-        is_any
+        let before = self.damage.len();
+        self.damage.extend(content::missing(&mut self.walk));
+        self.damage.len() > before
     }
 
     /// Reports segments that came and went between two looks at the directory. A segment is created

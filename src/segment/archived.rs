@@ -99,6 +99,19 @@ impl ArchivedLog {
     }
 }
 
+/// Lists an origin's segments that were finished at a time or later.
+pub(crate) fn list_since(
+    reading: &Reading,
+    log: &str,
+    of: &str,
+    since: Option<SystemTime>,
+) -> Result<Vec<Name>> {
+    let choice = ArchiveChoice { origin: Some(of), since, until: None };
+    let mut listings = reading.segments(log, &[of.to_owned()], &names(log, choice))?;
+    let found = origin(log, of.to_owned(), listings.pop().unwrap_or_default(), choice);
+    Ok(found.segments.iter().map(|segment| segment.name).collect())
+}
+
 /// The names that a listing must return.
 fn names(log: &str, choice: ArchiveChoice<'_>) -> Names {
     let form = |naming, time: SystemTime| {

@@ -37,6 +37,12 @@ impl Location {
         Self::at(given, fs::canonical)
     }
 
+    /// The location of an archived log. It has no files; `dir` is for messages.
+    #[cfg(feature = "archive")]
+    pub(crate) fn of_archived(dir: PathBuf, name: &str) -> Self {
+        Self { path: dir.join(name), name: name.to_owned(), dir }
+    }
+
     /// Checks the file name, and resolves the directory with `resolve_dir`.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ mod apache;
 #[cfg(all(feature = "archive", unix))]
 mod archive;
 #[cfg(all(feature = "archive", unix))]
+mod archive_gone;
+#[cfg(all(feature = "archive", unix))]
 mod archive_read;
 #[cfg(all(feature = "archive", unix))]
 #[allow(dead_code, unreachable_pub, reason = "it is shared with `it`, which uploads")]

@@ -124,7 +124,7 @@ pub fn archive(log: &Path, config: &Config) -> logrotor::Result<()> {
     Ok(())
 }
 
-fn prune(log: &Path, config: &Config) -> logrotor::Result<()> {
+pub fn prune(log: &Path, config: &Config) -> logrotor::Result<()> {
     let mut config = config.clone();
     config.max_backups = Some(0);
     Maintenance::new(log, &config, |_| {})?.run(&|| true).map(|_| ())

@@ -1,6 +1,6 @@
 //! Reading an archive back as a log.
 
-use crate::archive::{Bucket, archive, config, finished};
+use crate::archive::{Bucket, archive, config, finished, prune};
 use crate::support::{Dir, Job, next_worker};
 use logrotor::reader::{DamageKind, LogReader, ReaderBuilder};
 use std::time::SystemTime;
@@ -101,4 +101,25 @@ fn archive_that_is_not_there_is_an_error() {
     let bucket = Bucket::new();
     assert!(reader(&bucket).open().unwrap_err().to_string().contains("/app.log`"));
     assert!(reader(&bucket).follow().open().is_err());
+}
+
+#[test]
+fn segments_archived_and_removed_during_the_reading_are_read() {
+    let (dir, bucket) = (finished(), Bucket::new());
+    let config = config(&bucket.url());
+    archive(&dir.log(), &config).unwrap();
+    let mut expected = written(&dir);
+    let mut reader = LogReader::builder(dir.log()).archive(bucket.url()).open().unwrap();
+    let mut records = reader.records();
+    let first = records.next().unwrap().unwrap().into_string_lossy();
+    for _ in 0..3 {
+        expected.push(expected.len().to_string());
+        next_worker(&Job::new("obey", &dir.log()), expected.last().unwrap());
+        archive(&dir.log(), &config).unwrap();
+        prune(&dir.log(), &config).unwrap();
+    }
+    assert!(dir.backups().len() < 2, "the reader leases one: {:?}", dir.backups());
+    let mut read = vec![first];
+    read.extend(records.map(|line| line.unwrap().into_string_lossy()));
+    assert_eq!(read, expected);
 }

@@ -20,6 +20,8 @@ pub struct Manners {
     pub corrupts: bool,
     /// It refuses objects with this text in their names as too large, unless it is empty.
     pub too_large: String,
+    /// It lists objects with one of these in their paths, and has none of them.
+    pub gone: Vec<String>,
 }
 
 pub type Headers = BTreeMap<String, String>;
@@ -127,7 +129,8 @@ fn answer_to(state: &mut State, request: &Request, mut body: Vec<u8>) -> Option<
     if let Some((bucket, query)) = request.path.split_once('?') {
         return Some(answer(200, &none, list(&state.objects, bucket, query).as_bytes(), true));
     }
-    Some(match state.objects.get(&request.path) {
+    let is_gone = state.manners.gone.iter().any(|part| request.path.contains(part));
+    Some(match state.objects.get(&request.path).filter(|_| !is_gone) {
         Some((body, metadata)) => answer(200, metadata, body, with_body),
         None => answer(404, &none, b"<Error><Code>NoSuchKey</Code></Error>", with_body),
     })

@@ -88,7 +88,10 @@ impl Walk {
         if found.is_some() {
             return Ok(Some(found));
         }
-        let backups = self.list()?;
+        let backups = match segment.position {
+            Position::Active => self.list_before_active()?,
+            Position::Backup(_) => self.list()?,
+        };
         let Some(key) = self.key_before(segment, &backups) else { return Ok(Some(None)) };
         match self.open(key)? {
             OpenedBackup::Found(reached) => Ok(Some(Some((key, reached)))),

@@ -56,7 +56,7 @@ impl Walk {
     /// Opens the active segment. Returns `None` if a backup comes before it.
     pub(super) fn next_active(&mut self) -> Result<Option<Reached>> {
         let reached = self.open_active()?;
-        let backups = self.list()?;
+        let backups = self.list_before_active()?;
         let is_next = after(&backups.times, self.passed).next().is_none() && !self.numbers_ahead;
         Ok(is_next.then(|| reached.unwrap_or(Reached::End)))
     }

@@ -69,12 +69,14 @@ pub(crate) enum Reached {
 }
 
 /// Segments that are missing between two others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Missing {
     /// This backup was listed, and was removed before it was opened.
     Removed(PathBuf),
     /// No backups have these numbers.
     Numbers(RangeInclusive<u32>),
+    /// The archive could not be listed again, so segments that were archived since may be missing.
+    Unlisted(Error),
 }
 
 /// A walk along a log's segments. A clone continues from the same position.
@@ -154,6 +156,11 @@ impl Walk {
         std::mem::take(&mut self.missing)
     }
 
+    /// Whether segments were found missing since the last call.
+    pub(crate) fn has_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// Lists the backups, so that the removal of an unread one is noticed.
     pub(crate) fn look(&mut self) -> Result<()> {
         self.list().map(drop)
@@ -161,18 +168,35 @@ impl Walk {
 
     /// Lists the backups. None that existed before the call is left out.
     fn list(&mut self) -> Result<Arc<Backups>> {
+        self.list_upto(self.seen)
+    }
+
+    /// Lists the backups after the active segment was opened.
+    fn list_before_active(&mut self) -> Result<Arc<Backups>> {
+        self.list_upto(TimeKey::MAX)
+    }
+
+    /// Lists the backups. A segment that was archived and removed before one of the time `upto` was
+    /// seen is not left out either.
+    fn list_upto(&mut self, upto: TimeKey) -> Result<Arc<Backups>> {
         const LISTINGS: usize = 2;
-        let mut backups = Backups::default();
+        let mut names = HashSet::new();
         for _ in 0..LISTINGS {
-            for name in self.shelf.names(&self.location)? {
-                if self.strays.contains(&name) {
-                    continue;
-                }
-                match name.key {
-                    Key::Time(time) => backups.times.insert(time),
-                    Key::Number(number) => backups.numbers.insert(number),
-                };
-            }
+            names.extend(self.shelf.local(&self.location)?);
+        }
+        // After the directory: a segment that is removed there was archived before.
+        if let Err(error) = self.shelf.list_again(upto) {
+            self.missing.push(Missing::Unlisted(error));
+        }
+        let here: HashSet<_> = names.iter().map(|name| name.key).collect();
+        let archived = self.shelf.archived().into_iter();
+        names.extend(archived.filter(|name| !here.contains(&name.key)));
+        let mut backups = Backups::default();
+        for name in names.difference(&self.strays) {
+            match name.key {
+                Key::Time(time) => backups.times.insert(time),
+                Key::Number(number) => backups.numbers.insert(number),
+            };
         }
         self.known.extend(after(&backups.times, self.passed));
         self.complete = self.seen;

@@ -1,9 +1,10 @@
 //! Opens a segment for reading: leases it first, and checks its name afterwards.
 
-use super::{Position, Reached, SegmentRef, Walk};
+use super::{Missing, Position, Reached, SegmentRef, Walk};
 use crate::clock::{Deadline, sleep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId};
+use crate::reader::shelf::{BackupPlace, Fetched};
 use crate::segment::name::{Compression, Key, Name};
 use crate::segment::{birth_tag, superseded};
 use std::fs::File;
@@ -23,6 +24,8 @@ pub(crate) struct OpenSegment {
     pub(crate) tag: birth_tag::Found,
     /// The most memory, in bytes, that its decompression may take.
     pub(crate) memory: u64,
+    /// Whether it comes from an archive. No other process has this file.
+    pub(crate) is_fetched: bool,
     pub(crate) segment: SegmentRef,
 }
 
@@ -30,11 +33,17 @@ impl OpenSegment {
     /// Whether a worker may still append to it. Releases the lease, so call it only for a backup
     /// whose successor is open.
     pub(crate) fn may_grow(&self) -> Result<bool> {
+        if self.is_fetched {
+            return Ok(false);
+        }
         fs::may_grow(&self.file, &self.segment.path)
     }
 
     /// Releases the lease.
     pub(crate) fn let_go(&self) -> Result<()> {
+        if self.is_fetched {
+            return Ok(());
+        }
         fs::end_lease(&self.file, &self.segment.path)
     }
 
@@ -65,7 +74,8 @@ impl OpenSegment {
 #[allow(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 pub(super) enum OpenedBackup {
     Found(Reached),
-    /// A directory or a link has its name.
+    /// A directory or a link has its name. Or an archive listed it, and it is in none of its places
+    /// any more, which is noted; such a name is left out of later listings too.
     Stray,
     Gone,
 }
@@ -75,13 +85,30 @@ impl Walk {
     pub(super) fn open(&mut self, key: Key) -> Result<OpenedBackup> {
         // It may be compressed, once, between the look and the opening.
         const LOOKS: usize = 3;
-        if let Err(error) = self.shelf.fetch(&self.location, key) {
-            return Ok(OpenedBackup::Found(Reached::Unreadable(self.unfetched(key), error)));
-        }
         let known = |compression| self.strays.contains(&Name { key, compression });
         let is_stray = Compression::ALL.into_iter().any(known);
         let mut result = if is_stray { OpenedBackup::Stray } else { OpenedBackup::Gone };
         for _ in 0..LOOKS {
+            // Or it may be removed, because it was archived.
+            match self.shelf.find(&self.location, key) {
+                Ok(BackupPlace::Here) => {}
+                Ok(BackupPlace::Fetched(fetched)) => {
+                    return Ok(OpenedBackup::Found(self.open_fetched(key, fetched)));
+                }
+                Ok(BackupPlace::Nowhere) => {
+                    if self.shelf.forget(key) {
+                        let path = self.shelf.missing(&self.location, key);
+                        self.missing.push(Missing::Removed(path));
+                    }
+                    return Ok(OpenedBackup::Stray);
+                }
+                Err(error) => {
+                    return Ok(OpenedBackup::Found(Reached::Unreadable(
+                        self.unfetched(key),
+                        error,
+                    )));
+                }
+            }
             let Some(name) = self.choose(key)? else { continue };
             match self.open_name(name)? {
                 OpenedBackup::Gone => {}
@@ -107,6 +134,31 @@ impl Walk {
         }
     }
 
+    /// Opens a backup that comes from an archive.
+    fn open_fetched(&self, key: Key, fetched: Fetched) -> Reached {
+        let Fetched { file, url, compression, finished, number } = fetched;
+        let segment = SegmentRef {
+            position: Position::Backup(key),
+            path: url,
+            compression,
+            is_lost: false,
+            // The system gives the number of a file that is closed to another one.
+            id: FileId { volume: 0, index: number },
+        };
+        let entry = match fs::fstat(&file, &segment.path) {
+            Ok(entry) => Entry { id: segment.id, modified: finished, ..entry },
+            Err(error) => return Reached::Unreadable(segment, error),
+        };
+        // A file that cannot be read reports that later.
+        let tag = birth_tag::read(&file, entry.len, compression, &segment.path);
+        let tag = tag.unwrap_or(birth_tag::Found::Foreign);
+        // An uncompressed one was created just now.
+        let created = tag.created().map(SystemTime::from);
+        let created = created.filter(|_| compression != Compression::None);
+        let (memory, is_fetched) = (self.memory, true);
+        Reached::Segment(OpenSegment { file, entry, created, tag, memory, is_fetched, segment })
+    }
+
     /// Chooses which form of a backup to read; `None` if it is gone. A compressed one beside the
     /// uncompressed one is whole if this crate made it. Otherwise another program is compressing
     /// the backup.
@@ -118,13 +170,13 @@ impl Walk {
             if self.strays.contains(&name) {
                 continue;
             }
-            if let Some(entry) = fs::stat(&self.shelf.path(&self.location, name))? {
+            if let Some(entry) = fs::stat(&self.location.backup_path(name))? {
                 there.push((name, entry));
             }
         }
         let Some((first, plain)) = there.first() else { return Ok(None) };
         let is_ours = |(name, compressed): &&(Name, Entry)| {
-            let path = self.shelf.path(&self.location, *name);
+            let path = self.location.backup_path(*name);
             superseded::supersedes(&path, name.compression, *compressed, *plain)
         };
         Ok(Some(there.iter().skip(1).find(is_ours).map_or(*first, |(name, _)| *name)))
@@ -132,7 +184,7 @@ impl Walk {
 
     /// Opens one form of a backup, by its exact name.
     fn open_name(&self, name: Name) -> Result<OpenedBackup> {
-        let path = self.shelf.path(&self.location, name);
+        let path = self.location.backup_path(name);
         let Some(there) = fs::stat(&path)? else { return Ok(OpenedBackup::Gone) };
         if there.kind != EntryKind::File {
             return Ok(OpenedBackup::Stray);
@@ -153,6 +205,9 @@ impl Walk {
     /// # Errors
     /// [`ErrorKind::NotAFile`] if the path names a directory, a link or another special file.
     pub(super) fn open_active(&self) -> Result<Option<Reached>> {
+        if !self.shelf.has_local() {
+            return Ok(None);
+        }
         let path = self.location.path();
         // It was rotated between two looks; the next ones find its successor.
         for _ in 0..MOVES {
@@ -188,18 +243,16 @@ impl Walk {
         let tag = birth_tag::read(&file, entry.len, segment.compression, &segment.path);
         let tag = tag.unwrap_or(birth_tag::Found::Foreign);
         let created = match segment.compression {
-            // It was created when it was fetched.
-            Compression::None if self.shelf.is_fetched(&segment.path) => None,
             Compression::None => fs::created(&file, &entry),
             _ => tag.created().map(SystemTime::from),
         };
-        segment.path = self.shelf.shown(segment.path);
         Ok(Some(Reached::Segment(OpenSegment {
             file: Arc::new(file),
             entry,
             created,
             tag,
             memory: self.memory,
+            is_fetched: false,
             segment,
         })))
     }
