@@ -1,6 +1,7 @@
 //! Problems in a text of settings, and their places: the errors of parsers in words for its author.
 
 use crate::error::{Diagnostic, Error};
+use crate::units::redacted;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
 
@@ -76,7 +77,9 @@ fn at_line(text: &str, span: &Range<usize>, why: &str) -> Diagnostic {
 fn diagnose(line: usize, setting: Option<(&str, &str)>, why: &str) -> Diagnostic {
     let name = |text: &str| text.trim_matches([' ', '\t', '"', '{', ',']).to_owned();
     let value = |text: &str| {
-        text.trim_matches([' ', '\t', ',', '}']).chars().take(LONGEST_VALUE).collect::<String>()
+        let text = text.trim_matches([' ', '\t', ',', '}']);
+        let text = if text.contains("://") { redacted(text) } else { text.to_owned() };
+        text.chars().take(LONGEST_VALUE).collect::<String>()
     };
     Diagnostic {
         line: Some(line),
@@ -174,6 +177,12 @@ mod tests {
         assert_eq!(json, diagnostic(2, "secnd", "\"x\"", meant));
         let far = read_toml::<Two>("elsewhere = 1").unwrap_err();
         assert_eq!(far.why, "there is no such setting; there are first, second");
+    }
+
+    #[test]
+    fn secret_in_a_url_is_not_repeated() {
+        let toml = read_toml::<Two>("first = 1\nsecnd = \"s3://K:SECRET@b\"").unwrap_err();
+        assert_eq!(toml.value.as_deref(), Some("\"s3://...@b\""));
     }
 
     #[test]

@@ -59,7 +59,8 @@ pub enum ErrorKind {
     ArchiveUnconditional,
     /// A segment is too large for the archive.
     ArchiveUnsupported,
-    /// The archive's ledger beside the log is damaged. Nothing is removed, and nothing is sent.
+    /// The archive's ledger beside the log is damaged, or of another version. Nothing is removed,
+    /// and nothing is sent.
     ArchiveLedger,
     /// An operation of the file system failed. [`Error::io_error`] has the cause.
     Io,

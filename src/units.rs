@@ -113,10 +113,50 @@ pub(crate) fn read_time_of_day(text: &str) -> std::result::Result<Duration, &'st
     Ok(Duration::from_secs(minutes * 60))
 }
 
+/// A URL for messages: without anything that may be a secret, such as keys before an `@` and the
+/// signature of a query.
+#[cfg(any(feature = "archive", feature = "serde"))]
+pub(crate) fn redacted(text: &str) -> String {
+    const LEFT_OUT: &str = "...";
+    let end = text.find(['?', '#']).map_or(text.len(), |at| at + 1);
+    let (shown, query) = text.split_at(end);
+    let query = if query.is_empty() { "" } else { LEFT_OUT };
+    let (start, rest) = match shown.find("://") {
+        Some(at) => shown.split_at(at + "://".len()),
+        None => ("", shown),
+    };
+    // In a path, these are letters like others.
+    if start.ends_with("file://") {
+        return format!("{shown}{query}");
+    }
+    // A secret may contain a slash.
+    if let Some(at) = rest.rfind('@') {
+        return format!("{start}{LEFT_OUT}{}{query}", &rest[at..]);
+    }
+    let authority = rest.find('/').unwrap_or(rest.len());
+    match rest[..authority].find(':') {
+        Some(at) => {
+            let (first, second) = (&rest[..=at], &rest[authority..]);
+            format!("{start}{first}{LEFT_OUT}{second}{query}")
+        }
+        None => format!("{shown}{query}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    #[cfg(any(feature = "archive", feature = "serde"))]
+    fn text_without_secrets_stays_as_it_is() {
+        for text in ["file:///srv/a@b:c", "s3://b/p:1", "s3://b", "b", ""] {
+            assert_eq!(redacted(text), text);
+        }
+        assert_eq!(redacted("\"s3://K:S/T@b\", max_rate = 1"), "\"s3://...@b\", max_rate = 1");
+        assert_eq!(redacted("az://c?sig=S"), "az://c?...");
+    }
 
     #[test]
     fn size_is_formatted_in_the_unit_that_fits() {

@@ -4,7 +4,7 @@ use super::settings::MAX_SEGMENT;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, Unleased};
-use crate::ledger::{Ledger, Shipment, ShipmentState};
+use crate::ledger::{self, Ledger, Shipment, ShipmentState};
 use crate::maintenance::{is_active, is_settled};
 use crate::segment::name::{Compression, Name, Naming};
 use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag};
@@ -83,7 +83,7 @@ impl Backlog {
         let is_plain = backup.name.compression == Compression::None;
         let shipment = ledger.shipments.get(&file_name);
         if let Some(Shipment { state: ShipmentState::Intended { claim }, .. }) = shipment {
-            if is_held(&location.dir().join(claim)) {
+            if is_held(location, claim) {
                 return Ok(None);
             }
         }
@@ -120,11 +120,13 @@ impl Backlog {
     }
 }
 
-/// Whether a worker holds a claim. One that cannot be looked at counts as held.
-pub(super) fn is_held(claim: &Path) -> bool {
-    match fs::stat(claim) {
+/// Whether a worker holds a claim. One that cannot be looked at counts as held, and no file is
+/// touched that is not one.
+pub(super) fn is_held(location: &Location, claim: &str) -> bool {
+    let Some(claim) = ledger::claim_path(location, claim) else { return true };
+    match fs::stat(&claim) {
         Ok(None) => false,
-        _ => !fs::remove_dead_temp(claim).unwrap_or(false),
+        _ => !fs::remove_dead_temp(&claim).unwrap_or(false),
     }
 }
 

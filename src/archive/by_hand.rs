@@ -63,8 +63,8 @@ impl Archiver {
     /// event, as described at [`LogBuilder::observer`](crate::LogBuilder::observer).
     ///
     /// # Errors
-    /// - [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) as [`Config::validate`], and
-    ///   if `config` has no archive.
+    /// - [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) as [`Config::validate`], if
+    ///   `config` has no archive, and if the log's name has a control character.
     /// - [`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile) if the path cannot be that of a log.
     /// - [`ErrorKind::Io`](crate::ErrorKind::Io) if its directory does not exist.
     pub fn new(
@@ -77,6 +77,7 @@ impl Archiver {
             let why = "there is none to send to; use `Archive::to(url)`";
             return Err(Error::config("archive", "none", why));
         };
+        archive.check_log(path.as_ref())?;
         let compresses = config.compression != Compression::None;
         Ok(Self(Arc::new(ByHand {
             location: Arc::new(Location::find(path.as_ref())?),

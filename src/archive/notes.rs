@@ -111,10 +111,10 @@ impl<'a> RoundNotes<'a> {
         mut parcels: Vec<Parcel>,
         url: &ArchiveUrl,
     ) -> Vec<(Parcel, String)> {
-        let (dir, log) = (self.file.location.dir(), log_name(self.file.location));
+        let (location, log) = (self.file.location, log_name(self.file.location));
         parcels.retain(|parcel| match ledger.shipments.get(&parcel.file_name) {
             Some(Shipment { state: ShipmentState::Intended { claim }, .. }) => {
-                !is_held(&dir.join(claim))
+                !is_held(location, claim)
             }
             Some(_) => !ledger.has(&parcel.file_name, parcel.bytes),
             None => true,
@@ -122,8 +122,8 @@ impl<'a> RoundNotes<'a> {
         let note = |parcel: Parcel| {
             let before = ledger.shipments.get(&parcel.file_name);
             let object = before.map(|before| before.object.clone());
-            // Noted for another store: nothing was verified there.
-            let object = object.filter(|object| url.key_of(object).is_some());
+            // Noted for another store or prefix: nothing was verified there.
+            let object = object.filter(|object| url.has_object_of(&log, object));
             let key = || url.key(&log, &origin.name, &parcel.file_name);
             let object = object.unwrap_or_else(|| url.object(&key()));
             let state = ShipmentState::Intended { claim: claim.to_owned() };

@@ -8,6 +8,7 @@ use crate::store::hex;
 use crate::sys;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 /// The marks that distinguish a machine and a directory from their copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +29,7 @@ impl LogPlace {
             None => fs::read_whole(Path::new("/etc/machine-id")).ok().flatten(),
         };
         let host = host.map_or_else(|| short(&sys::host_name()), str::to_owned);
-        let fingerprint = hex(&Sha256::digest(format!("{host} {file:?} {machine:?}")))[..32].into();
+        let fingerprint = fingerprint(&host, file, machine.as_deref());
         Ok(Self { host, fingerprint })
     }
 
@@ -43,6 +44,38 @@ impl LogPlace {
         let name = format!("{}.{}", self.host, &self.fingerprint[..PART]);
         OriginRecord { name, fingerprint: self.fingerprint.clone() }
     }
+}
+
+/// Hashes the marks of a place. The result must never depend on the compiler or the system: with
+/// another one, a log would get another origin.
+fn fingerprint(
+    host: &str,
+    dir: Option<(u64, Option<SystemTime>)>,
+    machine: Option<&[u8]>,
+) -> String {
+    let mut digest = Sha256::new();
+    let mut add = |field: Option<&[u8]>| {
+        // A field that is missing differs from one that is empty.
+        let len = field.map_or(u64::MAX, |field| field.len() as u64);
+        digest.update(len.to_le_bytes());
+        digest.update(field.unwrap_or_default());
+    };
+    add(Some(host.as_bytes()));
+    add(dir.map(|(index, _)| index.to_le_bytes()).as_ref().map(<[u8; 8]>::as_slice));
+    let born = dir.and_then(|(_, born)| born);
+    add(born.map(nanoseconds).as_ref().map(<[u8; 16]>::as_slice));
+    add(machine);
+    hex(&digest.finalize())[..32].to_owned()
+}
+
+/// The nanoseconds since 1970, as bytes.
+fn nanoseconds(time: SystemTime) -> [u8; 16] {
+    let of = |span: Duration| i128::try_from(span.as_nanos()).unwrap_or(i128::MAX);
+    let nanoseconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => of(after),
+        Err(before) => -of(before.duration()),
+    };
+    nanoseconds.to_le_bytes()
 }
 
 /// The length of the part of an origin's name that distinguishes logs.
@@ -82,6 +115,20 @@ mod tests {
         assert!(!place(a.path(), Some("y")).has(&origin));
         assert!(!place(b.path(), Some("x")).has(&origin));
         assert!(!place(a.path(), None).has(&origin));
+    }
+
+    #[test]
+    fn fingerprint_is_the_same_in_every_build() {
+        let born = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 1);
+        let early = SystemTime::UNIX_EPOCH - Duration::from_nanos(1);
+        // By a program of a few lines in another language.
+        for (dir, machine, expected) in [
+            (Some((42, Some(born))), Some(&b"abc\n"[..]), "6d435ea3ecdfd8dddc2c067b522278b5"),
+            (Some((42, Some(early))), None, "eb871c658298cd8bf85ae4fd0383280d"),
+            (None, None, "c65b38cf15c27478e2cb30288033ba23"),
+        ] {
+            assert_eq!(fingerprint("web-7", dir, machine), expected);
+        }
     }
 
     #[test]

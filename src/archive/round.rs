@@ -11,11 +11,10 @@ use crate::clock::Stopwatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::ledger::{Ledger, LedgerFile, OriginRecord};
-use crate::segment::archived::ORIGIN_FILE;
 use crate::segment::name::Compression;
 use crate::segment::{Backup, Location};
 use crate::stats::Event;
-use crate::store::{ArchiveStore, Created, ObjectState, Wanted, hex};
+use crate::store::{ArchiveStore, Created, ORIGIN_FILE, ObjectState, Wanted, hex};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use sha2::{Digest, Sha256};
@@ -352,7 +351,8 @@ impl Rounds {
         Ok(store)
     }
 
-    /// Returns the log's origin, after a look at whose it is in the store.
+    /// Returns the log's origin, after a look at whose it is in the store. One that was there
+    /// before must be there still.
     ///
     /// The object that says so is created, and created again: a store that lets the second one
     /// through ignores conditions.
@@ -363,16 +363,24 @@ impl Rounds {
         settings: &Archive,
     ) -> Result<OriginRecord> {
         let place = LogPlace::of(file.location.dir(), settings.host.as_deref())?;
+        let (log, path) = (log_name(file.location), file.location.path());
         loop {
-            let origin = file.change(|ledger| {
+            let (origin, is_known) = file.change(|ledger| {
                 ledger.to = Some(settings.url.clone());
                 let present = ledger.origin.take().filter(|origin| place.has(origin));
-                ledger.origin.insert(present.unwrap_or_else(|| place.origin())).clone()
+                let origin = ledger.origin.insert(present.unwrap_or_else(|| place.origin()));
+                let is_known = ledger.confirmed.contains(&store.url.origin(&log, &origin.name));
+                (origin.clone(), is_known)
             })?;
             if self.confirmed.as_ref() == Some(&origin) {
                 return Ok(origin);
             }
+            if is_known {
+                store.expect_origin(&log, &origin.name, path).await?;
+            }
             if self.is_ours(file.location, store, &origin).await? {
+                let url = store.url.origin(&log, &origin.name);
+                file.change(|ledger| ledger.confirmed.insert(url))?;
                 self.confirmed = Some(origin.clone());
                 return Ok(origin);
             }

@@ -1,8 +1,10 @@
 //! The settings of an archive.
 
 use crate::error::{Error, Result};
+use crate::fs;
 use crate::keywords::keywords;
-use crate::store::{ArchiveUrl, Scheme};
+use crate::store::{ArchiveUrl, Scheme, is_log_name};
+use std::path::Path;
 
 /// The archive of a log: a store to which each finished segment is copied before its file is
 /// removed. Feature `archive`.
@@ -139,6 +141,21 @@ impl Archive {
     pub fn verify(mut self, verify: Verification) -> Self {
         self.verify = verify;
         self
+    }
+
+    /// Checks that the log at `path` can have objects. Creates nothing.
+    pub(crate) fn check_log(&self, path: &Path) -> Result<()> {
+        let (target, _) = fs::resolve_links("archive", path)?;
+        match target.file_name().and_then(|name| name.to_str()) {
+            Some(name) if !is_log_name(name) => {
+                let why = format!(
+                    "the log's name, {name:?}, has a character that the names of \
+                                   objects must not have"
+                );
+                Err(Error::config("archive", &self.url, why))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks every setting.

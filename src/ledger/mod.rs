@@ -6,6 +6,7 @@
 //! logrotor archive 1
 //! to      s3://bucket/prefix
 //! origin  web-7.k3v9q2mx  <fingerprint of machine and directory>
+//! confirmed  <URL of the origin in a store that has it as this log's>
 //! failed  <micros>  <message of the last failure, until a success>
 //! app.log.<time>.gz  <bytes>  <sha256>  intended  <claim>   <object>
 //! app.log.<time>.gz  <bytes>  <sha256>  verified  <micros>  <object>
@@ -22,13 +23,20 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::segment::Location;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::path::PathBuf;
 
 /// The end of a ledger's file name, after the log's name and a dot.
 const SUFFIX: &str = "archive";
 const HEADER: &str = "logrotor archive 1";
+
+const DAMAGED: &str = "it is damaged; if you remove it, the archive compares the segments that are \
+                       still here with their objects, and writes it again; it knows only the \
+                       origin that follows from the machine and the directory, so segments whose \
+                       objects are under another one are sent again";
+const OTHER_VERSION: &str = "another version of logrotor wrote it, in a format that this one does \
+                             not know; use that version, and keep the file";
 
 /// The identity under which a log's segments are archived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +82,8 @@ pub(crate) struct Ledger {
     /// The URL of the archive.
     pub(crate) to: Option<String>,
     pub(crate) origin: Option<OriginRecord>,
+    /// The URLs of origins in stores that were seen to have them as this log's.
+    pub(crate) confirmed: BTreeSet<String>,
     pub(crate) trouble: Option<Trouble>,
     /// By the file name of the segment.
     pub(crate) shipments: BTreeMap<String, Shipment>,
@@ -84,11 +94,10 @@ impl Ledger {
     pub(crate) fn read(location: &Location) -> Result<Option<Self>> {
         let path = path_of(location);
         let Some(bytes) = fs::read_whole(&path)? else { return Ok(None) };
-        let parsed = Self::parse(&String::from_utf8_lossy(&bytes));
-        parsed.map(Some).map_err(|line| {
+        let text = String::from_utf8_lossy(&bytes);
+        Self::parse(&text, &name_of(location)).map(Some).map_err(|line| {
             let action = format!("read line {line} of the archive's ledger");
-            let why = "it is damaged; if you remove it, the archive compares the segments that are \
-                       still here with their objects, and writes it again";
+            let why = if is_of_other_version(&text) { OTHER_VERSION } else { DAMAGED };
             Error::refused(ErrorKind::ArchiveLedger, action, path, why)
         })
     }
@@ -104,15 +113,16 @@ impl Ledger {
             || plain_form(file_name).is_some_and(|plain| verified(plain).is_some())
     }
 
-    /// Parses the text of a ledger. The error is the number of the first wrong line.
-    fn parse(text: &str) -> Result<Self, usize> {
+    /// Parses the text of a ledger with this file name. The error is the number of the first wrong
+    /// line.
+    fn parse(text: &str, own_name: &str) -> Result<Self, usize> {
         let mut ledger = Self::default();
         for (at, line) in text.lines().enumerate() {
             let fields: Vec<_> = line.split('\t').collect();
             let read = match (at, &fields[..]) {
                 (0, [HEADER]) => Some(()),
                 (0, _) => None,
-                (_, rest) => ledger.parse_line(rest),
+                (_, rest) => ledger.parse_line(rest, own_name),
             };
             read.ok_or(at + 1)?;
         }
@@ -120,20 +130,25 @@ impl Ledger {
         if text.ends_with('\n') { Ok(ledger) } else { Err(text.lines().count().max(1)) }
     }
 
-    fn parse_line(&mut self, fields: &[&str]) -> Option<()> {
+    fn parse_line(&mut self, fields: &[&str], own_name: &str) -> Option<()> {
         let time = |text: &str| Some(Timestamp::from_micros(text.parse().ok()?));
         let owned = |text: &str| text.to_owned();
         match *fields {
+            // It becomes a part of objects' keys, which are paths in a directory.
+            ["origin", name, _] if !is_bare(name) => return None,
             ["origin", name, fingerprint] => {
                 let [name, fingerprint] = [name, fingerprint].map(owned);
                 self.origin = Some(OriginRecord { name, fingerprint });
             }
             ["to", url] => self.to = Some(owned(url)),
+            ["confirmed", url] => _ = self.confirmed.insert(owned(url)),
             ["failed", at, message] => {
                 self.trouble = Some(Trouble { at: time(at)?, message: owned(message) });
             }
             [file_name, bytes, digest, state, detail, object] => {
                 let state = match state {
+                    // Maintenance and the archive remove the file if no process leases it.
+                    "intended" if !is_claim(detail, own_name) => return None,
                     "intended" => ShipmentState::Intended { claim: owned(detail) },
                     "verified" => ShipmentState::Verified { at: time(detail)? },
                     _ => return None,
@@ -156,6 +171,9 @@ impl fmt::Display for Ledger {
         }
         if let Some(OriginRecord { name, fingerprint }) = &self.origin {
             writeln!(f, "origin\t{name}\t{fingerprint}")?;
+        }
+        for url in &self.confirmed {
+            writeln!(f, "confirmed\t{url}")?;
         }
         if let Some(Trouble { at, message }) = &self.trouble {
             writeln!(f, "failed\t{}\t{}", at.micros(), on_one_line(message))?;
@@ -188,8 +206,38 @@ fn on_one_line(text: &str) -> String {
 }
 
 pub(crate) fn path_of(location: &Location) -> PathBuf {
-    let name = location.path().file_name().unwrap_or_default().to_string_lossy();
-    location.dir().join(format!("{name}.{SUFFIX}"))
+    location.dir().join(name_of(location))
+}
+
+/// The ledger's file name.
+fn name_of(location: &Location) -> String {
+    let log = location.path().file_name().unwrap_or_default().to_string_lossy();
+    format!("{log}.{SUFFIX}")
+}
+
+/// The path of a claim; `None` if the text cannot be the name of one.
+#[cfg(feature = "archive")]
+pub(crate) fn claim_path(location: &Location, claim: &str) -> Option<PathBuf> {
+    is_claim(claim, &name_of(location)).then(|| location.dir().join(claim))
+}
+
+/// Whether a text is the name of a temporary file of the ledger. So it names no file elsewhere.
+fn is_claim(text: &str, own_name: &str) -> bool {
+    fs::temp_target(text) == Some(own_name)
+}
+
+/// Whether a text names a file in a directory itself.
+fn is_bare(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && !text.contains(['/', '\\'])
+}
+
+/// Whether a ledger's first line is that of another version of its format.
+fn is_of_other_version(text: &str) -> bool {
+    let Some((first, _)) = text.split_once('\n') else { return false };
+    let version = HEADER.rsplit_once(' ').and_then(|(start, _)| first.strip_prefix(start));
+    let version = version.and_then(|version| version.strip_prefix(' '));
+    first != HEADER
+        && version.is_some_and(|it| !it.is_empty() && it.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Whether the part of a file name after the log's name and a dot is that of the ledger or of its
@@ -254,6 +302,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const NAME: &str = "app.log.archive";
+    const CLAIM: &str = ".app.log.archive.abcdefghijkl.tmp";
+
+    fn parse(text: &str) -> Result<Ledger, usize> {
+        Ledger::parse(text, NAME)
+    }
+
     fn ledger() -> Ledger {
         let shipment = |state| Shipment {
             bytes: 7,
@@ -261,7 +316,7 @@ mod tests {
             state,
             object: "s3://b/p/app.log/h.1/app.log.x".to_owned(),
         };
-        let intended = ShipmentState::Intended { claim: ".app.log.archive.abc.tmp".to_owned() };
+        let intended = ShipmentState::Intended { claim: CLAIM.to_owned() };
         let verified = ShipmentState::Verified { at: Timestamp::from_micros(5) };
         Ledger {
             to: Some("s3://b/p".to_owned()),
@@ -269,6 +324,7 @@ mod tests {
                 name: "web-7.k3v9q2mx".to_owned(),
                 fingerprint: "f".to_owned(),
             }),
+            confirmed: ["s3://a/app.log/h.1", "s3://b/p/app.log/h.1"].map(str::to_owned).into(),
             trouble: Some(Trouble {
                 at: Timestamp::from_micros(9),
                 message: "no route".to_owned(),
@@ -282,22 +338,57 @@ mod tests {
     #[test]
     fn ledger_reads_back_as_it_was_written() {
         let written = ledger();
-        assert_eq!(Ledger::parse(&written.to_string()), Ok(written));
+        assert_eq!(parse(&written.to_string()), Ok(written));
         let empty = Ledger::default();
-        assert_eq!(Ledger::parse(&empty.to_string()), Ok(empty));
+        assert_eq!(parse(&empty.to_string()), Ok(empty));
     }
 
     #[test]
     fn cut_or_unknown_ledger_is_rejected_with_its_line() {
         let text = ledger().to_string();
-        assert_eq!(Ledger::parse(""), Err(1));
-        assert_eq!(Ledger::parse("logrotor archive 2\n"), Err(1));
-        assert_eq!(Ledger::parse(&text.replace("verified", "verifies")), Err(6));
+        assert_eq!(parse(""), Err(1));
+        assert_eq!(parse("logrotor archive 2\n"), Err(1));
+        assert_eq!(parse(&text.replace("verified", "verifies")), Err(8));
         for end in 1..text.len() {
-            assert!(
-                Ledger::parse(&text[..end]).is_err() || text.as_bytes()[end - 1] == b'\n',
-                "{end}"
-            );
+            assert!(parse(&text[..end]).is_err() || text.as_bytes()[end - 1] == b'\n', "{end}");
+        }
+    }
+
+    #[test]
+    fn name_that_leads_elsewhere_is_a_damaged_line() {
+        let text = ledger().to_string();
+        for claim in [
+            "/etc/passwd",
+            "../.app.log.archive.abcdefghijkl.tmp",
+            "app.log",
+            ".app.log.abcdefghijkl.tmp",
+            ".other.log.archive.abcdefghijkl.tmp",
+            "",
+        ] {
+            assert_eq!(parse(&text.replace(CLAIM, claim)), Err(7), "{claim}");
+        }
+        for origin in ["..", ".", "", "a/../../b", "a\\b"] {
+            assert_eq!(parse(&text.replace("web-7.k3v9q2mx", origin)), Err(3), "{origin}");
+        }
+    }
+
+    #[test]
+    fn ledger_of_another_version_is_not_called_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::find(&dir.path().join("app.log")).unwrap();
+        let read = |text: &str| {
+            std::fs::write(path_of(&location), text).unwrap();
+            let error = Ledger::read(&location).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ArchiveLedger);
+            error.to_string()
+        };
+        let newer = read("logrotor archive 2\nto\ts3://b\n");
+        assert!(newer.contains("another version of logrotor wrote it"), "{newer}");
+        assert!(newer.contains("keep the file") && !newer.contains("remove"), "{newer}");
+        for text in ["", "logrotor archive 2", "logrotor archive x\n", "logrotor archive 1\nx\n"] {
+            let damaged = read(text);
+            assert!(damaged.contains("it is damaged; if you remove it"), "{damaged}");
+            assert!(damaged.contains("under another one are sent again"), "{damaged}");
         }
     }
 
@@ -320,8 +411,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC{0,60}(\\t\\PC{0,9}){0,6}\\n?") {
-            let _ = Ledger::parse(&text);
-            let _ = Ledger::parse(&format!("{HEADER}\n{text}"));
+            let _ = parse(&text);
+            let _ = parse(&format!("{HEADER}\n{text}"));
         }
     }
 }

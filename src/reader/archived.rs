@@ -14,6 +14,7 @@ use crate::ledger::Ledger;
 use crate::segment::Location;
 use crate::segment::archived::{ArchiveChoice, ArchivedLog, ArchivedOrigin};
 use crate::store::is_url;
+use crate::units::redacted;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -111,7 +112,8 @@ impl ReaderBuilder {
         }
         match (url, &self.remote.archive) {
             (Some(_), Some(archive)) => {
-                refuse("archive", archive, "the path is that of an archived log; leave this out")
+                let why = "the path is that of an archived log; leave this out";
+                refuse("archive", &redacted(archive), why)
             }
             (Some(url), None) => self.open_archive(url).map(Some),
             (None, Some(archive)) => self.open_both(archive).map(Some),

@@ -4,7 +4,7 @@ use super::name::{Key, Name, TimeKey};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::segment::name::Naming;
-use crate::store::{Listed, Names, Reading};
+use crate::store::{Listed, Names, ORIGIN_FILE, Reading};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -51,9 +51,6 @@ impl ArchivedOrigin {
         Self { name, segments: Vec::new(), strays: Vec::new() }
     }
 }
-
-/// The object beside an origin's segments that shows whose they are.
-pub(crate) const ORIGIN_FILE: &str = ".origin";
 
 impl ArchivedLog {
     /// Lists a log by its own URL, such as `s3://bucket/prefix/app.log`.

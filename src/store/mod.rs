@@ -8,7 +8,7 @@ mod url;
 pub(crate) use listing::{Listed, Names};
 pub(crate) use reading::Reading;
 pub(crate) use requests::{ArchiveStore, Created, ObjectState, Wanted};
-pub(crate) use url::{ArchiveUrl, Scheme, is_url};
+pub(crate) use url::{ArchiveUrl, ORIGIN_FILE, Scheme, is_log_name, is_url};
 
 /// Formats bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -1,12 +1,13 @@
-//! The boundary to a store: the three requests that the archive makes.
+//! The boundary to a store: the three requests that the archive makes, and what a directory needs
+//! besides.
 //!
 //! Each request passes the fault hook before it is sent and before its answer is returned, as every
 //! file operation does. So a test can fail, kill or cut short any request by number.
 
 use super::hex;
-use super::url::{ArchiveUrl, Scheme};
+use super::url::{ArchiveUrl, ORIGIN_FILE, Scheme};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::fault;
+use crate::fs::{self, fault};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
@@ -19,7 +20,7 @@ use object_store::{
     RetryConfig,
 };
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A store, and how its objects are verified.
@@ -118,6 +119,73 @@ impl ArchiveStore {
         Ok(Self { inner, url, checks: checks.unwrap_or(is_amazon) })
     }
 
+    /// Rejects a directory that an origin was in before and is not in any more: a file system that
+    /// is not mounted leaves an empty directory. Other stores are not looked at.
+    pub(crate) async fn expect_origin(&self, log: &str, origin: &str, local: &Path) -> Result<()> {
+        if self.url.scheme != Scheme::Directory {
+            return Ok(());
+        }
+        let dir = self.file_of(&self.url.key(log, origin, ""));
+        let looked_at = dir.clone();
+        match off_thread(move || fs::stat(&looked_at), local).await? {
+            Some(_) => Ok(()),
+            None => {
+                let dir = dir.display();
+                let why = format!("`{dir}` is gone: {UNMOUNTED}; if it was emptied, create that");
+                Err(Error::refused(ErrorKind::ArchiveUnreachable, "archive", local, why))
+            }
+        }
+    }
+
+    /// Rejects a directory that does not have the mark of a segment's origin. It would be created
+    /// again, perhaps on the disk under a mount point.
+    async fn expect_mark(&self, key: &str, local: &Path) -> Result<()> {
+        let Some(dir) = self.dir_of_segment(key) else { return Ok(()) };
+        fault::step("look at origin").map_err(lost(local))?;
+        let mark = format!("{dir}/{ORIGIN_FILE}");
+        let options = GetOptions { head: true, ..Default::default() };
+        match self.inner.get_opts(&self.path_of(&mark)?, options).await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::NotFound { .. }) => {
+                let why = format!("`{}` is gone: {UNMOUNTED}", self.url.object(&mark));
+                Err(Error::refused(ErrorKind::ArchiveUnreachable, "archive", local, why))
+            }
+            Err(error) => Err(self.failure("archive", &mark, local, &error)),
+        }
+    }
+
+    /// Ends the work on an object that is as it must be. In a directory, a worker that was killed
+    /// may have left its name unsynced, and another name of it.
+    async fn settle(&self, key: &str, created: Created, local: &Path) -> Result<()> {
+        if self.url.scheme != Scheme::Directory {
+            return Ok(());
+        }
+        self.expect_mark(key, local).await?;
+        let (root, file) = (PathBuf::from(&self.url.root), self.file_of(key));
+        let is_segment = self.dir_of_segment(key).is_some();
+        let settled = move || {
+            if created == Created::Exists {
+                sync_dirs(&root, &file)?;
+            }
+            if is_segment {
+                remove_unfinished(&file);
+            }
+            Ok(())
+        };
+        off_thread(settled, local).await
+    }
+
+    /// The first part of a segment's key, without its name, if the store is a directory.
+    fn dir_of_segment<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let (dir, name) = key.rsplit_once('/')?;
+        (self.url.scheme == Scheme::Directory && name != ORIGIN_FILE).then_some(dir)
+    }
+
+    /// The path of a key, if the store is a directory.
+    fn file_of(&self, key: &str) -> PathBuf {
+        Path::new(&self.url.root).join(key)
+    }
+
     /// Creates an object, never replacing one. `local` is the file, for messages.
     pub(crate) async fn create(
         &self,
@@ -126,6 +194,7 @@ impl ArchiveStore {
         content_type: &'static str,
         local: &Path,
     ) -> Result<Created> {
+        self.expect_mark(wanted.key, local).await?;
         let mut attributes = Attributes::new();
         // A directory has none.
         if self.url.scheme != Scheme::Directory {
@@ -181,7 +250,11 @@ impl ArchiveStore {
             is_same = hex(&digest.finalize()) == wanted.digest;
         }
         fault::step("receive object").map_err(lost(local))?;
-        Ok(if is_same { ObjectState::Same } else { ObjectState::Other })
+        if !is_same {
+            return Ok(ObjectState::Other);
+        }
+        self.settle(wanted.key, created, local).await?;
+        Ok(ObjectState::Same)
     }
 
     /// The key of an object as it is, without the encoding that `object_store` prefers: it keeps
@@ -212,6 +285,43 @@ impl ArchiveStore {
         let action = format!("{verb} as `{}` the segment", self.url.object(key));
         Error::refused(kind, action, local, why)
     }
+}
+
+const UNMOUNTED: &str = "this is not the archive of before, perhaps because it is not mounted";
+
+/// Runs file operations on a thread for them: a server of files may not answer.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+    local: &Path,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        let kind = ErrorKind::ArchiveUnreachable;
+        Err(Error::refused(kind, "archive", local, error.to_string()))
+    })
+}
+
+/// Makes the names of the directories from `root` to a file durable, and its own.
+fn sync_dirs(root: &Path, file: &Path) -> Result<()> {
+    for dir in file.ancestors().skip(1).take_while(|dir| dir.starts_with(root)) {
+        match fs::sync_dir(dir) {
+            // A directory above may belong to another user, who has created the one below.
+            Err(error) if error.io_kind() == std::io::ErrorKind::PermissionDenied => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files `<object>#<number>` in which `object_store` writes an object, if workers that
+/// were killed left some. The claim ensures that none is written now.
+fn remove_unfinished(object: &Path) {
+    let removes = |number: &u32| {
+        let mut name = object.as_os_str().to_owned();
+        name.push(format!("#{number}"));
+        // A file that stays takes room, and does no other harm.
+        fs::remove(Path::new(&name)).unwrap_or(false)
+    };
+    let _ = (1..).take_while(removes).count();
 }
 
 /// An answer that did not arrive.

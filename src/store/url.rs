@@ -1,6 +1,7 @@
 //! The URL of an archive, and the keys of its objects.
 
 use crate::error::{Error, Result};
+use crate::units::redacted;
 
 /// The kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,9 @@ const SCHEMES: [(&str, Scheme); 4] = [
     ("file://", Scheme::Directory),
 ];
 
+/// The object beside an origin's segments that shows whose they are.
+pub(crate) const ORIGIN_FILE: &str = ".origin";
+
 const USE: &str = "use `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or \
                    `file:///directory`";
 
@@ -42,15 +46,23 @@ impl ArchiveUrl {
         let text = text.trim_end_matches('/');
         let rest = SCHEMES.iter().find_map(|(start, _)| text.strip_prefix(start));
         if rest.is_some_and(|rest| !rest.contains('/')) {
-            return Err(Error::config("archive", text, "add a slash and the name of the log"));
+            let why = "add a slash and the name of the log";
+            return Err(Error::config("archive", redacted(text), why));
         }
         let (archive, log) = text.rsplit_once('/').unwrap_or((text, ""));
         let url = Self::parse(archive)?;
+        let refuse = |why: &str| Err(Error::config("archive", redacted(text), why));
+        if log.split_once('?').is_some_and(|(_, query)| query.contains('=')) {
+            return refuse("credentials come from the environment; leave them out of the URL");
+        }
+        if !is_log_name(log) {
+            return refuse("its last part cannot be the name of a log");
+        }
         Ok((url, log.to_owned()))
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let refuse = |why: &str| Error::config("archive", text, why);
+        let refuse = |why: &str| Error::config("archive", redacted(text), why);
         let found =
             SCHEMES.iter().find_map(|(start, scheme)| Some((*scheme, text.strip_prefix(start)?)));
         let (scheme, rest) = found.ok_or_else(|| refuse(USE))?;
@@ -66,8 +78,14 @@ impl ArchiveUrl {
         }
         let (root, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = prefix.trim_matches('/');
-        if root.is_empty() || root.contains('@') || prefix.contains("//") {
+        if rest.contains('@') && !is_bucket(root) {
+            return Err(refuse("credentials come from the environment; leave them out of the URL"));
+        }
+        if !is_bucket(root) || prefix.contains("//") {
             return Err(refuse(USE));
+        }
+        if prefix.split('/').any(|part| matches!(part, "." | "..")) {
+            return Err(refuse("no part of the prefix can be `.` or `..`"));
         }
         Ok(Self { scheme, root: root.to_owned(), prefix: prefix.to_owned() })
     }
@@ -76,6 +94,11 @@ impl ArchiveUrl {
     pub(crate) fn key(&self, log: &str, origin: &str, file_name: &str) -> String {
         let parts = [self.prefix.as_str(), log, origin, file_name];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+    }
+
+    /// The URL under which a log's objects of an origin are.
+    pub(crate) fn origin(&self, log: &str, origin: &str) -> String {
+        self.object(&self.key(log, origin, ""))
     }
 
     /// The URL of an object.
@@ -88,6 +111,23 @@ impl ArchiveUrl {
     pub(crate) fn key_of<'a>(&self, object: &'a str) -> Option<&'a str> {
         object.strip_prefix(&self.object(""))
     }
+
+    /// Whether the URL of an object is that of one of the log's in this archive.
+    pub(crate) fn has_object_of(&self, log: &str, object: &str) -> bool {
+        let key = self.key_of(object).and_then(|key| key.strip_prefix(&self.key(log, "", "")));
+        key.is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+/// Whether a text can be the name of a bucket or container in a URL.
+fn is_bucket(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.$".contains(c);
+    !matches!(text, "" | "." | "..") && text.chars().all(is_part)
+}
+
+/// Whether a log of this name can have objects.
+pub(crate) fn is_log_name(text: &str) -> bool {
+    !text.is_empty() && object_store::path::Path::parse(text).is_ok()
 }
 
 #[cfg(test)]
@@ -124,10 +164,64 @@ mod tests {
             let error = ArchiveUrl::parse(url).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::InvalidConfig, "{url}");
         }
+        for url in ["s3://b/../p", "gs://b/p/.", "az://..", "s3://b:80/p", "s3://b c", "s3://b%20"]
+        {
+            let error = ArchiveUrl::parse(url).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::InvalidConfig, "{url}");
+        }
         let error = ArchiveUrl::parse("ftp://b").unwrap_err().to_string();
         assert!(
             error.starts_with("invalid `archive` = ftp://b: use `s3://bucket/prefix`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn accepted_bucket_is_one_that_object_store_takes() {
+        for root in ["b", "a.b-c_d", "B9", "$logs"] {
+            let url = ArchiveUrl::parse(&format!("s3://{root}/p")).unwrap();
+            let builder = object_store::aws::AmazonS3Builder::new().with_region("r");
+            assert!(builder.with_url(url.object("")).build().is_ok(), "{root}");
+            assert!(object_store::path::Path::parse(url.key("app.log", "h.1", "x")).is_ok());
+        }
+    }
+
+    #[test]
+    fn message_has_no_secret_of_a_url() {
+        let of_log = |url: &str| ArchiveUrl::of_log(url).map(|_| ()).unwrap_err().to_string();
+        let parse = |url: &str| ArchiveUrl::parse(url).map(|_| ()).unwrap_err().to_string();
+        for (url, shown) in [
+            ("s3://AKIA:SECRET@b/p/l", "s3://...@b/p/l: credentials come from the environment"),
+            ("s3://AKIA:SEC/RET@b/l", "s3://...@b/l: credentials come from the environment"),
+            ("s3://AKIA:SECRET/b", "s3://AKIA:.../b: "),
+            ("az://c/p?sv=1&sig=SECRET/l", "az://c/p?...: it has a character"),
+            ("az://c/p#SECRET/l", "az://c/p#...: it has a character"),
+            ("https://k:SECRET@host/b?SECRET", "https://...@host/b?...: use `s3://"),
+            ("AKIA:SECRET@b/l", "...@b/l: use `s3://"),
+        ] {
+            let error = parse(url);
+            assert!(error.starts_with(&format!("invalid `archive` = {shown}")), "{error}");
+            assert!(!(error + &of_log(url)).contains("SEC"), "{url}");
+        }
+        for url in ["s3://AKIA:SECRET@b", "az://c/app.log?sv=1&sig=SECRET", "s3://b/.."] {
+            let error = of_log(url);
+            assert!(!error.contains("SEC"), "{error}");
+        }
+    }
+
+    #[test]
+    fn object_of_another_prefix_or_log_is_not_ours() {
+        let url = ArchiveUrl::parse("s3://b/new").unwrap();
+        assert!(url.has_object_of("app.log", "s3://b/new/app.log/h.1/app.log.x"));
+        for other in [
+            "s3://b/old/app.log/h.1/app.log.x",
+            "s3://b/app.log/h.1/app.log.x",
+            "s3://b/new/app.log.2/h.1/app.log.x",
+            "s3://c/new/app.log/h.1/app.log.x",
+        ] {
+            assert!(!url.has_object_of("app.log", other), "{other}");
+        }
+        let root = ArchiveUrl::parse("s3://b").unwrap();
+        assert!(!root.has_object_of("app.log", "s3://b/old/app.log/h.1/app.log.x"));
     }
 }

@@ -30,6 +30,10 @@ impl LogBuilder {
     pub fn build(self) -> Result<RotatingFileWriter> {
         let Self { path, config, callbacks } = self.with_policy_settings();
         config.validate()?;
+        #[cfg(feature = "archive")]
+        if let Some(archive) = &config.archive {
+            archive.check_log(&path)?;
+        }
         let header_len = callbacks.header.as_ref().map_or(0, |header| header().len() as u64);
         config.check_header(header_len)?;
         let log = Log::open(&path, &config, callbacks, header_len)?;

@@ -439,6 +439,136 @@ fn lost_ledger_is_written_again_and_damaged_one_is_rejected() {
 }
 
 #[test]
+fn claim_that_names_another_file_is_a_damaged_line() {
+    let (dir, elsewhere, bucket) = (finished(), Dir::new(), Bucket::new());
+    let config = config(&bucket.url());
+    let victim = elsewhere.file("victim");
+    std::fs::write(&victim, "").unwrap();
+    let sibling = elsewhere.path().file_name().unwrap().to_str().unwrap();
+    let relative = format!("../{sibling}/victim");
+    let own = dir.backups()[1].clone();
+    for claim in [&victim.display().to_string(), &relative, &own] {
+        // The first backup is one that would be sent, if no worker held the claim.
+        let line = format!("{}\t1\taa\tintended\t{claim}\ts3://b/x\n", dir.backups()[0]);
+        std::fs::write(dir.file("app.log.archive"), format!("logrotor archive 1\n{line}")).unwrap();
+        let error = archive(&dir.log(), &config).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ArchiveLedger, "{claim}");
+        assert!(victim.exists() && dir.file(&own).exists(), "{claim}");
+    }
+}
+
+#[test]
+fn intent_of_another_prefix_does_not_choose_the_object() {
+    let (dir, bucket) = (finished(), Bucket::new());
+    let name = dir.backups()[0].clone();
+    let claim = ".app.log.archive.abcdefghijkl.tmp";
+    let old = format!("{}/old/app.log/web-7.aaaaaaaa/{name}", bucket.url());
+    let ledger = format!("logrotor archive 1\n{name}\t1\taa\tintended\t{claim}\t{old}\n");
+    std::fs::write(dir.file("app.log.archive"), ledger).unwrap();
+    archive(&dir.log(), &config(&bucket.url())).unwrap();
+    assert_eq!((bucket.names(), names(bucket.0.path()).len()), (dir.backups(), 1));
+}
+
+/// The failure to archive in a directory that is there, and empty.
+fn refused_at(dir: &Dir, config: &Config, bucket: &Bucket) -> String {
+    let error = archive(&dir.log(), config).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ArchiveUnreachable);
+    assert_eq!(names(bucket.0.path()), [""; 0], "nothing is written under the mount point");
+    error.to_string()
+}
+
+#[test]
+fn empty_mount_point_is_not_taken_for_the_archive() {
+    let (dir, bucket, aside) = (finished(), Bucket::new(), Bucket::new());
+    let config = config(&bucket.url());
+    archive(&dir.log(), &config).unwrap();
+    // No verified segment is left that the ledger could name.
+    prune(&dir.log(), &config).unwrap();
+    next_worker(&Job::new("obey", &dir.log()), "while it is not mounted");
+    let (mounted, unmounted) = (bucket.0.path().join("app.log"), aside.0.path().join("app.log"));
+    std::fs::rename(&mounted, &unmounted).unwrap();
+    let error = refused_at(&dir, &config, &bucket);
+    assert!(error.contains("perhaps because it is not mounted"), "{error}");
+    prune(&dir.log(), &config).unwrap();
+    assert_eq!(dir.backups().len(), 1);
+    std::fs::rename(&unmounted, &mounted).unwrap();
+    archive(&dir.log(), &config).unwrap();
+    assert_eq!((bucket.origins().len(), bucket.names().len()), (1, 5));
+
+    // An archive that was emptied on purpose is used again after the step that the message names.
+    std::fs::remove_dir_all(&mounted).unwrap();
+    next_worker(&Job::new("obey", &dir.log()), "after it was emptied");
+    let error = refused_at(&dir, &config, &bucket);
+    let origin = error.split('`').find(|part| part.contains("app.log/web-7.")).unwrap();
+    std::fs::create_dir_all(origin).unwrap();
+    archive(&dir.log(), &config).unwrap();
+    assert_eq!(bucket.names(), dir.backups()[dir.backups().len() - 1..]);
+}
+
+#[test]
+fn directory_that_is_unmounted_while_in_use_gets_nothing() {
+    let (dir, bucket, aside) = (Dir::new(), Bucket::new(), Bucket::new());
+    let (mounted, unmounted) = (bucket.0.path().join("app.log"), aside.0.path().join("app.log"));
+    let archive = Archive::to(bucket.url()).host("web-7");
+    let mut log = dir.writer().max_backups(0).archive(archive).build().unwrap();
+    let mut rotate = |text: &str| {
+        writeln!(log, "{text}").unwrap();
+        log.rotate().unwrap();
+    };
+    rotate("first");
+    eventually("the first is archived, and gone", || dir.backups().is_empty());
+    std::fs::rename(&mounted, &unmounted).unwrap();
+    rotate("second");
+    eventually("the failure is in the ledger", || {
+        String::from_utf8(dir.read("app.log.archive")).unwrap().contains("it is not mounted")
+    });
+    assert_eq!((names(bucket.0.path()).len(), dir.backups().len()), (0, 1));
+    std::fs::rename(&unmounted, &mounted).unwrap();
+    eventually("the second is archived, and gone", || dir.backups().is_empty());
+    assert_eq!((bucket.origins().len(), bucket.names().len()), (1, 2));
+}
+
+#[test]
+#[cfg(unix)]
+fn log_whose_objects_cannot_have_its_name_is_rejected() {
+    let (dir, bucket) = (Dir::new(), Bucket::new());
+    let config = config(&bucket.url());
+    let log = dir.file("app\t1.log");
+    let errors = [
+        Archiver::new(&log, &config, |_| {}).map(|_| ()).unwrap_err(),
+        RotatingFileWriter::from_config(&log, config).map(|_| ()).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(error.to_string().contains("\"app\\t1.log\""), "{error}");
+    }
+    assert_eq!(dir.names(), [""; 0]);
+}
+
+#[test]
+#[cfg(unix)]
+fn object_of_a_killed_worker_is_synced_and_unfinished_ones_go() {
+    let (dir, bucket) = (finished(), Bucket::new());
+    let config = config(&bucket.url());
+    archive(&dir.log(), &config).unwrap();
+    // Such as if the worker had been killed before it removed the other names.
+    std::fs::remove_file(dir.file("app.log.archive")).unwrap();
+    let origin = bucket.origins()[0].clone();
+    let objects: Vec<_> = dir.backups().iter().map(|it| bucket.object(&origin, it)).collect();
+    for (object, number) in objects.iter().flat_map(|object| [(object, 1), (object, 2)]) {
+        std::fs::write(format!("{}#{number}", object.display()), "half").unwrap();
+    }
+    let trace = crate::support::Trace::new();
+    let job = Job::new("archive", &dir.log()).with("archive", bucket.url());
+    assert!(trace.of(&job).spawn().end());
+    let left = names(objects[0].parent().unwrap());
+    assert_eq!(left.len(), 5, "the objects and `.origin`: {left:?}");
+    // The directories of the origin, of the log, and of the archive, for each object.
+    let synced = trace.verbs().iter().filter(|verb| *verb == "sync directory").count();
+    assert!(synced >= 3 * 5, "{synced}");
+}
+
+#[test]
 fn four_workers_share_the_work_without_doubles() {
     let (dir, bucket) = (Dir::new(), Bucket::new());
     let job = Job::new("obey", &dir.log()).with("gzip", 1).with("archive", bucket.url());
