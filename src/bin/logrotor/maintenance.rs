@@ -242,6 +242,9 @@ impl BackupOptions {
     }
 }
 
+/// How long `rotate` waits for the rotation lock, if the policy allows no longer.
+const ROTATE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The reasons for leaving a backup, as JSON has them and as a message has them.
 const REASONS: [(DeferralReason, &str, &str); 5] = [
     (DeferralReason::InUse, "in_use", "in use"),
@@ -339,6 +342,8 @@ impl Rotate {
         (config.max_size, config.max_age) = (u64::MAX, None);
         (config.rotate_every, config.rotate_at) = (None, None);
         (config.rotate_on_open, config.delivery) = (false, Delivery::Direct);
+        // No log call waits for it, and many workers may rotate at once.
+        config.lock_timeout = config.lock_timeout.max(ROTATE_TIMEOUT);
         config.maintenance = MaintenanceMode::Inline;
         #[cfg(feature = "archive")]
         {
