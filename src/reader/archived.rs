@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::segment::Location;
 use crate::segment::archived::{ArchiveChoice, ArchivedLog, ArchivedOrigin};
-use crate::store::is_url;
+use crate::store::{ArchiveUrl, is_url};
 use crate::units::redacted;
 use parking_lot::Mutex;
 use std::fmt;
@@ -95,7 +95,8 @@ impl ReaderBuilder {
     ///
     /// A segment that is there is not fetched. The archived ones are those of the log's own origin,
     /// which the ledger beside the log notes. If there is none, set the [`origin`](Self::origin),
-    /// unless only one origin has this log. Feature `archive`.
+    /// unless only one origin has this log. Opening fails if the archive has no segment of the
+    /// origin, unless the ledger notes both. Feature `archive`.
     pub fn archive(mut self, url: impl Into<String>) -> Self {
         self.remote.archive = Some(url.into());
         self.remote.recent = RecentListing::default();
@@ -151,21 +152,20 @@ impl ReaderBuilder {
     fn open_both(&self, archive: &str) -> Result<LogReader> {
         let location = Location::find(&self.path)?;
         let log = location.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let known = match &self.remote.origin {
-            Some(origin) => Some(origin.clone()),
-            None => Ledger::read(&location)?.and_then(|ledger| Some(ledger.origin?.name)),
+        let ledger = match &self.remote.origin {
+            Some(_) => None,
+            None => Ledger::read(&location)?,
         };
-        let list = |choice: ArchiveChoice<'_>| ArchivedLog::of(archive, &log, choice);
+        // The log may have archived nothing yet. Another URL or origin may be mistyped.
+        let is_same = |to: &str| ArchiveUrl::parse(to).ok() == ArchiveUrl::parse(archive).ok();
+        let is_noted = ledger.as_ref().and_then(|ledger| ledger.to.as_deref()).is_some_and(is_same);
+        let noted = ledger.and_then(|ledger| Some(ledger.origin?.name));
+        let known = self.remote.origin.clone().or(noted);
+        let list = |choice: ArchiveChoice<'_>| ArchivedLog::of_one(archive, &log, choice, is_noted);
         let archived = self.remote.recent.get(known.as_deref(), self.range, list)?;
-        let has_segments = |origin: &&ArchivedOrigin| !origin.segments.is_empty();
-        let mut origins = archived.origins.iter().filter(has_segments);
         let none = ArchivedOrigin::empty(known.unwrap_or_default());
-        let origin = origins.next().unwrap_or(&none);
-        if origins.next().is_some() {
-            let why = "several have a log of this name; choose one";
-            return Err(Error::config("origin", "none", why));
-        }
-        let shelf = Shelf::of_both(&archived, origin, self.range.since);
+        let origin = archived.origins.first().unwrap_or(&none);
+        let shelf = Shelf::of_both(&archived, origin, self.range);
         let walk = Walk::along(location, shelf, self.memory_limit)?;
         self.along(walk).map(|source| self.reader(source))
     }

@@ -1,6 +1,6 @@
 //! Damage in a log: its kind, its place and its cause.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,9 @@ pub enum DamageKind {
     /// its records may be altered too. A backup that another program compressed carries its
     /// checksum at its end, so its records come first. The last record before a cut may be
     /// incomplete. Reading resumes with the next segment.
+    ///
+    /// Or an uncompressed segment in an archive has another SHA-256 than was archived. None of its
+    /// records is returned.
     Corrupt,
     /// A compressed backup has the name of another one, or is older than the backup before it. Its
     /// records are whole, but not in their place.
@@ -57,7 +60,11 @@ impl Damage {
 
     /// Damage with the error that made the segment unreadable.
     pub(super) fn unreadable(segment: impl Into<PathBuf>, offset: u64, error: Error) -> Self {
-        Self { detail: Detail::Error(error), ..Self::new(DamageKind::Unreadable, segment, offset) }
+        let kind = match error.kind() {
+            ErrorKind::ArchiveConflict => DamageKind::Corrupt,
+            _ => DamageKind::Unreadable,
+        };
+        Self { detail: Detail::Error(error), ..Self::new(kind, segment, offset) }
     }
 
     /// Adds details that the message shows in place of the kind.
@@ -91,7 +98,7 @@ impl Damage {
         self.bytes
     }
 
-    /// Returns the cause of [`DamageKind::Unreadable`].
+    /// Returns the cause of [`DamageKind::Unreadable`], or of damage to an archived segment.
     #[must_use]
     pub fn error(&self) -> Option<&Error> {
         match &self.detail {

@@ -89,6 +89,7 @@ mod on {
     use super::{BackupPlace, Fetched};
     use crate::error::Result;
     use crate::fs;
+    use crate::reader::range::Range;
     use crate::segment::archived::{ArchivedLog, ArchivedOrigin, list_since};
     use crate::segment::name::{Compression, Key, Name, TimeKey};
     use crate::segment::{Location, backup_names};
@@ -111,8 +112,8 @@ mod on {
         origin: Arc<str>,
         /// Whether the log's own directory belongs to it too. A file there goes before the object.
         with_local: bool,
-        /// Segments that were finished before are not wanted.
-        since: Option<SystemTime>,
+        /// Segments outside of it are not wanted.
+        range: Range,
         state: Mutex<State>,
     }
 
@@ -141,24 +142,25 @@ mod on {
         pub(in crate::reader) fn of_archive(archived: &ArchivedLog) -> Vec<Self> {
             let origins = archived.origins.iter();
             let with_segments = origins.filter(|origin| !origin.segments.is_empty());
-            with_segments.map(|origin| Self::of_origin(archived, origin, false, None)).collect()
+            with_segments
+                .map(|origin| Self::of_origin(archived, origin, false, Range::default()))
+                .collect()
         }
 
-        /// The shelf of a local log and of the objects of one origin that were finished after
-        /// `since`.
+        /// The shelf of a local log and of the objects of one origin that are in the range.
         pub(in crate::reader) fn of_both(
             archived: &ArchivedLog,
             origin: &ArchivedOrigin,
-            since: Option<SystemTime>,
+            range: Range,
         ) -> Self {
-            Self::of_origin(archived, origin, true, since)
+            Self::of_origin(archived, origin, true, range)
         }
 
         fn of_origin(
             archived: &ArchivedLog,
             origin: &ArchivedOrigin,
             with_local: bool,
-            since: Option<SystemTime>,
+            range: Range,
         ) -> Self {
             let names = origin.segments.iter().map(|segment| (segment.name.key, segment.name));
             Self(Some(Arc::new(Objects {
@@ -166,7 +168,7 @@ mod on {
                 log: archived.log.as_str().into(),
                 origin: origin.name.as_str().into(),
                 with_local,
-                since,
+                range,
                 state: Mutex::new(State { names: names.collect(), ..State::default() }),
             })))
         }
@@ -179,7 +181,7 @@ mod on {
                     log: Arc::clone(&objects.log),
                     origin: Arc::clone(&objects.origin),
                     with_local: false,
-                    since: None,
+                    range: Range::default(),
                     state: Mutex::new(State {
                         names: BTreeMap::from([(name.key, name)]),
                         ..State::default()
@@ -230,8 +232,14 @@ mod on {
                 }
                 state.names.keys().next_back().and_then(|key| key.time())
             };
-            let since = last.map(SystemTime::from).or(objects.since);
-            let listed = list_since(&objects.reading, &objects.log, &objects.origin, since);
+            let since = last.map(SystemTime::from).or(objects.range.since);
+            let listed = list_since(
+                &objects.reading,
+                &objects.log,
+                &objects.origin,
+                since,
+                objects.range.until,
+            );
             let mut state = objects.state.lock();
             state.has_failed = listed.is_err();
             for name in listed? {

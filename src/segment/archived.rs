@@ -2,7 +2,7 @@
 
 use super::name::{Key, Name, TimeKey};
 use crate::clock::Timestamp;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::segment::name::Naming;
 use crate::store::{Listed, Names, ORIGIN_FILE, Reading};
 use std::io;
@@ -20,12 +20,27 @@ pub(crate) struct ArchiveChoice<'a> {
     pub(crate) until: Option<SystemTime>,
 }
 
+impl ArchiveChoice<'_> {
+    /// The time after its rotation for which a segment may still get records, of workers that have
+    /// not noticed.
+    const LATE: Duration = Duration::from_secs(2);
+
+    fn is_unbounded(&self) -> bool {
+        self.since.is_none() && self.until.is_none()
+    }
+
+    /// Returns the time of rotation of the first segments that may have records of the choice.
+    fn first(&self) -> Option<SystemTime> {
+        self.since.map(|since| since.checked_sub(Self::LATE).unwrap_or(SystemTime::UNIX_EPOCH))
+    }
+}
+
 /// An archived log.
 pub(crate) struct ArchivedLog {
     pub(crate) reading: Arc<Reading>,
     /// Its name.
     pub(crate) log: String,
-    /// Those that have objects of the choice, by name.
+    /// Those that have objects of the choice, by name; a chosen one in any case.
     pub(crate) origins: Vec<ArchivedOrigin>,
 }
 
@@ -57,20 +72,57 @@ impl ArchivedLog {
     pub(crate) fn of_url(url: &str, choice: ArchiveChoice<'_>) -> Result<Self> {
         let (reading, log) = Reading::of_log(url)?;
         let archived = Self::list(reading, log, choice)?;
-        let is_empty = archived.origins.iter().all(|origin| origin.segments.is_empty());
-        if is_empty && choice.since.is_none() && choice.until.is_none() {
-            let why = match choice.origin {
-                Some(origin) => format!("no segment of it is archived there by `{origin}`"),
-                None => "no segment of it is archived there".to_owned(),
-            };
-            return Err(Error::io("read", url, io::Error::new(io::ErrorKind::NotFound, why)));
+        archived.check(url, choice)?;
+        Ok(archived)
+    }
+
+    /// Lists one origin of a log in an archive: the chosen one or, by default, the only one.
+    ///
+    /// # Errors
+    /// If there are several and none is chosen; and if the archive has no segment of it, unless
+    /// `may_be_empty`.
+    pub(crate) fn of_one(
+        archive: &str,
+        log: &str,
+        choice: ArchiveChoice<'_>,
+        may_be_empty: bool,
+    ) -> Result<Self> {
+        let reading = Reading::of(archive, log)?;
+        let url = reading.key(log, "", "").1;
+        // All times count: within a span, another log's origin may be the only one.
+        let only = match choice.origin {
+            Some(_) => None,
+            None => only(reading.origins(log)?, &url)?,
+        };
+        let archived = match choice.origin.or(only.as_deref()) {
+            None => Self { reading: Arc::new(reading), log: log.to_owned(), origins: Vec::new() },
+            origin => Self::list(reading, log.to_owned(), ArchiveChoice { origin, ..choice })?,
+        };
+        if !may_be_empty {
+            archived.check(&url, choice)?;
         }
         Ok(archived)
     }
 
-    /// Lists a log in an archive.
-    pub(crate) fn of(archive: &str, log: &str, choice: ArchiveChoice<'_>) -> Result<Self> {
-        Self::list(Reading::of(archive, log)?, log.to_owned(), choice)
+    /// Rejects a log, or an origin of it, of which the archive has nothing at all. Nothing within a
+    /// span of time is no error.
+    fn check(&self, url: &str, choice: ArchiveChoice<'_>) -> Result<()> {
+        let has_segments = self.origins.iter().any(|origin| !origin.segments.is_empty());
+        let is_there = if has_segments || choice.is_unbounded() {
+            has_segments
+        } else {
+            let origins = self.reading.origins(&self.log)?;
+            let is_it = |origin: &str| choice.origin.is_none_or(|chosen| chosen == origin);
+            origins.iter().any(|origin| is_it(origin))
+        };
+        if is_there {
+            return Ok(());
+        }
+        let why = match choice.origin {
+            Some(origin) => format!("no segment of it is archived there by `{origin}`"),
+            None => "no segment of it is archived there".to_owned(),
+        };
+        Err(Error::io("read", url, io::Error::new(io::ErrorKind::NotFound, why)))
     }
 
     fn list(reading: Reading, log: String, choice: ArchiveChoice<'_>) -> Result<Self> {
@@ -85,8 +137,9 @@ impl ArchivedLog {
         let listings = reading.segments(&log, &origins, &names(&log, choice))?;
         let origins = origins.into_iter().zip(listings);
         let origins = origins.map(|(name, listed)| origin(&log, name, listed, choice));
-        let origins =
-            origins.filter(|origin| !origin.segments.is_empty() || !origin.strays.is_empty());
+        let has_objects =
+            |origin: &ArchivedOrigin| !origin.segments.is_empty() || !origin.strays.is_empty();
+        let origins = origins.filter(|origin| choice.origin.is_some() || has_objects(origin));
         Ok(Self { origins: origins.collect(), reading: Arc::new(reading), log })
     }
 
@@ -96,17 +149,33 @@ impl ArchivedLog {
     }
 }
 
-/// Lists an origin's segments that were finished at a time or later.
+/// Lists an origin's segments that were finished at a time or later, as far as a range goes.
 pub(crate) fn list_since(
     reading: &Reading,
     log: &str,
     of: &str,
     since: Option<SystemTime>,
+    until: Option<SystemTime>,
 ) -> Result<Vec<Name>> {
-    let choice = ArchiveChoice { origin: Some(of), since, until: None };
+    let choice = ArchiveChoice { origin: Some(of), since, until };
     let mut listings = reading.segments(log, &[of.to_owned()], &names(log, choice))?;
     let found = origin(log, of.to_owned(), listings.pop().unwrap_or_default(), choice);
     Ok(found.segments.iter().map(|segment| segment.name).collect())
+}
+
+/// Returns the only origin; `None` if there is none.
+fn only(mut origins: Vec<String>, url: &str) -> Result<Option<String>> {
+    const SHOWN: usize = 5;
+    if origins.len() < 2 {
+        return Ok(origins.pop());
+    }
+    let shown: Vec<_> = origins.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let more = match origins.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let why = format!("it has several, {}{more}; choose one (--origin)", shown.join(", "));
+    Err(Error::refused(ErrorKind::InvalidConfig, "choose the origin of", url, why))
 }
 
 /// The names that a listing must return.
@@ -116,7 +185,7 @@ fn names(log: &str, choice: ArchiveChoice<'_>) -> Names {
     };
     let [after_name, infix] = [Naming::Timestamp, Naming::TimestampInfix].map(|naming| {
         // A listing begins after a name.
-        let since = choice.since.and_then(|time| time.checked_sub(Duration::from_micros(1)));
+        let since = choice.first().and_then(|time| time.checked_sub(Duration::from_micros(1)));
         (since.map(|time| form(naming, time)), form(naming, SystemTime::UNIX_EPOCH))
     });
     let is_last = after_name.1 >= infix.1;
@@ -154,11 +223,11 @@ fn origin(
     ArchivedOrigin { name, segments: within(segments, choice), strays }
 }
 
-/// Leaves out the segments that were finished before the choice or started after it, by their names
-/// and those of the segments before.
+/// Leaves out the segments that got their last record before the choice or were started after it,
+/// by their names and those of the segments before.
 fn within(segments: Vec<ArchivedSegment>, choice: ArchiveChoice<'_>) -> Vec<ArchivedSegment> {
     let mut started: Option<Timestamp> = None;
-    let (since, until) = (choice.since.map(Timestamp::from), choice.until.map(Timestamp::from));
+    let (since, until) = (choice.first().map(Timestamp::from), choice.until.map(Timestamp::from));
     let mut kept = segments;
     kept.retain(|segment| {
         let finished = segment.name.key.time();
@@ -202,11 +271,11 @@ mod tests {
     #[test]
     fn segments_are_chosen_by_their_names_and_the_one_before() {
         let log = "app.log";
-        let objects = [1, 3, 5, 7].map(|at| listed(log, Naming::Timestamp, at, "")).into();
-        let choice = ArchiveChoice { since: Some(at(3)), until: Some(at(4)), origin: None };
+        let objects = [1, 4, 6, 7, 9].map(|at| listed(log, Naming::Timestamp, at, "")).into();
+        let choice = ArchiveChoice { since: Some(at(6)), until: Some(at(6)), origin: None };
         let found = origin(log, "h.1".to_owned(), objects, choice);
         let sizes: Vec<_> = found.segments.iter().map(|segment| segment.bytes).collect();
-        assert_eq!(sizes, [3, 5], "the one of 7 was started at 5");
+        assert_eq!(sizes, [4, 6, 7], "that of 4 may have late records; that of 9 was started at 7");
     }
 
     #[test]
@@ -215,7 +284,7 @@ mod tests {
             let choice = ArchiveChoice { since: Some(at(50)), ..Default::default() };
             let names = names(log, choice);
             for naming in [Naming::Timestamp, Naming::TimestampInfix] {
-                let name = listed(log, naming, 50, "").name;
+                let name = listed(log, naming, 48, "").name;
                 assert!(names.after.as_ref().unwrap() < &name, "{log} {names:?}");
                 let is_last = name.starts_with(&names.last_form) && naming == Naming::Timestamp;
                 let after = names.last_after.as_ref().filter(|_| is_last);

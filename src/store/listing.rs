@@ -1,11 +1,13 @@
 //! The requests of readers: listing an archived log, and reading its objects.
 
-use super::ArchiveStore;
+use super::requests::is_digest;
 use super::url::Scheme;
+use super::{ArchiveStore, hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::fault;
 use futures_util::StreamExt;
 use object_store::{GetOptions, ObjectMeta};
+use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -123,18 +125,31 @@ impl ArchiveStore {
 
     /// Writes the content of an object to a file; `false` if there is no object. If the connection
     /// breaks, `object_store` asks for the rest, of the same version.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ArchiveConflict`] if an uncompressed segment is not what was archived. A
+    /// compressed one has a checksum of its own, and is read as far as it is whole.
     pub(crate) async fn fetch(&self, key: &str, mut file: &File, path: &Path) -> Result<bool> {
         self.step("ask for object", key)?;
         let got = match self.inner.get_opts(&self.path_of(key)?, GetOptions::default()).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(false),
             got => got.map_err(|error| self.unread("read", key, &error))?,
         };
-        let mut content = got.into_stream();
+        let noted = got.attributes.iter().find(|(name, _)| is_digest(name));
+        let noted = noted.map(|(_, digest)| digest.to_string());
+        let (mut digest, mut content) = (Sha256::new(), got.into_stream());
         while let Some(piece) = content.next().await {
             let piece = piece.map_err(|error| self.unread("read", key, &error))?;
+            digest.update(&piece);
             file.write_all(&piece).map_err(|error| Error::io("write", path, error))?;
         }
         self.step("receive object", key)?;
+        let is_compressed = [".gz", ".zst"].iter().any(|end| key.ends_with(end));
+        if !is_compressed && noted.is_some_and(|noted| noted != hex(&digest.finalize())) {
+            let why = "it is damaged: its SHA-256 is not that of the segment that was archived";
+            let kind = ErrorKind::ArchiveConflict;
+            return Err(Error::refused(kind, "read", self.url.object(key), why));
+        }
         Ok(true)
     }
 

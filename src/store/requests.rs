@@ -330,7 +330,7 @@ fn lost(local: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
 }
 
 /// Some servers capitalize the names of metadata.
-fn is_digest(name: &Attribute) -> bool {
+pub(super) fn is_digest(name: &Attribute) -> bool {
     matches!(name, Attribute::Metadata(name) if name.eq_ignore_ascii_case(DIGEST))
 }
 

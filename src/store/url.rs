@@ -35,9 +35,15 @@ pub(crate) const ORIGIN_FILE: &str = ".origin";
 const USE: &str = "use `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or \
                    `file:///directory`";
 
-/// Whether a path is the URL of a store.
+/// Whether a path is a URL, of a store or of something else. A drive of Windows has one letter.
 pub(crate) fn is_url(text: &str) -> bool {
-    SCHEMES.iter().any(|(start, _)| text.starts_with(start))
+    let is_scheme = |text: &str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        text.len() > 1
+            && text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.chars().all(is_part)
+    };
+    text.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme))
 }
 
 impl ArchiveUrl {
@@ -45,9 +51,13 @@ impl ArchiveUrl {
     pub(crate) fn of_log(text: &str) -> Result<(Self, String)> {
         let text = text.trim_end_matches('/');
         let rest = SCHEMES.iter().find_map(|(start, _)| text.strip_prefix(start));
-        if rest.is_some_and(|rest| !rest.contains('/')) {
-            let why = "add a slash and the name of the log";
-            return Err(Error::config("archive", redacted(text), why));
+        let refuse = |why| Err(Error::config("archive", redacted(text), why));
+        match rest {
+            None => return refuse(USE),
+            Some(rest) if !rest.contains('/') => {
+                return refuse("add a slash and the name of the log");
+            }
+            Some(_) => {}
         }
         let (archive, log) = text.rsplit_once('/').unwrap_or((text, ""));
         let url = Self::parse(archive)?;

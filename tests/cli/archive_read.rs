@@ -3,8 +3,10 @@
 use crate::archive_server::{Manners, Request, Server};
 use crate::support::{Dir, log_of_numbers, logrotor, text};
 use logrotor::Compression;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 /// A directory as a store.
 struct Store(tempfile::TempDir);
@@ -152,6 +154,103 @@ fn cat_archive_prints_local_and_archived_records_once() {
 }
 
 #[test]
+fn local_log_without_origin_asks_for_one_of_several() {
+    let store = Store::new();
+    let ((dir, first), (_other, second)) = (store.archived(), store.archived());
+    std::fs::remove_file(dir.file("app.log.archive")).unwrap();
+    let url = format!("--archive={}", store.url());
+    // The records of another machine would be taken for ours if it alone has some of this time.
+    for since in ["2000-01-01", "2099-01-01"] {
+        let output = dir.run("cat", [&url, "--since", since]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = text(&output.stderr);
+        for words in [&*first, &*second, &*store.log(), "(--origin)"] {
+            assert!(said.contains(words), "{said}");
+        }
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(dir.ok("cat", [&url, "--origin", &first]), numbers(0..3005));
+}
+
+#[test]
+fn mistyped_log_origin_or_archive_is_an_error_at_any_time() {
+    let (store, other) = (Store::new(), Store::new());
+    let (dir, _) = store.archived();
+    let (log, typo) = (store.log(), format!("{}/typo.log", store.url()));
+    let late = ["--since", "2099-01-01"];
+    for verb in ["ls", "cat"] {
+        let outputs = [
+            run(verb, &typo, late),
+            run(verb, &log, ["--since", "2099-01-01", "--origin", "typo.1"]),
+        ];
+        for output in outputs {
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            assert!(text(&output.stderr).contains("no segment of it is archived"), "{output:?}");
+        }
+        assert_eq!(ok(verb, &log, late), "");
+    }
+    let [given, other] = [&store, &other].map(|store| format!("--archive={}", store.url()));
+    for args in [[&*given, "--origin=typo.1"], [&*other, "--lines"]] {
+        let output = dir.run("cat", args);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text(&output.stderr).contains("no segment of it is archived"), "{output:?}");
+    }
+    std::fs::remove_dir_all(store.0.path().join("app.log")).unwrap();
+    assert_eq!(dir.ok("cat", ["--archive"]), numbers(0..3005), "as before the first segment");
+}
+
+#[test]
+fn url_of_an_archive_is_rejected_by_verbs_that_write() {
+    let dir = Dir::new();
+    let verbs: [&[&str]; 9] = [
+        &["write"],
+        &["rotate"],
+        &["compress"],
+        &["prune", "--keep", "1"],
+        &["archive", "--to", "s3://bucket"],
+        &["policy", "set", "max_size=1MiB", "--create"],
+        &["policy", "show"],
+        &["run", "--", "true"],
+        &["run", "err.log", "--stderr"],
+    ];
+    for words in verbs {
+        let mut words: Vec<_> = words.to_vec();
+        let at = match words[..] {
+            ["policy", ..] => 2,
+            ["run", "err.log", ..] => 3,
+            _ => 1,
+        };
+        words.insert(at, "s3://bucket/app.log");
+        if at == 3 {
+            words.extend(["--", "true"]);
+        }
+        let output = logrotor([]).args(&words).current_dir(dir.file(".")).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {output:?}");
+        assert!(text(&output.stderr).contains("an archive is not written to"), "{output:?}");
+        assert!(!dir.file("s3:").exists(), "{words:?}");
+    }
+}
+
+#[test]
+fn unknown_scheme_is_rejected_with_the_valid_ones() {
+    for verb in ["ls", "stat", "verify", "cat", "tail"] {
+        for url in ["S3://bucket/app.log", "gcs://app.log", "https://host/app.log"] {
+            let output = run(verb, url, []);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{output:?}");
+            assert!(said.contains(url) && said.contains("use `s3://bucket/prefix`"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn archive_without_equals_sign_is_answered_with_advice() {
+    let output = logrotor(["cat", "--archive", "s3://bucket/logs", "app.log"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("use '--archive=URL'"), "{output:?}");
+}
+
+#[test]
 fn archived_log_that_is_not_there_is_an_error_with_its_url() {
     let store = Store::new();
     let nowhere = format!("file://{}/none/app.log", store.0.path().display());
@@ -174,9 +273,12 @@ fn archived_log_that_is_not_there_is_an_error_with_its_url() {
 /// Runs a verb on the log of a server.
 fn run_at<const N: usize>(server: &Server, verb: &str, args: [&str; N]) -> Output {
     let mut command = logrotor([verb, "s3://bucket/logs/app.log"]);
+    with_server(command.args(args), server).output().unwrap()
+}
+
+fn with_server<'a>(command: &'a mut Command, server: &Server) -> &'a mut Command {
     command.env("AWS_ENDPOINT", &server.endpoint).env("AWS_ALLOW_HTTP", "true");
-    command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
-    command.args(args).output().unwrap()
+    command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret")
 }
 
 /// A server with segments of `hours` hours from `origins` machines.
@@ -215,7 +317,7 @@ fn since_and_until_list_from_their_time_and_read_no_other() {
     let (lists, reads) = requests(&server_of_ls);
     assert_eq!((lists.len(), reads.len()), (4, 0), "{lists:?}");
     let begins =
-        |list: &&String| list.contains("start-after=") && list.contains("T04-59-59.999999");
+        |list: &&String| list.contains("start-after=") && list.contains("T04-59-57.999999");
     assert_eq!(lists.iter().filter(begins).count(), 3, "{lists:?}");
     let server = server(3, 100);
     let output = run_at(&server, "cat", ["--since", since, "--until", until, "--lines"]);
@@ -228,6 +330,50 @@ fn since_and_until_list_from_their_time_and_read_no_other() {
     reads.dedup();
     assert_eq!(reads.len(), 6, "{reads:?}");
     assert!(reads.iter().all(|path| path.contains("T05-30-00") || path.contains("T06-30-00")));
+}
+
+#[test]
+fn local_and_archived_log_reads_no_object_of_another_time() {
+    let (dir, server) = (Dir::new(), server(1, 100));
+    std::fs::write(dir.log(), "local\n").unwrap();
+    let args = [
+        "--archive=s3://bucket/logs",
+        "--origin=web-0.k3v9q2mx",
+        "--since=2026-01-03T05:00:00Z",
+        "--until=2026-01-03T05:59:59Z",
+    ];
+    let output = with_server(&mut dir.command("cat", args), &server).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let (_, reads) = requests(&server);
+    assert!(!reads.is_empty());
+    let is_wanted = |path: &String| path.contains("T05-30-00") || path.contains("T06-30-00");
+    assert!(reads.iter().all(is_wanted), "{reads:?}");
+}
+
+#[test]
+fn uncompressed_object_is_compared_with_its_digest() {
+    let server = server(1, 3);
+    let path = |hour| {
+        let time = format!("2026-01-02T0{hour}-30-00.000000Z");
+        format!("/bucket/logs/app.log/web-0.k3v9q2mx/app.log.{time}")
+    };
+    let digest = "2c8b08da5ce60398e1f19af0e5dccc744df274b826abe585eaba68c525434806";
+    for (hour, body) in [(0, "one\n"), (1, "two\n")] {
+        let (path, mut connection) =
+            (path(hour), TcpStream::connect(&server.endpoint[7..]).unwrap());
+        let head = format!("PUT {path} HTTP/1.1\r\nx-amz-meta-SHA256: {digest}\r\n");
+        write!(connection, "{head}Content-Length: 4\r\n\r\n{body}").unwrap();
+        let mut answer = [0; 12];
+        connection.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    let output = run_at(&server, "verify", []);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let damaged = format!("damage: failed to read `s3:/{}`: it is damaged: its SHA-256", path(1));
+    assert!(said.contains(&damaged) && said.ends_with("; damage: 1\n"), "{said}");
+    let printed = text(&run_at(&server, "cat", ["--lines"]).stdout);
+    assert!(printed.starts_with("one\n0 2026") && printed.lines().count() == 2, "{printed}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::interrupt::Interrupt;
 use crate::maintenance::{Rotate, without_maintenance};
 use crate::output::{self, Cell, Color, OutputOptions};
 use crate::progress::{Progress, name_of};
+use crate::remote::check_is_local;
 use crate::report::say;
 use clap::Args;
 use logrotor::inspect::Inspection;
@@ -158,6 +159,7 @@ impl ArchiveCommand {
 
     /// The settings of the policy, or the environment's, and what the options say.
     fn config(&self) -> Result<Config, CommandError> {
+        check_is_local(&self.log)?;
         let path = policy::path_beside(&self.log);
         let mut config = match crate::policy::exists(&path)? {
             true => Config::clone(&Config::policy().open(&path)?.current()),

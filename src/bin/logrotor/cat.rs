@@ -8,7 +8,7 @@ use crate::printer::{Mode, Printer, RecordOptions};
 use crate::progress::{Progress, ReadProgress};
 #[cfg(feature = "archive")]
 use crate::remote::ArchiveOption;
-use crate::remote::is_remote;
+use crate::remote::{LOG, is_remote};
 use crate::report;
 use crate::stamp::TimeOptions;
 use crate::when;
@@ -27,7 +27,7 @@ use std::time::{Duration, SystemTime};
 /// Damage is reported on standard error and skipped; the exit status is then 1.
 #[derive(Args)]
 pub(crate) struct Cat {
-    /// Path of the log
+    #[arg(help = LOG)]
     log: PathBuf,
     /// Print records since this time, e.g. 2026-11-20T23:57:01Z, 2026-11-20 or "2h 30min" (ago)
     ///
@@ -64,7 +64,7 @@ pub(crate) struct Cat {
 /// Unlike `tail -F`, it never misses or repeats a record, no matter how fast the log rotates.
 #[derive(Args)]
 pub(crate) struct Tail {
-    /// Path of the log
+    #[arg(help = LOG)]
     log: PathBuf,
     /// Number of records; --grep selects among these
     ///
@@ -91,6 +91,10 @@ impl Cat {
         let log = self.select.builder(&self.log);
         #[cfg(feature = "archive")]
         let log = self.archived.apply(log, &self.log)?;
+        #[cfg(feature = "archive")]
+        let is_archived = is_remote(&self.log) || self.archived.is_given();
+        #[cfg(not(feature = "archive"))]
+        let is_archived = false;
         let mut builder = log.clone();
         builder = self.since.into_iter().fold(builder, ReaderBuilder::since);
         builder = self.until.into_iter().fold(builder, ReaderBuilder::until);
@@ -100,7 +104,7 @@ impl Cat {
         // Records that scroll by would hide a progress bar.
         let is_watched = io::stderr().is_terminal() && !io::stdout().is_terminal() && !self.reverse;
         // A second listing of an archive costs requests.
-        let is_watched = is_watched && !is_remote(&self.log);
+        let is_watched = is_watched && !is_archived;
         let seen = is_watched.then(|| Inspection::of(&self.log).ok()).flatten();
         let progress = seen.map(|seen| {
             let read_progress = ReadProgress::of(&seen);
@@ -108,12 +112,9 @@ impl Cat {
         });
         let mode = if self.reverse { Mode::Reverse } else { Mode::Forward };
         // Of an archive, only the segments that are printed anyway are looked at.
-        let sample = if is_remote(&self.log) { builder.clone() } else { log };
-        let printer = Printer::new(
-            &self.select,
-            Grouping::of(sample, &self.times, sample_size(&self.log)),
-            mode,
-        )?;
+        let sample = if is_archived { builder.clone() } else { log };
+        let grouping = Grouping::of(sample, &self.times, sample_size(is_archived));
+        let printer = Printer::new(&self.select, grouping, mode)?;
         let printer = printer.by_line(self.lines).within(self.since, self.until);
         let done = printer.with_progress(progress).all(&mut builder.open()?);
         if done.is_ok() {
@@ -125,8 +126,8 @@ impl Cat {
 
 /// The number of segments that are opened to learn how a log's records begin. Those of an archive
 /// are fetched.
-fn sample_size(log: &Path) -> usize {
-    if is_remote(log) { 1 } else { 100 }
+fn sample_size(is_archived: bool) -> usize {
+    if is_archived { 1 } else { 100 }
 }
 
 /// Reports the backups whose records were not printed because another program has renamed them.
@@ -145,7 +146,8 @@ impl Tail {
         if self.follow {
             self.wait_for_directory(&log)?;
         }
-        let grouping = Grouping::of(log.clone(), &TimeOptions::default(), sample_size(&self.log));
+        let sample_size = sample_size(is_remote(&self.log));
+        let grouping = Grouping::of(log.clone(), &TimeOptions::default(), sample_size);
         let lines = self.lines_wanted(&grouping, log.clone());
         let mut builder = log.last(lines);
         if self.follow {

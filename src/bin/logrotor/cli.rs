@@ -11,6 +11,7 @@ use crate::policy::PolicyCommand;
 use crate::verify::Verify;
 #[cfg(unix)]
 use crate::{run::Run, write::Write};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
 
@@ -59,9 +60,21 @@ impl Cli {
                 std::io::stdout().flush()?;
                 Ok(Exit::Success)
             }
-            Err(invalid) => invalid.exit(),
+            Err(invalid) => with_advice(invalid).exit(),
         }
     }
+}
+
+/// Adds how to give `cat` the URL of an archive: it takes the next word for the log.
+fn with_advice(mut invalid: clap::Error) -> clap::Error {
+    let mut words = std::env::args_os().skip(1);
+    let is_cat = words.next().is_some_and(|verb| verb == "cat");
+    let is_unknown = invalid.kind() == ErrorKind::UnknownArgument;
+    if is_unknown && is_cat && words.any(|word| word == "--archive") {
+        let advice = "to name the archive, use '--archive=URL'".to_owned().into();
+        invalid.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice]));
+    }
+    invalid
 }
 
 impl LogVerb {

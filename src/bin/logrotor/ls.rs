@@ -3,7 +3,7 @@
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::output::{self, Cell, Color, Column, OutputOptions, rfc3339};
 use crate::progress::name_of;
-use crate::remote::OriginOptions;
+use crate::remote::{LOG, OriginOptions};
 use crate::when;
 use clap::Args;
 use logrotor::inspect::{
@@ -27,7 +27,7 @@ use std::time::SystemTime;
 )]
 #[derive(Args)]
 pub(crate) struct Ls {
-    /// Path of the log
+    #[arg(help = LOG)]
     log: PathBuf,
     /// List the segments that may have records since this time, e.g. 2026-11-20T23:57:01Z or "2h"
     #[arg(long, alias = "from", value_name = "TIME", value_parser = when::since)]
@@ -172,7 +172,7 @@ fn segment_json(segment: &Segment) -> Value {
 /// Show the workers, disk use and limits of a log
 #[derive(Args)]
 pub(crate) struct Stat {
-    /// Path of the log
+    #[arg(help = LOG)]
     log: PathBuf,
     #[command(flatten)]
     origin: OriginOptions,
@@ -200,10 +200,13 @@ impl Stat {
 /// Returns the version and settings of a log's policy, or its problem; null if there is no policy.
 fn policy_json(log: &Path) -> Result<Value, CommandError> {
     let path = policy::path_beside(log);
-    if !crate::policy::exists(&path)? {
-        return Ok(Value::Null);
-    }
-    match Config::policy().open(&path) {
+    let opened = match crate::policy::exists(&path) {
+        Ok(false) => return Ok(Value::Null),
+        Ok(true) => Config::policy().open(&path).map_err(|error| error.to_string()),
+        Err(CommandError::Failed(problem)) => Err(problem),
+        Err(other) => return Err(other),
+    };
+    match opened {
         Ok(store) => {
             let policy = store.current();
             let settings: Value = serde_json::from_str(&policy.to_json()?)
@@ -211,9 +214,7 @@ fn policy_json(log: &Path) -> Result<Value, CommandError> {
             let problem = store.problem().map(|error| error.to_string());
             Ok(json!({ "version": policy.version(), "problem": problem, "settings": settings }))
         }
-        Err(error) => {
-            Ok(json!({ "version": null, "problem": error.to_string(), "settings": null }))
-        }
+        Err(problem) => Ok(json!({ "version": null, "problem": problem, "settings": null })),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::limits::{CodecOptions, LimitOptions};
 use crate::number::number;
 use crate::output::{self, Cell, Color, OutputOptions};
 use crate::progress::{Progress, name_of};
+use crate::remote::check_is_local;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use logrotor::inspect::{self, Inspection, Usage};
@@ -84,6 +85,7 @@ fn naming() -> impl TypedValueParser<Value = Naming> {
 /// The settings of a log's policy, or the defaults, with the naming that its backups have. Also
 /// returns whether there is a policy.
 fn settings(log: &Path) -> Result<(Config, bool), CommandError> {
+    check_is_local(log)?;
     let naming = inspect::naming(log)?;
     let path = policy::path_beside(log);
     let has_policy = crate::policy::exists(&path)?;
@@ -284,6 +286,7 @@ impl Rotate {
 
     /// Returns the new backup; `None` if there was nothing to rotate.
     pub(crate) fn rotate_now(&self) -> Result<Option<PathBuf>, CommandError> {
+        check_is_local(&self.log)?;
         if self.active_bytes()? == 0 { Ok(None) } else { self.rotate() }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::exit::CommandError;
 use crate::limits::{CodecOptions, Given, LimitOptions};
+use crate::remote::check_is_local;
 use crate::report::say;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, ValueEnum};
@@ -151,6 +152,7 @@ pub(crate) struct OpenLog {
 
 impl WriteOptions {
     pub(crate) fn open(&self, log: &Path) -> Result<OpenLog, CommandError> {
+        check_is_local(log)?;
         let builder = RotatingFileWriter::builder(log).observer(failure_reporter());
         let (builder, delivery) = match &self.policy {
             Some(path) => {

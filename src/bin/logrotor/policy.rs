@@ -3,6 +3,7 @@
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::number::number;
 use crate::output::{self, Cell, Color, OutputOptions, printable, rfc3339};
+use crate::remote::check_is_local;
 use crate::report;
 use clap::{Args, Subcommand};
 use logrotor::policy::{self, HistoryEntry, Policy, PolicyStore};
@@ -147,12 +148,16 @@ impl PolicyCommand {
 }
 
 impl PolicyTarget {
-    fn path(&self) -> PathBuf {
-        self.file.clone().unwrap_or_else(|| policy::path_beside(&self.log))
+    fn path(&self) -> Result<PathBuf, CommandError> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        check_is_local(&self.log)?;
+        Ok(policy::path_beside(&self.log))
     }
 
     fn open(&self) -> Result<Store, CommandError> {
-        let path = self.path();
+        let path = self.path()?;
         Config::policy().open(&path).map_err(|error| {
             if error.kind() == ErrorKind::Io && matches!(path.try_exists(), Ok(false)) {
                 let (path, log) = (path.display(), self.log.display());
@@ -273,7 +278,7 @@ fn entry_row(entry: &HistoryEntry) -> Vec<Cell> {
 impl SetPolicy {
     fn run(self) -> VerbResult {
         let store = if self.create {
-            Config::policy().open_or_create(self.target.path(), Config::default)?
+            Config::policy().open_or_create(self.target.path()?, Config::default)?
         } else {
             self.target.open()?
         };

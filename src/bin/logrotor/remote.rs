@@ -1,6 +1,5 @@
 //! Logs in an archive: `--origin`, and which paths are URLs.
 
-#[cfg(feature = "archive")]
 use crate::exit::CommandError;
 use clap::Args;
 use logrotor::inspect::{Inspection, InspectionBuilder};
@@ -41,14 +40,19 @@ impl OriginOptions {
 pub(crate) struct ArchiveOption {
     /// Print the archived records too, each once [URL default: the archive of the log]
     ///
-    /// The archive is that of the ledger beside the log, or a URL such as s3://bucket/prefix.
-    /// Segments that are here are not fetched.
+    /// The archive is that of the ledger beside the log. To read from another one, give its URL
+    /// after an equals sign, e.g. --archive=s3://bucket/prefix. Segments that are here are not
+    /// fetched.
     #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true)]
     archive: Option<Option<String>>,
 }
 
 #[cfg(feature = "archive")]
 impl ArchiveOption {
+    pub(crate) fn is_given(&self) -> bool {
+        self.archive.is_some()
+    }
+
     pub(crate) fn apply(
         &self,
         builder: ReaderBuilder,
@@ -67,9 +71,30 @@ impl ArchiveOption {
     }
 }
 
+/// The help for the log of a verb that reads.
+pub(crate) const LOG: &str = match cfg!(feature = "archive") {
+    true => "Path of the log, or the URL of an archived one, e.g. s3://bucket/prefix/app.log",
+    false => "Path of the log",
+};
+
 /// Whether a log is named by the URL of an archive.
 pub(crate) fn is_remote(log: &Path) -> bool {
-    const SCHEMES: [&str; 4] = ["s3://", "gs://", "az://", "file://"];
-    let is_url = |log: &str| SCHEMES.iter().any(|scheme| log.starts_with(scheme));
-    cfg!(feature = "archive") && log.to_str().is_some_and(is_url)
+    cfg!(feature = "archive") && is_url(log)
+}
+
+/// Whether a path is a URL. A drive of Windows has one letter.
+fn is_url(log: &Path) -> bool {
+    let scheme = log.to_str().and_then(|log| log.split_once("://")).map(|(scheme, _)| scheme);
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    scheme.is_some_and(|scheme| scheme.len() > 1 && scheme.chars().all(is_part))
+}
+
+/// Rejects a URL as the log of a verb that writes: its path would be that of a file.
+pub(crate) fn check_is_local(log: &Path) -> Result<(), CommandError> {
+    if !is_url(log) {
+        return Ok(());
+    }
+    let why = "an archive is not written to; use the path of the log, and --archive URL of `write` \
+               or --to URL of `archive` to archive it";
+    Err(CommandError::usage(format!("`{}`: {why}", log.display())))
 }

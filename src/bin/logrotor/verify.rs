@@ -5,7 +5,7 @@ use crate::ls::{kind, leftovers_json, paths};
 use crate::memory::MemoryOptions;
 use crate::output::{self, Color, OutputOptions, printable};
 use crate::progress::{Progress, ReadProgress};
-use crate::remote::{OriginOptions, is_remote};
+use crate::remote::{LOG, OriginOptions, is_remote};
 use clap::Args;
 use logrotor::inspect::{self, Inspection};
 use logrotor::reader::{Damage, DamageKind, LogReader};
@@ -28,7 +28,7 @@ use std::path::PathBuf;
 /// before it is read counts as damage.
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// Path of the log
+    #[arg(help = LOG)]
     log: PathBuf,
     #[command(flatten)]
     origin: OriginOptions,
