@@ -156,7 +156,8 @@ impl Source<'_> {
 
 /// Writes the header with an empty tag first, and again once the digest is known.
 fn gzip(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Result<Option<()>> {
-    uncompress::ask_for_memory().map_err(|error| source.failure(error))?;
+    uncompress::ask_for_memory(uncompress::COMPRESSOR_BYTES)
+        .map_err(|error| source.failure(error))?;
     let builder = flate2::GzBuilder::new().extra(tag.gzip_extra());
     let mut encoder =
         builder.write(Sink::after(birth_tag::GZIP_HEADER, file), flate2::Compression::new(level));
@@ -174,8 +175,8 @@ fn gzip(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Re
 #[cfg(feature = "zstd")]
 fn zstd(source: &Source<'_>, file: &AtomicFile, level: u32, tag: BirthTag) -> Result<Option<()>> {
     let level = i32::try_from(level).unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
-    let encoder =
-        uncompress::ask_for_memory().and_then(|()| zstd::Encoder::new(Sink::after(0, file), level));
+    let encoder = uncompress::ask_for_memory(uncompress::COMPRESSOR_BYTES)
+        .and_then(|()| zstd::Encoder::new(Sink::after(0, file), level));
     let encoder = encoder.and_then(|mut encoder| {
         encoder.include_checksum(true)?;
         // Then a reader knows how much memory it needs.

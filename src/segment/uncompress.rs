@@ -45,20 +45,24 @@ pub(crate) fn open(
     }
 }
 
+/// More than a decoder takes at its start.
+const DECODER_BYTES: usize = 160 * 1024;
+
+/// More than a compressor takes at its start.
+pub(crate) const COMPRESSOR_BYTES: usize = 512 * 1024;
+
 /// Fails if the system refuses the memory that a compressor or a decoder takes at its start. Their
 /// libraries panic then.
-pub(crate) fn ask_for_memory() -> io::Result<()> {
-    // More than any of them takes.
-    const BYTES: usize = 512 * 1024;
+pub(crate) fn ask_for_memory(bytes: usize) -> io::Result<()> {
     let mut trial = Vec::<u8>::new();
-    let granted = trial.try_reserve_exact(BYTES);
+    let granted = trial.try_reserve_exact(bytes);
     // Otherwise the compiler may leave the trial out.
     std::hint::black_box(&trial);
     granted.map_err(|_| io::ErrorKind::OutOfMemory.into())
 }
 
 fn gzip<R: BufRead>(raw: R, path: &Path) -> Result<GzDecoder<R>> {
-    ask_for_memory().map_err(|error| Error::io("uncompress", path, error))?;
+    ask_for_memory(DECODER_BYTES).map_err(|error| Error::io("uncompress", path, error))?;
     Ok(GzDecoder::new(raw))
 }
 
@@ -91,7 +95,7 @@ fn refused(path: &Path, why: &str) -> Error {
 
 #[cfg(feature = "zstd")]
 fn zstd(raw: BufReader<Raw>, path: &Arc<Path>, memory: u64) -> Result<Box<dyn Read + Send>> {
-    let decoder = ask_for_memory().and_then(|()| zstd::Decoder::with_buffer(raw));
+    let decoder = ask_for_memory(DECODER_BYTES).and_then(|()| zstd::Decoder::with_buffer(raw));
     let decoder = decoder.and_then(|mut decoder| {
         decoder.window_log_max(window_log(memory))?;
         Ok(decoder)
