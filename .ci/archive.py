@@ -148,6 +148,11 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
+def azurite_answers():
+    with socket.socket() as usual:
+        return usual.connect_ex(("127.0.0.1", 10000)) == 0
+
+
 def azure():
     """Azurite as Azure Blob Storage. The client takes it to be on its usual port."""
     from azure.storage.blob import BlobServiceClient
@@ -159,6 +164,10 @@ def azure():
         [TOOLS / "npm/node_modules/.bin/azurite-blob", *options, *where], stdout=log, stderr=log
     )
     try:
+        while not azurite_answers():
+            if server.poll() is not None:
+                raise RuntimeError("Azurite ended: " + (WORK / "azurite.log").read_text()[:2000])
+            time.sleep(0.1)
         endpoint = f"BlobEndpoint=http://127.0.0.1:10000/{ACCOUNT};"
         client = BlobServiceClient.from_connection_string(
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{endpoint}"
@@ -196,10 +205,9 @@ def main():
             server.kill()
     if not (TOOLS / "npm/node_modules/.bin/azurite-blob").exists():
         return
-    with socket.socket() as usual:
-        if usual.connect_ex(("127.0.0.1", 10000)) == 0:
-            print("skipped: Azurite: another program has its port")
-            return
+    if azurite_answers():
+        print("skipped: Azurite: another program has its port")
+        return
     azure()
 
 
