@@ -7,6 +7,7 @@ use crate::ledger::OriginRecord;
 use crate::store::hex;
 use crate::sys;
 use sha2::{Digest as _, Sha256};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +27,7 @@ impl LogPlace {
         let file = entry.map(|entry| (entry.id.index, entry.born));
         let machine = match host {
             Some(_) => None,
-            None => fs::read_whole(Path::new("/etc/machine-id")).ok().flatten(),
+            None => machine_id()?,
         };
         let host = host.map_or_else(|| short(&sys::host_name()), str::to_owned);
         let fingerprint = fingerprint(&host, file, machine.as_deref());
@@ -43,6 +44,15 @@ impl LogPlace {
     pub(super) fn origin(&self) -> OriginRecord {
         let name = format!("{}.{}", self.host, &self.fingerprint[..PART]);
         OriginRecord { name, fingerprint: self.fingerprint.clone() }
+    }
+}
+
+/// Reads the identity of this machine, if it has one and we may see it. Another failure is an
+/// error, since it may pass, and must not give the log another origin meanwhile.
+fn machine_id() -> Result<Option<Vec<u8>>> {
+    match fs::read_whole(Path::new("/etc/machine-id")) {
+        Err(error) if error.io_kind() == ErrorKind::PermissionDenied => Ok(None),
+        read => read,
     }
 }
 
