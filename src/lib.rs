@@ -92,10 +92,11 @@
 //!   resumes it. [`finish`](RotatingFileWriter::finish) and [`close`](RotatingFileWriter::close)
 //!   complete the work that is due.
 //! - **Threads.** At most three threads serve all logs of a process, however many there are. They
-//!   end when the last log is closed. A log with [`Delivery::Buffered`] has one more, and one with
-//!   [`MaintenanceMode::Inline`] has none. No signal of another process reaches these threads.
-//!   Those for maintenance run at nice 10, or at the program's own priority if that is lower, and
-//!   never in real time. A thread that the system refuses is an error when a log is opened.
+//!   end when the last log is closed. A log with [`Delivery::Buffered`] has one more, and so has
+//!   one with an archive. One with [`MaintenanceMode::Inline`] has none of the three. No signal of
+//!   another process reaches these threads. Those for maintenance and the archive run at nice 10,
+//!   or at the program's own priority if that is lower, and never in real time. A thread that the
+//!   system refuses is an error when a log is opened.
 //! - **`fork`.** A child that continues without `exec` must open the log again: it has the parent's
 //!   open file, and with it the parent's lease, but none of its threads.
 //! - **Same settings.** Give all workers of a log the same settings. [`Config`] has a table of the

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, Unleased};
 use crate::ledger::{self, Ledger, Shipment, ShipmentState};
-use crate::maintenance::{is_active, is_settled};
+use crate::maintenance::{QUIET, created_after, is_active, is_settled};
 use crate::segment::name::{Compression, Name, Naming};
 use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag};
 use crate::store::hex;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// The segments of a log that are not archived, oldest first.
 pub(super) struct Backlog {
@@ -61,7 +61,6 @@ impl Backlog {
 
     /// Whether a file is listed, in this form or another, or is younger than the listing.
     pub(super) fn may_have(&self, location: &Location, file_name: &str) -> bool {
-        let log = location.path().file_name().unwrap_or_default().to_string_lossy();
         let newest = self.listed.last().map(|backup| backup.name.key);
         let is_younger = |name: Name| newest.is_none_or(|newest| name.key > newest);
         let has_form = |backup: &Backup| {
@@ -69,7 +68,8 @@ impl Backlog {
             let rest = file_name.strip_prefix(&plain);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        Name::parse(&log, file_name).is_some_and(is_younger) || self.listed.iter().any(has_form)
+        Name::parse(location.name(), file_name).is_some_and(is_younger)
+            || self.listed.iter().any(has_form)
     }
 
     /// Reads a segment if it has its final form and no process can append to it.
@@ -106,15 +106,11 @@ impl Backlog {
     fn open_plain(&self, backup: &Backup) -> Result<Option<File>> {
         let Unleased::Ours(file) = fs::open_unleased(&backup.path)? else { return Ok(None) };
         let Some(entry) = same_file(&file, backup)? else { return Ok(None) };
-        let next = self.listed.iter().find(|next| next.name.key > backup.name.key);
-        let next_born = match next {
-            Some(next) if next.name.compression == Compression::None => next.entry.born,
-            Some(_) => None,
-            None => self.active_born,
-        };
+        let at = self.listed.partition_point(|listed| listed.name.key < backup.name.key);
+        let next_created = created_after(&self.listed[at..], self.active_born);
         let now = Clock::system().now().into();
         let is_final = fs::DENIES_WRITERS
-            || (is_settled(&entry, backup.name.key, next_born, now)
+            || (is_settled(&entry, backup.name.key, next_created, now)
                 && fs::open_for_writing(&[entry.id], Some(&file))?.is_empty());
         Ok(is_final.then_some(file))
     }
@@ -142,7 +138,7 @@ fn open_compressed(location: &Location, backup: &Backup) -> Result<Option<File>>
     // Our own compression gives a file its name when it is complete.
     let tag = birth_tag::read(&file, entry.len, backup.name.compression, &backup.path)?;
     let age = SystemTime::from(Clock::system().now()).duration_since(entry.modified);
-    let is_quiet = age.is_ok_and(|age| age >= Duration::from_secs(10));
+    let is_quiet = age.is_ok_and(|age| age >= QUIET);
     let is_ours = tag.uncompressed_bytes(entry.len, backup.name.compression).is_some();
     Ok((is_ours || is_quiet).then_some(file))
 }

@@ -6,7 +6,6 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::fs::Temp;
 use crate::ledger::{self, Ledger, LedgerFile, OriginRecord, Shipment, ShipmentState};
-use crate::segment::Location;
 use crate::store::{ArchiveUrl, Created};
 use std::path::Path;
 
@@ -78,7 +77,7 @@ impl<'a> RoundNotes<'a> {
     }
 
     fn enter_shipped(&self, ledger: &mut Ledger, shipped: &[Shipped], url: &ArchiveUrl) {
-        let (now, log) = (Clock::system().now(), log_name(self.file.location));
+        let (now, log) = (Clock::system().now(), self.file.location.name());
         for Shipped { parcel, object, outcome } in shipped {
             match outcome {
                 Ok(ShipOutcome::Verified) => {
@@ -89,7 +88,7 @@ impl<'a> RoundNotes<'a> {
                 Ok(ShipOutcome::Conflict(Created::Exists)) => {
                     ledger.shipments.remove(&parcel.file_name);
                     let of = |origin: &OriginRecord| {
-                        url.object(&url.key(&log, &origin.name, &parcel.file_name))
+                        url.object(&url.key(log, &origin.name, &parcel.file_name))
                     };
                     // Unless another worker has renewed it.
                     if let Some(origin) = ledger.origin.take() {
@@ -111,7 +110,8 @@ impl<'a> RoundNotes<'a> {
         mut parcels: Vec<Parcel>,
         url: &ArchiveUrl,
     ) -> Vec<(Parcel, String)> {
-        let (location, log) = (self.file.location, log_name(self.file.location));
+        let location = self.file.location;
+        let log = location.name();
         parcels.retain(|parcel| match ledger.shipments.get(&parcel.file_name) {
             Some(Shipment { state: ShipmentState::Intended { claim }, .. }) => {
                 !is_held(location, claim)
@@ -123,8 +123,8 @@ impl<'a> RoundNotes<'a> {
             let before = ledger.shipments.get(&parcel.file_name);
             let object = before.map(|before| before.object.clone());
             // Noted for another store or prefix: nothing was verified there.
-            let object = object.filter(|object| url.has_object_of(&log, object));
-            let key = || url.key(&log, &origin.name, &parcel.file_name);
+            let object = object.filter(|object| url.has_object_of(log, object));
+            let key = || url.key(log, &origin.name, &parcel.file_name);
             let object = object.unwrap_or_else(|| url.object(&key()));
             let state = ShipmentState::Intended { claim: claim.to_owned() };
             ledger.shipments.insert(parcel.file_name.clone(), parcel.noted(&object, state));
@@ -139,10 +139,6 @@ impl Parcel {
         let (bytes, digest, object) = (self.bytes, self.digest.clone(), object.to_owned());
         Shipment { bytes, digest, state, object }
     }
-}
-
-pub(super) fn log_name(location: &Location) -> String {
-    name_of(location.path())
 }
 
 fn name_of(path: &Path) -> String {

@@ -2,7 +2,7 @@
 
 use super::batch::{Backlog, Parcel};
 use super::delivery::{conflict, deliver_one};
-use super::notes::{RoundNotes, ShipOutcome, Shipped, log_name};
+use super::notes::{RoundNotes, ShipOutcome, Shipped};
 use super::origin::{LogPlace, renewed};
 use super::pace::{Attempts, Pace, SendWindow};
 use super::settings::{Archive, Verification};
@@ -363,23 +363,23 @@ impl Rounds {
         settings: &Archive,
     ) -> Result<OriginRecord> {
         let place = LogPlace::of(file.location.dir(), settings.host.as_deref())?;
-        let (log, path) = (log_name(file.location), file.location.path());
+        let (log, path) = (file.location.name(), file.location.path());
         loop {
             let (origin, is_known) = file.change(|ledger| {
                 ledger.to = Some(settings.url.clone());
                 let present = ledger.origin.take().filter(|origin| place.has(origin));
                 let origin = ledger.origin.insert(present.unwrap_or_else(|| place.origin()));
-                let is_known = ledger.confirmed.contains(&store.url.origin(&log, &origin.name));
+                let is_known = ledger.confirmed.contains(&store.url.origin(log, &origin.name));
                 (origin.clone(), is_known)
             })?;
             if self.confirmed.as_ref() == Some(&origin) {
                 return Ok(origin);
             }
             if is_known {
-                store.expect_origin(&log, &origin.name, path).await?;
+                store.expect_origin(log, &origin.name, path).await?;
             }
             if self.is_ours(file.location, store, &origin).await? {
-                let url = store.url.origin(&log, &origin.name);
+                let url = store.url.origin(log, &origin.name);
                 file.change(|ledger| ledger.confirmed.insert(url))?;
                 self.confirmed = Some(origin.clone());
                 return Ok(origin);
@@ -399,7 +399,7 @@ impl Rounds {
         store: &ArchiveStore,
         origin: &OriginRecord,
     ) -> Result<bool> {
-        let key = store.url.key(&log_name(location), &origin.name, ORIGIN_FILE);
+        let key = store.url.key(location.name(), &origin.name, ORIGIN_FILE);
         let body = Bytes::from(format!("{}\n", origin.fingerprint));
         let digest = hex(&Sha256::digest(&body));
         let wanted = Wanted { key: &key, bytes: body.len() as u64, digest: &digest };

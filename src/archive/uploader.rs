@@ -9,6 +9,7 @@ use crate::fs;
 use crate::ledger::{LedgerFile, Trouble};
 use crate::segment::Location;
 use crate::stats::{Event, Journal};
+use crate::store::runtime;
 use futures_util::future::{Either, FutureExt, select};
 use std::future::Future;
 use std::io;
@@ -91,14 +92,6 @@ impl Drop for Uploader {
             }
         }
     }
-}
-
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // For files and addresses.
-        .max_blocking_threads(4)
-        .build()
 }
 
 /// Runs a future on this thread, until it ends or `go_on` returns `false`; `None` in that case.

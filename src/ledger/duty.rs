@@ -2,7 +2,7 @@
 
 use super::Ledger;
 use crate::error::Result;
-use crate::segment::Location;
+use crate::segment::{Backup, Location};
 
 /// A log's settings for backups that are not archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,19 +27,17 @@ impl Archived {
         Ok(Self { ledger, drops_when_full: duty.drops_when_full })
     }
 
-    /// Whether the log has an archive.
-    pub(crate) fn applies(&self) -> bool {
-        self.ledger.is_some()
-    }
-
-    /// Whether backups that are not archived are removed for `min_free_space`.
+    /// Whether the log has an archive, and backups that are not there are removed for
+    /// `min_free_space`.
     pub(crate) fn drops_when_full(&self) -> bool {
-        self.drops_when_full
+        self.ledger.is_some() && self.drops_when_full
     }
 
     /// Whether a backup is archived, or need not be.
-    pub(crate) fn has(&self, file_name: &str, bytes: u64) -> bool {
-        self.ledger.as_ref().is_none_or(|ledger| ledger.has(file_name, bytes))
+    pub(crate) fn has(&self, location: &Location, backup: &Backup) -> bool {
+        let is_there =
+            |ledger: &Ledger| ledger.has(&location.file_name(backup.name), backup.entry.len);
+        self.ledger.as_ref().is_none_or(is_there)
     }
 
     /// Whether a backup must keep its form: it is archived in that form, or on its way.

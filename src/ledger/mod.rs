@@ -23,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::segment::Location;
+use crate::segment::name::{Compression, split_compression};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::path::PathBuf;
@@ -109,8 +110,9 @@ impl Ledger {
             let shipment = self.shipments.get(name);
             shipment.filter(|it| matches!(it.state, ShipmentState::Verified { .. }))
         };
+        let (plain, compression) = split_compression(file_name);
         verified(file_name).is_some_and(|shipment| shipment.bytes == bytes)
-            || plain_form(file_name).is_some_and(|plain| verified(plain).is_some())
+            || (compression != Compression::None && verified(plain).is_some())
     }
 
     /// Parses the text of a ledger with this file name. The error is the number of the first wrong
@@ -190,11 +192,6 @@ impl fmt::Display for Ledger {
     }
 }
 
-/// The uncompressed form of a compressed backup's file name.
-pub(crate) fn plain_form(file_name: &str) -> Option<&str> {
-    file_name.strip_suffix(".gz").or_else(|| file_name.strip_suffix(".zst"))
-}
-
 /// A message of a server may have line breaks.
 fn on_one_line(text: &str) -> String {
     let mut line = String::new();
@@ -211,8 +208,7 @@ pub(crate) fn path_of(location: &Location) -> PathBuf {
 
 /// The ledger's file name.
 fn name_of(location: &Location) -> String {
-    let log = location.path().file_name().unwrap_or_default().to_string_lossy();
-    format!("{log}.{SUFFIX}")
+    format!("{}.{SUFFIX}", location.name())
 }
 
 /// The path of a claim; `None` if the text cannot be the name of one.

@@ -57,14 +57,15 @@ impl Pass<'_> {
         Ok(free.saturating_add(removed))
     }
 
-    /// Whether a backup beyond the limits is archived, or may be removed without.
+    /// Whether a backup beyond the limits is archived, or may be removed without: one that is to be
+    /// removed because of the free space, of a log that is set up so.
     pub(super) fn may_remove(
         &self,
         archived: &Archived,
         backup: &Backup,
         is_for_space: bool,
     ) -> bool {
-        if self.is_archived(archived, backup) || (is_for_space && archived.drops_when_full()) {
+        if is_for_space || archived.has(self.location, backup) {
             return true;
         }
         // The archive calls for a pass once it has the backup.
@@ -75,9 +76,9 @@ impl Pass<'_> {
         false
     }
 
-    /// Whether a backup is archived, or need not be.
-    pub(super) fn is_archived(&self, archived: &Archived, backup: &Backup) -> bool {
-        archived.has(&self.location.file_name(backup.name), backup.entry.len)
+    /// Reads which backups are archived.
+    pub(super) fn archived(&self) -> Result<Archived> {
+        Archived::of(self.location, self.maintainer.settings().duty)
     }
 }
 

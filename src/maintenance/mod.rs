@@ -29,7 +29,10 @@ pub(crate) use maintainer::Maintainer;
 pub(crate) use prune::Retention;
 pub(crate) use wakeup::Wakeup;
 #[cfg(feature = "archive")]
-pub(crate) use {remove::is_active, settled::is_settled};
+pub(crate) use {
+    remove::is_active,
+    settled::{QUIET, created_after, is_settled},
+};
 
 use crate::clock::Clock;
 use crate::error::Result;
@@ -148,8 +151,7 @@ impl Maintenance {
         let (mut backups, excess) = self.maintainer.plan(&self.location)?;
         let mut kept = backups.split_off(excess);
         let archived = Archived::of(&self.location, self.maintainer.settings().duty)?;
-        let is_archived =
-            |backup: &Backup| archived.has(&self.location.file_name(backup.name), backup.entry.len);
+        let is_archived = |backup: &Backup| archived.has(&self.location, backup);
         let (backups, unarchived): (Vec<_>, Vec<_>) = backups.into_iter().partition(is_archived);
         kept.splice(..0, unarchived);
         let is_plain = |backup: &Backup| backup.name.compression == Compression::None;

@@ -5,16 +5,15 @@ use super::foreign_writers::ForeignWriters;
 use super::knowledge::file_names;
 use super::maintainer::Maintainer;
 use super::remove::{Aside, is_active, move_aside, remove};
-use super::settled::is_settled;
+use super::settled::{created_after, is_settled};
 use crate::atomic::AtomicFile;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, FileId, Unleased};
-use crate::ledger::Archived;
 use crate::segment::lookup::{beyond_gap, known_numbers, numbered};
 use crate::segment::name::{Compression, Key, Name, Naming};
 use crate::segment::note::Note;
-use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag, superseded};
+use crate::segment::{Backup, DirectorySnapshot, Location, superseded};
 use crate::stats::{DeferralReason, Event};
 use std::collections::HashSet;
 use std::fs::File;
@@ -194,15 +193,18 @@ impl<'a> Pass<'a> {
         let listed = self.list()?;
         (snapshot.backups, snapshot.superseded) = (listed.backups, listed.superseded);
         let excess = self.excess(&snapshot)?;
-        let archived = Archived::of(self.location, self.maintainer.settings().duty)?;
-        let for_space = if archived.applies() { self.excess_for_space(&snapshot)? } else { 0 };
+        let archived = self.archived()?;
+        let for_space = match archived.drops_when_full() {
+            true => self.excess_for_space(&snapshot)?,
+            false => 0,
+        };
         let (mut kept, mut aside) = (Vec::new(), Vec::new());
         for (at, backup) in snapshot.backups.iter().enumerate() {
             let may_go = || self.may_remove(&archived, backup, at < for_space);
             let is_excess = at < excess && (self.go_on)() && may_go();
             if !is_excess || !self.prune_one(backup, &snapshot.backups, &mut aside) {
                 kept.push(backup.clone());
-            } else if !self.is_archived(&archived, backup) {
+            } else if !archived.has(self.location, backup) {
                 self.maintainer.journal.counters.dropped_unarchived();
             }
         }
@@ -328,7 +330,7 @@ impl<'a> Pass<'a> {
         if !self.is_complete(at, listed, &entry, &plain)? {
             return Ok(StepOutcome::Deferred(DeferralReason::BeingWritten));
         }
-        let archived = Archived::of(self.location, self.maintainer.settings().duty)?;
+        let archived = self.archived()?;
         if archived.keeps_form(&self.location.file_name(backup.name)) {
             // Its object has this form.
             return Ok(StepOutcome::Moved);
@@ -360,7 +362,7 @@ impl<'a> Pass<'a> {
         entry: &Entry,
         plain: &File,
     ) -> Result<bool> {
-        let (backup, next_created) = (&listed[at], self.created_after(at, listed));
+        let (backup, next_created) = (&listed[at], created_after(&listed[at..], self.active_born));
         let now = Clock::system().now().into();
         Ok(fs::DENIES_WRITERS
             || (is_settled(entry, backup.name.key, next_created, now)
@@ -382,20 +384,6 @@ impl<'a> Pass<'a> {
             true => DeferralReason::BeingCompressed,
             false => DeferralReason::InUse,
         }))
-    }
-
-    /// Returns when the segment after the listed one was created, if that can be known.
-    fn created_after(&self, at: usize, listed: &[Backup]) -> Option<SystemTime> {
-        let key = listed[at].name.key;
-        let Some(next) = listed[at..].iter().find(|next| next.name.key != key) else {
-            return self.active_born;
-        };
-        if next.name.compression == Compression::None {
-            return next.entry.born;
-        }
-        let file = fs::open_segment(&next.path).ok()??;
-        let tag = birth_tag::read(&file, next.entry.len, next.name.compression, &next.path).ok()?;
-        tag.created().map(SystemTime::from)
     }
 
     /// Whether another process has put a file at the compressed name of a backup. One that this

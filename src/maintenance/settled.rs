@@ -1,13 +1,14 @@
 //! Whether a program that leases nothing may still be writing a backup.
 
 use crate::clock::Timestamp;
-use crate::fs::Entry;
-use crate::segment::name::Key;
+use crate::fs::{self, Entry};
+use crate::segment::name::{Compression, Key};
+use crate::segment::{Backup, birth_tag};
 use std::time::{Duration, SystemTime};
 
 /// How long a file that is no segment of this log's workers must stay unchanged before it counts as
 /// complete: an operator may be copying a backup back.
-const QUIET: Duration = Duration::from_secs(10);
+pub(crate) const QUIET: Duration = Duration::from_secs(10);
 
 /// Whether a backup is complete unless a process has it open for writing.
 ///
@@ -31,10 +32,27 @@ pub(crate) fn is_settled(
     is_segment || age >= QUIET
 }
 
+/// Returns when the segment after the first of these backups was created, if that can be known.
+/// They are listed in their order, without those before it.
+pub(crate) fn created_after(
+    from: &[Backup],
+    active_born: Option<SystemTime>,
+) -> Option<SystemTime> {
+    let (first, rest) = from.split_first()?;
+    let Some(next) = rest.iter().find(|next| next.name.key != first.name.key) else {
+        return active_born;
+    };
+    if next.name.compression == Compression::None {
+        return next.entry.born;
+    }
+    let file = fs::open_segment(&next.path).ok()??;
+    let tag = birth_tag::read(&file, next.entry.len, next.name.compression, &next.path).ok()?;
+    tag.created().map(SystemTime::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs;
     use crate::segment::name::TimeKey;
 
     fn at(second: u64) -> SystemTime {

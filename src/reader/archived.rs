@@ -151,7 +151,6 @@ impl ReaderBuilder {
     /// Opens the local log and its archived segments as one.
     fn open_both(&self, archive: &str) -> Result<LogReader> {
         let location = Location::find(&self.path)?;
-        let log = location.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let ledger = match &self.remote.origin {
             Some(_) => None,
             None => Ledger::read(&location)?,
@@ -161,7 +160,8 @@ impl ReaderBuilder {
         let is_noted = ledger.as_ref().and_then(|ledger| ledger.to.as_deref()).is_some_and(is_same);
         let noted = ledger.and_then(|ledger| Some(ledger.origin?.name));
         let known = self.remote.origin.clone().or(noted);
-        let list = |choice: ArchiveChoice<'_>| ArchivedLog::of_one(archive, &log, choice, is_noted);
+        let log = location.name();
+        let list = |choice: ArchiveChoice<'_>| ArchivedLog::of_one(archive, log, choice, is_noted);
         let archived = self.remote.recent.get(known.as_deref(), self.range, list)?;
         let none = ArchivedOrigin::empty(known.unwrap_or_default());
         let origin = archived.origins.first().unwrap_or(&none);

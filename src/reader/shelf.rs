@@ -314,7 +314,9 @@ mod on {
             }
             let (object, url) = self.key(location, name);
             let file = fs::anonymous_file()?;
-            if !self.reading.fetch(&object, &file, &std::env::temp_dir())? {
+            // A compressed one has a checksum of its own, and is read as far as it is whole.
+            let is_compared = name.compression == Compression::None;
+            if !self.reading.fetch(&object, &file, &std::env::temp_dir(), is_compared)? {
                 return Ok(None);
             }
             let mut state = self.state.lock();

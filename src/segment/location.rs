@@ -93,6 +93,11 @@ impl Location {
         &self.path
     }
 
+    /// Returns the log's file name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns the directory of all the log's files.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir

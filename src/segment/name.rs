@@ -250,7 +250,7 @@ impl Name {
 }
 
 /// Splits the ending of a compression off a file name.
-fn split_compression(text: &str) -> (&str, Compression) {
+pub(crate) fn split_compression(text: &str) -> (&str, Compression) {
     let [plain, compressed @ ..] = Compression::ALL;
     let split = |form: Compression| Some((text.strip_suffix(form.suffix())?, form));
     compressed.into_iter().find_map(split).unwrap_or((text, plain))

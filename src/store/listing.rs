@@ -1,6 +1,6 @@
 //! The requests of readers: listing an archived log, and reading its objects.
 
-use super::requests::is_digest;
+use super::requests::digest_of;
 use super::url::Scheme;
 use super::{ArchiveStore, hex};
 use crate::error::{Error, ErrorKind, Result};
@@ -127,16 +127,21 @@ impl ArchiveStore {
     /// breaks, `object_store` asks for the rest, of the same version.
     ///
     /// # Errors
-    /// [`ErrorKind::ArchiveConflict`] if an uncompressed segment is not what was archived. A
-    /// compressed one has a checksum of its own, and is read as far as it is whole.
-    pub(crate) async fn fetch(&self, key: &str, mut file: &File, path: &Path) -> Result<bool> {
+    /// [`ErrorKind::ArchiveConflict`] if it `is_compared` with its digest and is not what was
+    /// archived.
+    pub(crate) async fn fetch(
+        &self,
+        key: &str,
+        mut file: &File,
+        path: &Path,
+        is_compared: bool,
+    ) -> Result<bool> {
         self.step("ask for object", key)?;
         let got = match self.inner.get_opts(&self.path_of(key)?, GetOptions::default()).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(false),
             got => got.map_err(|error| self.unread("read", key, &error))?,
         };
-        let noted = got.attributes.iter().find(|(name, _)| is_digest(name));
-        let noted = noted.map(|(_, digest)| digest.to_string());
+        let noted = digest_of(&got.attributes).filter(|_| is_compared).map(str::to_owned);
         let (mut digest, mut content) = (Sha256::new(), got.into_stream());
         while let Some(piece) = content.next().await {
             let piece = piece.map_err(|error| self.unread("read", key, &error))?;
@@ -144,8 +149,7 @@ impl ArchiveStore {
             file.write_all(&piece).map_err(|error| Error::io("write", path, error))?;
         }
         self.step("receive object", key)?;
-        let is_compressed = [".gz", ".zst"].iter().any(|end| key.ends_with(end));
-        if !is_compressed && noted.is_some_and(|noted| noted != hex(&digest.finalize())) {
+        if noted.is_some_and(|noted| noted != hex(&digest.finalize())) {
             let why = "it is damaged: its SHA-256 is not that of the segment that was archived";
             let kind = ErrorKind::ArchiveConflict;
             return Err(Error::refused(kind, "read", self.url.object(key), why));

@@ -19,3 +19,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+/// Makes a runtime for requests. It uses the thread that blocks on it.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // For files and addresses.
+        .max_blocking_threads(4)
+        .build()
+}

@@ -1,13 +1,13 @@
 //! Reading from a store, for callers that wait.
 
-use super::{ArchiveStore, ArchiveUrl, Listed, Names};
+use super::{ArchiveStore, ArchiveUrl, Listed, Names, runtime};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::fs::File;
 use std::path::Path;
 use std::thread;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 /// A store that is read.
 pub(crate) struct Reading {
@@ -30,8 +30,8 @@ impl Reading {
 
     fn at(url: ArchiveUrl, log: &str) -> Result<Self> {
         let store = ArchiveStore::at(url, None)?;
-        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
-        let runtime = runtime.map_err(|error| Error::io("start a runtime to read", log, error))?;
+        let runtime =
+            runtime().map_err(|error| Error::io("start a runtime to read", log, error))?;
         Ok(Self { store, runtime: Some(runtime) })
     }
 
@@ -54,8 +54,14 @@ impl Reading {
     }
 
     /// Writes an object to a file; `false` if there is none.
-    pub(crate) fn fetch(&self, key: &str, file: &File, path: &Path) -> Result<bool> {
-        self.wait(self.store.fetch(key, file, path))
+    pub(crate) fn fetch(
+        &self,
+        key: &str,
+        file: &File,
+        path: &Path,
+        is_compared: bool,
+    ) -> Result<bool> {
+        self.wait(self.store.fetch(key, file, path, is_compared))
     }
 
     /// Returns the key of a segment, and the URL of its object.

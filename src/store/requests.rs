@@ -239,8 +239,7 @@ impl ArchiveStore {
         };
         let mut is_same = got.meta.size == wanted.bytes;
         if !reads {
-            let digest = got.attributes.iter().find(|(name, _)| is_digest(name));
-            is_same &= digest.is_some_and(|(_, digest)| digest.as_ref() == wanted.digest);
+            is_same &= digest_of(&got.attributes) == Some(wanted.digest);
         } else if is_same {
             let (mut digest, mut content) = (Sha256::new(), got.into_stream());
             while let Some(piece) = content.next().await {
@@ -329,9 +328,14 @@ fn lost(local: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     move |error| Error::refused(ErrorKind::ArchiveUnreachable, "archive", local, error.to_string())
 }
 
-/// Some servers capitalize the names of metadata.
-pub(super) fn is_digest(name: &Attribute) -> bool {
-    matches!(name, Attribute::Metadata(name) if name.eq_ignore_ascii_case(DIGEST))
+/// The digest that was archived with an object. Some servers capitalize the names of metadata.
+pub(super) fn digest_of(attributes: &Attributes) -> Option<&str> {
+    let is_digest = |attribute: &Attribute| match attribute {
+        Attribute::Metadata(name) => name.eq_ignore_ascii_case(DIGEST),
+        _ => false,
+    };
+    let found = attributes.iter().find(|(attribute, _)| is_digest(attribute));
+    found.map(|(_, digest)| digest.as_ref())
 }
 
 /// Classifies a failure, and words it for an operator.

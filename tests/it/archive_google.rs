@@ -3,12 +3,12 @@
 //! signature: with `disable_oauth`, there is none.
 
 use crate::archive::{archive_job, finished};
-use crate::archive_server::{Headers, Request, answer, receive};
+use crate::archive_server::{Headers, Request, answer, listen_with, receive};
 use crate::support::{Dir, Job, listen, say};
 use logrotor::reader::LogReader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
 #[derive(Default)]
@@ -27,17 +27,8 @@ struct Google {
 
 impl Google {
     fn start(lost_answers: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State { lost_answers, ..State::default() }));
-        let shared = Arc::clone(&state);
-        std::thread::spawn(move || {
-            for connection in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || while serve(&connection, &shared).is_some() {});
-            }
-        });
-        Self { endpoint, state }
+        Self { endpoint: listen_with(&state, serve), state }
     }
 
     /// The credentials of a service account that leads to this server.

@@ -49,17 +49,8 @@ pub struct Server {
 
 impl Server {
     pub fn start(manners: Manners) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State { manners, ..State::default() }));
-        let shared = Arc::clone(&state);
-        std::thread::spawn(move || {
-            for connection in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || while serve(&connection, &shared).is_some() {});
-            }
-        });
-        Self { endpoint, state }
+        Self { endpoint: listen_with(&state, serve), state }
     }
 
     /// The content of the objects, by path.
@@ -77,6 +68,24 @@ impl Server {
     pub fn requests(&self) -> Vec<Request> {
         self.state.lock().unwrap().requests.clone()
     }
+}
+
+/// Listens on a port of its own, and has each request answered by `serve`, until that returns
+/// `None`. Returns the URL.
+pub fn listen_with<T: Send + 'static>(
+    state: &Arc<Mutex<T>>,
+    serve: fn(&TcpStream, &Mutex<T>) -> Option<()>,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let state = Arc::clone(state);
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let state = Arc::clone(&state);
+            std::thread::spawn(move || while serve(&connection, &state).is_some() {});
+        }
+    });
+    endpoint
 }
 
 /// Answers one request; `None` ends the connection.

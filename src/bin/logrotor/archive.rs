@@ -2,7 +2,7 @@
 
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::interrupt::Interrupt;
-use crate::maintenance::{Rotate, without_maintenance};
+use crate::maintenance::{Events, Rotate, lock, size_of, without_maintenance};
 use crate::output::{self, Cell, Color, OutputOptions};
 use crate::progress::{Progress, name_of};
 use crate::remote::check_is_local;
@@ -13,8 +13,8 @@ use logrotor::{
     Archive, ArchivePlan, Archiver, Compression, Config, Event, Maintenance, policy, units,
 };
 use serde_json::json;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The archive of a log that is written.
@@ -76,21 +76,13 @@ pub(crate) struct ArchiveCommand {
     output: OutputOptions,
 }
 
-/// The events so far, in order.
-type ArchiveEvents = Arc<Mutex<Vec<Event>>>;
-
-fn lock(events: &ArchiveEvents) -> std::sync::MutexGuard<'_, Vec<Event>> {
-    events.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl ArchiveCommand {
     pub(crate) fn run(self) -> VerbResult {
         let config = self.config()?;
-        let events = ArchiveEvents::default();
+        let events = Events::default();
         let noted = Arc::clone(&events);
-        let archiver = Archiver::new(&self.log, &config, move |event| {
-            noted.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
-        })?;
+        let note = move |event: &Event| lock(&noted).push(event.clone());
+        let archiver = Archiver::new(&self.log, &config, note)?;
         if self.dry_run {
             return self.print_plan(&archiver.plan()?);
         }
@@ -102,15 +94,16 @@ impl ArchiveCommand {
         let progress = Mutex::new(Progress::new(total));
         let go_on = || {
             let sent = lock(&events).iter().map(bytes_of).fold(0, u64::saturating_add);
-            progress.lock().unwrap_or_else(PoisonError::into_inner).at(sent, "archiving");
+            lock(&progress).at(sent, "archiving");
             !interrupt.has_arrived()
         };
         let done = self.send(&archiver, &config, &go_on);
         drop(progress);
-        self.print_done(&lock(&events), &archiver.plan()?)?;
+        let left = archiver.plan()?;
+        self.print_done(&lock(&events), &left)?;
         interrupt.check()?;
         let failed = done?;
-        let is_complete = archiver.plan()?.segments.is_empty();
+        let is_complete = left.segments.is_empty();
         Ok(if failed || (self.wait && !is_complete) { Exit::Found } else { Exit::Success })
     }
 
@@ -239,9 +232,4 @@ fn bytes_of(event: &Event) -> u64 {
         Event::Archived { bytes, .. } => *bytes,
         _ => 0,
     }
-}
-
-/// The size in bytes of a file, unless it is gone.
-fn size_of(path: &Path) -> Option<u64> {
-    path.metadata().ok().map(|metadata| metadata.len())
 }

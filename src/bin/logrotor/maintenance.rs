@@ -153,7 +153,7 @@ impl Prune {
 }
 
 /// The actions so far, in order.
-type Events = Arc<Mutex<Vec<Event>>>;
+pub(crate) type Events = Arc<Mutex<Vec<Event>>>;
 
 impl BackupOptions {
     fn maintain(&self, config: &Config) -> VerbResult {
@@ -274,7 +274,7 @@ fn deferrals_json(deferrals: &[(&PathBuf, DeferralReason)]) -> serde_json::Value
     all.collect()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -363,6 +363,6 @@ impl Rotate {
 }
 
 /// The size in bytes of a file, unless it is gone.
-fn size_of(path: &Path) -> Option<u64> {
+pub(crate) fn size_of(path: &Path) -> Option<u64> {
     path.metadata().ok().map(|metadata| metadata.len())
 }
