@@ -28,13 +28,15 @@ fn struck_at(at: usize, effect: &str, variant: Variant, with_second: bool) -> bo
     !ended_well
 }
 
+/// The short form kills at every second operation. With a second worker it kills at the others.
 fn killed_at_every_operation(with_second: bool) {
-    for variant in Variant::all() {
-        let mut at = 1;
+    for (turn, variant) in Variant::all().into_iter().enumerate() {
+        let step = if is_long() { 1 } else { 2 };
+        let mut at = 1 + (turn + usize::from(with_second)) % step;
         while struck_at(at, "kill", variant, with_second) {
-            at += 1;
+            at += step;
         }
-        println!("{variant}: killed at operations 1 to {}", at - 1);
+        println!("{variant}: killed at operations up to {}", at - step);
         // A scenario of fewer operations would not be the one described.
         assert!(at > 60, "{at}");
     }
@@ -162,7 +164,8 @@ fn gzip_killed_at_random_offsets_is_done_again_by_the_next() {
     let text = text(&mut random, 512 * 1024);
     let dir = Dir::new();
     let mut deaths = 0;
-    for round in 0..if is_long() { 1000 } else { 50 } {
+    let rounds = if is_long() { 1000 } else { 24 };
+    for round in 0..rounds {
         let name = if round % 2 == 0 { "app.log.1" } else { "app.log.2026-11-20T23-57-01.123456Z" };
         std::fs::write(dir.file(name), &text).unwrap();
         // A file that was put there just now may not be complete yet.
@@ -184,5 +187,5 @@ fn gzip_killed_at_random_offsets_is_done_again_by_the_next() {
         std::fs::remove_file(dir.file(&format!("{name}.gz"))).unwrap();
     }
     println!("{deaths} deaths");
-    assert!(deaths >= 25);
+    assert!(deaths >= rounds / 3);
 }

@@ -96,7 +96,7 @@ fn every_record_once(max_size: usize, part: usize) {
 
 #[test]
 fn every_record_is_found_once_whole_and_in_order_at_200_bytes() {
-    every_record_once(200, 10);
+    every_record_once(200, 20);
 }
 
 #[test]
