@@ -127,6 +127,7 @@ mod fs;
 pub mod inspect;
 mod keywords;
 mod ledger;
+mod local_zone;
 pub mod lock;
 mod maintenance;
 #[cfg(feature = "policy")]

@@ -6,10 +6,11 @@
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::keywords::keywords;
+use crate::local_zone::LocalZone;
 use crate::units;
 use chrono::{
-    DateTime, Datelike, Days, Local, MappedLocalTime, Months, NaiveDate, NaiveDateTime, NaiveTime,
-    Offset, TimeDelta, TimeZone, Timelike, Utc,
+    DateTime, Datelike, Days, MappedLocalTime, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset,
+    TimeDelta, TimeZone, Timelike, Utc,
 };
 use std::fmt;
 use std::str::FromStr;
@@ -168,7 +169,7 @@ impl Zone {
     pub(crate) fn boundary_after(self, period: Period, at: Duration, time: Timestamp) -> Timestamp {
         match self {
             Self::Utc => boundary_after(&Utc, period, at, time),
-            Self::Local => boundary_after(&Local, period, at, time),
+            Self::Local => boundary_after(&LocalZone, period, at, time),
         }
     }
 }

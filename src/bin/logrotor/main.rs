@@ -12,6 +12,8 @@ mod event;
 mod exit;
 mod interrupt;
 mod limits;
+#[path = "../../local_zone.rs"]
+mod local_zone;
 mod ls;
 mod maintenance;
 mod memory;

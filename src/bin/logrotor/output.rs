@@ -1,7 +1,8 @@
 //! Output formats: a table on a terminal, columns with tabs for scripts, JSON for programs.
 
 use crate::exit::CommandError;
-use chrono::{DateTime, Datelike, Local, SecondsFormat, Utc};
+use crate::local_zone::LocalZone;
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -159,7 +160,7 @@ impl Cell {
 
     pub(crate) fn time(time: SystemTime) -> Self {
         let Some(utc) = utc(time) else { return Self::none() };
-        let local = utc.with_timezone(&Local).format("%Y-%m-%d %H:%M");
+        let local = utc.with_timezone(&LocalZone).format("%Y-%m-%d %H:%M");
         Self::new(local.to_string(), &formatted(utc))
     }
 

@@ -1,6 +1,7 @@
 //! Times on the command line.
 
-use chrono::{DateTime, Local, MappedLocalTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
+use crate::local_zone::LocalZone;
+use chrono::{DateTime, MappedLocalTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
 use logrotor::units;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,8 +16,8 @@ pub(crate) fn until(text: &str) -> Result<SystemTime, String> {
     parse(text, Iterator::max)
 }
 
-pub(crate) type Times = std::vec::IntoIter<DateTime<Local>>;
-pub(crate) type Choice = fn(Times) -> Option<DateTime<Local>>;
+pub(crate) type Times = std::vec::IntoIter<DateTime<LocalZone>>;
+pub(crate) type Choice = fn(Times) -> Option<DateTime<LocalZone>>;
 
 fn parse(text: &str, choice: Choice) -> Result<SystemTime, String> {
     let text = text.trim();
@@ -68,14 +69,14 @@ pub(crate) fn of_reading(reading: NaiveDateTime, choice: Choice) -> Option<Syste
 
 /// Returns the times at which the local clock shows this.
 fn that_show(reading: NaiveDateTime) -> Times {
-    let found = match Local.from_local_datetime(&reading) {
+    let found = match LocalZone.from_local_datetime(&reading) {
         MappedLocalTime::None => vec![],
         MappedLocalTime::Single(time) => vec![time],
         MappedLocalTime::Ambiguous(one, other) => vec![one, other],
     };
     // chrono counts the end of a repeated hour as a part of it.
-    let shows = |time: &DateTime<Local>| {
-        Local.from_utc_datetime(&time.naive_utc()).naive_local() == reading
+    let shows = |time: &DateTime<LocalZone>| {
+        LocalZone.from_utc_datetime(&time.naive_utc()).naive_local() == reading
     };
     found.into_iter().filter(shows).collect::<Vec<_>>().into_iter()
 }

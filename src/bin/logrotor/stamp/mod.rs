@@ -4,10 +4,11 @@ mod scan;
 
 use scan::known;
 
+use crate::local_zone::LocalZone;
 use crate::output::utc;
 use crate::when;
 use chrono::format::{Item, Parsed, StrftimeItems, parse_and_remainder};
-use chrono::{DateTime, Datelike, Local, NaiveDate, NaiveDateTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use clap::Args;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
@@ -292,7 +293,7 @@ fn logfmt<'a>(line: &'a str, field: &str) -> Option<&'a str> {
 fn date_without_year(month: u32, day: u32) -> Option<NaiveDate> {
     const LEAP_YEARS: i32 = 8;
     // Not `Local::now`, which panics if the clock is before 1970.
-    let now = Local.from_utc_datetime(&utc(SystemTime::now())?.naive_utc());
+    let now = LocalZone.from_utc_datetime(&utc(SystemTime::now())?.naive_utc());
     let tomorrow = now.date_naive().succ_opt()?;
     let year = tomorrow.year();
     (year - LEAP_YEARS..=year)
@@ -357,7 +358,7 @@ mod tests {
     fn local(format: &str) -> String {
         let time =
             DateTime::<Utc>::from_timestamp(i64::try_from(SECOND).unwrap(), 123_000_000).unwrap();
-        time.with_timezone(&Local).format(format).to_string()
+        time.with_timezone(&LocalZone).format(format).to_string()
     }
 
     #[test]
@@ -419,7 +420,7 @@ mod tests {
 
     #[test]
     fn times_without_year_are_the_latest_possible() {
-        let now = Local::now();
+        let now = chrono::Local::now();
         let earlier = now - TimeDelta::days(40);
         for (format, time) in [
             ("%b %e %H:%M:%S host app[1]: listening", earlier),
