@@ -178,6 +178,23 @@ impl Rotator {
         self.segments.look()
     }
 
+    /// Learns how far this worker's clock is ahead, as a rotation would. While another worker has
+    /// the lock, the last answer stays.
+    pub(crate) fn learn_lead(&mut self) -> Result<()> {
+        if self.segments.naming().is_by_time() {
+            return Ok(());
+        }
+        let asked = self.segments.coarse_now();
+        let guard = match self.segments.take_lock(Duration::ZERO) {
+            Err(error) if error.kind() == ErrorKind::LockTimeout => return Ok(()),
+            taken => taken?,
+        };
+        let lead = self.segments.lead(asked, &guard);
+        self.segments.release(guard);
+        self.active.lead = lead?;
+        Ok(())
+    }
+
     /// Opens the file that the log's path names now, or creates it if there is none.
     pub(crate) fn adopt(&mut self, timeout: Duration) -> Result<Switch> {
         let (found, cause) = self.segments.open(Some(&self.active.lease), timeout)?;

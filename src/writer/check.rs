@@ -136,7 +136,10 @@ impl Appender {
             Err(error) => return self.failed(error),
         }
         if self.active().is_empty() {
-            self.active_mut().restart(now);
+            self.rotator.learn_lead().unwrap_or_else(|error| self.shared.journal.failed(error));
+            if !self.active().window(&self.trigger).contains(now) {
+                self.active_mut().restart(now);
+            }
             self.window = self.active().window(&self.trigger);
         } else {
             let trigger = self.trigger;

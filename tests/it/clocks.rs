@@ -184,6 +184,21 @@ fn time_of_an_empty_numbered_segment_starts_again_by_one_clock() {
     assert_eq!(log.stats().rotations, 2);
 }
 
+// The first worker learned by how much its clock was ahead only from a segment with a record, so the
+// first period of a new log lasted an hour too long.
+#[test]
+fn regression_first_period_of_a_numbered_log_ends_in_time() {
+    let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
+    let settings = dir.writer().naming(Naming::Number).rotate_every(Period::Hourly);
+    let mut log = settings.clock(clock.ahead(70 * 60)).build().unwrap();
+    clock.set(friday_noon() + HOUR + CHECK);
+    writeln!(log, "the hour of the empty segment is over").unwrap();
+    assert_eq!(log.stats().rotations, 0);
+    clock.set(friday_noon() + 2 * HOUR + CHECK);
+    writeln!(log, "the next hour is over").unwrap();
+    assert_eq!(log.stats().rotations, 1);
+}
+
 /// Workers with threads that have each written a record on Friday.
 fn idle_crew(count: usize) -> (Dir, Clock, Vec<RotatingFileWriter>) {
     let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
