@@ -188,9 +188,11 @@ pub(crate) fn open_unleased(path: &Path) -> Result<Unleased> {
     }
 }
 
-/// Marks a segment's file as in use until the handle closes; `false` if refused.
+/// Marks a segment's file as in use until the handle closes; `false` if refused, or if another
+/// process has removed it and the server of a network or FUSE file system has forgotten it.
 pub(crate) fn try_lease(file: &File, path: &Path) -> Result<bool> {
-    unless_held(attempt_lock(LockMode::Shared, path, || sys::try_lease(file)))
+    let tried = unless_held(attempt_lock(LockMode::Shared, path, || sys::try_lease(file)));
+    Ok(found(tried)?.unwrap_or(false))
 }
 
 /// Opens a segment for reading, if it exists. The result may not be a regular file.

@@ -3,6 +3,7 @@
 use crate::clock::sleep;
 use crate::error::Result;
 use crate::fs::{self, FileId, FileLocks, LockMode, OpenFor, Unleased};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -97,8 +98,21 @@ impl Holders {
         }
         sleep(MOMENT);
         let Some(later) = fs::stat(path)? else { return Ok(None) };
-        let Some(file) = fs::open_lock_read(path)? else { return Ok(None) };
-        let is_free = later.id == entry.id && fs::try_lock(&file, LockMode::Shared, path)?;
+        let file = match fs::open_lock_read(path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            // Another user's file, of which this process may not ask.
+            Err(error) if error.io_kind() == io::ErrorKind::PermissionDenied => {
+                return Ok(Some((Usage::Unknown, entry.len)));
+            }
+            Err(error) => return Err(error),
+        };
+        let is_free = later.id == entry.id
+            && match fs::try_lock(&file, LockMode::Shared, path) {
+                // Its holder has just removed it.
+                Err(error) if error.is_not_found() => return Ok(None),
+                tried => tried?,
+            };
         let usage = if is_free { Usage::Free } else { Usage::InUse(Vec::new()) };
         Ok(Some((usage, entry.len)))
     }

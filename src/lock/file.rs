@@ -171,11 +171,7 @@ impl LockFile {
             LockMode::Exclusive if tidy => remove(&self.path).map(drop),
             _ => Ok(()),
         };
-        let unlocked = match fs::unlock(&held.file, &self.path) {
-            // It is removed, and so is the lock.
-            Err(error) if error.is_not_found() => Ok(()),
-            done => done,
-        };
+        let unlocked = unlock(&held.file, &self.path);
         let left = match held.mode {
             LockMode::Shared if tidy => remove_unheld(&held.file, held.id, &self.path).map(drop),
             _ => Ok(()),
@@ -212,11 +208,23 @@ impl Held {
 ///
 /// The kernel's lock and the rule above decide. The lock is not held afterwards.
 pub(crate) fn remove_unheld(file: &File, id: FileId, path: &Path) -> Result<bool> {
-    if !fs::try_lock(file, LockMode::Exclusive, path)? {
-        return Ok(false);
+    match fs::try_lock(file, LockMode::Exclusive, path) {
+        Ok(true) => {}
+        Ok(false) => return Ok(false),
+        // Another process has just removed it.
+        Err(error) if error.is_not_found() => return Ok(false),
+        Err(error) => return Err(error),
     }
     let removed = fs::is_at(path, id).and_then(|named| Ok(named && remove(path)?));
-    fs::unlock(file, path).and(removed)
+    unlock(file, path).and(removed)
+}
+
+/// Unlocks a lock file. If it is removed, so is the lock.
+pub(super) fn unlock(file: &File, path: &Path) -> Result<()> {
+    match fs::unlock(file, path) {
+        Err(error) if error.is_not_found() => Ok(()),
+        done => done,
+    }
 }
 
 /// Removes a lock file that we hold; `false` if we lack permission or Windows refuses.

@@ -16,7 +16,7 @@
 //! Source: the turnstile of Allen B. Downey, "The Little Book of Semaphores", section 4.2.
 
 use super::backoff::poll;
-use super::file::{Held, LockFile};
+use super::file::{Held, LockFile, unlock};
 use crate::clock::Deadline;
 use crate::error::Result;
 use crate::fs::{self, LockMode};
@@ -57,15 +57,19 @@ impl Gate {
     pub(crate) fn pass(&self, until: Deadline) -> Result<bool> {
         let path = &self.0.path;
         let Some(file) = fs::open_lock_read(path)? else { return Ok(true) };
-        if until.is_never() {
-            fs::lock(&file, LockMode::Shared, path)?;
-        } else {
-            let ask = || Ok(fs::try_lock(&file, LockMode::Shared, path)?.then_some(()));
-            if poll(until, ask)?.is_none() {
-                return Ok(false);
+        let passed = match until.is_never() {
+            true => fs::lock(&file, LockMode::Shared, path).map(|()| true),
+            false => {
+                let ask = || Ok(fs::try_lock(&file, LockMode::Shared, path)?.then_some(()));
+                poll(until, ask).map(|passed| passed.is_some())
             }
+        };
+        match passed {
+            // Closing alone is not enough: a child forked meanwhile would keep it locked.
+            Ok(true) => unlock(&file, path).map(|()| true),
+            // The writer has just removed it.
+            Err(error) if error.is_not_found() => Ok(true),
+            passed => passed,
         }
-        // Closing alone is not enough: a child forked meanwhile would keep it locked.
-        fs::unlock(&file, path).map(|()| true)
     }
 }

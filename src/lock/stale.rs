@@ -65,8 +65,10 @@ fn clean(path: &Path) -> Result<bool> {
     if !is_ours(&file, path) {
         return Ok(false);
     }
-    let id = fs::fstat(&file, path)?.id;
-    remove_unheld(&file, id, path)
+    match fs::fstat_if_any(&file, path)? {
+        Some(there) => remove_unheld(&file, there.id, path),
+        None => Ok(false),
+    }
 }
 
 #[cfg(test)]

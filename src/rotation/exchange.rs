@@ -18,7 +18,7 @@ use crate::segment::lookup::backups_that_are;
 use crate::segment::name::{Key, Name, Naming};
 use crate::segment::note::Note;
 use std::cell::Cell;
-use std::io::ErrorKind::{AlreadyExists, NotFound};
+use std::io::ErrorKind::AlreadyExists;
 use std::path::{Path, PathBuf};
 
 /// The outcome of a rotation without a gap.
@@ -92,7 +92,7 @@ impl Segments {
         });
         let (backup, time) = match named {
             Ok(named) => named,
-            Err(error) if error.io_kind() == NotFound && self.has_moved(active)? => {
+            Err(error) if error.is_not_found() && self.has_moved(active)? => {
                 return self.adopt_locked(active).map(Exchanged::Switched);
             }
             Err(error) if error.io_kind() == AlreadyExists => return Err(error),
@@ -224,7 +224,7 @@ impl Segments {
                 return Ok(Exchanged::Refused(next));
             }
             // Another program has moved the segment.
-            Ok(true) if error.io_kind() == NotFound => {
+            Ok(true) if error.is_not_found() => {
                 return self.adopt_locked(active).map(Exchanged::Switched);
             }
             Ok(true) | Err(()) => return Err(error),

@@ -44,7 +44,7 @@ use crate::segment::lease::Lease;
 use crate::stats::{Counters, Journal};
 use exchange::Exchanged;
 use segments::Segments;
-use std::io::ErrorKind::{AlreadyExists, NotFound};
+use std::io::ErrorKind::AlreadyExists;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -246,7 +246,13 @@ impl Segments {
         if self.has_moved(active)? {
             return self.adopt_locked(active).map(Some);
         }
-        let mut entry = fs::fstat(&active.lease.file, self.path())?;
+        let mut entry = match fs::fstat(&active.lease.file, self.path()) {
+            // Another program has just moved it, and a FUSE server looked for it by its name.
+            Err(error) if error.is_not_found() && self.has_moved(active)? => {
+                return self.adopt_locked(active).map(Some);
+            }
+            found => found?,
+        };
         if entry.links > 1 {
             self.undo_link(active.lease.id())?;
             entry = fs::fstat(&active.lease.file, self.path())?;
@@ -320,7 +326,7 @@ impl Segments {
         let (backup, time) = match self.rename_to_backup(active) {
             // Another program, or the server of a network file system, has removed the name
             // meanwhile.
-            Err(error) if error.io_kind() == NotFound && self.has_moved(active)? => {
+            Err(error) if error.is_not_found() && self.has_moved(active)? => {
                 return self.adopt_locked(active);
             }
             renamed => renamed?,

@@ -28,9 +28,12 @@ impl Lease {
         self.entry.id
     }
 
-    /// Returns the present owner, group and mode, even of a file that has no name any more.
+    /// Returns the present owner, group and mode, even of a file that has no name any more. If the
+    /// server of a network or FUSE file system has forgotten that file, they are those of the time
+    /// when it was opened.
     pub(crate) fn present_access(&self, location: &Location) -> Result<Access> {
-        Ok(fs::fstat(&self.file, location.path())?.access)
+        let present = fs::fstat_if_any(&self.file, location.path())?;
+        Ok(present.unwrap_or(self.entry).access)
     }
 
     /// Opens and leases the active segment; `None` if it does not exist.

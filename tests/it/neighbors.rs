@@ -244,7 +244,7 @@ fn regression_link_turned_to_another_target_is_followed() {
 
 /// Answers of file systems that are no usual answers.
 #[cfg(target_os = "linux")]
-mod answers {
+pub mod answers {
     use super::*;
     use crate::support::Job;
 
@@ -281,6 +281,81 @@ mod answers {
     #[test]
     fn regression_lock_refused_with_eacces_counts_as_held() {
         rotates_in_spite_of("take exclusive lock", EACCES);
+    }
+
+    // Another process may remove or move the file of a handle, and the server may look for it by its
+    // name. A writer ended, or a rotation failed.
+    #[test]
+    fn regression_file_that_is_gone_under_its_handle_is_no_failure() {
+        for errno in [ENOENT, ESTALE] {
+            rotates_in_spite_of("take shared lock", errno);
+            rotates_in_spite_of("unlock", errno);
+        }
+    }
+
+    /// The number of operations that a child has counted.
+    fn counted(file: &Path) -> usize {
+        std::fs::read_to_string(file).unwrap_or_default().lines().count()
+    }
+
+    /// A worker whose log is removed recreates it, and rotates. Returns how many looks it made
+    /// before it was ready, and in all. `at` is the look that finds nothing.
+    fn recreates_in_spite_of(at: usize, errno: i32) -> (usize, usize) {
+        let (dir, aside) = (Dir::new(), Dir::new());
+        let count = aside.file("count");
+        let job = Job::new("obey", &dir.log())
+            .env("LOGROTOR_FAULT", format!("{at}/look at:errno={errno}"))
+            .env("LOGROTOR_FAULT_COUNT", count.display());
+        let mut worker = job.spawn();
+        worker.expect("ready");
+        let at_start = counted(&count);
+        assert_eq!(worker.ask("write one"), "ok", "{at}");
+        std::fs::remove_file(dir.log()).unwrap();
+        for order in ["reopen", "write two", "rotate"] {
+            assert_eq!(worker.ask(order), "ok", "{at}: {order}");
+        }
+        assert_eq!(worker.count("failures"), 0, "{at}: {}", worker.ask("last"));
+        worker.finish();
+        (at_start, counted(&count))
+    }
+
+    // A removed log was not created again if the server had forgotten its file.
+    #[test]
+    fn regression_file_that_a_look_does_not_find_is_no_failure() {
+        let (at_start, looks) = recreates_in_spite_of(usize::MAX, ENOENT);
+        assert!(at_start < looks);
+        for at in at_start + 1..=looks {
+            recreates_in_spite_of(at, [ENOENT, ESTALE][at % 2]);
+        }
+    }
+
+    /// A lock file that a killed process has left. Others examine it while it is removed.
+    #[test]
+    fn regression_lock_file_removed_while_it_is_examined_is_none() {
+        let verbs = ["take exclusive lock", "take shared lock", "unlock", "look at"];
+        for (verb, errno) in verbs.into_iter().flat_map(|verb| [(verb, ENOENT), (verb, ESTALE)]) {
+            for at in 1..=3 {
+                let dir = Dir::new();
+                append(&dir.log(), "a record");
+                let lock = logrotor::FileLock::open(dir.file("other.lock")).unwrap();
+                let held = lock.exclusive(logrotor::Wait::Never).unwrap();
+                std::fs::copy(dir.file("other.lock"), dir.file("app.log.lock")).unwrap();
+                held.unlock().unwrap();
+                let fault = format!("{at}/{verb}:errno={errno}");
+                let job = Job::new("examine", &dir.log()).env("LOGROTOR_FAULT", fault);
+                let mut worker = job.spawn();
+                worker.expect("ok");
+                worker.finish();
+            }
+        }
+    }
+
+    /// The child: examines a log and its lock files.
+    pub fn examine(job: &Job) {
+        let log = Path::new(job.text("log"));
+        logrotor::inspect::Inspection::of(log).unwrap();
+        logrotor::FileLock::clean_stale(log.parent().unwrap()).unwrap();
+        crate::support::say("ok");
     }
 
     #[test]

@@ -554,6 +554,8 @@ fn child() {
         "commit" => crate::durability::traced::commit(&job),
         "write" => write_on_command(&job),
         "obey" => obey(&job),
+        #[cfg(target_os = "linux")]
+        "examine" => crate::neighbors::answers::examine(&job),
         #[cfg(feature = "policy")]
         task if task.starts_with("policy-") => crate::policy::child(&job),
         "play" => crate::scenario::play(&job),

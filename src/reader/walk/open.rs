@@ -232,7 +232,7 @@ impl Walk {
             Ok(None) => return Ok(None),
             Err(error) => return Ok(Some(Reached::Unreadable(segment, error))),
         };
-        let entry = fs::fstat(&file, &segment.path)?;
+        let Some(entry) = fs::fstat_if_any(&file, &segment.path)? else { return Ok(None) };
         segment.id = entry.id;
         lease(&file, &segment)?;
         let is_it = entry.kind == EntryKind::File && segment.is_in_place()?;
