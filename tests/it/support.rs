@@ -103,6 +103,16 @@ pub fn is_long() -> bool {
     std::env::var_os("LOGROTOR_LONG").is_some()
 }
 
+/// Whether a case of a long form belongs to this run. `LOGROTOR_PART=2/8` is the second of eight
+/// runs that have all cases together.
+pub fn is_in_part(case: u32) -> bool {
+    let Ok(part) = std::env::var("LOGROTOR_PART") else { return true };
+    let (part, parts) = part.split_once('/').expect("LOGROTOR_PART is like 2/8");
+    let [part, parts]: [u32; 2] = [part, parts].map(|number| number.parse().unwrap());
+    assert!((1..=parts).contains(&part), "LOGROTOR_PART is 1/{parts} to {parts}/{parts}");
+    case % parts == part - 1
+}
+
 /// A random number that is printed, so that a failure can be repeated with `LOGROTOR_SEED`.
 pub fn seed() -> u64 {
     let given = std::env::var("LOGROTOR_SEED").ok().map(|seed| seed.parse().unwrap());
