@@ -184,8 +184,8 @@ fn time_of_an_empty_numbered_segment_starts_again_by_one_clock() {
     assert_eq!(log.stats().rotations, 2);
 }
 
-// The first worker learned by how much its clock was ahead only from a segment with a record, so the
-// first period of a new log lasted an hour too long.
+// A worker learned by how much its clock was ahead only from a segment with a record, so the first
+// period of a new log lasted an hour too long.
 #[test]
 fn regression_first_period_of_a_numbered_log_ends_in_time() {
     let (dir, clock) = (Dir::new(), Clock::manual(friday_noon()));
