@@ -36,6 +36,17 @@ pub enum ErrorKind {
     PolicyCorrupt,
     /// A policy's settings are unreadable or invalid. The last good version stays in force.
     PolicyInvalid,
+    /// The system that holds a policy for several machines cannot be reached, or does not answer as
+    /// it should. The last good version stays in force.
+    PolicyUnreachable,
+    /// The system that holds a policy for several machines rejects the credentials. The last good
+    /// version stays in force.
+    PolicyDenied,
+    /// The system that holds a policy ignores conditions: it replaces a value that it was asked to
+    /// replace only if it had not changed. Nothing is written to it.
+    PolicyUnconditional,
+    /// A change of a policy was sent, and no answer tells whether it was made. It may still be.
+    PolicyUnsettled,
     /// Other workers rotated the log again and again while a call was in progress. A retry may
     /// succeed.
     Contended,
@@ -68,7 +79,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order in which [`Stats`](crate::Stats) counts them.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::InvalidConfig,
         Self::NotAFile,
         Self::LockTimeout,
@@ -78,6 +89,10 @@ impl ErrorKind {
         Self::PolicyConflict,
         Self::PolicyCorrupt,
         Self::PolicyInvalid,
+        Self::PolicyUnreachable,
+        Self::PolicyDenied,
+        Self::PolicyUnconditional,
+        Self::PolicyUnsettled,
         Self::Contended,
         Self::LogRemoved,
         Self::RecordsLost,
@@ -99,14 +114,17 @@ impl ErrorKind {
             Self::LockUnsupported
             | Self::CompressionUnsupported
             | Self::ArchiveUnconditional
+            | Self::PolicyUnconditional
             | Self::ArchiveUnsupported => io::ErrorKind::Unsupported,
             Self::LogRemoved => io::ErrorKind::NotFound,
             Self::PolicyCorrupt | Self::PolicyInvalid | Self::ArchiveLedger => {
                 io::ErrorKind::InvalidData
             }
-            Self::ArchiveDenied => io::ErrorKind::PermissionDenied,
+            Self::ArchiveDenied | Self::PolicyDenied => io::ErrorKind::PermissionDenied,
             Self::ArchiveConflict => io::ErrorKind::AlreadyExists,
             Self::PolicyConflict
+            | Self::PolicyUnreachable
+            | Self::PolicyUnsettled
             | Self::LockLost
             | Self::Contended
             | Self::RecordsLost

@@ -57,6 +57,21 @@ impl Error {
         Self::refused(ErrorKind::PolicyInvalid, "accept a change of policy", path, why.to_string())
     }
 
+    /// A system that does not answer, or not as it should. `action` is the verb, such as "read".
+    pub(crate) fn policy_unreachable(
+        action: &'static str,
+        url: &str,
+        why: impl fmt::Display,
+    ) -> Self {
+        let action = format!("{action} policy");
+        Self::refused(ErrorKind::PolicyUnreachable, action, url, why.to_string())
+    }
+
+    /// A system that rejects the credentials.
+    pub(crate) fn policy_denied(action: &'static str, url: &str, why: impl fmt::Display) -> Self {
+        Self::refused(ErrorKind::PolicyDenied, format!("{action} policy"), url, why.to_string())
+    }
+
     /// A version that is not kept.
     pub(crate) fn policy_no_version(path: &Path, version: u64) -> Self {
         let why = format!("version {version} is not among those kept beside it");

@@ -1,6 +1,7 @@
 //! One settings file for all processes that share something, changed while they run.
 
 mod author;
+mod backend;
 mod builder;
 mod diff;
 pub(crate) mod document;
