@@ -58,6 +58,7 @@
 //! | settings as data | [`Config`], [`RotatingFileWriter::from_config`] |
 //! | settings in a file or in environment variables | `Config::from_file` and `Config::with_env`, with the feature `serde` |
 //! | one settings file for all workers, changed while they run | `policy`, with the feature `policy` |
+//! | the same for many machines, in an object store | `policy`, with the features `policy` and `archive` |
 //!
 //! # Modules
 //!
@@ -66,7 +67,7 @@
 //! | the crate's root | the log: [`RotatingFileWriter`], its [`LogBuilder`], and the settings |
 //! | [`reader`] | reads a log back, in order, across its backups, and follows it as it grows |
 //! | [`inspect`] | shows a log from outside: its segments, who uses them, and leftovers |
-//! | `policy` | shares one versioned and checked settings file between processes |
+//! | `policy` | shares versioned and checked settings between processes, and between machines |
 //! | [`lock`] | locks between processes, for anything else |
 //! | [`atomic`] | replaces a whole file so that readers see the old bytes or the new ones |
 //! | [`units`] | parses and formats sizes and time spans: `64 MiB`, `1 day` |
@@ -93,10 +94,10 @@
 //!   complete the work that is due.
 //! - **Threads.** At most three threads serve all logs of a process, however many there are. They
 //!   end when the last log is closed. A log with [`Delivery::Buffered`] has one more, and so has
-//!   one with an archive. One with [`MaintenanceMode::Inline`] has none of the three. No signal of
-//!   another process reaches these threads. Those for maintenance and the archive run at nice 10,
-//!   or at the program's own priority if that is lower, and never in real time. A thread that the
-//!   system refuses is an error when a log is opened.
+//!   one with an archive, and a policy in an object store. One with [`MaintenanceMode::Inline`] has
+//!   none of the three. No signal of another process reaches these threads. Those for maintenance
+//!   and the archive run at nice 10, or at the program's own priority if that is lower, and never
+//!   in real time. A thread that the system refuses is an error when a log is opened.
 //! - **`fork`.** A child that continues without `exec` must open the log again: it has the parent's
 //!   open file, and with it the parent's lease, but none of its threads.
 //! - **Same settings.** Give all workers of a log the same settings. [`Config`] has a table of the

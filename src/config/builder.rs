@@ -296,7 +296,7 @@ impl LogBuilder {
         if let Some(bound) = &mut self.callbacks.policy {
             // A problem with the file is reported once the log is open. It does not prevent
             // opening: the last good version is in force.
-            let _ = bound.store.reload();
+            let _ = bound.store.catch_up();
             let policy = bound.store.current();
             let own = std::mem::replace(&mut self.config, Config::clone(&policy));
             bound.overrides = own != Config::default() && own != self.config;

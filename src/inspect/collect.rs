@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The suffix of the files of a log's policy, which are no strays.
-pub(crate) const POLICY_SUFFIX: &str = "policy.toml";
+/// The suffixes of the files of a log's policy, which are no strays.
+const POLICY_SUFFIXES: [&str; 2] = ["policy.toml", "policy.cache"];
 
 /// Lists the segments of a log as they are now, oldest first, the active one last.
 pub(crate) fn segments(location: &Location) -> Result<Vec<Segment>> {
@@ -182,7 +182,7 @@ impl<'a> Collector<'a> {
     fn strays(&self, strays: BTreeSet<PathBuf>) -> Vec<PathBuf> {
         let is_of_policy = |path: &PathBuf| {
             let suffix = path.file_name().and_then(|name| self.location.suffix(name.to_str()?));
-            suffix.is_some_and(|suffix| suffix.starts_with(POLICY_SUFFIX))
+            suffix.is_some_and(|suffix| POLICY_SUFFIXES.iter().any(|of| suffix.starts_with(of)))
         };
         strays.into_iter().filter(|path| !is_of_policy(path)).collect()
     }

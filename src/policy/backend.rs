@@ -1,9 +1,9 @@
 //! The seam between a policy that machines share and the system that holds it.
 //!
-//! A [`Backend`] holds a few [cells](Cell), each with bytes and a [token](Token), and a history of
-//! numbered texts. It knows nothing of what the bytes mean. The protocol above it (`shared/`) relies
-//! on exactly what is written here, and on nothing else. Policies in files have no backend: they
-//! have a file lock, and people edit them by hand.
+//! A [`Backend`] holds a few [slots](Slot), each with bytes and a [token](Token), and a history of
+//! numbered texts. It knows nothing of what the bytes mean. The protocol above it (`shared/`)
+//! relies on exactly what is written here, and on nothing else. Policies in files have no backend:
+//! they have a file lock, and people edit them by hand.
 
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// A value that a backend holds under the name of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Cell {
+pub(crate) enum Slot {
     /// The document in force: `<name>/current`, or `<name>` itself.
     Current,
     /// The update lock: `<name>/lock`. It is never removed: a free lock has other bytes.
@@ -23,7 +23,7 @@ pub(crate) enum Cell {
     Probe,
 }
 
-impl Cell {
+impl Slot {
     /// The last part of its name in every backend.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -34,27 +34,27 @@ impl Cell {
     }
 }
 
-/// Identifies one state of a cell: an ETag, a generation, a revision. Opaque to the protocol.
+/// Identifies one state of a slot: an ETag, a generation, a revision. Opaque to the protocol.
 ///
-/// All bytes ever stored in one cell differ (each has a random number inside), so a token that is a
+/// All bytes ever stored in one slot differ (each has a random number inside), so a token that is a
 /// digest of the bytes is as good as one that counts. A token must never be given to two states.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Token(pub(crate) String);
 
-/// The state of a cell: its bytes, and the token of exactly these bytes.
+/// The state of a slot: its bytes, and the token of exactly these bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Loaded {
     pub(crate) bytes: Vec<u8>,
     pub(crate) token: Token,
 }
 
-/// The state of a cell, compared with one that was seen before.
+/// The state of a slot, compared with one that was seen before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     /// It has the same token.
     Same,
     Other(Loaded),
-    /// The cell is gone.
+    /// The slot is gone.
     Missing,
 }
 
@@ -65,7 +65,7 @@ pub(crate) enum Swap {
     /// that was expected, and will be found by every later load on any machine. They are durable as
     /// far as the backend makes anything durable. The token is that of the new bytes.
     Won(Token),
-    /// The backend has answered that the cell was in another state. The new bytes are not stored by
+    /// The backend has answered that the slot was in another state. The new bytes are not stored by
     /// this call, now or later.
     Lost,
     /// Anything else. The bytes may have been stored, may be stored later, or never.
@@ -80,7 +80,7 @@ pub(crate) enum Swap {
     ///   refusal may be about our own bytes. So do not retry inside, or return this.
     ///
     /// A request that certainly was not sent (no address, connection refused, credentials rejected)
-    /// may be `Unknown` too. The protocol loads the cell and looks for its own change id before it
+    /// may be `Unknown` too. The protocol loads the slot and looks for its own change id before it
     /// does anything else, so `Unknown` is always safe and costs one request.
     Unknown(Error),
 }
@@ -102,37 +102,32 @@ pub(crate) enum Kept {
 /// makes `update` miss its timeout.
 ///
 /// Errors are [`ErrorKind::PolicyUnreachable`](crate::ErrorKind::PolicyUnreachable), or
-/// [`ErrorKind::PolicyDenied`](crate::ErrorKind::PolicyDenied) if the credentials are rejected. Both
-/// mean that nothing is known. Make them with `Error::policy_unreachable` and
+/// [`ErrorKind::PolicyDenied`](crate::ErrorKind::PolicyDenied) if the credentials are rejected.
+/// Both mean that nothing is known. Make them with `Error::policy_unreachable` and
 /// `Error::policy_denied`, without any secret in the text. Reads may be repeated inside.
 ///
-/// Reads are linearizable: a load that begins after a swap was acknowledged, on any machine, returns
-/// these bytes or newer ones. A replica that lags is not good enough.
+/// Reads are linearizable: a load that begins after a swap was acknowledged, on any machine,
+/// returns these bytes or newer ones. A replica that lags is not good enough.
 pub(crate) trait Backend: Send + Sync {
     /// The URL without secrets, for messages.
     fn url(&self) -> &str;
 
-    /// Returns the state of a cell; `None` if it was never stored.
-    fn load(&self, cell: Cell) -> Result<Option<Loaded>>;
+    /// Returns the state of a slot; `None` if it was never stored.
+    fn load(&self, slot: Slot) -> Result<Option<Loaded>>;
 
     /// As `load`, but cheap if the state is the one that was seen.
-    fn load_if_changed(&self, cell: Cell, seen: &Token) -> Result<Change>;
+    fn load_if_changed(&self, slot: Slot, seen: &Token) -> Result<Change>;
 
-    /// Stores new bytes if the cell is in the state `seen`; `None` means that it was never stored.
+    /// Stores new bytes if the slot is in the state `seen`; `None` means that it was never stored.
     /// See [`Swap`] for the outcomes.
-    fn compare_and_swap(&self, cell: Cell, seen: Option<&Token>, new: &[u8]) -> Swap;
+    fn compare_and_swap(&self, slot: Slot, seen: Option<&Token>, new: &[u8]) -> Swap;
 
-    /// Returns once [`Cell::Current`] may have another state than `seen`, at the latest after
+    /// Returns once [`Slot::Current`] may have another state than `seen`, at the latest after
     /// `at_most`, and at once if `stop` is set. It may return early, and for no reason. A failure
     /// is no reason to return early: the caller would spin. Without a way to be notified, this is
-    /// `stop.sleep(at_most)`. A backend that waits for notifications looks at `stop` at least once a
-    /// second.
+    /// `stop.sleep(at_most)`. A backend that waits for notifications looks at `stop` at least once
+    /// a second.
     fn wait(&self, seen: Option<&Token>, at_most: Duration, stop: &Stop);
-
-    /// Whether `wait` is notified of changes. If not, the interval of polling is the latency.
-    fn notifies(&self) -> bool {
-        false
-    }
 
     /// Stores a text in the history under a number, never replacing one. Idempotent: if the answer
     /// is lost, the protocol calls it again.
@@ -177,6 +172,25 @@ impl Stop {
     }
 }
 
+/// Where a policy is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Address<'a> {
+    Path(&'a str),
+    Url(&'a str),
+}
+
+impl<'a> Address<'a> {
+    /// A drive of Windows has one letter.
+    pub(crate) fn of(text: &'a str) -> Self {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        match text.split_once("://") {
+            Some(("file", path)) => Self::Path(path),
+            Some((scheme, _)) if scheme.len() > 1 && scheme.chars().all(is_part) => Self::Url(text),
+            _ => Self::Path(text),
+        }
+    }
+}
+
 /// Opens the system that a URL names. Sends nothing.
 ///
 /// # Errors
@@ -190,6 +204,9 @@ pub(crate) fn open(url: &str) -> Result<Arc<dyn Backend>> {
     };
     // One line for each system, with its feature or without.
     match scheme {
+        #[cfg(feature = "archive")]
+        "s3" | "gs" | "az" => Ok(Arc::new(super::bucket::Bucket::open(url)?)),
+        #[cfg(not(feature = "archive"))]
         "s3" | "gs" | "az" => missing("archive"),
         "postgres" | "postgresql" => missing("postgres"),
         "etcd" | "etcds" => missing("etcd"),

@@ -11,6 +11,9 @@
 //! max_size = "64 MiB"
 //! ```
 //!
+//! A policy that machines share has one line more, `#: change` and a random number, which tells its
+//! author whether a change was made whose answer was lost.
+//!
 //! The header is the run of lines at the top that begin with `#:`. Its checksum covers every byte
 //! of the file but its own eight digits, so the file is *sealed*. The changed bytes do not show
 //! whether an unsealed file is an edit or damage: `7` and `6` differ by one bit. So an edit must
@@ -43,6 +46,7 @@ const VERSION: &str = "#: version ";
 const WRITTEN: &str = "#: written ";
 const MADE_BY: &str = "#: made by ";
 const COMMENT: &str = "#: comment ";
+const CHANGE: &str = "#: change ";
 const CHECKSUM: &str = "#: checksum ";
 const REMARK: &str = " (changed by hand? write \"edited\" in place of it)";
 const EDITED: &str = "edited";
@@ -60,6 +64,9 @@ pub struct Metadata {
     pub(crate) origin: Origin,
     /// As [`comment`] returns it.
     pub(crate) comment: Option<String>,
+    /// A random number of the change, for a policy that machines share. No two documents of such a
+    /// policy are equal.
+    pub(crate) change: Option<String>,
 }
 
 /// A policy file, classified.
@@ -263,6 +270,9 @@ impl Metadata {
         if let Some(comment) = &self.comment {
             lines += &format!("{COMMENT}{comment}\n");
         }
+        if let Some(change) = &self.change {
+            lines += &format!("{CHANGE}{change}\n");
+        }
         lines
     }
 
@@ -271,13 +281,16 @@ impl Metadata {
         let mut lines = text.lines().skip(1);
         let version = parse_number(lines.next()?.strip_prefix(VERSION)?)?;
         let (written, author) = lines.next()?.strip_prefix(WRITTEN)?.split_once(" by ")?;
-        let metadata = Self {
-            version,
-            written: parse_time(written)?,
-            author: Author::parse(author)?,
-            origin: Origin::parse(lines.next()?.strip_prefix(MADE_BY)?)?,
-            comment: lines.next()?.strip_prefix(COMMENT).map(str::to_owned),
+        let origin = Origin::parse(lines.next()?.strip_prefix(MADE_BY)?)?;
+        let mut rest = lines.peekable();
+        let mut optional = |mark| {
+            let line = rest.peek()?.strip_prefix(mark)?.to_owned();
+            rest.next();
+            Some(line)
         };
+        let (comment, change) = (optional(COMMENT), optional(CHANGE));
+        let (written, author) = (parse_time(written)?, Author::parse(author)?);
+        let metadata = Self { version, written, author, origin, comment, change };
         (metadata.lines() + CHECKSUM == text).then_some(metadata)
     }
 }
@@ -314,13 +327,15 @@ pub(crate) mod tests {
             .prop_map(|(pid, host, user)| Author::new(pid, &host, &user));
         let written = (0..=Timestamp::MAX.micros()).prop_map(Timestamp::from_micros);
         let comment = "(?s).{0,60}".prop_map(|text| comment(&text));
-        (1_u64.., written, author, origin, comment).prop_map(
-            |(version, written, author, origin, comment)| Metadata {
+        let change = prop::option::of("[0-9a-f]{32}");
+        (1_u64.., written, author, origin, comment, change).prop_map(
+            |(version, written, author, origin, comment, change)| Metadata {
                 version,
                 written,
                 author,
                 origin,
                 comment,
+                change,
             },
         )
     }
@@ -332,6 +347,7 @@ pub(crate) mod tests {
             author: Author::new(4121, "db1", "root"),
             origin: Origin::Update,
             comment: comment("smaller segments\nfor the audit"),
+            change: None,
         }
     }
 
@@ -353,7 +369,8 @@ pub(crate) mod tests {
 
     #[test]
     fn every_flipped_bit_and_every_truncation_is_damage() {
-        for metadata in [example(), Metadata { comment: None, ..example() }] {
+        let shared = Metadata { change: Some("0123456789abcdef".to_owned()), ..example() };
+        for metadata in [example(), Metadata { comment: None, ..example() }, shared] {
             let tricky =
                 format!("#: checksum edited\n\n#: checksum edited\n{BODY}#: checksum edited\n");
             for body in [BODY, "", &tricky] {

@@ -1,23 +1,17 @@
 //! Reading, checking and writing a policy's file. The version in force is in the store.
 
-use super::author::{Author, Origin};
+use super::author::Origin;
 use super::document::{self, Base, Document, Metadata};
 use super::files::{DirListing, PolicyFiles, ResolvedFile, sealed};
-use super::stats::PolicyCounters;
+use super::judge::Judge;
 use super::unversioned::is_unwritable;
 use super::{Policy, Settings};
 use crate::clock::{self, Clock, Stopwatch, Timestamp, micros};
-use crate::diagnostic;
 use crate::error::{Diagnostic, Error, ErrorKind, Result};
 use crate::fs::Entry;
 use crate::lock::{FileLock, LockGuard, Wait};
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Returns the reason why a value cannot be in force.
-pub(crate) type Validator<T> =
-    Arc<dyn Fn(&T) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 
 /// How long an unsealed file must stay unchanged before it is classified. An editor may still be
 /// writing it, or may have removed the old file to put a new one in its place.
@@ -25,11 +19,8 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Engine<T> {
     pub(crate) files: PolicyFiles,
-    pub(crate) validate: Validator<T>,
+    pub(crate) judge: Arc<Judge<T>>,
     pub(crate) lock_timeout: Duration,
-    pub(crate) counters: PolicyCounters,
-    /// The problem with the file, and its number.
-    problem: Mutex<(u64, Option<Error>)>,
 }
 
 /// A policy file, parsed and validated.
@@ -54,9 +45,8 @@ pub(crate) struct Locked<'a> {
 }
 
 impl<T: Settings> Engine<T> {
-    pub(crate) fn new(files: PolicyFiles, validate: Validator<T>, lock_timeout: Duration) -> Self {
-        let (counters, problem) = (PolicyCounters::default(), Mutex::default());
-        Self { files, validate, lock_timeout, counters, problem }
+    pub(crate) fn new(files: PolicyFiles, judge: Arc<Judge<T>>, lock_timeout: Duration) -> Self {
+        Self { files, judge, lock_timeout }
     }
 
     // ------------------------------------------------------------ judging
@@ -74,7 +64,7 @@ impl<T: Settings> Engine<T> {
         match document::parse(bytes) {
             Document::Damaged(damage) => Err(Error::policy_corrupt(path, damage)),
             Document::Sealed { metadata, .. } => {
-                let value = self.read(&text(), |diagnostic| {
+                let value = self.judge.read(&text(), |diagnostic| {
                     Error::bad_text(ErrorKind::PolicyInvalid, path, diagnostic)
                 })?;
                 Ok(Parsed::Sealed(Arc::new(Policy { value, metadata, text: text() })))
@@ -83,29 +73,10 @@ impl<T: Settings> Engine<T> {
                 let (text, body) = (text(), body.to_owned());
                 // Parsed unchanged, so that problems are reported with the line that the author
                 // sees.
-                self.read(&text, |c| Error::bad_text(ErrorKind::PolicyInvalid, path, c))?;
+                self.judge.read(&text, |c| Error::bad_text(ErrorKind::PolicyInvalid, path, c))?;
                 Ok(Parsed::Edit(Edit { base, body, text }))
             }
         }
-    }
-
-    /// Parses settings and validates them.
-    pub(super) fn read(&self, text: &str, refuse: impl Fn(Diagnostic) -> Error) -> Result<T> {
-        self.counters.validations.increment();
-        let value = diagnostic::read_toml(text).map_err(&refuse)?;
-        match (self.validate)(&value) {
-            Ok(()) => Ok(value),
-            Err(error) => Err(refuse(diagnostic::of_validator(text, &*error))),
-        }
-    }
-
-    /// Rejects a version that is older than a known one, or the same with other content.
-    pub(crate) fn in_order(&self, found: &Policy<T>, known: &Policy<T>) -> Result<()> {
-        let (from, to) = (known.version(), found.version());
-        if to < from || (to == from && found.text != known.text) {
-            return Err(Error::policy_went_back(self.files.path(), from, to));
-        }
-        Ok(())
     }
 
     /// The newest version kept beside the file that is whole and valid.
@@ -121,7 +92,7 @@ impl<T: Settings> Engine<T> {
     fn kept(&self, file: &ResolvedFile<'_>, version: u64) -> Option<Arc<Policy<T>>> {
         let bytes = file.read_version(version).ok()??;
         let (metadata, text) = sealed(&bytes, version).ok()?;
-        let value = self.read(text, |c| Error::policy_invalid(file.path(), c.why)).ok()?;
+        let value = self.judge.read(text, |c| Error::policy_invalid(file.path(), c.why)).ok()?;
         Some(Arc::new(Policy { value, metadata, text: text.to_owned() }))
     }
 
@@ -167,7 +138,7 @@ impl<T: Settings> Engine<T> {
     fn take<'a>(&self, lock: &'a FileLock, wait: Wait) -> Result<LockGuard<'a>> {
         match lock.exclusive(Wait::Never) {
             Err(error) if error.kind() == ErrorKind::LockTimeout && wait != Wait::Never => {
-                self.counters.lock_waits.increment();
+                self.judge.counters.lock_waits.increment();
                 lock.exclusive(wait)
             }
             taken => taken,
@@ -188,12 +159,12 @@ impl<T: Settings> Engine<T> {
         match parsed? {
             Parsed::Sealed(found) => {
                 if let Some(known) = known {
-                    self.in_order(&found, known)?;
+                    self.judge.in_order(&found, known)?;
                 }
                 if locked.listing.versions.last().is_some_and(|newest| *newest > found.version()) {
                     // Read only for this check: usually the copy is of this very version.
                     if let Some(newest) = self.newest_kept(&locked.file, &locked.listing) {
-                        self.in_order(&found, &newest)?;
+                        self.judge.in_order(&found, &newest)?;
                     }
                 }
                 Ok(found)
@@ -216,14 +187,14 @@ impl<T: Settings> Engine<T> {
         let at_least = last.map_or(0, |last| last.version());
         let version = match edit.base {
             Base::Version(base) if base < at_least => {
-                self.counters.conflicts.increment();
+                self.judge.counters.conflicts.increment();
                 return Err(Error::policy_edit_conflict(&path, base, at_least));
             }
             Base::Version(base) => base,
             Base::Any => at_least,
             Base::Unreadable => return Err(Error::policy_edit_baseless(&path)),
         };
-        let metadata = self.metadata(version, Origin::Edit, None)?;
+        let metadata = self.judge.metadata(version, Origin::Edit, None)?;
         let accepted = self.write(
             locked,
             Some(edit.text.as_bytes()),
@@ -231,25 +202,8 @@ impl<T: Settings> Engine<T> {
             metadata,
             &edit.body,
         )?;
-        self.counters.edits.increment();
+        self.judge.counters.edits.increment();
         Ok(accepted)
-    }
-
-    /// The metadata of the version after `version`.
-    pub(crate) fn metadata(
-        &self,
-        version: u64,
-        origin: Origin,
-        comment: Option<String>,
-    ) -> Result<Metadata> {
-        let Some(version) = version.checked_add(1) else {
-            return Err(Error::policy_invalid(
-                self.files.path(),
-                "there is no version number left",
-            ));
-        };
-        let written = Clock::system().now();
-        Ok(Metadata { version, written, author: Author::this(), origin, comment })
     }
 
     /// Writes the next version. `old` is what the file holds now, `base` the version before.
@@ -271,7 +225,7 @@ impl<T: Settings> Engine<T> {
     ) -> Result<Arc<Policy<T>>> {
         let path = locked.file.path().to_owned();
         let text = document::seal(&metadata, body);
-        let value = self.read(&text, |diagnostic| {
+        let value = self.judge.read(&text, |diagnostic| {
             let diagnostic = Diagnostic { line: None, ..diagnostic };
             Error::bad_text(ErrorKind::PolicyInvalid, &path, diagnostic)
         })?;
@@ -284,7 +238,7 @@ impl<T: Settings> Engine<T> {
         if self.keep(locked, &policy).and_then(|()| locked.file.prune(&mut locked.listing)).is_err()
         {
             // The version is in force nevertheless, and the next change keeps a copy.
-            self.counters.unkept.increment();
+            self.judge.counters.unkept.increment();
         }
         Ok(policy)
     }
@@ -345,33 +299,8 @@ impl<T: Settings> Engine<T> {
         locked.file.replace(good.text.as_bytes(), locked.guard)?;
         self.read_back(locked, None, &good)?;
         self.keep(locked, &good)?;
-        self.counters.repairs.increment();
+        self.judge.counters.repairs.increment();
         Ok((good, true))
-    }
-
-    // ------------------------------------------------------------ problems
-
-    /// Records the problem with the file, and returns it as an error once.
-    pub(crate) fn report(&self, error: Error) -> Result<bool> {
-        let mut problem = self.problem.lock();
-        if problem.1.as_ref().is_some_and(|known| known.to_string() == error.to_string()) {
-            return Ok(false);
-        }
-        *problem = (problem.0 + 1, Some(error.clone()));
-        match error.kind() {
-            ErrorKind::PolicyInvalid => self.counters.refused.increment(),
-            _ => self.counters.problems.increment(),
-        }
-        Err(error)
-    }
-
-    pub(crate) fn clear_problem(&self) {
-        self.problem.lock().1 = None;
-    }
-
-    /// Returns the problem with the file, and its number.
-    pub(crate) fn problem(&self) -> (u64, Option<Error>) {
-        self.problem.lock().clone()
     }
 }
 
@@ -389,7 +318,7 @@ impl<T: Settings> Engine<T> {
             Ok(Parsed::Sealed(found)) => match &kept {
                 // Copies of one version differ only if the policy was created again. The file wins.
                 Some(kept) if kept.version() > found.version() => {
-                    self.in_order(&found, kept).map(|()| found)
+                    self.judge.in_order(&found, kept).map(|()| found)
                 }
                 _ => Ok(found),
             },
@@ -423,16 +352,10 @@ impl<T: Settings> Engine<T> {
                 // Another process was first.
                 return self.base(locked, None);
             }
-            let metadata = self.metadata(0, Origin::Creation, None)?;
-            let body = self.body(initial)?;
+            let metadata = self.judge.metadata(0, Origin::Creation, None)?;
+            let body = self.judge.body(initial)?;
             self.write(locked, None, None, metadata, &body)
         })
-    }
-
-    /// A value as TOML.
-    pub(crate) fn body(&self, value: &T) -> Result<String> {
-        toml::to_string_pretty(value)
-            .map_err(|error| Error::policy_invalid(self.files.path(), error.to_string()))
     }
 }
 

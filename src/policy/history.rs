@@ -4,7 +4,7 @@ use super::Settings;
 use super::diff::{Difference, differences};
 use super::document::Metadata;
 use super::files::sealed;
-use super::store::PolicyStore;
+use super::store::{PolicySource, PolicyStore};
 use crate::error::{Error, Result};
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub struct HistoryEntry {
     /// Its number.
     pub version: u64,
-    /// Its file.
+    /// Its file, or its URL.
     pub path: PathBuf,
     /// Its metadata, or the damage.
     pub metadata: Result<Metadata>,
@@ -27,12 +27,17 @@ impl<T: Settings> PolicyStore<T> {
     /// # Errors
     /// If the directory cannot be read.
     pub fn history(&self) -> Result<Vec<HistoryEntry>> {
-        let file = self.0.engine.files.resolve()?;
+        let (versions, present) = match &self.0.source {
+            PolicySource::File(file) => {
+                let file = file.engine.files.resolve()?;
+                (file.list()?.versions, file.path().to_owned())
+            }
+            PolicySource::Shared(shared) => (shared.kept_versions()?, self.path().to_owned()),
+        };
         let mut entries = Vec::new();
-        for version in file.list()?.versions {
-            let path = file.version_path(version);
+        for version in versions {
             // Missing if it was pruned meanwhile.
-            if let Some(bytes) = file.read_version(version)? {
+            if let (path, Some(bytes)) = self.read_version(version)? {
                 let metadata = sealed(&bytes, version).map(|(metadata, _)| metadata);
                 let metadata = metadata.map_err(|damage| Error::policy_corrupt(&path, damage));
                 entries.push(HistoryEntry { version, path, metadata });
@@ -40,10 +45,23 @@ impl<T: Settings> PolicyStore<T> {
         }
         let current = self.0.current.load();
         if entries.last().is_none_or(|last| last.version < current.version()) {
-            let (version, path) = (current.version(), file.path().to_owned());
+            let (version, path) = (current.version(), present);
             entries.push(HistoryEntry { version, path, metadata: Ok(current.metadata.clone()) });
         }
         Ok(entries)
+    }
+
+    /// The copy of a version, and its name.
+    fn read_version(&self, version: u64) -> Result<(PathBuf, Option<Vec<u8>>)> {
+        match &self.0.source {
+            PolicySource::File(file) => {
+                let file = file.engine.files.resolve()?;
+                Ok((file.version_path(version), file.read_version(version)?))
+            }
+            PolicySource::Shared(shared) => {
+                Ok((shared.version_path(version), shared.kept(version)?))
+            }
+        }
     }
 
     /// Returns the settings that differ between two versions.
@@ -77,13 +95,11 @@ impl<T: Settings> PolicyStore<T> {
         if current.version() == version {
             return Ok(current.text.clone());
         }
-        let file = self.0.engine.files.resolve()?;
-        let Some(bytes) = file.read_version(version)? else {
-            return Err(Error::policy_no_version(file.path(), version));
-        };
+        let (path, bytes) = self.read_version(version)?;
+        let bytes = bytes.ok_or_else(|| Error::policy_no_version(self.path(), version))?;
         match sealed(&bytes, version) {
             Ok((_, text)) => Ok(text.to_owned()),
-            Err(damage) => Err(Error::policy_corrupt(&file.version_path(version), damage)),
+            Err(damage) => Err(Error::policy_corrupt(&path, damage)),
         }
     }
 }

@@ -68,6 +68,7 @@ impl Error {
     }
 
     /// A system that rejects the credentials.
+    #[cfg_attr(not(feature = "archive"), allow(dead_code, reason = "no system is in this build"))]
     pub(crate) fn policy_denied(action: &'static str, url: &str, why: impl fmt::Display) -> Self {
         Self::refused(ErrorKind::PolicyDenied, format!("{action} policy"), url, why.to_string())
     }

@@ -1,19 +1,49 @@
-//! One settings file for all processes that share something, changed while they run.
+//! One set of settings for all processes that share something, changed while they run.
+//!
+//! It is in a file, for the processes of one machine, or in an object store, for any number of
+//! machines (feature `archive`):
+//!
+//! ```no_run
+//! use logrotor::{Config, RotatingFileWriter};
+//! # fn main() -> logrotor::Result<()> {
+//! let store = Config::policy()
+//!     .cache_beside("app.log")
+//!     .open("s3://bucket/fleet/app.policy")?;
+//! let log = RotatingFileWriter::builder("app.log").policy(store).build()?;
+//! # Ok(()) }
+//! ```
+//!
+//! | | file | object store |
+//! |---|---|---|
+//! | a change is in force elsewhere | in a log within a second; at the next [`reload`](PolicyStore::reload) elsewhere | within 10 s, by a thread |
+//! | a change is made once | by a file lock | by a conditional write |
+//! | edits by hand | yes | no |
+//! | it cannot be reached | the version in force stays | the same; a process that starts takes the copy of this machine ([`cache_beside`](PolicyStoreBuilder::cache_beside)) |
+//!
+//! A change may fail with [`PolicyConflict`](crate::ErrorKind::PolicyConflict) if another one was
+//! made first, and with [`PolicyUnsettled`](crate::ErrorKind::PolicyUnsettled) if no answer tells
+//! whether it was made: look before you repeat it.
 
 mod author;
+#[cfg_attr(not(feature = "archive"), allow(dead_code, reason = "no system is in this build"))]
 mod backend;
+#[cfg(feature = "archive")]
+mod bucket;
 mod builder;
 mod diff;
 pub(crate) mod document;
 mod engine;
 mod files;
 mod history;
+mod judge;
 mod messages;
 mod name;
+mod shared;
 mod stats;
 mod store;
 mod unversioned;
 mod update;
+mod watch;
 
 pub use crate::stats::ReloadStats;
 pub use author::{Author, Origin};

@@ -6,6 +6,7 @@
 //! | an earlier version, and a copy of the present one | `app.log.policy.toml.v42` |
 //! | damaged content that `repair` replaced | `app.log.policy.toml.damaged` |
 //! | update lock | `app.log.policy.toml.lock` |
+//! | this machine's copy of a policy that machines share | `app.log.policy.cache` |
 //!
 //! A name that does not parse is not ours, and its file is never touched.
 
@@ -38,6 +39,13 @@ pub(crate) fn damaged(policy: &str) -> String {
 pub fn path_beside(log: impl AsRef<Path>) -> PathBuf {
     let mut path = log.as_ref().as_os_str().to_owned();
     path.push(".policy.toml");
+    path.into()
+}
+
+/// The path of this machine's copy of a policy that machines share, beside a log.
+pub(crate) fn cache_beside(log: &Path) -> PathBuf {
+    let mut path = log.as_os_str().to_owned();
+    path.push(".policy.cache");
     path.into()
 }
 

@@ -1,13 +1,15 @@
 //! The store: the version in force, and how it is read, changed and reloaded.
 
 use super::builder::PolicyStoreBuilder;
-use super::engine::{Engine, Fingerprint, Parsed, debounce, is_about_content};
+use super::engine::Parsed;
+use super::judge::Judge;
+use super::shared::SharedPolicy;
 use super::stats::PolicyStats;
-use super::unversioned::{is_unversioned, is_unwritable};
+use super::unversioned::is_unversioned;
 use super::update::Update;
+use super::watch::FileSource;
 use super::{Policy, Settings, Snapshot};
-use crate::clock::{self, Stopwatch};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::lock::Wait;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -21,20 +23,17 @@ use std::sync::Arc;
 pub struct PolicyStore<T>(pub(super) Arc<StoreState<T>>);
 
 pub(super) struct StoreState<T> {
-    pub(super) engine: Engine<T>,
+    pub(super) judge: Arc<Judge<T>>,
+    pub(super) source: PolicySource<T>,
     pub(super) current: ArcSwap<Policy<T>>,
     /// Held while `current` is compared and replaced.
     publishing: Mutex<()>,
-    /// Held while the file is looked at.
-    watch: Mutex<Watch>,
 }
 
-#[derive(Debug, Default)]
-struct Watch {
-    /// The last file that was checked, if a change of it would show.
-    fingerprint: Option<Fingerprint>,
-    /// Since when there has been no file.
-    missing: Option<Stopwatch>,
+/// Where a policy is.
+pub(super) enum PolicySource<T> {
+    File(FileSource<T>),
+    Shared(SharedPolicy<T>),
 }
 
 impl<T> Clone for PolicyStore<T> {
@@ -53,13 +52,13 @@ impl<T: Settings> fmt::Debug for PolicyStore<T> {
 }
 
 impl<T: Settings> PolicyStore<T> {
-    pub(super) fn new(engine: Engine<T>, policy: Arc<Policy<T>>) -> Self {
-        Self(Arc::new(StoreState {
-            engine,
-            current: ArcSwap::new(policy),
-            publishing: Mutex::default(),
-            watch: Mutex::default(),
-        }))
+    pub(super) fn new(
+        judge: Arc<Judge<T>>,
+        source: PolicySource<T>,
+        policy: Arc<Policy<T>>,
+    ) -> Self {
+        let (current, publishing) = (ArcSwap::new(policy), Mutex::default());
+        Self(Arc::new(StoreState { judge, source, current, publishing }))
     }
 
     /// Returns a builder for a policy, with a validator that returns why a value cannot be in
@@ -102,10 +101,11 @@ impl<T: Settings> PolicyStore<T> {
         Self::builder(validate).open(path)
     }
 
-    /// Returns the path of the policy: absolute, with a link in its last part not resolved.
+    /// Returns the path of the policy: absolute, with a link in its last part not resolved. For a
+    /// policy that machines share, that is its URL.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.0.engine.files.path()
+        &self.0.judge.path
     }
 
     /// Returns the version in force in this process.
@@ -113,13 +113,15 @@ impl<T: Settings> PolicyStore<T> {
     /// It takes no lock and touches no file, so it never waits, even if another process updates the
     /// policy or dies. Versions only go up.
     ///
-    /// The version is as new as the last [`reload`](Self::reload) or change. A log reloads the
+    /// A policy that machines share is looked at by a thread, once per
+    /// [`interval`](PolicyStoreBuilder::interval). Otherwise the version is as new as the last
+    /// [`reload`](Self::reload) or change. A log reloads the
     /// policy that it [follows](crate::LogBuilder::policy). Other programs call `reload`, for
     /// example once a second.
     #[inline]
     #[must_use]
     pub fn current(&self) -> Snapshot<T> {
-        self.0.engine.counters.reads.increment();
+        self.0.judge.counters.reads.increment();
         Snapshot(self.0.current.load())
     }
 
@@ -143,6 +145,13 @@ impl<T: Settings> PolicyStore<T> {
     /// - [`ErrorKind::PolicyCorrupt`]: the file is damaged; see [`repair`](Self::repair). Also if
     ///   the written text reads back differently; then the old content is restored.
     /// - [`ErrorKind::LockLost`]: the lock file was removed meanwhile.
+    /// - [`ErrorKind::PolicyConflict`]: only if machines share the policy. Another process
+    ///   took the update lock over, and its change was made first. Nothing was changed.
+    /// - [`ErrorKind::PolicyUnsettled`]: only if machines share the policy. The change was
+    ///   sent, and no answer says whether it was made.
+    /// - [`ErrorKind::PolicyUnreachable`], [`ErrorKind::PolicyDenied`],
+    ///   [`ErrorKind::PolicyUnconditional`]: only if machines share the policy. Nothing was
+    ///   changed.
     /// - [`ErrorKind::Io`]: the file system failed, for example because the disk is full. If
     ///   syncing the directory failed, the new version is in place, and may not survive a power
     ///   cut.
@@ -200,7 +209,11 @@ impl<T: Settings> PolicyStore<T> {
 
     /// Returns an update to which a comment, a condition or a timeout can be added.
     pub fn begin_update(&self) -> Update<'_, T> {
-        Update::new(self, self.0.engine.lock_timeout)
+        let timeout = match &self.0.source {
+            PolicySource::File(file) => file.engine.lock_timeout,
+            PolicySource::Shared(shared) => shared.timing.timeout,
+        };
+        Update::new(self, timeout)
     }
 
     /// Puts an older version in force again, as a new version with its content.
@@ -230,90 +243,27 @@ impl<T: Settings> PolicyStore<T> {
         self.look(true)
     }
 
+    /// As [`reload`](Self::reload) for a file. A policy that machines share is followed by a
+    /// thread, and a log that is opened does not wait for the network.
+    pub(crate) fn catch_up(&self) -> Result<bool> {
+        match &self.0.source {
+            PolicySource::File(file) => self.look_at_file(file, true),
+            PolicySource::Shared(_) => Ok(false),
+        }
+    }
+
     /// As [`reload`](Self::reload), but leaves for the next call whatever would wait.
     pub(crate) fn poll(&self) -> Result<bool> {
         self.look(false)
     }
 
     fn look(&self, may_wait: bool) -> Result<bool> {
-        let inner = &*self.0;
-        let mut watch = inner.watch.lock();
-        loop {
-            let file = match inner.engine.files.resolve() {
-                Ok(file) => file,
-                Err(error) => return inner.engine.report(error),
-            };
-            let fingerprint = Fingerprint::of(file.entry);
-            if watch.fingerprint == Some(fingerprint) {
-                return Ok(false);
-            }
-            let known = inner.current.load_full();
-            let parsed =
-                file.read().and_then(|bytes| inner.engine.classify(&file, bytes.as_deref()));
-            let settled = match &parsed {
-                Ok(Parsed::Sealed(_)) => None,
-                _ => debounce(file.entry, &mut watch.missing),
-            };
-            match settled {
-                Some(_) if !may_wait => return Ok(false),
-                Some(left) => clock::sleep(left),
-                None => {
-                    let outcome = parsed.and_then(|parsed| self.follow(parsed, &known, may_wait));
-                    let keeps = !matches!(&outcome, Err(error) if !is_about_content(error));
-                    watch.fingerprint = (keeps && fingerprint.is_reliable()).then_some(fingerprint);
-                    return match outcome {
-                        Err(error) if is_busy(&error, may_wait) => Ok(false),
-                        Err(error) => inner.engine.report(error),
-                        Ok((newer, Some(notice))) => inner.engine.report(notice).map(|_| newer),
-                        Ok((newer, None)) => {
-                            inner.engine.clear_problem();
-                            Ok(newer)
-                        }
-                    };
-                }
-            }
+        match &self.0.source {
+            PolicySource::File(file) => self.look_at_file(file, may_wait),
+            PolicySource::Shared(shared) if may_wait => self.look_at_shared(shared),
+            // A thread follows it.
+            PolicySource::Shared(_) => Ok(false),
         }
-    }
-
-    /// Puts a parsed version in force, if it is newer. Also returns the notice that it is in force
-    /// without a version, if it is.
-    fn follow(
-        &self,
-        parsed: Parsed<T>,
-        known: &Arc<Policy<T>>,
-        may_wait: bool,
-    ) -> Result<(bool, Option<Error>)> {
-        let engine = &self.0.engine;
-        let newer = match parsed {
-            Parsed::Sealed(found) => {
-                if !is_unversioned(known) {
-                    engine.in_order(&found, known)?;
-                }
-                self.publish(found)
-            }
-            // It is in force as it is.
-            Parsed::Edit(edit) if is_unversioned(known) && edit.is(known.text()) => {
-                return Ok((false, engine.problem().1));
-            }
-            Parsed::Edit(edit) => {
-                let wait = if may_wait { Wait::AtMost(engine.lock_timeout) } else { Wait::Never };
-                let known = Some(known).filter(|known| !is_unversioned(known));
-                match engine.with_lock(wait, |locked| engine.base(locked, known)) {
-                    Ok(accepted) => return Ok((self.publish(accepted), None)),
-                    Err(error) if is_unwritable(&error) => {
-                        let present = self.0.current.load_full();
-                        let newer = self.publish(engine.unversioned(edit, Some(&present))?);
-                        let notice = Error::policy_unversioned(self.path(), &error);
-                        return Ok((newer, Some(notice)));
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        if newer {
-            engine.counters.reloads.increment();
-        }
-        Ok((newer, None))
     }
 
     /// Puts a version in force here, unless a newer one is. The file takes the place of one whose
@@ -332,13 +282,13 @@ impl<T: Settings> PolicyStore<T> {
     /// Returns the problem with the file, as of the last check.
     #[must_use]
     pub fn problem(&self) -> Option<Error> {
-        self.0.engine.problem().1
+        self.0.judge.problem().1
     }
 
     /// As [`problem`](Self::problem), with a number that distinguishes a new problem from the last
     /// one.
     pub(crate) fn numbered_problem(&self) -> (u64, Option<Error>) {
-        self.0.engine.problem()
+        self.0.judge.problem()
     }
 
     /// Reads and checks the file, even if it has not changed, and returns its version. Changes
@@ -348,16 +298,19 @@ impl<T: Settings> PolicyStore<T> {
     /// The problem with the file, as [`reload`](Self::reload) returns it, but every time.
     /// [`ErrorKind::PolicyConflict`] also for an edit by hand that is not accepted yet.
     pub fn verify(&self) -> Result<u64> {
-        let engine = &self.0.engine;
-        let file = engine.files.resolve()?;
-        // Both before the file is read: another process may replace it with a newer version.
+        // Before it is read: another process may replace it with a newer version.
         let known = self.0.current.load_full();
+        let engine = match &self.0.source {
+            PolicySource::File(file) => &file.engine,
+            PolicySource::Shared(shared) => return shared.verify(&known),
+        };
+        let file = engine.files.resolve()?;
         let kept = engine.newest_kept(&file, &file.list()?);
         let bytes = file.read()?;
         match engine.classify(&file, bytes.as_deref())? {
             Parsed::Sealed(found) => {
                 for known in [Some(known), kept].iter().flatten() {
-                    engine.in_order(&found, known)?;
+                    engine.judge.in_order(&found, known)?;
                 }
                 Ok(found.version())
             }
@@ -374,24 +327,22 @@ impl<T: Settings> PolicyStore<T> {
     /// [`ErrorKind::PolicyCorrupt`] if no good version is left. Otherwise as
     /// [`update`](Self::update).
     pub fn repair(&self) -> Result<bool> {
-        let engine = &self.0.engine;
+        let engine = match &self.0.source {
+            PolicySource::File(file) => &file.engine,
+            PolicySource::Shared(shared) => return self.repair_shared(shared),
+        };
         let known = self.0.current.load_full();
         let wait = Wait::AtMost(engine.lock_timeout);
         let (good, repaired) =
             engine.with_lock(wait, |locked| engine.restore(locked, Some(&known)))?;
         self.publish(good);
-        engine.clear_problem();
+        engine.judge.clear_problem();
         Ok(repaired)
     }
 
     /// Returns counts of what this store has done.
     #[must_use]
     pub fn stats(&self) -> PolicyStats {
-        self.0.engine.counters.snapshot(self.problem())
+        self.0.judge.counters.snapshot(self.problem())
     }
-}
-
-/// Whether a failure only means that the lock is held elsewhere, and the call was not to wait.
-fn is_busy(error: &Error, may_wait: bool) -> bool {
-    !may_wait && error.kind() == ErrorKind::LockTimeout
 }

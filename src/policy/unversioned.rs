@@ -28,8 +28,8 @@ impl<T: Settings> Engine<T> {
             _ => {}
         }
         let value =
-            self.read(&edit.text, |c| Error::bad_text(ErrorKind::PolicyInvalid, path, c))?;
-        let metadata = self.metadata(last, Origin::Unversioned, None)?;
+            self.judge.read(&edit.text, |c| Error::bad_text(ErrorKind::PolicyInvalid, path, c))?;
+        let metadata = self.judge.metadata(last, Origin::Unversioned, None)?;
         Ok(Arc::new(Policy { value, metadata, text: edit.text }))
     }
 }

@@ -2,7 +2,9 @@
 
 use super::author::Origin;
 use super::document;
-use super::store::PolicyStore;
+use super::engine::Engine;
+use super::shared::ChangeRequest;
+use super::store::{PolicySource, PolicyStore};
 use super::{Policy, Settings};
 use crate::diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -84,12 +86,12 @@ impl<'a, T: Settings> Update<'a, T> {
         self,
         change: impl FnOnce(&mut T) -> Result<(), E>,
     ) -> Result<Result<Arc<Policy<T>>, E>> {
-        let engine = &self.store.0.engine;
+        let judge = Arc::clone(&self.store.0.judge);
         self.make(Origin::Update, |base| {
             let mut value = diagnostic::read_toml(&base.text)
-                .map_err(|diagnostic| Error::policy_invalid(engine.files.path(), diagnostic.why))?;
+                .map_err(|diagnostic| Error::policy_invalid(&judge.path, diagnostic.why))?;
             match change(&mut value) {
-                Ok(()) => Ok(Ok(engine.body(&value)?)),
+                Ok(()) => Ok(Ok(judge.body(&value)?)),
                 Err(error) => Ok(Err(error)),
             }
         })
@@ -128,38 +130,54 @@ impl<'a, T: Settings> Update<'a, T> {
         origin: Origin,
         body: impl FnOnce(&Policy<T>) -> Result<Result<String, E>>,
     ) -> Result<Result<Arc<Policy<T>>, E>> {
+        match &self.store.0.source {
+            PolicySource::File(file) => self.make_in_file(&file.engine, origin, body),
+            PolicySource::Shared(shared) => {
+                let Self { store, comment, expected, timeout } = self;
+                let request = ChangeRequest { origin, comment, expected, timeout };
+                store.change_shared(shared, request, body)
+            }
+        }
+    }
+
+    fn make_in_file<E>(
+        self,
+        engine: &Engine<T>,
+        origin: Origin,
+        body: impl FnOnce(&Policy<T>) -> Result<Result<String, E>>,
+    ) -> Result<Result<Arc<Policy<T>>, E>> {
         let Self { store, comment, expected, timeout } = self;
-        let engine = &store.0.engine;
+        let judge = &engine.judge;
         let done = engine.with_lock(Wait::AtMost(timeout), |locked| {
             let known = store.0.current.load_full();
             let base = engine.base(locked, Some(&known))?;
             // Known from now on, whether or not the change succeeds.
             store.publish(Arc::clone(&base));
             if let Some(expected) = expected.filter(|expected| *expected != base.version()) {
-                engine.counters.conflicts.increment();
+                judge.counters.conflicts.increment();
                 return Err(Error::policy_conflict(store.path(), expected, base.version()));
             }
             let body = match body(&base)? {
                 Ok(body) => body,
                 Err(refusal) => {
-                    engine.counters.refused.increment();
+                    judge.counters.refused.increment();
                     return Ok(Err(refusal));
                 }
             };
-            let metadata = engine.metadata(base.version(), origin, comment)?;
+            let metadata = judge.metadata(base.version(), origin, comment)?;
             let written =
                 engine.write(locked, Some(base.text.as_bytes()), Some(&base), metadata, &body);
             if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::PolicyInvalid) {
-                engine.counters.refused.increment();
+                judge.counters.refused.increment();
             }
             let policy = written?;
-            engine.counters.updates.increment();
+            judge.counters.updates.increment();
             Ok(Ok(policy))
         });
         match &done {
             Ok(Ok(policy)) => {
                 store.publish(Arc::clone(policy));
-                engine.clear_problem();
+                judge.clear_problem();
             }
             Ok(Err(_)) => {}
             // If the directory could not be synced, the new version is in place.

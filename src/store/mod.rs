@@ -1,14 +1,20 @@
 //! An object store: URLs and keys, and the requests that are made.
 
+mod blocking;
 mod listing;
 mod reading;
 mod requests;
 mod url;
+#[cfg(feature = "policy")]
+mod values;
 
+pub(crate) use blocking::Blocking;
 pub(crate) use listing::{Listed, Names};
 pub(crate) use reading::Reading;
 pub(crate) use requests::{ArchiveStore, Created, ObjectState, Wanted};
 pub(crate) use url::{ArchiveUrl, ORIGIN_FILE, Scheme, is_log_name, is_url};
+#[cfg(feature = "policy")]
+pub(crate) use values::{FetchedValue, Stored, StoredValue, ValueState};
 
 /// Formats bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -1,18 +1,15 @@
 //! Reading from a store, for callers that wait.
 
-use super::{ArchiveStore, ArchiveUrl, Listed, Names, runtime};
-use crate::error::{Error, ErrorKind, Result};
-use crate::fs;
+use super::{ArchiveStore, ArchiveUrl, Blocking, Listed, Names};
+use crate::error::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::fs::File;
 use std::path::Path;
-use std::thread;
-use tokio::runtime::Runtime;
 
 /// A store that is read.
 pub(crate) struct Reading {
     store: ArchiveStore,
-    runtime: Option<Runtime>,
+    blocking: Blocking,
 }
 
 impl Reading {
@@ -30,9 +27,7 @@ impl Reading {
 
     fn at(url: ArchiveUrl, log: &str) -> Result<Self> {
         let store = ArchiveStore::at(url, None)?;
-        let runtime =
-            runtime().map_err(|error| Error::io("start a runtime to read", log, error))?;
-        Ok(Self { store, runtime: Some(runtime) })
+        Ok(Self { store, blocking: Blocking::new(log)? })
     }
 
     /// Returns the origins under which segments of a log are archived.
@@ -71,31 +66,7 @@ impl Reading {
         (key, url)
     }
 
-    /// Runs requests on a thread of their own: the caller may be on one of another runtime.
     fn wait<T: Send>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let root = self.store.url.object("");
-        let Some(runtime) = &self.runtime else {
-            let why = "it is closed";
-            return Err(Error::refused(ErrorKind::ArchiveUnreachable, "read", root, why));
-        };
-        thread::scope(|scope| {
-            let builder = thread::Builder::new().name("logrotor-read".to_owned());
-            let spawn = || builder.spawn_scoped(scope, || runtime.block_on(work));
-            let started = fs::without_signals(spawn);
-            let started = started.map_err(|e| Error::io("start a thread to read", &root, e))?;
-            started.join().unwrap_or_else(|_| {
-                let why = "the request panicked";
-                Err(Error::refused(ErrorKind::ArchiveUnreachable, "read", &root, why))
-            })
-        })
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        // Its own drop would wait, which another runtime forbids.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        self.blocking.wait(&self.store.url.object(""), work)
     }
 }

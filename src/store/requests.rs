@@ -61,20 +61,32 @@ const REQUEST: &str = "10 minutes";
 /// The name of the digest among an object's metadata. Azure takes no `-` in it.
 const DIGEST: &str = "sha256";
 
-/// Few: the archive itself tries again for as long as it takes.
-fn retries() -> RetryConfig {
-    RetryConfig { max_retries: 2, retry_timeout: Duration::from_secs(60), ..Default::default() }
+/// How often and how long a request is tried.
+pub(super) struct Patience {
+    pub(super) retries: usize,
+    /// The time for one request, unless the environment has another.
+    pub(super) request: &'static str,
+}
+
+/// Few retries: the archive itself tries again for as long as it takes.
+const OF_ARCHIVE: Patience = Patience { retries: 2, request: REQUEST };
+
+impl Patience {
+    fn retries(&self) -> RetryConfig {
+        let (max_retries, retry_timeout) = (self.retries, Duration::from_secs(60));
+        RetryConfig { max_retries, retry_timeout, ..Default::default() }
+    }
 }
 
 /// Sets the time for one request, unless the environment does.
 macro_rules! with_timeout {
-    ($builder:expr, $key:ident) => {{
+    ($builder:expr, $key:ident, $patience:expr) => {{
         let (builder, key) = ($builder, $key::Client(ClientConfigKey::Timeout));
-        let builder = builder.with_retry(retries());
+        let builder = builder.with_retry($patience.retries());
         if builder.get_config_value(&key).is_some() {
             builder
         } else {
-            builder.with_config(key, REQUEST)
+            builder.with_config(key, $patience.request)
         }
     }};
 }
@@ -87,24 +99,35 @@ impl ArchiveStore {
     }
 
     pub(crate) fn at(url: ArchiveUrl, checks: Option<bool>) -> Result<Self> {
+        Self::with_patience(url, checks, &OF_ARCHIVE)
+    }
+
+    pub(super) fn with_patience(
+        url: ArchiveUrl,
+        checks: Option<bool>,
+        patience: &Patience,
+    ) -> Result<Self> {
         let root = url.object("");
         let refuse =
             |error: object_store::Error| Error::config("archive", &root, error.to_string());
         let mut is_amazon = false;
         let inner: Box<dyn ObjectStore> = match url.scheme {
             Scheme::S3 => {
-                let builder = with_timeout!(AmazonS3Builder::from_env(), AmazonS3ConfigKey);
+                let builder =
+                    with_timeout!(AmazonS3Builder::from_env(), AmazonS3ConfigKey, patience);
                 let endpoints = [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint];
                 is_amazon = endpoints.iter().all(|key| builder.get_config_value(key).is_none());
                 let builder = builder.with_checksum_algorithm(Checksum::SHA256).with_url(&root);
                 Box::new(builder.build().map_err(refuse)?)
             }
             Scheme::Google => {
-                let builder = with_timeout!(GoogleCloudStorageBuilder::from_env(), GoogleConfigKey);
+                let builder =
+                    with_timeout!(GoogleCloudStorageBuilder::from_env(), GoogleConfigKey, patience);
                 Box::new(builder.with_url(&root).build().map_err(refuse)?)
             }
             Scheme::Azure => {
-                let builder = with_timeout!(MicrosoftAzureBuilder::from_env(), AzureConfigKey);
+                let builder =
+                    with_timeout!(MicrosoftAzureBuilder::from_env(), AzureConfigKey, patience);
                 Box::new(builder.with_url(&root).build().map_err(refuse)?)
             }
             // It must exist, because an empty mount point would fill the disk under it.
@@ -339,7 +362,7 @@ pub(super) fn digest_of(attributes: &Attributes) -> Option<&str> {
 }
 
 /// Classifies a failure, and words it for an operator.
-fn explain(error: &object_store::Error) -> (ErrorKind, String) {
+pub(super) fn explain(error: &object_store::Error) -> (ErrorKind, String) {
     use object_store::Error::{PermissionDenied, Unauthenticated};
     let text = cause(error);
     // The words of S3, and of Azure.

@@ -61,6 +61,10 @@ mod observer;
 mod permissions;
 #[cfg(feature = "policy")]
 mod policy;
+#[cfg(all(feature = "archive", feature = "policy", unix))]
+mod policy_server;
+#[cfg(all(feature = "archive", feature = "policy", unix))]
+mod policy_shared;
 #[cfg(feature = "policy")]
 mod policy_writer;
 mod polling;

@@ -568,6 +568,8 @@ fn child() {
         "examine" => crate::neighbors::answers::examine(&job),
         #[cfg(feature = "policy")]
         task if task.starts_with("policy-") => crate::policy::child(&job),
+        #[cfg(all(feature = "archive", feature = "policy", unix))]
+        task if task.starts_with("shared-") => crate::policy_shared::child(&job),
         "play" => crate::scenario::play(&job),
         "open" => crate::errors::open(&job),
         "suffer" => crate::errors::suffer(&job),

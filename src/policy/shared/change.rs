@@ -1,0 +1,185 @@
+//! Changing a shared policy.
+
+use super::commit::{Commit, Next, commit, keep};
+use super::lock::{LockRequest, UpdateGuard};
+use super::probe::probe;
+use super::{Present, SharedPolicy, identity, new_metadata};
+use crate::clock::Deadline;
+use crate::error::{Diagnostic, Error, ErrorKind, Result};
+use crate::policy::author::Origin;
+use crate::policy::backend::{Loaded, Slot};
+use crate::policy::document::{self, Metadata};
+use crate::policy::store::PolicyStore;
+use crate::policy::{Policy, Settings};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A change, without its content.
+pub(crate) struct ChangeRequest {
+    pub(crate) origin: Origin,
+    pub(crate) comment: Option<String>,
+    pub(crate) expected: Option<u64>,
+    pub(crate) timeout: Duration,
+}
+
+impl<T: Settings> SharedPolicy<T> {
+    /// Creates the first version, unless another process does.
+    pub(super) fn create(&self, initial: &T) -> Result<Arc<Policy<T>>> {
+        let until = Deadline::after(self.timing.timeout);
+        self.probe_once(until)?;
+        let _guard = self.lock(None, until)?;
+        let metadata = new_metadata(&self.judge, 0, Origin::Creation, None)?;
+        let policy = self.seal(metadata, &self.judge.body(initial)?)?;
+        match self.commit(None, &policy, until)? {
+            Commit::Made => Ok(policy),
+            Commit::Overtaken(_) => {
+                let there = self.timing.insist(until, || self.backend.load(Slot::Current))?;
+                let there = there.ok_or_else(|| Error::policy_missing(&self.judge.path))?;
+                self.parse(&there.bytes)
+            }
+        }
+    }
+
+    /// Makes sure, once, that the backend obeys conditions.
+    fn probe_once(&self, until: Deadline) -> Result<()> {
+        let mut is_probed = self.is_probed.lock();
+        if !*is_probed {
+            self.timing.insist(until, || probe(&*self.backend))?;
+            *is_probed = true;
+        }
+        Ok(())
+    }
+
+    fn lock(&self, note: Option<&str>, until: Deadline) -> Result<UpdateGuard<'_>> {
+        let (backend, observer, timing) = (&*self.backend, &self.observer, &self.timing);
+        let request = LockRequest { backend, observer, timing, note };
+        request.take(until, || self.judge.counters.lock_waits.increment())
+    }
+
+    /// A new version, validated.
+    fn seal(&self, metadata: Metadata, body: &str) -> Result<Arc<Policy<T>>> {
+        let text = document::seal(&metadata, body);
+        let value = self.judge.read(&text, |diagnostic| {
+            let diagnostic = Diagnostic { line: None, ..diagnostic };
+            Error::bad_text(ErrorKind::PolicyInvalid, &self.judge.path, diagnostic)
+        })?;
+        Ok(Arc::new(Policy { value, metadata, text }))
+    }
+
+    /// Puts a version in force in place of the one that was loaded. Afterwards, keeps it, and
+    /// removes the oldest of the history.
+    fn commit(
+        &self,
+        present: Option<&Loaded>,
+        policy: &Policy<T>,
+        until: Deadline,
+    ) -> Result<Commit> {
+        let (version, text) = (policy.version(), policy.text());
+        let change = policy.metadata().change.as_deref().unwrap_or_default();
+        let next = Next { version, change, text };
+        let done = commit(&*self.backend, present, &next, until, &self.timing)?;
+        if done == Commit::Made && self.file(version, text).is_err() {
+            // The version is in force nevertheless, and the next change keeps it.
+            self.judge.counters.unkept.increment();
+        }
+        Ok(done)
+    }
+
+    /// Keeps a committed version, and removes the oldest beyond the number to keep.
+    fn file(&self, version: u64, text: &str) -> Result<()> {
+        keep(&*self.backend, version, text.as_bytes())?;
+        let versions = self.backend.kept_versions()?;
+        let surplus = versions.len().saturating_sub(self.keep);
+        versions[..surplus].iter().try_for_each(|version| self.backend.discard(*version))
+    }
+}
+
+impl<T: Settings> PolicyStore<T> {
+    /// Writes the next version of a shared policy. `body` returns its body, given the version
+    /// before.
+    pub(in crate::policy) fn change_shared<E>(
+        &self,
+        shared: &SharedPolicy<T>,
+        request: ChangeRequest,
+        body: impl FnOnce(&Policy<T>) -> Result<Result<String, E>>,
+    ) -> Result<Result<Arc<Policy<T>>, E>> {
+        let until = Deadline::after(request.timeout);
+        let (judge, timing) = (&shared.judge, &shared.timing);
+        shared.probe_once(until)?;
+        let _guard = shared.lock(request.comment.as_deref(), until)?;
+        let known = self.0.current.load_full();
+        let present = timing.insist(until, || shared.present(&known))?;
+        let Present { policy: base, loaded } = present;
+        // Known from now on, whether or not the change succeeds.
+        self.put_in_force(shared, &base);
+        let conflict = |expected, is| {
+            judge.counters.conflicts.increment();
+            Error::policy_conflict(&judge.path, expected, is)
+        };
+        if let Some(expected) = request.expected.filter(|expected| *expected != base.version()) {
+            return Err(conflict(expected, base.version()));
+        }
+        let refused = |_: &Error| judge.counters.refused.increment();
+        let body = match body(&base)? {
+            Ok(body) => body,
+            Err(refusal) => {
+                judge.counters.refused.increment();
+                return Ok(Err(refusal));
+            }
+        };
+        let metadata = new_metadata(judge, base.version(), request.origin, request.comment)?;
+        let policy = shared.seal(metadata, &body).inspect_err(refused)?;
+        timing.insist(until, || keep(&*shared.backend, base.version(), &loaded.bytes))?;
+        match shared.commit(Some(&loaded), &policy, until)? {
+            Commit::Made => {
+                judge.counters.updates.increment();
+                self.put_in_force(shared, &policy);
+                judge.clear_problem();
+                Ok(Ok(policy))
+            }
+            Commit::Overtaken(version) => {
+                let _ = self.look_at_shared(shared);
+                Err(conflict(base.version(), version))
+            }
+        }
+    }
+
+    /// Publishes the last good version again, if the one in the backend is damaged, missing, or
+    /// older than a known one. It gets a number above all that are known.
+    pub(in crate::policy) fn repair_shared(&self, shared: &SharedPolicy<T>) -> Result<bool> {
+        let until = Deadline::after(shared.timing.timeout);
+        let (judge, timing) = (&shared.judge, &shared.timing);
+        shared.probe_once(until)?;
+        let _guard = shared.lock(Some("repair"), until)?;
+        let known = self.0.current.load_full();
+        match timing.insist(until, || shared.present(&known)) {
+            Ok(present) => {
+                self.put_in_force(shared, &present.policy);
+                judge.clear_problem();
+                return Ok(false);
+            }
+            Err(error) if super::is_damage(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let there = timing.insist(until, || shared.backend.load(Slot::Current))?;
+        let kept = timing.insist(until, || shared.newest_kept())?;
+        let good = kept.filter(|kept| kept.version() > known.version()).unwrap_or(known);
+        let seen = there.as_ref().and_then(|there| identity(&there.bytes)).map(|(seen, _)| seen);
+        let newest = timing.insist(until, || shared.kept_versions())?.last().copied();
+        let last = [seen, newest].into_iter().flatten().fold(good.version(), u64::max);
+        let origin = Origin::Rollback(good.version());
+        let metadata = new_metadata(judge, last, origin, Some("repair".to_owned()))?;
+        let policy = shared.seal(metadata, document::without_marks(good.text()))?;
+        match shared.commit(there.as_ref(), &policy, until)? {
+            Commit::Made => {
+                self.put_in_force(shared, &policy);
+                judge.counters.repairs.increment();
+                judge.clear_problem();
+                Ok(true)
+            }
+            Commit::Overtaken(version) => {
+                Err(Error::policy_conflict(&judge.path, good.version(), version))
+            }
+        }
+    }
+}

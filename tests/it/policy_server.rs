@@ -1,0 +1,172 @@
+//! A stub that speaks as much of S3 as a shared policy uses, and whose answers are lost, late or
+//! doubled. It is no S3: `policy_shared.rs` uses SeaweedFS as well, where it is installed.
+
+use crate::archive_server::{Headers, listen_with, receive};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Vec<u8>>,
+    requests: BTreeMap<&'static str, usize>,
+    /// So many of a hundred answers are lost, late or doubled.
+    faults: u8,
+    is_cut_off: bool,
+    ignores_conditions: bool,
+}
+
+/// A server on a port of its own. Its threads end with the process.
+pub struct PolicyServer {
+    pub endpoint: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl PolicyServer {
+    pub fn start(faults: u8) -> Self {
+        let state = Arc::new(Mutex::new(State { faults, ..State::default() }));
+        Self { endpoint: listen_with(&state, serve), state }
+    }
+
+    /// From now on, conditions are ignored.
+    pub fn ignore_conditions(&self) {
+        self.state.lock().unwrap().ignores_conditions = true;
+    }
+
+    /// Whether connections are closed without an answer.
+    pub fn cut_off(&self, is_cut_off: bool) {
+        self.state.lock().unwrap().is_cut_off = is_cut_off;
+    }
+
+    /// The content of an object, by the end of its path.
+    pub fn object(&self, end: &str) -> Option<String> {
+        let state = self.state.lock().unwrap();
+        let found = state.objects.iter().find(|(path, _)| path.ends_with(end));
+        found.map(|(_, body)| String::from_utf8(body.clone()).unwrap())
+    }
+
+    /// How many requests of each kind there were, since this was asked last.
+    pub fn requests(&self) -> BTreeMap<&'static str, usize> {
+        std::mem::take(&mut self.state.lock().unwrap().requests)
+    }
+}
+
+/// Answers one request; `None` ends the connection.
+fn serve(mut connection: &TcpStream, state: &Mutex<State>) -> Option<()> {
+    let (request, body) = receive(connection)?;
+    let mut state = state.lock().unwrap();
+    if state.is_cut_off {
+        return None;
+    }
+    let fault = (fastrand_percent() < state.faults).then(|| fastrand_percent() % 4);
+    if fault == Some(0) {
+        return None;
+    }
+    let mut answer = answer_to(&mut state, &request.method, &request.path, &request.headers, &body);
+    if fault == Some(1) {
+        answer = answer_to(&mut state, &request.method, &request.path, &request.headers, &body);
+    }
+    drop(state);
+    match fault {
+        Some(2) => return None,
+        Some(3) => std::thread::sleep(Duration::from_millis(20)),
+        _ => {}
+    }
+    connection.write_all(&answer).ok()
+}
+
+/// A number below 100.
+fn fastrand_percent() -> u8 {
+    use std::hash::{BuildHasher, RandomState};
+    (RandomState::new().hash_one(0) % 100) as u8
+}
+
+fn answer_to(
+    state: &mut State,
+    method: &str,
+    path: &str,
+    headers: &Headers,
+    body: &[u8],
+) -> Vec<u8> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let kind = match (method, query) {
+        ("PUT", _) => "PUT",
+        ("GET", query) if query.contains("list-type=2") => "LIST",
+        ("GET", _) => "GET",
+        _ => "DELETE",
+    };
+    *state.requests.entry(kind).or_default() += 1;
+    let there = state.objects.get(path).map(|body| e_tag(body));
+    let header = |name: &str| headers.get(name).map(String::as_str);
+    match kind {
+        "PUT" => {
+            let is_wanted = match (header("if-none-match"), header("if-match")) {
+                (Some("*"), _) => there.is_none(),
+                (_, Some(wanted)) => there.as_deref() == Some(wanted),
+                _ => false,
+            };
+            if !is_wanted && !state.ignores_conditions {
+                return answer(412, None, b"<Error><Code>PreconditionFailed</Code></Error>");
+            }
+            state.objects.insert(path.to_owned(), body.to_vec());
+            answer(200, Some(&e_tag(body)), b"")
+        }
+        "LIST" => answer(200, None, list(&state.objects, path, query).as_bytes()),
+        "DELETE" => {
+            let text = String::from_utf8_lossy(body);
+            for part in text.split("<Key>").skip(1) {
+                let key = part.split("</Key>").next().unwrap();
+                state.objects.remove(&format!("{}/{key}", path.trim_end_matches('/')));
+            }
+            answer(200, None, b"<DeleteResult></DeleteResult>")
+        }
+        _ => match (state.objects.get(path), there) {
+            (Some(_), Some(there)) if header("if-none-match") == Some(&there) => {
+                answer(304, Some(&there), b"")
+            }
+            (Some(body), Some(there)) => answer(200, Some(&there), body),
+            _ => answer(404, None, b"<Error><Code>NoSuchKey</Code></Error>"),
+        },
+    }
+}
+
+/// A digest, as that of S3 is.
+fn e_tag(body: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
+}
+
+fn list(objects: &BTreeMap<String, Vec<u8>>, bucket: &str, query: &str) -> String {
+    let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or_default();
+    let prefix = prefix.replace("%2F", "/");
+    let bucket = format!("{}/", bucket.trim_end_matches('/'));
+    let keys = objects.iter().filter_map(|(path, body)| {
+        let key = path.strip_prefix(&bucket)?;
+        key.starts_with(&prefix).then(|| {
+            format!(
+                "<Contents><Key>{key}</Key><LastModified>2026-11-30T00:00:00.000Z</LastModified>\
+                 <ETag>\"1\"</ETag><Size>{}</Size></Contents>",
+                body.len()
+            )
+        })
+    });
+    format!("<ListBucketResult>{}</ListBucketResult>", keys.collect::<String>())
+}
+
+fn answer(status: u16, e_tag: Option<&str>, body: &[u8]) -> Vec<u8> {
+    let mut text = format!(
+        "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n\
+         Last-Modified: Mon, 30 Nov 2026 00:00:00 GMT\r\n",
+        body.len()
+    );
+    if let Some(e_tag) = e_tag {
+        text.push_str(&format!("ETag: {e_tag}\r\n"));
+    }
+    let mut answer = (text + "\r\n").into_bytes();
+    answer.extend_from_slice(body);
+    answer
+}
