@@ -35,6 +35,12 @@ mod logrotate;
 mod ls;
 mod maintenance;
 mod policy;
+#[cfg(all(feature = "archive", unix))]
+#[allow(dead_code, unreachable_pub, reason = "it is shared with `it`")]
+#[path = "../it/policy_server.rs"]
+mod policy_server;
+#[cfg(all(feature = "archive", unix))]
+mod policy_shared;
 mod read;
 mod refused;
 mod run;

@@ -1,7 +1,7 @@
 //! `ls` and `stat`: the state of a log.
 
 use crate::exit::{CommandError, Exit, VerbResult};
-use crate::output::{self, Cell, Color, Column, OutputOptions, rfc3339};
+use crate::output::{self, Cell, Color, Column, OutputOptions, parse_rfc3339, rfc3339};
 use crate::progress::name_of;
 use crate::remote::{LOG, OriginOptions};
 use crate::when;
@@ -13,7 +13,7 @@ use logrotor::{Compression, Config, policy};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// List a log's segments, oldest first
 ///
@@ -201,21 +201,37 @@ impl Stat {
 fn policy_json(log: &Path) -> Result<Value, CommandError> {
     let path = policy::path_beside(log);
     let opened = match crate::policy::exists(&path) {
-        Ok(false) => return Ok(Value::Null),
+        Ok(false) => {
+            let cached = Config::policy().cache_beside(log).cached();
+            let Some((policy, url)) = cached else { return Ok(Value::Null) };
+            let mut all = version_json(&policy)?;
+            all["url"] = json!(url);
+            return Ok(all);
+        }
         Ok(true) => Config::policy().open(&path).map_err(|error| error.to_string()),
         Err(CommandError::Failed(problem)) => Err(problem),
         Err(other) => return Err(other),
     };
     match opened {
         Ok(store) => {
-            let policy = store.current();
-            let settings: Value = serde_json::from_str(&policy.to_json()?)
-                .map_err(|error| CommandError::Failed(error.to_string()))?;
-            let problem = store.problem().map(|error| error.to_string());
-            Ok(json!({ "version": policy.version(), "problem": problem, "settings": settings }))
+            let mut all = version_json(&store.current())?;
+            all["problem"] = json!(store.problem().map(|error| error.to_string()));
+            Ok(all)
         }
-        Err(problem) => Ok(json!({ "version": null, "problem": problem, "settings": null })),
+        Err(problem) => Ok(json!({
+            "url": null, "version": null, "written": null, "problem": problem, "settings": null,
+        })),
     }
+}
+
+fn version_json(policy: &policy::Policy<Config>) -> Result<Value, CommandError> {
+    let settings: Value = serde_json::from_str(&policy.to_json()?)
+        .map_err(|error| CommandError::Failed(error.to_string()))?;
+    let written = rfc3339(policy.metadata().written());
+    let version = policy.version();
+    Ok(json!({
+        "url": null, "version": version, "written": written, "problem": null, "settings": settings,
+    }))
 }
 
 fn stat_json(seen: &Inspection, policy: &Value) -> Result<Value, CommandError> {
@@ -383,8 +399,11 @@ fn policy_facts(policy: &Value) -> Vec<(&'static str, Cell)> {
         return Vec::new();
     }
     let version = policy["version"].as_u64();
+    let written = policy["written"].as_str().and_then(parse_rfc3339);
+    let age = written.and_then(|written| written.elapsed().ok()).map(age).unwrap_or_default();
     let version = version
-        .map_or_else(Cell::none, |version| Cell::new(format!("version {version}"), &version));
+        .map_or_else(Cell::none, |version| Cell::new(format!("version {version}{age}"), &version));
+    let url = policy["url"].as_str().map(|url| ("policy URL", Cell::text(url)));
     let problem = policy["problem"].as_str();
     let problem = problem.map(|problem| ("problem", Cell::text(problem).in_color(Color::Red)));
     let limits = LIMITS.iter().map(|limit| {
@@ -392,7 +411,18 @@ fn policy_facts(policy: &Value) -> Vec<(&'static str, Cell)> {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         (*limit, if value.is_null() { Cell::none() } else { Cell::text(text) })
     });
-    std::iter::once(("policy", version)).chain(problem).chain(limits).collect()
+    std::iter::once(("policy", version)).chain(url).chain(problem).chain(limits).collect()
+}
+
+/// How long ago a version was written, by the clock of its author.
+fn age(age: Duration) -> String {
+    let (seconds, of) = match age.as_secs() {
+        seconds @ 0..60 => (seconds, "s"),
+        seconds @ 60..3600 => (seconds / 60, "min"),
+        seconds @ 3600..86_400 => (seconds / 3600, "h"),
+        seconds => (seconds / 86_400, "d"),
+    };
+    format!(", {seconds} {of} old")
 }
 
 const LIMITS: [&str; 11] = [

@@ -60,8 +60,9 @@ pub(crate) struct WriteOptions {
     /// Number the backups, 1 for the newest [default: named by the time of rotation]
     #[arg(long)]
     number: bool,
-    /// Take all settings from this policy file, and reload them when it changes
-    #[arg(long, value_name = "FILE")]
+    /// Take all settings from this policy, and reload them when it changes: a file, or the URL of a
+    /// policy that machines share, e.g. s3://bucket/prefix/app.policy
+    #[arg(long, value_name = "FILE|URL")]
     policy: Option<PathBuf>,
     /// Collect lines in memory and write them in large blocks. They are lost if logrotor is killed
     #[arg(long)]
@@ -156,7 +157,8 @@ impl WriteOptions {
         let builder = RotatingFileWriter::builder(log).observer(failure_reporter());
         let (builder, delivery) = match &self.policy {
             Some(path) => {
-                let policy = Config::policy().open(path)?;
+                // A machine that starts without network has the settings of the copy.
+                let policy = Config::policy().cache_beside(log).open(path)?;
                 let delivery = policy.current().delivery;
                 (builder.policy(policy), delivery)
             }

@@ -230,6 +230,11 @@ pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
     utc(time).map(formatted)
 }
 
+/// The inverse of [`rfc3339`].
+pub(crate) fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    DateTime::parse_from_rfc3339(text).ok().map(SystemTime::from)
+}
+
 fn formatted(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }

@@ -3,7 +3,7 @@
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::number::number;
 use crate::output::{self, Cell, Color, OutputOptions, printable, rfc3339};
-use crate::remote::check_is_local;
+use crate::remote::is_url;
 use crate::report;
 use clap::{Args, Subcommand};
 use logrotor::policy::{self, HistoryEntry, Policy, PolicyStore};
@@ -18,6 +18,9 @@ use std::process::Command;
 ///
 /// The policy is a file beside the log, `<LOG>.policy.toml`, with a version number and a checksum.
 /// Older versions are kept. Workers that use the policy reload it within a second of a change.
+///
+/// Machines can share a policy in an object store, named by its URL, e.g.
+/// s3://bucket/prefix/app.policy. Their workers reload it within 10 s of a change.
 #[derive(Args)]
 pub(crate) struct PolicyCommand {
     #[command(subcommand)]
@@ -40,13 +43,14 @@ enum PolicyVerb {
     Diff(DiffPolicy),
     /// Publish an older version again, as a new version
     Rollback(RollbackPolicy),
-    /// Check the policy file. Exits with status 1 if it is damaged
+    /// Check the policy. Exits with status 1 if it is damaged
     Verify(VerifyPolicy),
 }
 
 #[derive(Args)]
 struct PolicyTarget {
-    /// Path of the log
+    /// Path of the log, or the URL of a policy that machines share, e.g.
+    /// s3://bucket/prefix/app.policy
     log: PathBuf,
     /// Path of the policy file [default: <LOG>.policy.toml]
     #[arg(long, value_name = "FILE")]
@@ -148,16 +152,15 @@ impl PolicyCommand {
 }
 
 impl PolicyTarget {
-    fn path(&self) -> Result<PathBuf, CommandError> {
+    fn path(&self) -> PathBuf {
         if let Some(file) = &self.file {
-            return Ok(file.clone());
+            return file.clone();
         }
-        check_is_local(&self.log)?;
-        Ok(policy::path_beside(&self.log))
+        if is_url(&self.log) { self.log.clone() } else { policy::path_beside(&self.log) }
     }
 
     fn open(&self) -> Result<Store, CommandError> {
-        let path = self.path()?;
+        let path = self.path();
         Config::policy().open(&path).map_err(|error| {
             if error.kind() == ErrorKind::Io && matches!(path.try_exists(), Ok(false)) {
                 let (path, log) = (path.display(), self.log.display());
@@ -278,7 +281,7 @@ fn entry_row(entry: &HistoryEntry) -> Vec<Cell> {
 impl SetPolicy {
     fn run(self) -> VerbResult {
         let store = if self.create {
-            Config::policy().open_or_create(self.target.path()?, Config::default)?
+            Config::policy().open_or_create(self.target.path(), Config::default)?
         } else {
             self.target.open()?
         };
@@ -472,10 +475,11 @@ impl VerifyPolicy {
             (Some(error), _) => {
                 let error = printable(&error.to_string());
                 writeln!(out, "{} {error}", paint(Color::Red, "damage:"))?;
-                writeln!(
-                    out,
-                    "version {good} stays in use; --repair restores it and keeps the damaged file as `<policy>.damaged`"
-                )?;
+                let kept = match is_url(&self.target.path()) {
+                    true => "publishes it again",
+                    false => "restores it and keeps the damaged file as `<policy>.damaged`",
+                };
+                writeln!(out, "version {good} stays in use; --repair {kept}")?;
             }
             (None, Some(true)) => {
                 writeln!(out, "version {good}: {}", paint(Color::Green, "repaired"))?;

@@ -83,7 +83,7 @@ pub(crate) fn is_remote(log: &Path) -> bool {
 }
 
 /// Whether a path is a URL. A drive of Windows has one letter.
-fn is_url(log: &Path) -> bool {
+pub(crate) fn is_url(log: &Path) -> bool {
     let scheme = log.to_str().and_then(|log| log.split_once("://")).map(|(scheme, _)| scheme);
     let is_part = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     scheme.is_some_and(|scheme| scheme.len() > 1 && scheme.chars().all(is_part))
