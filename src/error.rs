@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sys::{EntryKind, LockMode};
+use crate::units::shown_path;
 
 /// The result of every fallible function of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -450,7 +451,7 @@ impl fmt::Display for Error {
         }
         f.write_str(&self.0.action)?;
         if let Some(path) = &self.0.path {
-            write!(f, " `{}`", path.display())?;
+            write!(f, " `{}`", shown_path(path))?;
         }
         match &*self.0.cause {
             Cause::Io(source) => write!(f, ": {source}"),

@@ -16,6 +16,8 @@
 //! ```
 
 use crate::error::{Error, Result};
+use std::borrow::Cow;
+use std::path::Path;
 use std::time::Duration;
 
 /// Parses a size in bytes: a number and an optional unit, as in `64 MiB`, `1.5GB` or `4096`.
@@ -113,9 +115,17 @@ pub(crate) fn read_time_of_day(text: &str) -> std::result::Result<Duration, &'st
     Ok(Duration::from_secs(minutes * 60))
 }
 
+/// A path for messages. It may be a URL that was given instead of one, with credentials.
+pub(crate) fn shown_path(path: &Path) -> Cow<'_, str> {
+    let text = path.to_string_lossy();
+    let url = text.split_once("://").filter(|(start, _)| !start.ends_with("file"));
+    let root = url.and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default();
+    let has_credentials = root.contains(['@', ':']) || (url.is_some() && text.contains("sig="));
+    if has_credentials { redacted(&text).into() } else { text }
+}
+
 /// A URL for messages: without anything that may be a secret, such as keys before an `@` and the
 /// signature of a query.
-#[cfg(any(feature = "archive", feature = "serde"))]
 pub(crate) fn redacted(text: &str) -> String {
     const LEFT_OUT: &str = "...";
     let end = text.find(['?', '#']).map_or(text.len(), |at| at + 1);
@@ -149,13 +159,27 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    #[cfg(any(feature = "archive", feature = "serde"))]
     fn text_without_secrets_stays_as_it_is() {
         for text in ["file:///srv/a@b:c", "s3://b/p:1", "s3://b", "b", ""] {
             assert_eq!(redacted(text), text);
         }
         assert_eq!(redacted("\"s3://K:S/T@b\", max_rate = 1"), "\"s3://...@b\", max_rate = 1");
         assert_eq!(redacted("az://c?sig=S"), "az://c?...");
+    }
+
+    #[test]
+    fn path_is_shown_whole_unless_it_is_a_url_with_credentials() {
+        for text in ["/var/log/a@b:c.log", "file:///srv/a@b:c", "s3://b/p/a@b#1.log/h.1/x", ""] {
+            assert_eq!(shown_path(Path::new(text)), text);
+        }
+        for (text, shown) in [
+            ("s3://K:S@b/x", "s3://...@b/x"),
+            ("/srv/s3://K:S@b/x", "/srv/s3://...@b/x"),
+            ("s3://...@b/x", "s3://...@b/x"),
+            ("az://c/x?sv=1&sig=S", "az://c/x?..."),
+        ] {
+            assert_eq!(shown_path(Path::new(text)), shown);
+        }
     }
 
     #[test]

@@ -436,3 +436,32 @@ fn log_name_with_unusual_characters_is_archived_and_read() {
     assert_eq!(ok("ls", &url, []).lines().count(), 1);
     assert!(Path::new(log).exists());
 }
+
+#[test]
+fn message_about_a_url_has_no_credentials() {
+    let dir = Dir::new();
+    let verbs: [&[&str]; 12] = [
+        &["write", "URL"],
+        &["run", "URL", "--", "true"],
+        &["rotate", "URL"],
+        &["prune", "URL", "--keep", "1"],
+        &["archive", "URL", "--to", "s3://b"],
+        &["archive", "app.log", "--to", "URL"],
+        &["write", "app.log", "--archive", "URL"],
+        &["cat", "URL"],
+        &["ls", "URL"],
+        &["verify", "app.log", "URL"],
+        &["cat", "app.log", "--archive=URL"],
+        &["policy", "set", "app.log", "archive=\"URL\"", "--create"],
+    ];
+    for url in ["s3://KEY:SECRET@b/x", "s3://KEY:SEC/RET@b/x", "az://c/x?sv=1&sig=SECRET"] {
+        for words in verbs {
+            let words = words.iter().map(|word| word.replace("URL", url));
+            let mut command = logrotor([]);
+            let output = command.args(words.clone()).current_dir(dir.file(".")).output().unwrap();
+            let said = text(&output.stderr) + &text(&output.stdout);
+            assert!(!output.status.success() && !said.is_empty(), "{words:?}");
+            assert!(!said.contains("SEC") && !said.contains("RET@"), "{words:?}: {said}");
+        }
+    }
+}

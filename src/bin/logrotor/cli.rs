@@ -8,6 +8,7 @@ use crate::exit::{Exit, VerbResult};
 use crate::ls::{Ls, Stat};
 use crate::maintenance::{Compress, Prune, Rotate};
 use crate::policy::PolicyCommand;
+use crate::report::without_credentials;
 use crate::verify::Verify;
 #[cfg(unix)]
 use crate::{run::Run, write::Write};
@@ -60,9 +61,25 @@ impl Cli {
                 std::io::stdout().flush()?;
                 Ok(Exit::Success)
             }
-            Err(invalid) => with_advice(invalid).exit(),
+            Err(invalid) => with_advice(shown(invalid)).exit(),
         }
     }
+}
+
+/// Leaves the credentials of URLs out of the words that a message repeats.
+fn shown(mut invalid: clap::Error) -> clap::Error {
+    let shown = |text: &String| ContextValue::String(without_credentials(text));
+    let repeated: Vec<_> = invalid
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, shown(text))),
+            _ => None,
+        })
+        .collect();
+    for (kind, value) in repeated {
+        invalid.insert(kind, value);
+    }
+    invalid
 }
 
 /// Adds how to give `cat` the URL of an archive: it takes the next word for the log.
