@@ -46,7 +46,7 @@ pub(super) fn conflict(created: Created, object: &str, path: &Path) -> Error {
             "`{object}` has other content, perhaps that of a copy of this machine or directory; it \
              stays, and the segment is archived under another origin"
         ),
-        Created::Yes => format!("`{object}` reads back with other content; the segment stays here"),
+        _ => format!("`{object}` reads back with other content; the segment stays here"),
     };
     Error::refused(ErrorKind::ArchiveConflict, "archive", path, why)
 }

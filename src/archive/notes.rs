@@ -96,7 +96,7 @@ impl<'a> RoundNotes<'a> {
                         ledger.origin = Some(if is_it { renewed(&origin) } else { origin });
                     }
                 }
-                Ok(ShipOutcome::Conflict(Created::Yes)) | Err(_) => {}
+                Ok(ShipOutcome::Conflict(_)) | Err(_) => {}
             }
         }
         ledger.shipments.retain(|name, _| self.backlog.may_have(self.file.location, name));

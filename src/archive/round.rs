@@ -272,8 +272,10 @@ impl Rounds {
             Ok(outcome) => {
                 rest.failed.clear();
                 match outcome {
-                    ShipOutcome::Conflict(Created::Yes) => self.attempts.give_up(name),
-                    _ => self.attempts.succeeded(name),
+                    ShipOutcome::Verified | ShipOutcome::Conflict(Created::Exists) => {
+                        self.attempts.succeeded(name);
+                    }
+                    ShipOutcome::Conflict(_) => self.attempts.give_up(name),
                 }
                 rest.outcome.has_verified |= matches!(outcome, ShipOutcome::Verified);
             }
@@ -405,7 +407,8 @@ impl Rounds {
         let wanted = Wanted { key: &key, bytes: body.len() as u64, digest: &digest };
         let path = location.path();
         let create = || store.create(&wanted, body.clone(), "text/plain; charset=utf-8", path);
-        let ignores = create().await? == Created::Yes && create().await? == Created::Yes;
+        let exists = Created::Exists;
+        let ignores = create().await? != exists && create().await? != exists;
         self.note_conditions(location, ignores);
         match store.examine(&wanted, Created::Exists, path).await? {
             ObjectState::Same => Ok(true),

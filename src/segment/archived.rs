@@ -136,7 +136,14 @@ impl ArchivedLog {
         };
         let listings = reading.segments(&log, &origins, &names(&log, choice))?;
         let origins = origins.into_iter().zip(listings);
-        let origins = origins.map(|(name, listed)| origin(&log, name, listed, choice));
+        let origins = origins.map(|(name, listed)| {
+            // A name that cannot be that of an origin was respelled, and has no objects as such.
+            let is_odd = choice.origin.is_none() && choice.is_unbounded() && name.contains('%');
+            let is_stray = is_odd && listed.is_empty();
+            let mut origin = origin(&log, name, listed, choice);
+            origin.strays.extend(is_stray.then(String::new));
+            origin
+        });
         let has_objects =
             |origin: &ArchivedOrigin| !origin.segments.is_empty() || !origin.strays.is_empty();
         let origins = origins.filter(|origin| choice.origin.is_some() || has_objects(origin));

@@ -1,12 +1,13 @@
 //! The requests of readers: listing an archived log, and reading its objects.
 
-use super::requests::digest_of;
+use super::answers::respell;
+use super::requests::{digest_of, off_thread};
 use super::url::Scheme;
 use super::{ArchiveStore, hex};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::fault;
+use crate::fs::{self, Entry, EntryKind, fault};
 use futures_util::StreamExt;
-use object_store::{GetOptions, ObjectMeta};
+use object_store::ObjectMeta;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
@@ -53,6 +54,13 @@ impl ArchiveStore {
     pub(crate) async fn origins(&self, log: &str) -> Result<Vec<String>> {
         let prefix = self.url.key(log, "", "");
         self.step("list objects", &prefix)?;
+        if self.url.scheme == Scheme::Directory {
+            let files = self.list_dir(&prefix).await?;
+            self.step("receive list", &prefix)?;
+            let mut origins: Vec<_> = files.into_iter().filter_map(FoundInDir::directory).collect();
+            origins.sort_unstable();
+            return Ok(origins);
+        }
         let listed = self.inner.list_with_delimiter(Some(&self.path_of(&prefix)?)).await;
         let listed = listed.map_err(|error| self.unread("list", &prefix, &error))?;
         self.step("receive list", &prefix)?;
@@ -69,6 +77,13 @@ impl ArchiveStore {
         origin: &str,
         names: &Names,
     ) -> Result<Vec<Listed>> {
+        if self.url.scheme == Scheme::Directory {
+            let prefix = self.url.key(log, origin, "");
+            self.step("list objects", &prefix)?;
+            let files = self.list_dir(&prefix).await?;
+            self.step("receive list", &prefix)?;
+            return Ok(files.into_iter().filter_map(FoundInDir::file).collect());
+        }
         let mut found = Vec::new();
         let mut after = names.after.clone();
         while let Listing::Skip(to) = self.list(log, origin, names, after, &mut found).await? {
@@ -106,10 +121,6 @@ impl ArchiveStore {
             let is_past = names.until.as_ref().is_some_and(|until| listed.name > *until);
             let skip = is_too_old.filter(|_| is_last_form && count >= PAGE).cloned();
             found.push(listed);
-            // A directory is not listed in order.
-            if self.url.scheme == Scheme::Directory {
-                continue;
-            }
             if let Some(to) = skip {
                 return Ok(Listing::Skip(to));
             }
@@ -123,8 +134,7 @@ impl ArchiveStore {
         Ok(Listing::Whole)
     }
 
-    /// Writes the content of an object to a file; `false` if there is no object. If the connection
-    /// breaks, `object_store` asks for the rest, of the same version.
+    /// Writes the content of an object to a file; `false` if there is no object.
     ///
     /// # Errors
     /// [`ErrorKind::ArchiveConflict`] if it `is_compared` with its digest and is not what was
@@ -137,14 +147,14 @@ impl ArchiveStore {
         is_compared: bool,
     ) -> Result<bool> {
         self.step("ask for object", key)?;
-        let got = match self.inner.get_opts(&self.path_of(key)?, GetOptions::default()).await {
+        let unread = |error| self.unread("read", key, &error);
+        let mut object = match self.download(self.path_of(key)?).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(false),
-            got => got.map_err(|error| self.unread("read", key, &error))?,
+            object => object.map_err(unread)?,
         };
-        let noted = digest_of(&got.attributes).filter(|_| is_compared).map(str::to_owned);
-        let (mut digest, mut content) = (Sha256::new(), got.into_stream());
-        while let Some(piece) = content.next().await {
-            let piece = piece.map_err(|error| self.unread("read", key, &error))?;
+        let noted = digest_of(&object.attributes).filter(|_| is_compared).map(str::to_owned);
+        let mut digest = Sha256::new();
+        while let Some(piece) = object.next().await.map_err(unread)? {
             digest.update(&piece);
             file.write_all(&piece).map_err(|error| Error::io("write", path, error))?;
         }
@@ -157,11 +167,61 @@ impl ArchiveStore {
         Ok(true)
     }
 
+    /// Returns the files and directories in a directory. `object_store` returns none of them if it
+    /// takes one name for none of its own.
+    async fn list_dir(&self, prefix: &str) -> Result<Vec<FoundInDir>> {
+        let dir = self.file_of(prefix);
+        let local = dir.clone();
+        let list = move || {
+            let names = match fs::names(&dir) {
+                Err(error) if error.is_not_found() => Vec::new(),
+                names => names?,
+            };
+            let mut found = Vec::new();
+            for name in names {
+                // It may have been removed, or lead nowhere.
+                let entry = fs::stat_target(&dir.join(&name)).ok().flatten();
+                found.extend(entry.map(|entry| FoundInDir { name: respell(&name), entry }));
+            }
+            Ok(found)
+        };
+        let refused = |error: Error| {
+            let (kind, object) = (ErrorKind::ArchiveUnreachable, self.url.object(prefix));
+            Error::refused(kind, "list", object, error.to_string())
+        };
+        off_thread(list, &local).await.map_err(refused)
+    }
+
     /// Passes the fault hook.
     fn step(&self, verb: &'static str, key: &str) -> Result<()> {
         fault::step(verb).map_err(|error| {
             let (kind, object) = (ErrorKind::ArchiveUnreachable, self.url.object(key));
             Error::refused(kind, "read", object, error.to_string())
+        })
+    }
+}
+
+/// A file or a directory in an archive that is a directory.
+struct FoundInDir {
+    name: String,
+    entry: Entry,
+}
+
+impl FoundInDir {
+    fn directory(self) -> Option<String> {
+        (self.entry.kind == EntryKind::Directory).then_some(self.name)
+    }
+
+    /// A file, unless it is one in which `object_store` writes an object.
+    fn file(self) -> Option<Listed> {
+        let number = self.name.split_once('#').map(|(_, number)| number);
+        let is_unfinished = number
+            .is_some_and(|it| !it.is_empty() && it.bytes().all(|digit| digit.is_ascii_digit()));
+        let Self { name, entry } = self;
+        (entry.kind == EntryKind::File && !is_unfinished).then_some(Listed {
+            name,
+            bytes: entry.len,
+            modified: entry.modified,
         })
     }
 }

@@ -1,6 +1,8 @@
 //! An object store: URLs and keys, and the requests that are made.
 
+mod answers;
 mod blocking;
+mod download;
 mod listing;
 mod reading;
 mod requests;

@@ -4,12 +4,12 @@
 //! Each request passes the fault hook before it is sent and before its answer is returned, as every
 //! file operation does. So a test can fail, kill or cut short any request by number.
 
+use super::answers::{AnswersConnector, Received};
 use super::hex;
 use super::url::{ArchiveUrl, ORIGIN_FILE, Scheme};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, fault};
 use bytes::Bytes;
-use futures_util::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
@@ -35,6 +35,10 @@ pub(crate) struct ArchiveStore {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Created {
     Yes,
+    /// The store has answered with the SHA-256 of what it received, and that is the right one.
+    Confirmed,
+    /// The store has answered with another SHA-256.
+    Doubted,
     /// The store says that the object exists. It may be our own, or not exist at all.
     Exists,
 }
@@ -82,7 +86,9 @@ impl Patience {
 macro_rules! with_timeout {
     ($builder:expr, $key:ident, $patience:expr) => {{
         let (builder, key) = ($builder, $key::Client(ClientConfigKey::Timeout));
-        let builder = builder.with_retry($patience.retries());
+        let builder = builder
+            .with_retry($patience.retries())
+            .with_http_connector(AnswersConnector::default());
         if builder.get_config_value(&key).is_some() {
             builder
         } else {
@@ -205,7 +211,7 @@ impl ArchiveStore {
     }
 
     /// The path of a key, if the store is a directory.
-    fn file_of(&self, key: &str) -> PathBuf {
+    pub(super) fn file_of(&self, key: &str) -> PathBuf {
         Path::new(&self.url.root).join(key)
     }
 
@@ -233,7 +239,11 @@ impl ArchiveStore {
         let put = self.inner.put_opts(&self.path_of(wanted.key)?, body.into(), options).await;
         fault::step("receive answer").map_err(lost(local))?;
         match put {
-            Ok(_) => Ok(Created::Yes),
+            Ok(put) => Ok(match put.extensions.get() {
+                None => Created::Yes,
+                Some(Received::Same) => Created::Confirmed,
+                Some(Received::Other) => Created::Doubted,
+            }),
             Err(
                 object_store::Error::AlreadyExists { .. }
                 | object_store::Error::Precondition { .. },
@@ -244,39 +254,57 @@ impl ArchiveStore {
 
     /// Compares an object with what it must be.
     ///
-    /// After the store has acknowledged its creation (`Created::Yes`), its own checksum will do if
-    /// it checks one. Otherwise, the object is read.
+    /// If the store checks a checksum, one that it has answered with will do. If it has only
+    /// acknowledged the creation (`Created::Yes`), the object must be there. Otherwise, the object
+    /// is read.
     pub(crate) async fn examine(
         &self,
         wanted: &Wanted<'_>,
         created: Created,
         local: &Path,
     ) -> Result<ObjectState> {
-        fault::step("ask for object").map_err(lost(local))?;
-        let reads = !(self.checks && created == Created::Yes);
-        let options = GetOptions { head: !reads, ..Default::default() };
-        let got = self.inner.get_opts(&self.path_of(wanted.key)?, options).await;
-        let got = match got {
-            Err(object_store::Error::NotFound { .. }) => return Ok(ObjectState::Nothing),
-            got => got.map_err(|error| self.failure("verify", wanted.key, local, &error))?,
-        };
-        let mut is_same = got.meta.size == wanted.bytes;
-        if !reads {
-            is_same &= digest_of(&got.attributes) == Some(wanted.digest);
-        } else if is_same {
-            let (mut digest, mut content) = (Sha256::new(), got.into_stream());
-            while let Some(piece) = content.next().await {
-                let piece = piece.map_err(|e| self.failure("verify", wanted.key, local, &e))?;
-                digest.update(&piece);
-            }
-            is_same = hex(&digest.finalize()) == wanted.digest;
+        if self.checks && created == Created::Confirmed {
+            return Ok(ObjectState::Same);
         }
+        fault::step("ask for object").map_err(lost(local))?;
+        let key = self.path_of(wanted.key)?;
+        let looked_at = match self.checks && created == Created::Yes {
+            true => self.look_at(key, wanted).await,
+            false => self.compare(key, wanted).await,
+        };
+        let is_same = match looked_at {
+            Err(object_store::Error::NotFound { .. }) => return Ok(ObjectState::Nothing),
+            looked_at => {
+                looked_at.map_err(|error| self.failure("verify", wanted.key, local, &error))?
+            }
+        };
         fault::step("receive object").map_err(lost(local))?;
         if !is_same {
             return Ok(ObjectState::Other);
         }
         self.settle(wanted.key, created, local).await?;
         Ok(ObjectState::Same)
+    }
+
+    /// Whether an object is there with its size and the digest that was sent with it.
+    async fn look_at(&self, key: Key, wanted: &Wanted<'_>) -> object_store::Result<bool> {
+        let options = GetOptions { head: true, ..Default::default() };
+        let got = self.inner.get_opts(&key, options).await?;
+        let digest = digest_of(&got.attributes);
+        Ok(got.meta.size == wanted.bytes && digest == Some(wanted.digest))
+    }
+
+    /// Whether an object has the content that it must have.
+    async fn compare(&self, key: Key, wanted: &Wanted<'_>) -> object_store::Result<bool> {
+        let mut object = self.download(key).await?;
+        if object.meta.size != wanted.bytes {
+            return Ok(false);
+        }
+        let mut digest = Sha256::new();
+        while let Some(piece) = object.next().await? {
+            digest.update(&piece);
+        }
+        Ok(hex(&digest.finalize()) == wanted.digest)
     }
 
     /// The key of an object as it is, without the encoding that `object_store` prefers: it keeps
@@ -312,7 +340,7 @@ impl ArchiveStore {
 const UNMOUNTED: &str = "this is not the archive of before, perhaps because it is not mounted";
 
 /// Runs file operations on a thread for them: a server of files may not answer.
-async fn off_thread<T: Send + 'static>(
+pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
     local: &Path,
 ) -> Result<T> {
@@ -363,7 +391,7 @@ pub(super) fn digest_of(attributes: &Attributes) -> Option<&str> {
 
 /// Classifies a failure, and words it for an operator.
 pub(super) fn explain(error: &object_store::Error) -> (ErrorKind, String) {
-    use object_store::Error::{PermissionDenied, Unauthenticated};
+    use object_store::Error::{PermissionDenied, Precondition, Unauthenticated};
     let text = cause(error);
     // The words of S3, and of Azure.
     if text.contains("RequestTimeTooSkewed") || text.contains("not within the allowed clock skew") {
@@ -372,6 +400,9 @@ pub(super) fn explain(error: &object_store::Error) -> (ErrorKind, String) {
     }
     match error {
         PermissionDenied { .. } | Unauthenticated { .. } => (ErrorKind::ArchiveDenied, text),
+        Precondition { .. } => {
+            (ErrorKind::ArchiveConflict, format!("it was replaced while it was read ({text})"))
+        }
         _ => (ErrorKind::ArchiveUnreachable, text),
     }
 }

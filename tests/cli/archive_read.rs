@@ -465,3 +465,79 @@ fn message_about_a_url_has_no_credentials() {
         }
     }
 }
+
+/// The path of a segment of the first origin that `server` makes.
+fn first_segment() -> &'static str {
+    "/bucket/logs/app.log/web-0.k3v9q2mx/app.log.2026-01-02T00-30-00.000000Z"
+}
+
+#[test]
+fn download_that_breaks_again_and_again_is_resumed() {
+    let server = Server::start(Manners { breaks_after: 9000, ..Manners::default() });
+    let records = numbers(0..10_000);
+    server.put(first_segment(), records.as_bytes());
+    for verb in ["cat", "verify"] {
+        let output = run_at(&server, verb, []);
+        assert!(output.status.success() && output.stderr.is_empty(), "{verb}: {output:?}");
+        assert!(verb == "verify" || text(&output.stdout) == records);
+    }
+    let parts =
+        server.requests().into_iter().filter(|request| request.headers.contains_key("range"));
+    assert!(parts.count() >= 2 * records.len() / 9000, "each part once");
+}
+
+#[test]
+fn object_that_is_replaced_while_it_is_read_is_reported() {
+    let server =
+        Server::start(Manners { breaks_after: 9000, replaces: true, ..Manners::default() });
+    server.put(first_segment(), numbers(0..10_000).as_bytes());
+    let output = run_at(&server, "cat", ["--lines"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        said.contains(first_segment()) && said.contains("replaced while it was read"),
+        "{said}"
+    );
+    assert!(output.stdout.is_empty(), "the parts of two versions are no segment");
+}
+
+#[test]
+fn odd_keys_are_strays_and_the_log_is_read() {
+    let server = server(2, 3);
+    let odd = ["web-0.k3v9q2mx//x", "web-0.k3v9q2mx/a\u{1}b", "web-1.k3v9q2mx/..", "/x", "./x"];
+    for key in odd {
+        server.put(&format!("/bucket/logs/app.log/{key}"), b"not ours");
+    }
+    for (verb, args) in [("cat", ["--lines"]), ("ls", ["--json"]), ("tail", ["--lines=100"])] {
+        let output = run_at(&server, verb, args);
+        assert!(output.status.success() && output.stderr.is_empty(), "{verb}: {output:?}");
+        assert_eq!(text(&output.stdout).matches("-30-00.000000Z").count(), 6, "{verb}: {output:?}");
+    }
+    let said = text(&run_at(&server, "verify", []).stdout);
+    let strays: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("stray: ")).collect();
+    let spelled =
+        ["%2F", "%2E", "web-0.k3v9q2mx/%2Fx", "web-0.k3v9q2mx/a%01b", "web-1.k3v9q2mx/%2E%2E"];
+    assert_eq!(strays.len(), spelled.len(), "{said}");
+    for key in spelled {
+        let url = format!("`s3://bucket/logs/app.log/{key}`");
+        assert!(strays.iter().any(|stray| stray.starts_with(&url)), "{url}: {said}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn odd_names_in_a_directory_are_strays_and_the_log_is_read() {
+    let store = Store::new();
+    let (_dir, origin) = store.archived();
+    std::fs::write(store.dir(&origin).join("a\u{1}b"), "not ours").unwrap();
+    std::fs::write(store.dir(&origin).join("app.log.x#1"), "unfinished").unwrap();
+    std::fs::create_dir(store.dir("c\td")).unwrap();
+    std::os::unix::fs::symlink("nowhere", store.dir(&origin).join("link")).unwrap();
+    assert_eq!(ok("cat", &store.log(), []), numbers(0..3000));
+    assert_eq!(ok("ls", &store.log(), []).lines().count(), 3);
+    let said = text(&run("verify", &store.log(), []).stdout);
+    assert_eq!(said.matches("stray: ").count(), 2, "{said}");
+    for key in [format!("{origin}/a%01b"), "c%09d".to_owned()] {
+        assert!(said.contains(&format!("stray: `{}/{key}`", store.log())), "{said}");
+    }
+}

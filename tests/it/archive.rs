@@ -647,11 +647,17 @@ pub fn archive_job(task: &str, dir: &Dir, url: &str) -> Job {
 
 /// Archives the log in a child until everything is archived, or only once. Returns its report.
 fn archive_at(server: &Server, dir: &Dir, once: bool) -> String {
+    archive_by("auto", server, dir, once)
+}
+
+/// Does so with this verification.
+fn archive_by(verify: &str, server: &Server, dir: &Dir, once: bool) -> String {
     let mut job = archive_job("archive-at", dir, "s3://bucket/a/prefix")
         .env("AWS_ENDPOINT", &server.endpoint)
         .env("AWS_ALLOW_HTTP", true)
         .env("AWS_ACCESS_KEY_ID", "key")
-        .env("AWS_SECRET_ACCESS_KEY", "secret");
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .with("verify", verify);
     if once {
         job = job.with("once", 1).with("paced", 1);
     }
@@ -667,6 +673,9 @@ fn archive_and_report(job: &Job) {
     let failures = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&failures);
     let mut config = config(job.text("archive"));
+    if job.has("verify") {
+        config.archive.as_mut().unwrap().verify = job.text("verify").parse().unwrap();
+    }
     // One by one.
     config.archive.as_mut().unwrap().max_rate = job.has("paced").then_some(u64::MAX);
     let archiver = Archiver::new(job.text("log"), &config, move |event| {
@@ -723,6 +732,29 @@ fn store_that_damages_objects_is_found_out() {
     let manners = Manners { corrupts: true, ..Manners::default() };
     let (dir, server) = (finished(), Server::start(manners));
     let report = archive_at(&server, &dir, true);
+    assert_eq!(report, "4 left, ".to_owned() + &["ArchiveConflict"; 4].join(", "));
+    assert_eq!(dir.backups().len(), 4);
+}
+
+#[test]
+fn checksum_in_the_answer_saves_a_request() {
+    for (confirms, method) in [(None, Some("HEAD")), (Some(true), None), (Some(false), Some("GET"))]
+    {
+        let (dir, server) = (finished(), Server::start(Manners { confirms, ..Manners::default() }));
+        assert_eq!(archive_by("checksum", &server, &dir, false), "0 left");
+        assert_archived(&server, &dir);
+        let is_look = |it: &Request| it.method != "PUT" && !it.path.ends_with(".origin");
+        let looks = server.requests().into_iter().filter(is_look);
+        let looks: Vec<_> = looks.map(|request| request.method).collect();
+        assert_eq!(looks, vec![method.unwrap_or_default(); method.map_or(0, |_| 4)]);
+    }
+}
+
+#[test]
+fn store_that_confirms_another_checksum_is_not_believed() {
+    let manners = Manners { corrupts: true, confirms: Some(false), ..Manners::default() };
+    let (dir, server) = (finished(), Server::start(manners));
+    let report = archive_by("checksum", &server, &dir, true);
     assert_eq!(report, "4 left, ".to_owned() + &["ArchiveConflict"; 4].join(", "));
     assert_eq!(dir.backups().len(), 4);
 }

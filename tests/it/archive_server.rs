@@ -22,6 +22,12 @@ pub struct Manners {
     pub too_large: String,
     /// It lists objects with one of these in their paths, and has none of them.
     pub gone: Vec<String>,
+    /// It answers an upload with the checksum that it was sent, or with another one.
+    pub confirms: Option<bool>,
+    /// It sends this much of an object and then ends the connection, unless it is 0.
+    pub breaks_after: usize,
+    /// It appends to an object that it has sent a part of.
+    pub replaces: bool,
 }
 
 pub type Headers = BTreeMap<String, String>;
@@ -101,8 +107,10 @@ fn serve(mut connection: &TcpStream, state: &Mutex<State>) -> Option<()> {
     } else {
         answer_to(&mut state, &request, body)?
     };
+    let breaks = state.manners.breaks_after > 0 && request.method == "GET";
     drop(state);
-    connection.write_all(&answer).ok()
+    connection.write_all(&answer).ok()?;
+    (!breaks).then_some(())
 }
 
 fn answer_to(state: &mut State, request: &Request, mut body: Vec<u8>) -> Option<Vec<u8>> {
@@ -132,17 +140,56 @@ fn answer_to(state: &mut State, request: &Request, mut body: Vec<u8>) -> Option<
             state.manners.lost_answers -= 1;
             return None;
         }
-        return Some(answer(200, &none, b"", true));
+        let sent = request.headers.get("x-amz-checksum-sha256").cloned().unwrap_or_default();
+        let received =
+            state.manners.confirms.map(|confirms| if confirms { sent } else { "?".into() });
+        let headers = received.map(|received| ("x-amz-checksum-sha256".to_owned(), received));
+        return Some(answer(200, &headers.into_iter().collect(), b"", true));
     }
     let with_body = request.method == "GET";
     if let Some((bucket, query)) = request.path.split_once('?') {
         return Some(answer(200, &none, list(&state.objects, bucket, query).as_bytes(), true));
     }
     let is_gone = state.manners.gone.iter().any(|part| request.path.contains(part));
-    Some(match state.objects.get(&request.path).filter(|_| !is_gone) {
-        Some((body, metadata)) => answer(200, metadata, body, with_body),
-        None => answer(404, &none, b"<Error><Code>NoSuchKey</Code></Error>", with_body),
-    })
+    let Some((body, metadata)) = state.objects.get(&request.path).filter(|_| !is_gone) else {
+        return Some(answer(404, &none, b"<Error><Code>NoSuchKey</Code></Error>", with_body));
+    };
+    if !with_body {
+        return Some(answer(200, metadata, body, false));
+    }
+    let sent = download(request, body, metadata, state.manners.breaks_after);
+    if state.manners.replaces {
+        state.objects.entry(request.path.clone()).and_modify(|(body, _)| body.extend(b"more\n"));
+    }
+    Some(sent)
+}
+
+/// The answer to a `GET`: whole or from an offset, and perhaps cut.
+fn download(request: &Request, body: &[u8], metadata: &Headers, breaks_after: usize) -> Vec<u8> {
+    let etag = format!("\"{}\"", body.len());
+    if request.headers.get("if-match").is_some_and(|wanted| *wanted != etag) {
+        return answer(
+            412,
+            &Headers::new(),
+            b"<Error><Code>PreconditionFailed</Code></Error>",
+            true,
+        );
+    }
+    let range = request.headers.get("range").and_then(|range| range.strip_prefix("bytes="));
+    let from = range.and_then(|range| range.split_once('-')).map(|(from, _)| from.parse().unwrap());
+    let (mut headers, status) = (metadata.clone(), if from.is_some() { 206 } else { 200 });
+    let from: usize = from.unwrap_or_default();
+    if status == 206 {
+        let range = format!("bytes {from}-{}/{}", body.len() - 1, body.len());
+        headers.insert("Content-Range".to_owned(), range);
+    }
+    headers.insert("ETag".to_owned(), etag);
+    let mut answer = answer(status, &headers, &body[from..], true);
+    let left = body.len() - from;
+    if breaks_after > 0 && left > breaks_after {
+        answer.truncate(answer.len() - (left - breaks_after));
+    }
+    answer
 }
 
 /// Lists objects as version 2 of S3's `ListObjects` does, 1000 at a time.
@@ -220,11 +267,13 @@ pub fn receive(connection: &TcpStream) -> Option<(Request, Vec<u8>)> {
 /// Writes an answer down.
 pub fn answer(status: u16, headers: &Headers, body: &[u8], with_body: bool) -> Vec<u8> {
     let mut text = format!(
-        "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\nETag: \"{}\"\r\n\
+        "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n\
          Last-Modified: Mon, 30 Nov 2026 00:00:00 GMT\r\n",
-        body.len(),
         body.len()
     );
+    if !headers.contains_key("ETag") {
+        text.push_str(&format!("ETag: \"{}\"\r\n", body.len()));
+    }
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
