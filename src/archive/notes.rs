@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::fs::Temp;
 use crate::ledger::{self, Ledger, LedgerFile, OriginRecord, Shipment, ShipmentState};
+use crate::segment::name::{Key, Name};
 use crate::store::{ArchiveUrl, Created};
 use std::path::Path;
 
@@ -83,6 +84,7 @@ impl<'a> RoundNotes<'a> {
                 Ok(ShipOutcome::Verified) => {
                     let state = ShipmentState::Verified { at: now };
                     ledger.shipments.insert(parcel.file_name.clone(), parcel.noted(object, state));
+                    enter_newest(ledger, log, object, &parcel.file_name);
                 }
                 // Another log has the origin. This one goes on under its own.
                 Ok(ShipOutcome::Conflict(Created::Exists)) => {
@@ -141,6 +143,56 @@ impl Parcel {
     }
 }
 
+/// Notes an origin that the store has as this log's, and forgets the oldest of many.
+pub(super) fn enter_confirmed(ledger: &mut Ledger, log: &str, url: String) {
+    const MOST: usize = 16;
+    ledger.confirmed.entry(url.clone()).or_default();
+    while ledger.confirmed.len() > MOST {
+        let others = ledger.confirmed.iter().filter(|(other, _)| **other != url);
+        let oldest = others.min_by_key(|(_, newest)| key_of(log, newest.as_deref()));
+        let Some(oldest) = oldest.map(|(url, _)| url.clone()) else { break };
+        ledger.confirmed.remove(&oldest);
+    }
+}
+
+/// Notes the newest segment that an origin has.
+fn enter_newest(ledger: &mut Ledger, log: &str, object: &str, file_name: &str) {
+    let origin = object.rsplit_once('/').map(|(origin, _)| origin);
+    let newest = origin.and_then(|origin| ledger.confirmed.get_mut(origin));
+    let Some(newest) = newest else { return };
+    if key_of(log, newest.as_deref()) < key_of(log, Some(file_name)) {
+        *newest = Some(file_name.to_owned());
+    }
+}
+
+fn key_of(log: &str, file_name: Option<&str>) -> Option<Key> {
+    Some(Name::parse(log, file_name?)?.key)
+}
+
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ledger_keeps_the_newest_segment_of_the_last_sixteen_origins() {
+        let mut ledger = Ledger::default();
+        let url = |at: u32| format!("s3://b/app.log/h.{at}");
+        let segment = |at: u32| format!("app.log.2026-01-{at:02}T00-00-00.000000Z.gz");
+        for at in 1..=20 {
+            enter_confirmed(&mut ledger, "app.log", url(at));
+            for day in [at, at + 1, at] {
+                let object = format!("{}/{}", url(at), segment(day));
+                enter_newest(&mut ledger, "app.log", &object, &segment(day));
+            }
+        }
+        let expected = (5..=20).map(|at| (url(at), Some(segment(at + 1))));
+        assert_eq!(ledger.confirmed, expected.collect());
+        // The present one stays, though nothing was archived there yet.
+        enter_confirmed(&mut ledger, "app.log", url(99));
+        assert!(ledger.confirmed.contains_key(&url(99)) && !ledger.confirmed.contains_key(&url(5)));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::batch::{Backlog, Parcel};
 use super::delivery::{conflict, deliver_one};
-use super::notes::{RoundNotes, ShipOutcome, Shipped};
+use super::notes::{RoundNotes, ShipOutcome, Shipped, enter_confirmed};
 use super::origin::{LogPlace, renewed};
 use super::pace::{Attempts, Pace, SendWindow};
 use super::settings::{Archive, Verification};
@@ -371,7 +371,7 @@ impl Rounds {
                 ledger.to = Some(settings.url.clone());
                 let present = ledger.origin.take().filter(|origin| place.has(origin));
                 let origin = ledger.origin.insert(present.unwrap_or_else(|| place.origin()));
-                let is_known = ledger.confirmed.contains(&store.url.origin(log, &origin.name));
+                let is_known = ledger.confirmed.contains_key(&store.url.origin(log, &origin.name));
                 (origin.clone(), is_known)
             })?;
             if self.confirmed.as_ref() == Some(&origin) {
@@ -382,7 +382,7 @@ impl Rounds {
             }
             if self.is_ours(file.location, store, &origin).await? {
                 let url = store.url.origin(log, &origin.name);
-                file.change(|ledger| ledger.confirmed.insert(url))?;
+                file.change(|ledger| enter_confirmed(ledger, log, url))?;
                 self.confirmed = Some(origin.clone());
                 return Ok(origin);
             }

@@ -6,7 +6,7 @@
 //! logrotor archive 1
 //! to      s3://bucket/prefix
 //! origin  web-7.k3v9q2mx  <fingerprint of machine and directory>
-//! confirmed  <URL of the origin in a store that has it as this log's>
+//! confirmed  <URL of an origin in a store that has it as this log's>  <newest segment there>
 //! failed  <micros>  <message of the last failure, until a success>
 //! app.log.<time>.gz  <bytes>  <sha256>  intended  <claim>   <object>
 //! app.log.<time>.gz  <bytes>  <sha256>  verified  <micros>  <object>
@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs;
 use crate::segment::Location;
 use crate::segment::name::{Compression, split_compression};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::PathBuf;
 
@@ -83,8 +83,10 @@ pub(crate) struct Ledger {
     /// The URL of the archive.
     pub(crate) to: Option<String>,
     pub(crate) origin: Option<OriginRecord>,
-    /// The URLs of origins in stores that were seen to have them as this log's.
-    pub(crate) confirmed: BTreeSet<String>,
+    /// The URLs of origins in stores that were seen to have them as this log's, and the file name
+    /// of the newest segment that was verified there. Former origins too: up to that segment, a
+    /// former origin has the history of this log, even if another machine uses it since.
+    pub(crate) confirmed: BTreeMap<String, Option<String>>,
     pub(crate) trouble: Option<Trouble>,
     /// By the file name of the segment.
     pub(crate) shipments: BTreeMap<String, Shipment>,
@@ -143,7 +145,10 @@ impl Ledger {
                 self.origin = Some(OriginRecord { name, fingerprint });
             }
             ["to", url] => self.to = Some(owned(url)),
-            ["confirmed", url] => _ = self.confirmed.insert(owned(url)),
+            ["confirmed", url] => _ = self.confirmed.insert(owned(url), None),
+            ["confirmed", url, newest] => {
+                self.confirmed.insert(owned(url), Some(owned(newest)));
+            }
             ["failed", at, message] => {
                 self.trouble = Some(Trouble { at: time(at)?, message: owned(message) });
             }
@@ -174,8 +179,11 @@ impl fmt::Display for Ledger {
         if let Some(OriginRecord { name, fingerprint }) = &self.origin {
             writeln!(f, "origin\t{name}\t{fingerprint}")?;
         }
-        for url in &self.confirmed {
-            writeln!(f, "confirmed\t{url}")?;
+        for (url, newest) in &self.confirmed {
+            match newest {
+                None => writeln!(f, "confirmed\t{url}")?,
+                Some(newest) => writeln!(f, "confirmed\t{url}\t{newest}")?,
+            }
         }
         if let Some(Trouble { at, message }) = &self.trouble {
             writeln!(f, "failed\t{}\t{}", at.micros(), on_one_line(message))?;
@@ -320,7 +328,9 @@ mod tests {
                 name: "web-7.k3v9q2mx".to_owned(),
                 fingerprint: "f".to_owned(),
             }),
-            confirmed: ["s3://a/app.log/h.1", "s3://b/p/app.log/h.1"].map(str::to_owned).into(),
+            confirmed: [("s3://a/app.log/h.1", None), ("s3://b/p/app.log/h.1", Some("b"))]
+                .map(|(url, newest)| (url.to_owned(), newest.map(str::to_owned)))
+                .into(),
             trouble: Some(Trouble {
                 at: Timestamp::from_micros(9),
                 message: "no route".to_owned(),

@@ -12,7 +12,8 @@ use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::segment::Location;
-use crate::segment::archived::{ArchiveChoice, ArchivedLog, ArchivedOrigin};
+use crate::segment::archived::{ArchiveChoice, ArchivedLog, ArchivedOrigin, FormerOrigin};
+use crate::segment::name::Name;
 use crate::store::{ArchiveUrl, is_url};
 use crate::units::redacted;
 use parking_lot::Mutex;
@@ -94,7 +95,8 @@ impl ReaderBuilder {
     /// as `s3://bucket/prefix`, each once. Default: only the files that are there.
     ///
     /// A segment that is there is not fetched. The archived ones are those of the log's own origin,
-    /// which the ledger beside the log notes. If there is none, set the [`origin`](Self::origin),
+    /// which the ledger beside the log notes, and those of its former origins up to the last one
+    /// that the log itself archived there. If there is no ledger, set the [`origin`](Self::origin),
     /// unless only one origin has this log. Opening fails if the archive has no segment of the
     /// origin, unless the ledger notes both. Feature `archive`.
     pub fn archive(mut self, url: impl Into<String>) -> Self {
@@ -158,14 +160,20 @@ impl ReaderBuilder {
         // The log may have archived nothing yet. Another URL or origin may be mistyped.
         let is_same = |to: &str| ArchiveUrl::parse(to).ok() == ArchiveUrl::parse(archive).ok();
         let is_noted = ledger.as_ref().and_then(|ledger| ledger.to.as_deref()).is_some_and(is_same);
+        let log = location.name();
+        let formers = match &ledger {
+            Some(ledger) => former_origins(ledger, &ArchiveUrl::parse(archive)?, log),
+            None => Vec::new(),
+        };
         let noted = ledger.and_then(|ledger| Some(ledger.origin?.name));
         let known = self.remote.origin.clone().or(noted);
-        let log = location.name();
-        let list = |choice: ArchiveChoice<'_>| ArchivedLog::of_one(archive, log, choice, is_noted);
+        let list = |choice: ArchiveChoice<'_>| {
+            ArchivedLog::of_one(archive, log, choice, &formers, is_noted)
+        };
         let archived = self.remote.recent.get(known.as_deref(), self.range, list)?;
-        let none = ArchivedOrigin::empty(known.unwrap_or_default());
-        let origin = archived.origins.first().unwrap_or(&none);
-        let shelf = Shelf::of_both(&archived, origin, self.range);
+        let none = [ArchivedOrigin::empty(known.unwrap_or_default())];
+        let origins = if archived.origins.is_empty() { &none } else { &*archived.origins };
+        let shelf = Shelf::of_both(&archived, origins, self.range);
         let walk = Walk::along(location, shelf, self.memory_limit)?;
         self.along(walk).map(|source| self.reader(source))
     }
@@ -194,4 +202,17 @@ impl ReaderBuilder {
         }
         self.forward(walk, &Arc::new(Notifier::default()))
     }
+}
+
+/// Returns the former origins of a log in an archive, as its ledger notes them.
+fn former_origins(ledger: &Ledger, archive: &ArchiveUrl, log: &str) -> Vec<FormerOrigin> {
+    let present = ledger.origin.as_ref().map(|origin| &*origin.name);
+    let former = |(url, newest): (&String, &Option<String>)| {
+        let of_log = archive.key(log, "", "");
+        let name = archive.key_of(url)?.strip_prefix(&of_log)?.strip_prefix('/')?;
+        let newest = Name::parse(log, newest.as_ref()?)?.key;
+        let is_former = present != Some(name) && !name.contains('/');
+        is_former.then(|| FormerOrigin { name: name.to_owned(), newest })
+    };
+    ledger.confirmed.iter().filter_map(former).collect()
 }

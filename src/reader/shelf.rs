@@ -90,7 +90,7 @@ mod on {
     use crate::error::Result;
     use crate::fs;
     use crate::reader::range::Range;
-    use crate::segment::archived::{ArchivedLog, ArchivedOrigin, list_since};
+    use crate::segment::archived::{ArchivedLog, ArchivedOrigin, ArchivedSegment, list_since};
     use crate::segment::name::{Compression, Key, Name, TimeKey};
     use crate::segment::{Location, backup_names};
     use crate::store::Reading;
@@ -109,6 +109,7 @@ mod on {
         reading: Arc<Reading>,
         /// The part of the keys before the names.
         log: Arc<str>,
+        /// The present one. A log has objects of former ones, too.
         origin: Arc<str>,
         /// Whether the log's own directory belongs to it too. A file there goes before the object.
         with_local: bool,
@@ -119,8 +120,8 @@ mod on {
 
     #[derive(Default)]
     struct State {
-        /// The objects that were listed.
-        names: BTreeMap<Key, Name>,
+        /// The objects that were listed, and their origins.
+        names: BTreeMap<Key, (Name, Arc<str>)>,
         /// The backups that are neither in the archive any more nor here.
         gone: HashSet<Key>,
         /// The archive was listed after a backup of this time was seen.
@@ -143,33 +144,44 @@ mod on {
             let origins = archived.origins.iter();
             let with_segments = origins.filter(|origin| !origin.segments.is_empty());
             with_segments
-                .map(|origin| Self::of_origin(archived, origin, false, Range::default()))
+                .map(|origin| {
+                    let origins = std::slice::from_ref(origin);
+                    Self::of_origins(archived, origins, false, Range::default())
+                })
                 .collect()
         }
 
-        /// The shelf of a local log and of the objects of one origin that are in the range.
+        /// The shelf of a local log and of the objects of its origins that are in the range. The
+        /// present origin is the first.
         pub(in crate::reader) fn of_both(
             archived: &ArchivedLog,
-            origin: &ArchivedOrigin,
+            origins: &[ArchivedOrigin],
             range: Range,
         ) -> Self {
-            Self::of_origin(archived, origin, true, range)
+            Self::of_origins(archived, origins, true, range)
         }
 
-        fn of_origin(
+        fn of_origins(
             archived: &ArchivedLog,
-            origin: &ArchivedOrigin,
+            origins: &[ArchivedOrigin],
             with_local: bool,
             range: Range,
         ) -> Self {
-            let names = origin.segments.iter().map(|segment| (segment.name.key, segment.name));
+            let mut names = BTreeMap::new();
+            // Two may have the same segment, and then the present one counts.
+            for origin in origins.iter().rev() {
+                let name: Arc<str> = origin.name.as_str().into();
+                let named = |segment: &ArchivedSegment| (segment.name, Arc::clone(&name));
+                names.extend(origin.segments.iter().map(|it| (it.name.key, named(it))));
+            }
+            let present = origins.first().map_or("", |origin| &origin.name);
             Self(Some(Arc::new(Objects {
                 reading: Arc::clone(&archived.reading),
                 log: archived.log.as_str().into(),
-                origin: origin.name.as_str().into(),
+                origin: present.into(),
                 with_local,
                 range,
-                state: Mutex::new(State { names: names.collect(), ..State::default() }),
+                state: Mutex::new(State { names, ..State::default() }),
             })))
         }
 
@@ -183,7 +195,7 @@ mod on {
                     with_local: false,
                     range: Range::default(),
                     state: Mutex::new(State {
-                        names: BTreeMap::from([(name.key, name)]),
+                        names: BTreeMap::from([(name.key, (name, Arc::clone(&objects.origin)))]),
                         ..State::default()
                     }),
                 })
@@ -212,7 +224,8 @@ mod on {
         pub(in crate::reader) fn archived(&self) -> Vec<Name> {
             let Some(objects) = &self.0 else { return Vec::new() };
             let state = objects.state.lock();
-            state.names.values().filter(|name| !state.gone.contains(&name.key)).copied().collect()
+            let names = state.names.values().map(|(name, _)| *name);
+            names.filter(|name| !state.gone.contains(&name.key)).collect()
         }
 
         /// Lists the objects that came since the last listing, unless that was made after a backup
@@ -243,7 +256,8 @@ mod on {
             let mut state = objects.state.lock();
             state.has_failed = listed.is_err();
             for name in listed? {
-                state.names.entry(name.key).or_insert(name);
+                let named = || (name, Arc::clone(&objects.origin));
+                state.names.entry(name.key).or_insert_with(named);
             }
             Ok(())
         }
@@ -261,8 +275,8 @@ mod on {
                     }
                 }
             }
-            for name in objects.candidates(key) {
-                if let Some(fetched) = objects.fetch(location, name)? {
+            for (name, origin) in objects.candidates(key) {
+                if let Some(fetched) = objects.fetch(location, name, &origin)? {
                     return Ok(BackupPlace::Fetched(fetched));
                 }
             }
@@ -277,8 +291,8 @@ mod on {
         /// Returns the path under which a backup is reported that could not be opened.
         pub(in crate::reader) fn missing(&self, location: &Location, key: Key) -> PathBuf {
             let listed = |objects: &Arc<Objects>| {
-                let name = *objects.state.lock().names.get(&key)?;
-                Some(objects.key(location, name).1.into())
+                let (name, origin) = objects.state.lock().names.get(&key)?.clone();
+                Some(objects.key(location, name, &origin).1.into())
             };
             let url = self.0.as_ref().and_then(listed);
             url.unwrap_or_else(|| location.backup_path(Name::plain(key)))
@@ -287,32 +301,33 @@ mod on {
 
     impl Objects {
         /// Returns the key of an object, and its URL.
-        fn key(&self, location: &Location, name: Name) -> (String, String) {
-            self.reading.key(&self.log, &self.origin, &location.file_name(name))
+        fn key(&self, location: &Location, name: Name, origin: &str) -> (String, String) {
+            self.reading.key(&self.log, origin, &location.file_name(name))
         }
 
         /// The names under which a segment may be in the archive. One that was removed here since
         /// the last listing was archived before.
-        fn candidates(&self, key: Key) -> Vec<Name> {
+        fn candidates(&self, key: Key) -> Vec<(Name, Arc<str>)> {
             let state = self.state.lock();
             if state.gone.contains(&key) {
                 return Vec::new();
             }
-            if let Some(name) = state.names.get(&key) {
-                return vec![*name];
+            if let Some(named) = state.names.get(&key) {
+                return vec![named.clone()];
             }
             let forms = Compression::ALL.into_iter().rev();
-            forms.map(|compression| Name { key, compression }).collect()
+            let named = |compression| (Name { key, compression }, Arc::clone(&self.origin));
+            forms.map(named).collect()
         }
 
         /// Fetches an object; `None` if it is gone.
-        fn fetch(&self, location: &Location, name: Name) -> Result<Option<Fetched>> {
+        fn fetch(&self, location: &Location, name: Name, origin: &str) -> Result<Option<Fetched>> {
             if let Some((key, fetched)) = &self.state.lock().fetched {
                 if *key == name.key {
                     return Ok(Some(fetched.clone()));
                 }
             }
-            let (object, url) = self.key(location, name);
+            let (object, url) = self.key(location, name, origin);
             let file = fs::anonymous_file()?;
             // A compressed one has a checksum of its own, and is read as far as it is whole.
             let is_compared = name.compression == Compression::None;

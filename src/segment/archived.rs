@@ -53,6 +53,14 @@ pub(crate) struct ArchivedOrigin {
     pub(crate) strays: Vec<String>,
 }
 
+/// An origin under which a log was archived before, and the newest segment that is its own. Another
+/// machine may have archived later ones there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FormerOrigin {
+    pub(crate) name: String,
+    pub(crate) newest: Key,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ArchivedSegment {
     pub(crate) name: Name,
@@ -76,7 +84,8 @@ impl ArchivedLog {
         Ok(archived)
     }
 
-    /// Lists one origin of a log in an archive: the chosen one or, by default, the only one.
+    /// Lists one origin of a log in an archive, the chosen one or, by default, the only one; and
+    /// after it the log's part of its former origins.
     ///
     /// # Errors
     /// If there are several and none is chosen; and if the archive has no segment of it, unless
@@ -85,6 +94,7 @@ impl ArchivedLog {
         archive: &str,
         log: &str,
         choice: ArchiveChoice<'_>,
+        formers: &[FormerOrigin],
         may_be_empty: bool,
     ) -> Result<Self> {
         let reading = Reading::of(archive, log)?;
@@ -94,14 +104,27 @@ impl ArchivedLog {
             Some(_) => None,
             None => only(reading.origins(log)?, &url)?,
         };
-        let archived = match choice.origin.or(only.as_deref()) {
+        let mut archived = match choice.origin.or(only.as_deref()) {
             None => Self { reading: Arc::new(reading), log: log.to_owned(), origins: Vec::new() },
             origin => Self::list(reading, log.to_owned(), ArchiveChoice { origin, ..choice })?,
         };
+        archived.add(formers, choice)?;
         if !may_be_empty {
             archived.check(&url, choice)?;
         }
         Ok(archived)
+    }
+
+    /// Lists the log's part of its former origins.
+    fn add(&mut self, formers: &[FormerOrigin], choice: ArchiveChoice<'_>) -> Result<()> {
+        let named: Vec<_> = formers.iter().map(|former| former.name.clone()).collect();
+        let listings = self.reading.segments(&self.log, &named, &names(&self.log, choice))?;
+        for (former, listed) in formers.iter().zip(listings) {
+            let mut origin = origin(&self.log, former.name.clone(), listed, choice);
+            origin.segments.retain(|segment| segment.name.key <= former.newest);
+            self.origins.push(origin);
+        }
+        Ok(())
     }
 
     /// Rejects a log, or an origin of it, of which the archive has nothing at all. Nothing within a

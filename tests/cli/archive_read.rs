@@ -541,3 +541,34 @@ fn odd_names_in_a_directory_are_strays_and_the_log_is_read() {
         assert!(said.contains(&format!("stray: `{}/{key}`", store.log())), "{said}");
     }
 }
+
+#[test]
+fn former_origin_counts_up_to_what_the_log_archived_there() {
+    let store = Store::new();
+    let (dir, former) = store.archived();
+    let copy = Dir::new();
+    let others = dir.names().into_iter().filter(|name| name != "app.log");
+    for name in others.chain(["app.log".to_owned()]) {
+        std::fs::copy(dir.file(&name), copy.file(&name)).unwrap();
+    }
+    // From here on, each is a log of its own.
+    for (log, record) in [(&dir, "another log\n"), (&copy, "after the copy\n")] {
+        let file = std::fs::File::options().append(true).open(log.log());
+        file.unwrap().write_all(record.as_bytes()).unwrap();
+        log.ok("archive", ["--to", &store.url(), "--rotate", "--wait"]);
+        log.ok("prune", ["--keep", "0"]);
+        assert_eq!(log.backups(), [""; 0]);
+    }
+    assert_eq!(std::fs::read_dir(store.dir("")).unwrap().count(), 2, "an origin of its own");
+    assert_eq!(dir.ok("cat", ["--archive"]), numbers(0..3005) + "another log\n");
+    assert_eq!(copy.ok("cat", ["--archive"]), numbers(0..3005) + "after the copy\n");
+    let mut reversed: Vec<_> =
+        (numbers(0..3005) + "after the copy").lines().map(str::to_owned).collect();
+    reversed.reverse();
+    let printed = copy.ok("cat", ["--archive", "--reverse"]);
+    assert_eq!(printed.lines().collect::<Vec<_>>(), reversed);
+    assert_eq!(copy.ok("cat", ["--archive", "--origin", &former]).lines().count(), 3006);
+    // A former origin that is gone altogether has no segments.
+    std::fs::remove_dir_all(store.dir(&former)).unwrap();
+    assert_eq!(copy.ok("cat", ["--archive"]), numbers(3000..3005) + "after the copy\n");
+}
