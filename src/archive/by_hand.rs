@@ -106,16 +106,18 @@ impl Archiver {
     /// abandoned, and the call returns.
     ///
     /// # Errors
-    /// The first failure to reach the store, or to read or send a segment. Two failures in a row to
-    /// send one end the call; otherwise the rest is sent first. A conflict is an event and is
-    /// counted.
+    /// The first failure to reach the store, or to read or send a segment. The rest is sent first,
+    /// unless the store seems to be at fault: four segments fail in a row. The next call begins
+    /// with the oldest segment again. A conflict is an event and is counted.
     pub fn run(&self, go_on: &dyn Fn() -> bool) -> Result<Stats> {
         let client: Arc<dyn ArchiveClient> = Arc::<ByHand>::clone(&self.0);
         let go_on = || {
             self.0.journal.tell();
             go_on()
         };
-        let done = block_on(run_all(Rounds::new(client)), &go_on);
+        let rounds = Rounds::new(Arc::clone(&client));
+        let archived = || client.journal().counters.archive(|stats| stats.archived);
+        let done = block_on(run_all(rounds, archived), &go_on);
         self.0.journal.tell();
         let path = self.0.location.path();
         let done = done.map_err(|error| Error::io("start a runtime to archive", path, error))?;
@@ -124,11 +126,21 @@ impl Archiver {
     }
 }
 
-/// Makes rounds until no more can be sent, at the rate.
-async fn run_all(mut rounds: Rounds) -> Result<()> {
+/// Makes rounds until no more can be sent, at the rate. `archived` counts the segments that were.
+async fn run_all(mut rounds: Rounds, archived: impl Fn() -> u64) -> Result<()> {
     let mut failure = None;
+    let mut at_failure = None;
     loop {
-        let outcome = rounds.run().await?;
+        let outcome = match rounds.run().await {
+            Ok(outcome) => outcome,
+            // Those that failed have a delay now, and others their turn.
+            Err(error) if rounds.has_failures() && at_failure != Some(archived()) => {
+                at_failure = Some(archived());
+                failure.get_or_insert(error);
+                continue;
+            }
+            Err(error) => return Err(failure.unwrap_or(error)),
+        };
         failure = failure.or(outcome.error);
         match outcome.pause {
             Some(pause) => tokio::time::sleep(pause).await,

@@ -20,6 +20,7 @@
 
 mod batch;
 mod by_hand;
+mod confirm;
 mod delivery;
 mod notes;
 mod origin;

@@ -63,17 +63,24 @@ impl<'a> RoundNotes<'a> {
 
     /// Notes which segments are done, and the object and the claim of each of the next ones: one
     /// change, which is synced once. Returns the parcels that no other worker is sending.
+    ///
+    /// The inner error has the parcels back: another worker has given the log another origin. The
+    /// segments that are done are noted in any case.
     pub(super) fn note_next(
         &mut self,
         shipped: &[Shipped],
         origin: &OriginRecord,
         parcels: Vec<Parcel>,
-        url: &ArchiveUrl,
-    ) -> Result<Vec<(Parcel, String)>> {
+        (setting, url): (&str, &ArchiveUrl),
+    ) -> Result<Result<Vec<(Parcel, String)>, Vec<Parcel>>> {
         let claim = self.claim()?;
         self.file.change(|ledger| {
             self.enter_shipped(ledger, shipped, url);
-            self.enter_intents(ledger, &claim, origin, parcels, url)
+            if ledger.origin.as_ref() != Some(origin) {
+                return Err(parcels);
+            }
+            ledger.to = Some(setting.to_owned());
+            Ok(self.enter_intents(ledger, &claim, origin, parcels, url))
         })
     }
 

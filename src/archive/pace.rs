@@ -77,6 +77,11 @@ impl Attempts {
         });
     }
 
+    /// Whether a segment failed that is still there.
+    pub(super) fn has_failures(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
     /// Returns how long a segment is left alone: zero if it may be tried now, and
     /// [`Duration::MAX`] if it is never tried again.
     pub(super) fn wait_for(&self, name: &str) -> Duration {
@@ -154,7 +159,7 @@ pub(super) struct SendWindow {
 }
 
 impl SendWindow {
-    const MAX_PARCELS: usize = 16;
+    const MAX_PARCELS: usize = 64;
     /// The most bytes of small segments.
     const SMALL: u64 = 16 * 1024 * 1024;
 
@@ -204,7 +209,7 @@ mod tests {
     #[test]
     fn window_has_two_large_segments_or_some_small_ones() {
         const MIB: u64 = 1024 * 1024;
-        for (bytes, count) in [(64 * MIB, 2), (8 * MIB, 2), (4 * MIB, 4), (MIB, 16), (0, 16)] {
+        for (bytes, count) in [(64 * MIB, 2), (8 * MIB, 2), (4 * MIB, 4), (MIB, 16), (0, 64)] {
             let window = filled(SendWindow::new(false), bytes);
             assert_eq!(window.parcels, count, "{bytes}");
             assert_eq!(filled(SendWindow::new(true), bytes).parcels, 1, "paced");
@@ -213,7 +218,7 @@ mod tests {
 
     #[test]
     fn window_fills_again_once_half_of_it_is_done() {
-        for (bytes, left) in [(64 << 20, 1), (1 << 20, 8)] {
+        for (bytes, left) in [(64 << 20, 1), (1 << 20, 8), (1 << 16, 32)] {
             let mut window = filled(SendWindow::new(false), bytes);
             while !window.has_room() {
                 window.leave(bytes);

@@ -2,22 +2,21 @@
 
 use super::batch::{Backlog, Parcel};
 use super::delivery::{conflict, deliver_one};
-use super::notes::{RoundNotes, ShipOutcome, Shipped, enter_confirmed};
-use super::origin::{LogPlace, renewed};
+use super::notes::{RoundNotes, ShipOutcome, Shipped};
 use super::pace::{Attempts, Pace, SendWindow};
 use super::settings::{Archive, Verification};
 use super::{ArchiveClient, ArchiveSettings};
 use crate::clock::Stopwatch;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fs;
 use crate::ledger::{Ledger, LedgerFile, OriginRecord};
+use crate::segment::Backup;
 use crate::segment::name::Compression;
-use crate::segment::{Backup, Location};
 use crate::stats::Event;
-use crate::store::{ArchiveStore, Created, ORIGIN_FILE, ObjectState, Wanted, hex};
+use crate::store::{ArchiveStore, Created};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,15 +26,18 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The longest wait for the rate within a round.
 const MOMENT: Duration = Duration::from_secs(1);
 
+/// The most requests at a time.
+const MAX_REQUESTS: usize = 16;
+
 /// After so many failures in a row, of as many segments, the store is at fault.
 const STORE_FAILS: usize = 2;
 
 /// Sends the segments of one log.
 pub(super) struct Rounds {
-    client: Arc<dyn ArchiveClient>,
+    pub(super) client: Arc<dyn ArchiveClient>,
     store: Option<(Archive, Arc<ArchiveStore>)>,
     /// The origin that was compared with the store.
-    confirmed: Option<OriginRecord>,
+    pub(super) confirmed: Option<OriginRecord>,
     attempts: Attempts,
     pace: Pace,
 }
@@ -90,6 +92,11 @@ impl Rounds {
     pub(super) fn new(client: Arc<dyn ArchiveClient>) -> Self {
         let (attempts, pace) = (Attempts::new(), Pace::new());
         Self { client, store: None, confirmed: None, attempts, pace }
+    }
+
+    /// Whether segments failed that may be sent later.
+    pub(super) fn has_failures(&self) -> bool {
+        self.attempts.has_failures()
     }
 
     /// Sends what can be sent. The future can be dropped at any time.
@@ -149,7 +156,7 @@ impl Rounds {
         notes: &mut RoundNotes<'_>,
         rest: &mut Remainder<'_>,
     ) -> Result<()> {
-        let mut under_way = FuturesUnordered::new();
+        let (mut ready, mut under_way) = (VecDeque::new(), FuturesUnordered::new());
         let mut window = SendWindow::new(settings.archive.max_rate.is_some());
         let mut shipped: Vec<Shipped> = Vec::new();
         loop {
@@ -159,18 +166,25 @@ impl Rounds {
                 Ok(Some((store, parcels))) => {
                     for (parcel, object) in parcels {
                         window.enter(parcel.bytes);
-                        under_way.push(self.deliver(&store, parcel, object));
+                        ready.push_back(self.deliver(&store, parcel, object));
                     }
                 }
                 Err(error) => {
                     let first = rest.stopped.take().unwrap_or(error);
-                    if under_way.is_empty() {
+                    if under_way.is_empty() && ready.is_empty() {
                         return Err(first);
                     }
                     rest.stopped = Some(first);
                 }
             }
-            while let Some(one) = under_way.next().await {
+            loop {
+                if rest.failed.len() >= STORE_FAILS {
+                    // Their intents are free once the round ends.
+                    ready.clear();
+                }
+                let free = MAX_REQUESTS.saturating_sub(under_way.len()).min(ready.len());
+                under_way.extend(ready.drain(..free));
+                let Some(one) = under_way.next().await else { break };
                 window.leave(one.parcel.bytes);
                 self.judge(&one, rest);
                 shipped.push(one);
@@ -305,8 +319,19 @@ impl Rounds {
         if parcels.is_empty() {
             return Ok(Vec::new());
         }
-        let origin = self.confirm_origin(&notes.file, store, &settings.archive).await?;
-        notes.note_next(shipped, &origin, parcels, &store.url)
+        let archive = &settings.archive;
+        let to = (&*archive.url, &store.url);
+        let mut parcels = parcels;
+        if let Some(origin) = self.confirmed_here(&notes.file, archive)? {
+            match notes.note_next(shipped, &origin, parcels, to)? {
+                Ok(sent) => return Ok(sent),
+                Err(back) => parcels = back,
+            }
+            shipped = &[];
+        }
+        let origin = self.confirm_origin(&notes.file, store, archive).await?;
+        // If another worker gives the log a new origin just now, that is for the next round.
+        Ok(notes.note_next(shipped, &origin, parcels, to)?.unwrap_or_default())
     }
 
     /// Creates and verifies an object.
@@ -353,90 +378,6 @@ impl Rounds {
         Ok(store)
     }
 
-    /// Returns the log's origin, after a look at whose it is in the store. One that was there
-    /// before must be there still.
-    ///
-    /// The object that says so is created, and created again: a store that lets the second one
-    /// through ignores conditions.
-    async fn confirm_origin(
-        &mut self,
-        file: &LedgerFile<'_>,
-        store: &ArchiveStore,
-        settings: &Archive,
-    ) -> Result<OriginRecord> {
-        let place = LogPlace::of(file.location.dir(), settings.host.as_deref())?;
-        let (log, path) = (file.location.name(), file.location.path());
-        loop {
-            let (origin, is_known) = file.change(|ledger| {
-                ledger.to = Some(settings.url.clone());
-                let present = ledger.origin.take().filter(|origin| place.has(origin));
-                let origin = ledger.origin.insert(present.unwrap_or_else(|| place.origin()));
-                let is_known = ledger.confirmed.contains_key(&store.url.origin(log, &origin.name));
-                (origin.clone(), is_known)
-            })?;
-            if self.confirmed.as_ref() == Some(&origin) {
-                return Ok(origin);
-            }
-            if is_known {
-                store.expect_origin(log, &origin.name, path).await?;
-            }
-            if self.is_ours(file.location, store, &origin).await? {
-                let url = store.url.origin(log, &origin.name);
-                file.change(|ledger| enter_confirmed(ledger, log, url))?;
-                self.confirmed = Some(origin.clone());
-                return Ok(origin);
-            }
-            file.change(|ledger| {
-                if ledger.origin.as_ref() == Some(&origin) {
-                    ledger.origin = Some(renewed(&origin));
-                }
-            })?;
-        }
-    }
-
-    /// Whether the store has this origin as ours, or has it now.
-    async fn is_ours(
-        &self,
-        location: &Location,
-        store: &ArchiveStore,
-        origin: &OriginRecord,
-    ) -> Result<bool> {
-        let key = store.url.key(location.name(), &origin.name, ORIGIN_FILE);
-        let body = Bytes::from(format!("{}\n", origin.fingerprint));
-        let digest = hex(&Sha256::digest(&body));
-        let wanted = Wanted { key: &key, bytes: body.len() as u64, digest: &digest };
-        let path = location.path();
-        let create = || store.create(&wanted, body.clone(), "text/plain; charset=utf-8", path);
-        let exists = Created::Exists;
-        let ignores = create().await? != exists && create().await? != exists;
-        self.note_conditions(location, ignores);
-        match store.examine(&wanted, Created::Exists, path).await? {
-            ObjectState::Same => Ok(true),
-            ObjectState::Other => Ok(false),
-            ObjectState::Nothing => {
-                let why =
-                    format!("it acknowledged `{}` and does not have it", store.url.object(&key));
-                Err(Error::refused(ErrorKind::ArchiveUnreachable, "archive", path, why))
-            }
-        }
-    }
-
-    fn note_conditions(&self, location: &Location, ignores: bool) {
-        let journal = self.client.journal();
-        let mut is_news = false;
-        journal.counters.archive(|stats| {
-            is_news = ignores && !stats.ignores_conditions;
-            stats.ignores_conditions = ignores;
-        });
-        if is_news {
-            let why = "it replaced an object that it was asked to create only if there is none; \
-                       each segment is still archived, and verified, but an object of another \
-                       program with the same name would be overwritten";
-            let kind = ErrorKind::ArchiveUnconditional;
-            journal.failed(Error::refused(kind, "rely on the store of", location.path(), why));
-        }
-    }
-
     /// Counts and reports what is done.
     fn report(&self, shipped: &[Shipped]) {
         let journal = self.client.journal();
@@ -479,9 +420,12 @@ impl Remainder<'_> {
 #[cfg(unix)]
 mod tests {
     use super::*;
+    use crate::archive::origin::LogPlace;
     use crate::archive::settings::MAX_SEGMENT;
     use crate::archive::uploader::{Uploader, block_on};
+    use crate::error::ErrorKind;
     use crate::ledger::Trouble;
+    use crate::segment::Location;
     use crate::stats::{ArchiveStats, Journal};
     use parking_lot::Mutex;
     use std::fs::File;

@@ -437,35 +437,6 @@ fn log_name_with_unusual_characters_is_archived_and_read() {
     assert!(Path::new(log).exists());
 }
 
-#[test]
-fn message_about_a_url_has_no_credentials() {
-    let dir = Dir::new();
-    let verbs: [&[&str]; 12] = [
-        &["write", "URL"],
-        &["run", "URL", "--", "true"],
-        &["rotate", "URL"],
-        &["prune", "URL", "--keep", "1"],
-        &["archive", "URL", "--to", "s3://b"],
-        &["archive", "app.log", "--to", "URL"],
-        &["write", "app.log", "--archive", "URL"],
-        &["cat", "URL"],
-        &["ls", "URL"],
-        &["verify", "app.log", "URL"],
-        &["cat", "app.log", "--archive=URL"],
-        &["policy", "set", "app.log", "archive=\"URL\"", "--create"],
-    ];
-    for url in ["s3://KEY:SECRET@b/x", "s3://KEY:SEC/RET@b/x", "az://c/x?sv=1&sig=SECRET"] {
-        for words in verbs {
-            let words = words.iter().map(|word| word.replace("URL", url));
-            let mut command = logrotor([]);
-            let output = command.args(words.clone()).current_dir(dir.file(".")).output().unwrap();
-            let said = text(&output.stderr) + &text(&output.stdout);
-            assert!(!output.status.success() && !said.is_empty(), "{words:?}");
-            assert!(!said.contains("SEC") && !said.contains("RET@"), "{words:?}: {said}");
-        }
-    }
-}
-
 /// The path of a segment of the first origin that `server` makes.
 fn first_segment() -> &'static str {
     "/bucket/logs/app.log/web-0.k3v9q2mx/app.log.2026-01-02T00-30-00.000000Z"
@@ -571,4 +542,33 @@ fn former_origin_counts_up_to_what_the_log_archived_there() {
     // A former origin that is gone altogether has no segments.
     std::fs::remove_dir_all(store.dir(&former)).unwrap();
     assert_eq!(copy.ok("cat", ["--archive"]), numbers(3000..3005) + "after the copy\n");
+}
+
+#[test]
+fn message_about_a_url_has_no_credentials() {
+    let dir = Dir::new();
+    let verbs: [&[&str]; 12] = [
+        &["write", "URL"],
+        &["run", "URL", "--", "true"],
+        &["rotate", "URL"],
+        &["prune", "URL", "--keep", "1"],
+        &["archive", "URL", "--to", "s3://b"],
+        &["archive", "app.log", "--to", "URL"],
+        &["write", "app.log", "--archive", "URL"],
+        &["cat", "URL"],
+        &["ls", "URL"],
+        &["verify", "app.log", "URL"],
+        &["cat", "app.log", "--archive=URL"],
+        &["policy", "set", "app.log", "archive=\"URL\"", "--create"],
+    ];
+    for url in ["s3://KEY:SECRET@b/x", "s3://KEY:SEC/RET@b/x", "az://c/x?sv=1&sig=SECRET"] {
+        for words in verbs {
+            let words = words.iter().map(|word| word.replace("URL", url));
+            let mut command = logrotor([]);
+            let output = command.args(words.clone()).current_dir(dir.file(".")).output().unwrap();
+            let said = text(&output.stderr) + &text(&output.stdout);
+            assert!(!output.status.success() && !said.is_empty(), "{words:?}");
+            assert!(!said.contains("SEC") && !said.contains("RET@"), "{words:?}: {said}");
+        }
+    }
 }

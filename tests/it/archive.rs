@@ -776,13 +776,17 @@ fn refusal_is_reported_as_what_it_is_and_tried_again() {
 }
 
 #[test]
-fn segment_that_the_store_refuses_holds_up_no_other() {
-    let dir = finished();
-    let too_large = dir.backups()[0].clone();
-    let server = Server::start(Manners { too_large, ..Manners::default() });
-    let report = archive_at(&server, &dir, true);
-    assert!(report.starts_with("1 left, ArchiveUnreachable: failed to archive"), "{report}");
-    assert_eq!(server.objects().len(), 4, "with the origin");
+fn segments_that_the_store_refuses_hold_up_no_other() {
+    for count in [1, 2] {
+        let dir = finished();
+        // The oldest, or the two oldest.
+        let too_large = if count == 1 { dir.backups()[0].clone() } else { ".gz".to_owned() };
+        let server = Server::start(Manners { too_large, ..Manners::default() });
+        let report = archive_at(&server, &dir, true);
+        let expected = format!("{count} left, ArchiveUnreachable: failed to archive");
+        assert!(report.starts_with(&expected), "{report}");
+        assert_eq!(server.objects().len(), 5 - count, "with the origin");
+    }
 }
 
 #[test]
