@@ -49,7 +49,7 @@ impl Rounds {
             }
             if self.is_ours(file.location, store, &origin).await? {
                 let url = store.url.origin(log, &origin.name);
-                file.change(|ledger| enter_confirmed(ledger, log, url))?;
+                file.change(|ledger| enter_confirmed(ledger, log, &url))?;
                 self.confirmed = Some(origin.clone());
                 return Ok(origin);
             }

@@ -18,6 +18,9 @@ pub(super) struct Shipped {
     pub(super) outcome: Result<ShipOutcome>,
 }
 
+/// Parcels to send, each with the URL of its object.
+pub(super) type Intended = Vec<(Parcel, String)>;
+
 /// How one parcel fared.
 pub(super) enum ShipOutcome {
     Verified,
@@ -72,7 +75,7 @@ impl<'a> RoundNotes<'a> {
         origin: &OriginRecord,
         parcels: Vec<Parcel>,
         (setting, url): (&str, &ArchiveUrl),
-    ) -> Result<Result<Vec<(Parcel, String)>, Vec<Parcel>>> {
+    ) -> Result<Result<Intended, Vec<Parcel>>> {
         let claim = self.claim()?;
         self.file.change(|ledger| {
             self.enter_shipped(ledger, shipped, url);
@@ -151,11 +154,11 @@ impl Parcel {
 }
 
 /// Notes an origin that the store has as this log's, and forgets the oldest of many.
-pub(super) fn enter_confirmed(ledger: &mut Ledger, log: &str, url: String) {
+pub(super) fn enter_confirmed(ledger: &mut Ledger, log: &str, url: &str) {
     const MOST: usize = 16;
-    ledger.confirmed.entry(url.clone()).or_default();
+    ledger.confirmed.entry(url.to_owned()).or_default();
     while ledger.confirmed.len() > MOST {
-        let others = ledger.confirmed.iter().filter(|(other, _)| **other != url);
+        let others = ledger.confirmed.iter().filter(|(other, _)| other.as_str() != url);
         let oldest = others.min_by_key(|(_, newest)| key_of(log, newest.as_deref()));
         let Some(oldest) = oldest.map(|(url, _)| url.clone()) else { break };
         ledger.confirmed.remove(&oldest);
@@ -190,7 +193,7 @@ mod tests {
         let url = |at: u32| format!("s3://b/app.log/h.{at}");
         let segment = |at: u32| format!("app.log.2026-01-{at:02}T00-00-00.000000Z.gz");
         for at in 1..=20 {
-            enter_confirmed(&mut ledger, "app.log", url(at));
+            enter_confirmed(&mut ledger, "app.log", &url(at));
             for day in [at, at + 1, at] {
                 let object = format!("{}/{}", url(at), segment(day));
                 enter_newest(&mut ledger, "app.log", &object, &segment(day));
@@ -199,7 +202,7 @@ mod tests {
         let expected = (5..=20).map(|at| (url(at), Some(segment(at + 1))));
         assert_eq!(ledger.confirmed, expected.collect());
         // The present one stays, though nothing was archived there yet.
-        enter_confirmed(&mut ledger, "app.log", url(99));
+        enter_confirmed(&mut ledger, "app.log", &url(99));
         assert!(ledger.confirmed.contains_key(&url(99)) && !ledger.confirmed.contains_key(&url(5)));
     }
 }
