@@ -1,8 +1,8 @@
 //! The time zone of the process, without the panics of chrono's `Local`.
 //!
-//! chrono panics where an instant has an offset from UTC of 24 hours or more, as the zone file that
-//! `TZ` names may say. It does not panic when it is asked for the instants of a local reading. So
-//! the offset of an instant is found by such questions, and an instant without one is in UTC.
+//! With some zone files, chrono panics when it is asked for the offset of an instant. It does not
+//! panic when it is asked for the instants of a local reading. So the offset of an instant is found
+//! by such questions, and an instant without one is in UTC.
 
 use chrono::{
     FixedOffset, Local, MappedLocalTime, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone,

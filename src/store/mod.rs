@@ -3,6 +3,7 @@
 mod answers;
 mod blocking;
 mod download;
+mod environment;
 mod listing;
 mod reading;
 mod requests;

@@ -5,8 +5,10 @@
 //! file operation does. So a test can fail, kill or cut short any request by number.
 
 use super::answers::{AnswersConnector, Received};
+use super::environment::{ENDPOINTS, check_amazon, check_azure, check_time};
 use super::hex;
 use super::url::{ArchiveUrl, ORIGIN_FILE, Scheme};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, fault};
 use bytes::Bytes;
@@ -121,8 +123,9 @@ impl ArchiveStore {
             Scheme::S3 => {
                 let builder =
                     with_timeout!(AmazonS3Builder::from_env(), AmazonS3ConfigKey, patience);
-                let endpoints = [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint];
-                is_amazon = endpoints.iter().all(|key| builder.get_config_value(key).is_none());
+                let set = |key: &AmazonS3ConfigKey| builder.get_config_value(key);
+                check_amazon(set).map_err(|why| Error::config("archive", &root, why))?;
+                is_amazon = ENDPOINTS.iter().all(|key| set(key).is_none());
                 let builder = builder.with_checksum_algorithm(Checksum::SHA256).with_url(&root);
                 Box::new(builder.build().map_err(refuse)?)
             }
@@ -134,6 +137,8 @@ impl ArchiveStore {
             Scheme::Azure => {
                 let builder =
                     with_timeout!(MicrosoftAzureBuilder::from_env(), AzureConfigKey, patience);
+                let set = |key: &AzureConfigKey| builder.get_config_value(key);
+                check_azure(set).map_err(|why| Error::config("archive", &root, why))?;
                 Box::new(builder.with_url(&root).build().map_err(refuse)?)
             }
             // It must exist, because an empty mount point would fill the disk under it.
@@ -309,7 +314,14 @@ impl ArchiveStore {
 
     /// The key of an object as it is, without the encoding that `object_store` prefers: it keeps
     /// the name of a log in which it has another character.
+    ///
+    /// # Errors
+    /// No request can be made now: see [`check_time`].
     pub(super) fn path_of(&self, key: &str) -> Result<Key> {
+        check_time(Clock::system().now()).map_err(|why| {
+            let (kind, object) = (ErrorKind::ArchiveUnreachable, self.url.object(key));
+            Error::refused(kind, "reach", object, why)
+        })?;
         let why = "it has a character that object names must not have";
         Key::parse(key).map_err(|_| Error::config("archive", self.url.object(key), why))
     }

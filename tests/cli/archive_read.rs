@@ -267,6 +267,26 @@ fn archived_log_that_is_not_there_is_an_error_with_its_url() {
     }
 }
 
+#[test]
+fn regression_settings_that_no_request_can_have_are_errors() {
+    let server = Server::start(Manners::default());
+    let mut command = logrotor(["ls", "az://bucket/logs/app.log"]);
+    let output = command.env("AZURE_STORAGE_ACCOUNT_NAME", "one\ttwo").output().unwrap();
+    assert!(text(&output.stderr).contains("account_name has a character"), "{output:?}");
+    for (name, value, words) in [
+        ("AWS_SESSION_TOKEN", "one\ttwo", "aws_session_token has a character"),
+        ("AWS_ACCESS_KEY_ID", "one\ttwo", "aws_access_key_id has a character"),
+        ("AWS_REGION", "one\ttwo", "aws_region has a character"),
+        ("AWS_ENDPOINT", "ftp://localhost:9000", "the endpoint `ftp://...` is no URL"),
+    ] {
+        let mut command = logrotor(["ls", "s3://bucket/logs/app.log"]);
+        let output = with_server(&mut command, &server).env(name, value).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(said.contains(words) && !said.contains("panicked"), "{name}: {said}");
+        assert_ne!(output.status.code(), Some(0), "{name}");
+    }
+}
+
 /// Runs a verb on the log of a server.
 fn run_at<const N: usize>(server: &Server, verb: &str, args: [&str; N]) -> Output {
     let mut command = logrotor([verb, "s3://bucket/logs/app.log"]);
