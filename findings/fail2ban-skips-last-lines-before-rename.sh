@@ -16,8 +16,8 @@ mv root/etc/fail2ban etc
 rm -f etc/jail.d/*
 printf '[Definition]\ndbfile = None\n' > etc/fail2ban.local
 printf '[Definition]\nfailregex = login failed from <ADDR>\n' > etc/filter.d/demo.conf
-printf '%s\n' '[demo]' 'enabled = true' 'backend = polling' "logpath = $dir/app.log" 'filter = demo' \
-    'action =' 'maxretry = 1000' > etc/jail.local
+printf '%s\n' '[demo]' 'enabled = true' 'backend = polling' "logpath = $dir/app.log" \
+    'filter = demo' 'action =' 'maxretry = 1000' > etc/jail.local
 
 failure() { printf '%s login failed from 10.0.0.%d\n' "$(date '+%Y-%m-%d %H:%M:%S')" "$1"; }
 
