@@ -9,6 +9,8 @@ use super::unversioned::is_unversioned;
 use super::update::Update;
 use super::watch::FileSource;
 use super::{Policy, Settings, Snapshot};
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::lock::Wait;
 use arc_swap::ArcSwap;

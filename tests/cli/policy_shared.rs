@@ -31,7 +31,7 @@ fn ok(server: &PolicyServer, dir: &Dir, words: &[&str]) -> String {
 
 #[test]
 fn verbs_of_policy_take_the_url_of_one_that_machines_share() {
-    let (server, dir) = (PolicyServer::start(0), Dir::new());
+    let (server, dir) = (PolicyServer::start(), Dir::new());
     let output = run(&server, &dir, &["policy", "show", URL]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("does not exist; create it with"), "{output:?}");
@@ -55,7 +55,7 @@ fn verbs_of_policy_take_the_url_of_one_that_machines_share() {
 
 #[test]
 fn writer_starts_without_network_and_stat_shows_the_age() {
-    let (server, dir) = (PolicyServer::start(0), Dir::new());
+    let (server, dir) = (PolicyServer::start(), Dir::new());
     ok(&server, &dir, &["policy", "set", URL, "max_backups=7", "--create"]);
     for line in ["one\n", "two\n"] {
         let mut writer = command(&server, &dir, &["write", "app.log", "--policy", URL]);

@@ -9,12 +9,12 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-#[derive(Default)]
 struct State {
     objects: BTreeMap<String, Vec<u8>>,
     requests: BTreeMap<&'static str, usize>,
     /// So many of a hundred answers are lost, late or doubled.
     faults: u8,
+    random: fastrand::Rng,
     is_cut_off: bool,
     ignores_conditions: bool,
 }
@@ -26,8 +26,22 @@ pub struct PolicyServer {
 }
 
 impl PolicyServer {
-    pub fn start(faults: u8) -> Self {
-        let state = Arc::new(Mutex::new(State { faults, ..State::default() }));
+    /// A server that answers.
+    pub fn start() -> Self {
+        Self::with_faults(0, 0)
+    }
+
+    /// A server of whose answers so many of a hundred are lost, late or doubled, by a seed.
+    pub fn with_faults(faults: u8, seed: u64) -> Self {
+        let state = State {
+            objects: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            faults,
+            random: fastrand::Rng::with_seed(seed),
+            is_cut_off: false,
+            ignores_conditions: false,
+        };
+        let state = Arc::new(Mutex::new(state));
         Self { endpoint: listen_with(&state, serve), state }
     }
 
@@ -61,7 +75,8 @@ fn serve(mut connection: &TcpStream, state: &Mutex<State>) -> Option<()> {
     if state.is_cut_off {
         return None;
     }
-    let fault = (fastrand_percent() < state.faults).then(|| fastrand_percent() % 4);
+    let is_struck = state.random.u8(..100) < state.faults;
+    let fault = is_struck.then(|| state.random.u8(..4));
     if fault == Some(0) {
         return None;
     }
@@ -76,12 +91,6 @@ fn serve(mut connection: &TcpStream, state: &Mutex<State>) -> Option<()> {
         _ => {}
     }
     connection.write_all(&answer).ok()
-}
-
-/// A number below 100.
-fn fastrand_percent() -> u8 {
-    use std::hash::{BuildHasher, RandomState};
-    (RandomState::new().hash_one(0) % 100) as u8
 }
 
 fn answer_to(

@@ -1,7 +1,7 @@
 //! A policy that machines share in an object store: processes over a stub of S3, and SeaweedFS.
 
 use crate::policy_server::PolicyServer;
-use crate::support::{Dir, Job, Worker, eventually, listen, say};
+use crate::support::{Dir, Job, Worker, eventually, listen, say, seed};
 use crate::support_lock::rounds;
 use logrotor::policy::{PolicyStore, PolicyStoreBuilder};
 use logrotor::{Config, ErrorKind, RotatingFileWriter};
@@ -133,7 +133,8 @@ fn look(endpoint: &str, dir: &Dir) -> (u64, usize) {
 }
 
 /// Eight machines add entries; one of them is killed again and again. Nothing is lost or doubled.
-fn race(endpoint: &str, updates: usize) {
+fn race(endpoint: &str, updates: usize, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
     let dirs: Vec<_> = (0..8).map(|_| Dir::new()).collect();
     let start = |worker: usize| {
         let job = job("shared-add", endpoint, &dirs[worker]).with("count", updates);
@@ -141,7 +142,7 @@ fn race(endpoint: &str, updates: usize) {
     };
     let mut workers: Vec<Worker> = (0..8).map(start).collect();
     for _ in 0..updates.min(10) {
-        std::thread::sleep(Duration::from_millis(u64::from(fraction(300))));
+        std::thread::sleep(Duration::from_millis(random.u64(..300)));
         workers[0].kill();
         workers[0] = start(0);
     }
@@ -152,22 +153,17 @@ fn race(endpoint: &str, updates: usize) {
     assert_eq!((version, entries), (8 * updates as u64 + 2, 8 * updates + 1));
 }
 
-fn fraction(of: u32) -> u32 {
-    use std::hash::{BuildHasher, RandomState};
-    (RandomState::new().hash_one(0) % u64::from(of)) as u32
-}
-
 #[test]
 fn eight_machines_over_a_bad_network_lose_no_change() {
-    let server = PolicyServer::start(10);
-    race(&server.endpoint, rounds(3, 50) as usize);
+    let seed = seed();
+    let server = PolicyServer::with_faults(10, seed);
+    race(&server.endpoint, rounds(3, 50) as usize, seed);
 }
 
 #[test]
 fn machine_killed_at_any_operation_costs_others_nothing() {
-    let (server, dir) = (PolicyServer::start(0), Dir::new());
-    let mut first = job("shared-add", &server.endpoint, &dir).with("count", 0).with("worker", 0);
-    first = first.with("count", 1);
+    let (server, dir) = (PolicyServer::start(), Dir::new());
+    let first = job("shared-add", &server.endpoint, &dir).with("count", 1).with("worker", 0);
     assert_eq!(first.spawn().hear().as_deref(), Some("done"));
     let step = rounds(6, 1) as usize;
     for at in (1..).step_by(step) {
@@ -189,7 +185,7 @@ fn machine_killed_at_any_operation_costs_others_nothing() {
 
 #[test]
 fn change_is_in_force_on_other_machines_by_itself() {
-    let (server, dirs) = (PolicyServer::start(0), [Dir::new(), Dir::new()]);
+    let (server, dirs) = (PolicyServer::start(), [Dir::new(), Dir::new()]);
     let first = job("shared-add", &server.endpoint, &dirs[0]).with("count", 1).with("worker", 0);
     assert_eq!(first.spawn().hear().as_deref(), Some("done"));
     let mut followers: Vec<_> =
@@ -211,7 +207,7 @@ fn change_is_in_force_on_other_machines_by_itself() {
 
 #[test]
 fn log_of_a_machine_that_is_cut_off_goes_on() {
-    let (server, dir) = (PolicyServer::start(0), Dir::new());
+    let (server, dir) = (PolicyServer::start(), Dir::new());
     let start = || job("shared-log", &server.endpoint, &dir).spawn();
     let mut machine = start();
     assert_eq!(machine.hear().as_deref(), Some("1"));
@@ -234,7 +230,7 @@ fn log_of_a_machine_that_is_cut_off_goes_on() {
 
 #[test]
 fn server_that_ignores_conditions_is_refused_for_a_policy() {
-    let (server, dir) = (PolicyServer::start(0), Dir::new());
+    let (server, dir) = (PolicyServer::start(), Dir::new());
     let first = job("shared-add", &server.endpoint, &dir).with("count", 1).with("worker", 0);
     assert_eq!(first.spawn().hear().as_deref(), Some("done"));
     server.ignore_conditions();
@@ -318,6 +314,6 @@ fn eight_machines_on_seaweedfs_lose_no_change() {
     };
     let weed = Weed::start(program);
     let started = Instant::now();
-    race(&weed.endpoint, rounds(2, 50) as usize);
+    race(&weed.endpoint, rounds(2, 50) as usize, seed());
     println!("{:?}", started.elapsed());
 }
