@@ -53,14 +53,13 @@ impl ArchiveStore {
     /// Returns the origins under which segments of a log are archived, in order.
     pub(crate) async fn origins(&self, log: &str) -> Result<Vec<String>> {
         let prefix = self.url.key(log, "", "");
-        self.step("list objects", &prefix)?;
         if self.url.scheme == Scheme::Directory {
             let files = self.list_dir(&prefix).await?;
-            self.step("receive list", &prefix)?;
             let mut origins: Vec<_> = files.into_iter().filter_map(FoundInDir::directory).collect();
             origins.sort_unstable();
             return Ok(origins);
         }
+        self.step("list objects", &prefix)?;
         let listed = self.inner.list_with_delimiter(Some(&self.path_of(&prefix)?)).await;
         let listed = listed.map_err(|error| self.unread("list", &prefix, &error))?;
         self.step("receive list", &prefix)?;
@@ -78,10 +77,7 @@ impl ArchiveStore {
         names: &Names,
     ) -> Result<Vec<Listed>> {
         if self.url.scheme == Scheme::Directory {
-            let prefix = self.url.key(log, origin, "");
-            self.step("list objects", &prefix)?;
-            let files = self.list_dir(&prefix).await?;
-            self.step("receive list", &prefix)?;
+            let files = self.list_dir(&self.url.key(log, origin, "")).await?;
             return Ok(files.into_iter().filter_map(FoundInDir::file).collect());
         }
         let mut found = Vec::new();
@@ -170,6 +166,7 @@ impl ArchiveStore {
     /// Returns the files and directories in a directory. `object_store` returns none of them if it
     /// takes one name for none of its own.
     async fn list_dir(&self, prefix: &str) -> Result<Vec<FoundInDir>> {
+        self.step("list objects", prefix)?;
         let dir = self.file_of(prefix);
         let local = dir.clone();
         let list = move || {
@@ -189,7 +186,9 @@ impl ArchiveStore {
             let (kind, object) = (ErrorKind::ArchiveUnreachable, self.url.object(prefix));
             Error::refused(kind, "list", object, error.to_string())
         };
-        off_thread(list, &local).await.map_err(refused)
+        let found = off_thread(list, &local).await.map_err(refused)?;
+        self.step("receive list", prefix)?;
+        Ok(found)
     }
 
     /// Passes the fault hook.
