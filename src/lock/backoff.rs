@@ -7,22 +7,30 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_micros(20);
 const CAP: Duration = Duration::from_millis(50);
 
-/// Delays that double from 20 µs to a cap of 50 ms, each varied by up to 25 %. Never ends.
+/// Delays that double to a cap, each varied by up to 25 %. Never ends.
 ///
-/// A rotation holds its lock for tens of microseconds, so the first delays are of that size. From
-/// the twelfth delay on there are about 20 attempts a second, which cost a waiter almost nothing.
 /// The variation keeps waiters that were refused together from returning together.
 ///
 /// Source: exponential backoff with jitter, as in git's `lockfile.c`.
 pub(crate) struct Backoff {
     next: Duration,
+    cap: Duration,
     random: fastrand::Rng,
 }
 
 impl Backoff {
-    /// Equal seeds give equal delays.
+    /// From 20 µs to a cap of 50 ms. Equal seeds give equal delays.
+    ///
+    /// A rotation holds its lock for tens of microseconds, so the first delays are of that size.
+    /// From the twelfth delay on there are about 20 attempts a second, which cost a waiter almost
+    /// nothing.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { next: FIRST, random: fastrand::Rng::with_seed(seed) }
+        Self::between(FIRST, CAP, seed)
+    }
+
+    /// From a first delay to a cap.
+    pub(crate) fn between(first: Duration, cap: Duration, seed: u64) -> Self {
+        Self { next: first, cap, random: fastrand::Rng::with_seed(seed) }
     }
 
     /// A factor from 0.75 to 1.25.
@@ -36,7 +44,7 @@ impl Iterator for Backoff {
 
     fn next(&mut self) -> Option<Duration> {
         let delay = self.next;
-        self.next = (delay * 2).min(CAP);
+        self.next = (delay * 2).min(self.cap);
         Some(delay.mul_f64(self.jitter()))
     }
 }

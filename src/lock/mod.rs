@@ -74,7 +74,7 @@
 //!   the child has dropped or closed its copy. Programs started with `exec`
 //!   (`std::process::Command`) inherit nothing.
 
-mod backoff;
+pub(crate) mod backoff;
 mod file;
 mod gate;
 mod guard;

@@ -7,7 +7,7 @@ use super::judge::Judge;
 use super::unversioned::is_unwritable;
 use super::{Policy, Settings};
 use crate::clock::{self, Clock, Stopwatch, Timestamp, micros};
-use crate::error::{Diagnostic, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Entry;
 use crate::lock::{FileLock, LockGuard, Wait};
 use std::sync::Arc;
@@ -223,13 +223,7 @@ impl<T: Settings> Engine<T> {
         metadata: Metadata,
         body: &str,
     ) -> Result<Arc<Policy<T>>> {
-        let path = locked.file.path().to_owned();
-        let text = document::seal(&metadata, body);
-        let value = self.judge.read(&text, |diagnostic| {
-            let diagnostic = Diagnostic { line: None, ..diagnostic };
-            Error::bad_text(ErrorKind::PolicyInvalid, &path, diagnostic)
-        })?;
-        let policy = Arc::new(Policy { value, metadata, text });
+        let policy = Arc::new(self.judge.seal(metadata, body, locked.file.path())?);
         if let Some(base) = base {
             self.keep(locked, base)?;
         }

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::diagnostic;
 use crate::error::{Diagnostic, Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Returns the reason why a value cannot be in force.
@@ -57,6 +57,40 @@ impl<T: Settings> Judge<T> {
             )),
             Document::Damaged(damage) => Err(Error::policy_corrupt(path, damage)),
         }
+    }
+
+    /// A new version as it is written, validated. `path` is for messages.
+    pub(crate) fn seal(&self, metadata: Metadata, body: &str, path: &Path) -> Result<Policy<T>> {
+        let text = document::seal(&metadata, body);
+        let value = self.read(&text, |diagnostic| {
+            let diagnostic = Diagnostic { line: None, ..diagnostic };
+            Error::bad_text(ErrorKind::PolicyInvalid, path, diagnostic)
+        })?;
+        Ok(Policy { value, metadata, text })
+    }
+
+    /// Returns the body of the version after `base`, which must have the number `expected`, if one
+    /// is. The inner error is that of the change itself.
+    pub(crate) fn body_after<E>(
+        &self,
+        base: &Policy<T>,
+        expected: Option<u64>,
+        body: impl FnOnce(&Policy<T>) -> Result<Result<String, E>>,
+    ) -> Result<Result<String, E>> {
+        if let Some(expected) = expected.filter(|expected| *expected != base.version()) {
+            return Err(self.conflict(expected, base.version()));
+        }
+        let body = body(base)?;
+        if body.is_err() {
+            self.counters.refused.increment();
+        }
+        Ok(body)
+    }
+
+    /// Counts a change that found another version than it expected.
+    pub(crate) fn conflict(&self, expected: u64, found: u64) -> Error {
+        self.counters.conflicts.increment();
+        Error::policy_conflict(&self.path, expected, found)
     }
 
     /// Rejects a version that is older than a known one, or the same with other content.

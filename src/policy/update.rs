@@ -153,16 +153,9 @@ impl<'a, T: Settings> Update<'a, T> {
             let base = engine.base(locked, Some(&known))?;
             // Known from now on, whether or not the change succeeds.
             store.publish(Arc::clone(&base));
-            if let Some(expected) = expected.filter(|expected| *expected != base.version()) {
-                judge.counters.conflicts.increment();
-                return Err(Error::policy_conflict(store.path(), expected, base.version()));
-            }
-            let body = match body(&base)? {
+            let body = match judge.body_after(&base, expected, body)? {
                 Ok(body) => body,
-                Err(refusal) => {
-                    judge.counters.refused.increment();
-                    return Ok(Err(refusal));
-                }
+                Err(refusal) => return Ok(Err(refusal)),
             };
             let metadata = judge.metadata(base.version(), origin, comment)?;
             let written =

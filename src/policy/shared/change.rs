@@ -5,7 +5,7 @@ use super::lock::{LockRequest, UpdateGuard};
 use super::probe::probe;
 use super::{Present, SharedPolicy, identity, new_metadata};
 use crate::clock::Deadline;
-use crate::error::{Diagnostic, Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::policy::author::Origin;
 use crate::policy::backend::{Loaded, Slot};
 use crate::policy::document::{self, Metadata};
@@ -56,14 +56,8 @@ impl<T: Settings> SharedPolicy<T> {
         request.take(until, || self.judge.counters.lock_waits.increment())
     }
 
-    /// A new version, validated.
     fn seal(&self, metadata: Metadata, body: &str) -> Result<Arc<Policy<T>>> {
-        let text = document::seal(&metadata, body);
-        let value = self.judge.read(&text, |diagnostic| {
-            let diagnostic = Diagnostic { line: None, ..diagnostic };
-            Error::bad_text(ErrorKind::PolicyInvalid, &self.judge.path, diagnostic)
-        })?;
-        Ok(Arc::new(Policy { value, metadata, text }))
+        self.judge.seal(metadata, body, &self.judge.path).map(Arc::new)
     }
 
     /// Puts a version in force in place of the one that was loaded. Afterwards, keeps it, and
@@ -112,21 +106,11 @@ impl<T: Settings> PolicyStore<T> {
         let Present { policy: base, loaded } = present;
         // Known from now on, whether or not the change succeeds.
         self.put_in_force(shared, &base);
-        let conflict = |expected, is| {
-            judge.counters.conflicts.increment();
-            Error::policy_conflict(&judge.path, expected, is)
-        };
-        if let Some(expected) = request.expected.filter(|expected| *expected != base.version()) {
-            return Err(conflict(expected, base.version()));
-        }
-        let refused = |_: &Error| judge.counters.refused.increment();
-        let body = match body(&base)? {
+        let body = match judge.body_after(&base, request.expected, body)? {
             Ok(body) => body,
-            Err(refusal) => {
-                judge.counters.refused.increment();
-                return Ok(Err(refusal));
-            }
+            Err(refusal) => return Ok(Err(refusal)),
         };
+        let refused = |_: &Error| judge.counters.refused.increment();
         let metadata = new_metadata(judge, base.version(), request.origin, request.comment)?;
         let policy = shared.seal(metadata, &body).inspect_err(refused)?;
         timing.insist(until, || keep(&*shared.backend, base.version(), &loaded.bytes))?;
@@ -139,7 +123,7 @@ impl<T: Settings> PolicyStore<T> {
             }
             Commit::Overtaken(version) => {
                 let _ = self.look_at_shared(shared);
-                Err(conflict(base.version(), version))
+                Err(judge.conflict(base.version(), version))
             }
         }
     }

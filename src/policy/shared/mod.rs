@@ -36,6 +36,7 @@ use super::store::PolicyStore;
 use super::{Policy, Settings};
 use crate::clock::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lock::backoff::Backoff;
 use crate::sys;
 use lock::LockObserver;
 use parking_lot::Mutex;
@@ -72,12 +73,9 @@ impl Default for ProtocolTiming {
 }
 
 impl ProtocolTiming {
-    /// Delays that double, each varied by 25 %. Never ends.
-    fn delays(&self) -> impl Iterator<Item = Duration> + use<> {
+    fn delays(&self) -> Backoff {
         let (first, longest) = self.delays;
-        let doubled =
-            std::iter::successors(Some(first), move |last| Some((*last * 2).min(longest)));
-        doubled.map(|delay| delay.mul_f64(0.75 + fastrand::f64() / 2.0))
+        Backoff::between(first, longest, fastrand::u64(..))
     }
 
     /// Calls `ask` until it answers, it fails for good, or the deadline has passed.
