@@ -33,6 +33,14 @@ impl Backoff {
         Self { next: first, cap, random: fastrand::Rng::with_seed(seed) }
     }
 
+    /// Sleeps for the next delay, at most until the deadline; `false` if that has passed.
+    #[cfg(feature = "policy")]
+    pub(crate) fn pause(&mut self, until: Deadline) -> bool {
+        let (Some(left), Some(delay)) = (until.left(), self.next()) else { return false };
+        clock::sleep(delay.min(left));
+        true
+    }
+
     /// A factor from 0.75 to 1.25.
     fn jitter(&mut self) -> f64 {
         0.75 + self.random.f64() / 2.0

@@ -14,7 +14,7 @@
 //! The last but two rows hold because the author of the next version has kept ours before.
 
 use super::{ProtocolTiming, identity};
-use crate::clock::{self, Deadline};
+use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::backend::{Backend, Kept, Loaded, Slot, Swap};
 
@@ -72,9 +72,8 @@ pub(super) fn commit(
             Err(error) if error.kind() == ErrorKind::PolicyUnsettled => return Err(error),
             Err(error) => return Err(unsettled(backend, next, &error.to_string())),
         }
-        match (until.left(), delays.next()) {
-            (Some(left), Some(delay)) => clock::sleep(delay.min(left)),
-            _ => return Err(unsettled(backend, next, &why)),
+        if !delays.pause(until) {
+            return Err(unsettled(backend, next, &why));
         }
     }
 }

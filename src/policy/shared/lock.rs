@@ -6,7 +6,7 @@
 //! holder that was paused for longer finds at its commit that the version has changed.
 
 use super::{ProtocolTiming, random_id};
-use crate::clock::{self, Deadline, Stopwatch};
+use crate::clock::{Deadline, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::author::Author;
 use crate::policy::backend::{Backend, Loaded, Slot, Swap, Token};
@@ -174,9 +174,8 @@ impl<'a> LockRequest<'a, '_> {
                     self.timeout(started, &holder)
                 }
             };
-            match (until.left(), delays.next()) {
-                (Some(left), Some(delay)) => clock::sleep(delay.min(left)),
-                _ => return Err(failure),
+            if !delays.pause(until) {
+                return Err(failure);
             }
         }
     }

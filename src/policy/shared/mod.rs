@@ -82,13 +82,13 @@ impl ProtocolTiming {
     fn insist<R>(&self, until: Deadline, mut ask: impl FnMut() -> Result<R>) -> Result<R> {
         let mut delays = self.delays();
         loop {
-            let (error, left) = match ask() {
-                Err(error) if error.kind() == ErrorKind::PolicyUnreachable => (error, until.left()),
+            match ask() {
+                Err(error) if error.kind() == ErrorKind::PolicyUnreachable => {
+                    if !delays.pause(until) {
+                        return Err(error);
+                    }
+                }
                 done => return done,
-            };
-            match (left, delays.next()) {
-                (Some(left), Some(delay)) => clock::sleep(delay.min(left)),
-                _ => return Err(error),
             }
         }
     }
