@@ -5,7 +5,7 @@
 //! file operation does. So a test can fail, kill or cut short any request by number.
 
 use super::answers::{AnswersConnector, Received};
-use super::environment::{ENDPOINTS, check_amazon, check_azure, check_time};
+use super::environment::{ENDPOINTS, check_amazon, check_azure, check_google, check_time};
 use super::hex;
 use super::url::{ArchiveUrl, ORIGIN_FILE, Scheme};
 use crate::clock::Clock;
@@ -117,7 +117,8 @@ impl ArchiveStore {
     ) -> Result<Self> {
         let root = url.object("");
         let refuse =
-            |error: object_store::Error| Error::config("archive", &root, error.to_string());
+            |error: object_store::Error| Error::config("archive", &root, explained(&error));
+        let variable = |name: &str| std::env::var(name).ok();
         let mut is_amazon = false;
         let inner: Box<dyn ObjectStore> = match url.scheme {
             Scheme::S3 => {
@@ -132,13 +133,15 @@ impl ArchiveStore {
             Scheme::Google => {
                 let builder =
                     with_timeout!(GoogleCloudStorageBuilder::from_env(), GoogleConfigKey, patience);
+                let set = |key: &GoogleConfigKey| builder.get_config_value(key);
+                check_google(set, variable).map_err(|why| Error::config("archive", &root, why))?;
                 Box::new(builder.with_url(&root).build().map_err(refuse)?)
             }
             Scheme::Azure => {
                 let builder =
                     with_timeout!(MicrosoftAzureBuilder::from_env(), AzureConfigKey, patience);
                 let set = |key: &AzureConfigKey| builder.get_config_value(key);
-                check_azure(set).map_err(|why| Error::config("archive", &root, why))?;
+                check_azure(set, variable).map_err(|why| Error::config("archive", &root, why))?;
                 Box::new(builder.with_url(&root).build().map_err(refuse)?)
             }
             // It must exist, because an empty mount point would fill the disk under it.
@@ -417,6 +420,12 @@ pub(super) fn explain(error: &object_store::Error) -> (ErrorKind, String) {
         }
         _ => (ErrorKind::ArchiveUnreachable, text),
     }
+}
+
+/// The error, and its innermost cause if that says more.
+fn explained(error: &object_store::Error) -> String {
+    let (text, cause) = (error.to_string(), cause(error));
+    if text.contains(&cause) { text } else { format!("{text}: {cause}") }
 }
 
 /// The innermost cause, which says most. The outer ones repeat it.

@@ -277,7 +277,12 @@ fn regression_settings_that_no_request_can_have_are_errors() {
         ("AWS_SESSION_TOKEN", "one\ttwo", "aws_session_token has a character"),
         ("AWS_ACCESS_KEY_ID", "one\ttwo", "aws_access_key_id has a character"),
         ("AWS_REGION", "one\ttwo", "aws_region has a character"),
+        ("AWS_REGION", "one/two", "aws_region has a character"),
         ("AWS_ENDPOINT", "ftp://localhost:9000", "the endpoint `ftp://...` is no URL"),
+        ("AWS_ENDPOINT", "http://localhost/a^b", "is no URL"),
+        ("AWS_ENDPOINT_URL_STS", "http://localhost/a^b", "is no URL"),
+        ("AWS_METADATA_ENDPOINT", "http://localhost/a^b", "is no URL"),
+        ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/a^b", "is no URL"),
     ] {
         let mut command = logrotor(["ls", "s3://bucket/logs/app.log"]);
         let output = with_server(&mut command, &server).env(name, value).output().unwrap();
