@@ -58,18 +58,16 @@ impl Gate {
         let path = &self.0.path;
         let Some(file) = fs::open_lock_read(path)? else { return Ok(true) };
         let passed = match until.is_never() {
-            true => fs::lock(&file, LockMode::Shared, path).map(|()| true),
+            true => fs::lock(&file, LockMode::Shared, path).map(|()| true)?,
             false => {
                 let ask = || Ok(fs::try_lock(&file, LockMode::Shared, path)?.then_some(()));
-                poll(until, ask).map(|passed| passed.is_some())
+                poll(until, ask)?.is_some()
             }
         };
-        match passed {
+        if passed {
             // Closing alone is not enough: a child forked meanwhile would keep it locked.
-            Ok(true) => unlock(&file, path).map(|()| true),
-            // The writer has just removed it.
-            Err(error) if error.is_not_found() => Ok(true),
-            passed => passed,
+            unlock(&file, path)?;
         }
+        Ok(passed)
     }
 }

@@ -246,7 +246,7 @@ fn regression_link_turned_to_another_target_is_followed() {
 #[cfg(target_os = "linux")]
 pub mod answers {
     use super::*;
-    use crate::support::Job;
+    use crate::support::{Job, Trace};
 
     const ENOENT: i32 = 2;
     const EACCES: i32 = 13;
@@ -293,24 +293,93 @@ pub mod answers {
         }
     }
 
-    /// A lock file that a killed process has left. Others examine it while it is removed.
+    /// A server answers ENOENT or ESTALE for the file of a handle that another program has removed.
+    /// The log was not created again.
+    #[test]
+    fn regression_log_after_a_forgotten_one_has_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        // Opens, writes and removes the log, and writes again under this plan of faults.
+        let play = |trace: &Trace, plan: Option<String>| {
+            let dir = Dir::new();
+            append(&dir.log(), "before");
+            std::fs::set_permissions(dir.log(), PermissionsExt::from_mode(0o640)).unwrap();
+            let mut job = trace.of(&Job::new("obey", &dir.log()).with("inline", 1));
+            if let Some(plan) = plan {
+                job = job.env("LOGROTOR_FAULT", plan);
+            }
+            let mut worker = job.with("check_ms", 0).spawn();
+            worker.expect("ready");
+            worker.write("one");
+            std::fs::remove_file(dir.log()).unwrap();
+            let before = trace.len();
+            worker.write("two");
+            let mode = std::fs::metadata(dir.log()).unwrap().permissions().mode();
+            assert_eq!((dir.active_lines(), mode & 0o777), (vec!["two".to_owned()], 0o640));
+            assert_eq!(worker.count("failures"), 0);
+            worker.finish();
+            before
+        };
+        let trial = Trace::new();
+        let before = play(&trial, None);
+        // The last look before the next file is the one at the removed file.
+        let look = trial.first("create", before) - 1;
+        assert_eq!(trial.verbs()[look - 1], "look at");
+        for errno in [ENOENT, ESTALE] {
+            let trace = Trace::new();
+            play(&trace, Some(format!("{look}:errno={errno}")));
+            assert_eq!(trace.struck(), ["look at"]);
+        }
+    }
+
+    /// A log with a lock file that a killed process has left, and the job to examine both.
+    fn abandoned() -> (Dir, Job) {
+        let dir = Dir::new();
+        append(&dir.log(), "a record");
+        let lock = logrotor::FileLock::open(dir.file("other.lock")).unwrap();
+        let held = lock.exclusive(logrotor::Wait::Never).unwrap();
+        std::fs::copy(dir.file("other.lock"), dir.file("app.log.lock")).unwrap();
+        held.unlock().unwrap();
+        let job = Job::new("examine", &dir.log());
+        (dir, job)
+    }
+
+    /// Others examine the lock file while it is removed.
     #[test]
     fn regression_lock_file_removed_while_it_is_examined_is_none() {
         let verbs = ["take exclusive lock", "take shared lock", "unlock", "look at"];
         for (verb, errno) in verbs.into_iter().flat_map(|verb| [(verb, ENOENT), (verb, ESTALE)]) {
             for at in 1..=3 {
-                let dir = Dir::new();
-                append(&dir.log(), "a record");
-                let lock = logrotor::FileLock::open(dir.file("other.lock")).unwrap();
-                let held = lock.exclusive(logrotor::Wait::Never).unwrap();
-                std::fs::copy(dir.file("other.lock"), dir.file("app.log.lock")).unwrap();
-                held.unlock().unwrap();
+                let (_dir, job) = abandoned();
                 let fault = format!("{at}/{verb}:errno={errno}");
-                let job = Job::new("examine", &dir.log()).env("LOGROTOR_FAULT", fault);
-                let mut worker = job.spawn();
+                let mut worker = job.env("LOGROTOR_FAULT", fault).spawn();
                 worker.expect("ok");
                 worker.finish();
             }
+        }
+        gone_once_it_is_open(abandoned, "ok");
+    }
+
+    /// Another process has removed or renamed the file since it was opened or locked: the next
+    /// operation on it fails. The job says the same as without.
+    fn gone_once_it_is_open(make: impl Fn() -> (Dir, Job), said: &str) {
+        let run = |job: Job| {
+            let mut worker = job.spawn();
+            worker.expect(said);
+            worker.finish();
+        };
+        let trial = Trace::new();
+        let (_dir, job) = make();
+        run(trial.of(&job));
+        let verbs = trial.verbs();
+        let is_next = |at: &usize| {
+            let before = &verbs[at - 1];
+            before.starts_with("open") || before.starts_with("take")
+        };
+        let struck: Vec<_> = (1..verbs.len()).filter(is_next).collect();
+        assert!(struck.len() >= 4, "{verbs:?}");
+        for (at, errno) in struck.into_iter().flat_map(|at| [(at, ENOENT), (at, ESTALE)]) {
+            let (_dir, job) = make();
+            run(job.env("LOGROTOR_FAULT", format!("{}:errno={errno}", at + 1)));
         }
     }
 
@@ -320,6 +389,28 @@ pub mod answers {
         logrotor::inspect::Inspection::of(log).unwrap();
         logrotor::FileLock::clean_stale(log.parent().unwrap()).unwrap();
         crate::support::say("ok");
+    }
+
+    /// The child: waits for the writers of a lock, and reads the log.
+    pub fn read(job: &Job) {
+        let lock = logrotor::FileLock::open(job.text("lock")).unwrap();
+        for wait in [logrotor::Wait::AtMost(LONG), logrotor::Wait::Forever] {
+            lock.shared(wait).unwrap().unlock().unwrap();
+        }
+        let mut reader = logrotor::reader::LogReader::open(job.text("log")).unwrap();
+        crate::support::say(reader.records().map(Result::unwrap).count());
+    }
+
+    #[test]
+    fn file_that_is_gone_once_it_is_open_is_looked_for_again() {
+        let make = || {
+            let dir = Dir::new();
+            let log = inline(&dir).build().unwrap();
+            (0..3).for_each(|_| rotate(&log, "a record"));
+            let job = Job::new("read", &dir.log()).with("lock", dir.file("other.lock").display());
+            (dir, job)
+        };
+        gone_once_it_is_open(make, "3");
     }
 
     #[test]

@@ -386,6 +386,14 @@ impl Trace {
         text.lines().filter_map(verb).collect()
     }
 
+    /// The verbs of those that a fault struck.
+    #[cfg(target_os = "linux")]
+    pub fn struck(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.0.path()).unwrap();
+        let struck = |line: &str| Some(line.strip_suffix(" !")?.split_once(' ')?.1.to_owned());
+        text.lines().filter_map(struck).collect()
+    }
+
     /// How many of them have this verb.
     pub fn count(&self, verb: &str) -> usize {
         let text = std::fs::read_to_string(self.0.path()).unwrap();
@@ -566,6 +574,8 @@ fn child() {
         "obey" => obey(&job),
         #[cfg(target_os = "linux")]
         "examine" => crate::neighbors::answers::examine(&job),
+        #[cfg(target_os = "linux")]
+        "read" => crate::neighbors::answers::read(&job),
         #[cfg(feature = "policy")]
         task if task.starts_with("policy-") => crate::policy::child(&job),
         #[cfg(all(feature = "archive", feature = "policy", unix))]
