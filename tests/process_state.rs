@@ -38,6 +38,18 @@ fn builder(dir: &Path, name: &str) -> LogBuilder {
     RotatingFileWriter::builder(dir.join(name))
 }
 
+/// This log with all the threads that a log may have.
+fn with_all_threads(log: LogBuilder, dir: &Path) -> LogBuilder {
+    #[cfg(feature = "archive")]
+    let log = {
+        let store = dir.join("archive");
+        std::fs::create_dir_all(&store).unwrap();
+        log.archive(logrotor::Archive::to(format!("file://{}", store.display())))
+    };
+    let _ = dir;
+    log.delivery(Delivery::buffered())
+}
+
 /// The threads of this process, without its first one: the files of each in /proc.
 fn threads() -> Vec<std::path::PathBuf> {
     let main = getpid().as_raw_nonzero().to_string();
@@ -64,8 +76,8 @@ fn signal_that_the_program_blocks_later_is_left_to_it() {
     in_child(|| {
         let dir = tempfile::tempdir().unwrap();
         let mut direct = builder(dir.path(), "direct.log").build().unwrap();
-        let mut buffered =
-            builder(dir.path(), "buffered.log").delivery(Delivery::buffered()).build().unwrap();
+        let buffered = builder(dir.path(), "buffered.log");
+        let mut buffered = with_all_threads(buffered, dir.path()).build().unwrap();
         use_log(&mut direct);
         use_log(&mut buffered);
         #[cfg(feature = "follow")]
@@ -81,6 +93,7 @@ fn signal_that_the_program_blocks_later_is_left_to_it() {
             kill_process(getpid(), sent).unwrap();
             assert_eq!(signals.wait().unwrap(), signal);
             use_log(&mut direct);
+            use_log(&mut buffered);
         }
     });
 }
