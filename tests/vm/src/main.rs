@@ -1,4 +1,4 @@
-//! `logrotor-vm power DIR SEED RELIEFS CUTS [FILE SYSTEM|KIND..]` and
+//! `logrotor-vm power DIR SEED RELIEFS CUTS [FILE SYSTEM|KIND|PART/PARTS..]` and
 //! `logrotor-vm network NAME DIR TIMES [COMMAND ARGUMENT..]`: see the library.
 
 use logrotor_vm::kind::{Kind, Result};
@@ -50,19 +50,28 @@ fn power(dir: &str, [seed, reliefs, cuts]: [&str; 3], only: &[&str]) -> Result<(
         some if some.clone().count() > 0 => some.collect(),
         _ => Kind::ALL.into(),
     };
+    let all = file_systems.into_iter().flat_map(|on| kinds.iter().map(move |kind| (on, *kind)));
     let mut broken = 0;
-    for on in file_systems {
-        for kind in &kinds {
-            match test(&plan, on, *kind) {
-                Ok(said) => println!("{said}"),
-                Err(why) => {
-                    broken += 1;
-                    println!("BROKEN: {why}");
-                }
+    for (on, kind) in part_of(all, only)? {
+        match test(&plan, on, kind) {
+            Ok(said) => println!("{said}"),
+            Err(why) => {
+                broken += 1;
+                println!("BROKEN: {why}");
             }
         }
     }
     if broken > 0 { Err(format!("{broken} promises broken").into()) } else { Ok(()) }
+}
+
+/// The tests that an argument such as `2/7` selects: the second of seven parts of all.
+fn part_of<T>(all: impl Iterator<Item = T>, only: &[&str]) -> Result<Vec<T>> {
+    let Some((part, parts)) = only.iter().find_map(|word| word.split_once('/')) else {
+        return Ok(all.collect());
+    };
+    let (part, parts): (usize, usize) = (part.parse()?, parts.parse()?);
+    let first = part.checked_sub(1).filter(|first| *first < parts).ok_or("no such part")?;
+    Ok(all.skip(first).step_by(parts).collect())
 }
 
 fn work(kind: &str, dir: &str, notes: &str, [process, first]: [&str; 2]) -> Result<()> {
