@@ -99,6 +99,27 @@ fn prune_applies_limits_and_dry_run_only_lists_backups() {
     assert_eq!((done["actions"].as_array().unwrap().len(), dir.backups().len()), (2, 0));
 }
 
+// A file system that does not say how much room it has lost every backup.
+#[cfg(feature = "__test")]
+#[test]
+fn regression_unknown_free_space_removes_no_backup() {
+    let dir = log_of_numbers(Compression::None);
+    let backups = dir.backups();
+    let run = |verb, args: &[&str]| {
+        let mut command = dir.command(verb, []);
+        command.args(args).env("LOGROTOR_FAULT", "1+/ask the free space of:errno=38");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        text(&output.stdout)
+    };
+    assert!(run("stat", &[]).contains("free space\t-\n"));
+    assert!(run("stat", &["--json"]).contains("\"free_bytes\": null"));
+    assert_eq!(run("prune", &["--min-free", "1PiB"]), "");
+    assert_eq!(dir.backups(), backups);
+    run("compress", &[]);
+    assert!(dir.backups().iter().all(|name| name.ends_with(".gz")), "{:?}", dir.backups());
+}
+
 #[test]
 fn prune_takes_limits_from_the_policy_and_fails_without() {
     let dir = log_of_numbers(Compression::None);

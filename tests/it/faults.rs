@@ -74,15 +74,16 @@ fn struck_by(
     any
 }
 
-/// Strikes at operation 1, 2, and so on, as long as the scenario has as many. In the short form
-/// each operation fails with one errno, in the long one with every. Of lasting faults, only every
-/// `stride`th begins.
+/// Strikes at operation 1, 2, and so on, as long as the scenario has as many. Each operation fails
+/// with one errno, the next with another; in the long form, one that fails once does so with
+/// every errno. In the short form only every `stride`th is struck.
 fn struck_at_every_operation(which: &str, stride: usize, mut check: impl FnMut(&str, &Account)) {
     for (turn, variant) in Variant::all().into_iter().enumerate() {
         let stride = if is_long() { 1 } else { stride };
         for at in (1 + turn % stride..).step_by(stride) {
             let chosen = (at / stride + turn) % ERRNOS.len();
-            let errnos = if is_long() { &ERRNOS[..] } else { &ERRNOS[chosen..=chosen] };
+            let is_every = is_long() && which.is_empty();
+            let errnos = if is_every { &ERRNOS[..] } else { &ERRNOS[chosen..=chosen] };
             // A busy machine may leave a thread before its operation until the fault has ended.
             let any = (0..10).any(|_| struck_by(at, which, errnos, variant, &mut check));
             if !any {
