@@ -190,6 +190,42 @@ fn thread_that_the_system_refuses_is_an_error_and_no_panic() {
     });
 }
 
+#[test]
+#[cfg(feature = "archive")]
+fn archive_without_threads_is_an_error_and_no_panic() {
+    use logrotor::{Archive, Archiver, Config};
+    if !process::geteuid().is_root() {
+        return println!("skipped: only root can be a user that has no thread left");
+    }
+    let (dir, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for each in [&dir, &store] {
+        std::fs::set_permissions(each.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    }
+    in_child(|| {
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        process::setrlimit(Resource::Nproc, none).unwrap();
+        nix::unistd::setuid(61_004.into()).unwrap();
+        std::panic::set_hook(Box::new(|why| {
+            println!("{why}");
+            std::process::abort()
+        }));
+        let inline = builder(dir.path(), "app.log").maintenance(MaintenanceMode::Inline);
+        let mut log = inline.build().unwrap();
+        writeln!(log, "line").unwrap();
+        let backup = log.rotate().unwrap().unwrap();
+        drop(log);
+        let mut config = Config::default();
+        config.archive = Some(Archive::to(format!("file://{}", store.path().display())));
+        let archiver = Archiver::new(dir.path().join("app.log"), &config, |_| {}).unwrap();
+        let refused = archiver.run(&|| true).unwrap_err();
+        assert_eq!(refused.io_error().unwrap().kind(), std::io::ErrorKind::WouldBlock);
+        let url = format!("file://{}/app.log", store.path().display());
+        let refused = logrotor::reader::LogReader::builder(url).open().unwrap_err();
+        assert_eq!(refused.io_error().unwrap().kind(), std::io::ErrorKind::WouldBlock);
+        assert!(backup.exists());
+    });
+}
+
 /// The library for gzip panics if it gets no memory.
 #[test]
 fn memory_that_the_system_refuses_is_an_error_and_no_panic() {

@@ -3,12 +3,14 @@
 //! It keeps neither the checksum that a server answers with, nor a page of a listing in which one
 //! key is none of its own.
 
+use super::threads::Addresses;
 use futures_util::future::BoxFuture;
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// The word of a server on the content that it received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,13 +22,14 @@ pub(super) enum Received {
 
 const CHECKSUM: &str = "x-amz-checksum-sha256";
 
-/// Connects as `object_store` does by itself.
+/// Connects as `object_store` does by itself, and looks up addresses on our own threads.
 #[derive(Debug, Default)]
 pub(super) struct AnswersConnector(ReqwestConnector);
 
 impl HttpConnector for AnswersConnector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Answers(self.0.connect(options)?)))
+        let options = options.clone().with_dns_resolver(Arc::new(Addresses));
+        Ok(HttpClient::new(Answers(self.0.connect(&options)?)))
     }
 }
 

@@ -1,11 +1,17 @@
 //! Reading an object from its start to its end, however often the connection breaks.
 
 use super::ArchiveStore;
+use super::threads::on_thread;
+use crate::fs;
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path as Key;
-use object_store::{Attributes, Error, GetOptions, GetRange, GetResult, ObjectMeta, Result};
+use object_store::{
+    Attributes, Error, GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, Result,
+};
+use std::fs::File;
+use std::ops::Range;
+use std::path::PathBuf;
 
 /// An object that is being read.
 pub(super) struct Download<'a> {
@@ -21,9 +27,9 @@ pub(super) struct Download<'a> {
 
 impl ArchiveStore {
     pub(super) async fn download(&self, key: Key) -> Result<Download<'_>> {
-        let got = self.inner.get_opts(&key, GetOptions::default()).await?;
+        let got = self.get(&key, GetOptions::default()).await?;
         let (meta, attributes) = (got.meta.clone(), got.attributes.clone());
-        let content = got.into_stream();
+        let content = content_of(got);
         Ok(Download { store: self, key, meta, attributes, content, at: 0, asked_at: 0 })
     }
 }
@@ -48,7 +54,7 @@ impl Download<'_> {
                 return Err(error);
             }
             let Some(rest) = self.rest() else { return Err(error) };
-            let got = self.store.inner.get_opts(&self.key, rest).await?;
+            let got = self.store.get(&self.key, rest).await?;
             self.go_on(got)?;
         }
     }
@@ -74,11 +80,41 @@ impl Download<'_> {
             return Err(Error::Precondition { path, source });
         }
         self.asked_at = self.at;
-        self.content = got.into_stream();
+        self.content = content_of(got);
         Ok(())
     }
 }
 
-fn generic(why: &'static str) -> Error {
+/// Returns the content of an object. That of a file is read in pieces.
+fn content_of(got: GetResult) -> BoxStream<'static, Result<Bytes>> {
+    let Range { start, end } = got.range;
+    match got.payload {
+        GetResultPayload::Stream(content) => content,
+        GetResultPayload::File(file, path) => {
+            let read = move |(file, path, at)| read_piece(file, path, at, end);
+            stream::try_unfold((file, path, start), read).boxed()
+        }
+    }
+}
+
+/// A piece of a file, and what is needed to read the next one.
+type FilePiece = (Bytes, (File, PathBuf, u64));
+
+/// Reads a piece of a file; `None` at its end.
+async fn read_piece(file: File, path: PathBuf, at: u64, end: u64) -> Result<Option<FilePiece>> {
+    const PIECE: u64 = 1024 * 1024;
+    let read = on_thread(move || {
+        let len = end.saturating_sub(at).min(PIECE);
+        let mut piece = vec![0; usize::try_from(len).unwrap_or_default()];
+        let read = fs::read_at(&file, &mut piece, at, &path)?;
+        piece.truncate(read);
+        let next = (file, path, at + read as u64);
+        Ok::<_, crate::Error>((read > 0).then(|| (piece.into(), next)))
+    });
+    let read = read.await.map_err(|error| generic(error.to_string()))?;
+    read.map_err(|error| generic(error.to_string()))
+}
+
+fn generic(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::Generic { store: "archive", source: why.into() }
 }

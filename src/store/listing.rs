@@ -1,7 +1,8 @@
 //! The requests of readers: listing an archived log, and reading its objects.
 
 use super::answers::respell;
-use super::requests::{digest_of, off_thread};
+use super::requests::digest_of;
+use super::threads::off_thread;
 use super::url::Scheme;
 use super::{ArchiveStore, hex};
 use crate::error::{Error, ErrorKind, Result};

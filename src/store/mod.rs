@@ -7,6 +7,7 @@ mod environment;
 mod listing;
 mod reading;
 mod requests;
+mod threads;
 mod url;
 #[cfg(feature = "policy")]
 mod values;
@@ -15,6 +16,7 @@ pub(crate) use blocking::Blocking;
 pub(crate) use listing::{Listed, Names};
 pub(crate) use reading::Reading;
 pub(crate) use requests::{ArchiveStore, Created, ObjectState, Wanted};
+pub(crate) use threads::on_joined_thread;
 pub(crate) use url::{ArchiveUrl, ORIGIN_FILE, Scheme, is_log_name, is_url};
 #[cfg(feature = "policy")]
 pub(crate) use values::{FetchedValue, Stored, StoredValue, ValueState};
@@ -29,11 +31,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Makes a runtime for requests. It uses the thread that blocks on it.
+/// Makes a runtime for requests. It uses the thread that blocks on it, and its pool no thread at
+/// all: see the module `threads`.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // For files and addresses.
-        .max_blocking_threads(4)
-        .build()
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -7,27 +7,30 @@
 use super::answers::{AnswersConnector, Received};
 use super::environment::{ENDPOINTS, check_amazon, check_azure, check_google, check_time};
 use super::hex;
+use super::threads::{off_thread, on_thread};
 use super::url::{ArchiveUrl, ORIGIN_FILE, Scheme};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, fault};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{
-    Attribute, Attributes, ClientConfigKey, GetOptions, ObjectStore, PutMode, PutOptions,
-    RetryConfig,
+    Attribute, Attributes, ClientConfigKey, GetOptions, GetResult, ObjectStore, PutMode,
+    PutOptions, RetryConfig,
 };
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A store, and how its objects are verified.
 pub(crate) struct ArchiveStore {
-    pub(super) inner: Box<dyn ObjectStore>,
+    pub(super) inner: Arc<dyn ObjectStore>,
     pub(crate) url: ArchiveUrl,
     /// Whether it checks the SHA-256 of what it receives.
     checks: bool,
@@ -120,7 +123,7 @@ impl ArchiveStore {
             |error: object_store::Error| Error::config("archive", &root, explained(&error));
         let variable = |name: &str| std::env::var(name).ok();
         let mut is_amazon = false;
-        let inner: Box<dyn ObjectStore> = match url.scheme {
+        let inner: Arc<dyn ObjectStore> = match url.scheme {
             Scheme::S3 => {
                 let builder =
                     with_timeout!(AmazonS3Builder::from_env(), AmazonS3ConfigKey, patience);
@@ -128,21 +131,21 @@ impl ArchiveStore {
                 check_amazon(set).map_err(|why| Error::config("archive", &root, why))?;
                 is_amazon = ENDPOINTS.iter().all(|key| set(key).is_none());
                 let builder = builder.with_checksum_algorithm(Checksum::SHA256).with_url(&root);
-                Box::new(builder.build().map_err(refuse)?)
+                Arc::new(builder.build().map_err(refuse)?)
             }
             Scheme::Google => {
                 let builder =
                     with_timeout!(GoogleCloudStorageBuilder::from_env(), GoogleConfigKey, patience);
                 let set = |key: &GoogleConfigKey| builder.get_config_value(key);
                 check_google(set, variable).map_err(|why| Error::config("archive", &root, why))?;
-                Box::new(builder.with_url(&root).build().map_err(refuse)?)
+                Arc::new(builder.with_url(&root).build().map_err(refuse)?)
             }
             Scheme::Azure => {
                 let builder =
                     with_timeout!(MicrosoftAzureBuilder::from_env(), AzureConfigKey, patience);
                 let set = |key: &AzureConfigKey| builder.get_config_value(key);
                 check_azure(set, variable).map_err(|why| Error::config("archive", &root, why))?;
-                Box::new(builder.with_url(&root).build().map_err(refuse)?)
+                Arc::new(builder.with_url(&root).build().map_err(refuse)?)
             }
             // It must exist, because an empty mount point would fill the disk under it.
             Scheme::Directory => {
@@ -150,10 +153,40 @@ impl ArchiveStore {
                     let kind = ErrorKind::ArchiveUnreachable;
                     Error::refused(kind, "open the archive", &url.root, cause(&error))
                 })?;
-                Box::new(opened.with_fsync(true))
+                Arc::new(opened.with_fsync(true))
             }
         };
         Ok(Self { inner, url, checks: checks.unwrap_or(is_amazon) })
+    }
+
+    /// Makes a request. One to a directory blocks, unless it is made outside of a runtime, and then
+    /// it is done at once.
+    async fn request<T: Send + 'static, R>(
+        &self,
+        request: impl FnOnce(Arc<dyn ObjectStore>) -> R,
+    ) -> object_store::Result<T>
+    where
+        R: Future<Output = object_store::Result<T>> + Send + 'static,
+    {
+        let request = request(Arc::clone(&self.inner));
+        if self.url.scheme != Scheme::Directory {
+            return request.await;
+        }
+        let failed = |source| object_store::Error::Generic { store: "archive", source };
+        match on_thread(move || request.now_or_never()).await {
+            Ok(Some(done)) => done,
+            Ok(None) => Err(failed("it waits for a runtime".into())),
+            Err(error) => Err(failed(format!("no thread for its files: {error}").into())),
+        }
+    }
+
+    pub(super) async fn get(
+        &self,
+        key: &Key,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        let key = key.clone();
+        self.request(|store| async move { store.get_opts(&key, options).await }).await
     }
 
     /// Rejects a directory that an origin was in before and is not in any more: a file system that
@@ -181,7 +214,7 @@ impl ArchiveStore {
         fault::step("look at origin").map_err(lost(local))?;
         let mark = format!("{dir}/{ORIGIN_FILE}");
         let options = GetOptions { head: true, ..Default::default() };
-        match self.inner.get_opts(&self.path_of(&mark)?, options).await {
+        match self.get(&self.path_of(&mark)?, options).await {
             Ok(_) => Ok(()),
             Err(object_store::Error::NotFound { .. }) => {
                 let why = format!("`{}` is gone: {UNMOUNTED}", self.url.object(&mark));
@@ -244,7 +277,10 @@ impl ArchiveStore {
             return Err(lost(local)(std::io::ErrorKind::BrokenPipe.into()));
         }
         let options = PutOptions { mode: PutMode::Create, attributes, ..Default::default() };
-        let put = self.inner.put_opts(&self.path_of(wanted.key)?, body.into(), options).await;
+        let key = self.path_of(wanted.key)?;
+        let put =
+            self.request(|store| async move { store.put_opts(&key, body.into(), options).await });
+        let put = put.await;
         fault::step("receive answer").map_err(lost(local))?;
         match put {
             Ok(put) => Ok(match put.extensions.get() {
@@ -297,7 +333,7 @@ impl ArchiveStore {
     /// Whether an object is there with its size and the digest that was sent with it.
     async fn look_at(&self, key: Key, wanted: &Wanted<'_>) -> object_store::Result<bool> {
         let options = GetOptions { head: true, ..Default::default() };
-        let got = self.inner.get_opts(&key, options).await?;
+        let got = self.get(&key, options).await?;
         let digest = digest_of(&got.attributes);
         Ok(got.meta.size == wanted.bytes && digest == Some(wanted.digest))
     }
@@ -353,17 +389,6 @@ impl ArchiveStore {
 }
 
 const UNMOUNTED: &str = "this is not the archive of before, perhaps because it is not mounted";
-
-/// Runs file operations on a thread for them: a server of files may not answer.
-pub(super) async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-    local: &Path,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        let kind = ErrorKind::ArchiveUnreachable;
-        Err(Error::refused(kind, "archive", local, error.to_string()))
-    })
-}
 
 /// Makes the names of the directories from `root` to a file durable, and its own.
 fn sync_dirs(root: &Path, file: &Path) -> Result<()> {
