@@ -13,10 +13,12 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The segments of a log that are not archived, oldest first.
 pub(super) struct Backlog {
+    location: Arc<Location>,
     pub(super) pending: Vec<Backup>,
     /// All backups, with those that are archived.
     listed: Vec<Backup>,
@@ -38,7 +40,7 @@ pub(super) struct Parcel {
 }
 
 impl Backlog {
-    pub(super) fn of(location: &Location, ledger: &Ledger) -> Result<Self> {
+    pub(super) fn of(location: &Arc<Location>, ledger: &Ledger) -> Result<Self> {
         let active_born = fs::stat(location.path())?.and_then(|active| active.born);
         let listed = DirectorySnapshot::read(location, Naming::Timestamp)?.backups;
         let mut pending = Vec::new();
@@ -51,7 +53,7 @@ impl Backlog {
         }
         // The other form of a backup that is being compressed counts once.
         pending.dedup_by_key(|backup| backup.name.key);
-        Ok(Self { pending, listed, active_born })
+        Ok(Self { location: Arc::clone(location), pending, listed, active_born })
     }
 
     /// The bytes of the segments that are not archived.
@@ -59,26 +61,17 @@ impl Backlog {
         self.pending.iter().map(|backup| backup.entry.len).fold(0, u64::saturating_add)
     }
 
-    /// Whether a file is listed, in this form or another, or is younger than the listing.
-    pub(super) fn may_have(&self, location: &Location, file_name: &str) -> bool {
+    /// Whether a segment is listed, in this form or another, or is younger than the listing.
+    pub(super) fn may_have(&self, file_name: &str) -> bool {
+        let Some(name) = Name::parse(self.location.name(), file_name) else { return false };
         let newest = self.listed.last().map(|backup| backup.name.key);
-        let is_younger = |name: Name| newest.is_none_or(|newest| name.key > newest);
-        let has_form = |backup: &Backup| {
-            let plain = location.file_name(Name::plain(backup.name.key));
-            let rest = file_name.strip_prefix(&plain);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        Name::parse(location.name(), file_name).is_some_and(is_younger)
-            || self.listed.iter().any(has_form)
+        newest.is_none_or(|newest| name.key > newest)
+            || self.listed.binary_search_by_key(&name.key, |backup| backup.name.key).is_ok()
     }
 
     /// Reads a segment if it has its final form and no process can append to it.
-    pub(super) fn take(
-        &self,
-        location: &Location,
-        backup: &Backup,
-        ledger: &Ledger,
-    ) -> Result<Option<Parcel>> {
+    pub(super) fn take(&self, backup: &Backup, ledger: &Ledger) -> Result<Option<Parcel>> {
+        let location = &*self.location;
         let file_name = location.file_name(backup.name);
         let is_plain = backup.name.compression == Compression::None;
         let shipment = ledger.shipments.get(&file_name);
@@ -95,8 +88,7 @@ impl Backlog {
             let kind = ErrorKind::ArchiveUnsupported;
             return Err(Error::refused(kind, "archive", &backup.path, why));
         }
-        let body = read(&file, backup.entry.len, &backup.path)?;
-        let digest = hex(&Sha256::digest(&body));
+        let (body, digest) = read(&file, backup.entry.len, &backup.path)?;
         let (name, path) = (backup.name, backup.path.clone());
         let bytes = body.len() as u64;
         Ok(Some(Parcel { name, file_name, path, bytes, body, digest, file }))
@@ -152,19 +144,22 @@ fn same_file(file: &File, backup: &Backup) -> Result<Option<Entry>> {
     Ok(fs::fstat_if_any(file, &backup.path)?.filter(is_it))
 }
 
-/// Reads a file of `len` bytes.
-fn read(file: &File, len: u64, path: &Path) -> Result<Bytes> {
-    const PIECE: usize = 1024 * 1024;
+/// Reads a file of `len` bytes. Returns its SHA-256 too, in hexadecimal.
+fn read(file: &File, len: u64, path: &Path) -> Result<(Bytes, String)> {
+    // A piece is still in the processor's cache when its digest is computed.
+    const PIECE: usize = 256 * 1024;
     let len = usize::try_from(len).unwrap_or(usize::MAX);
-    let mut content = vec![0; len];
+    let (mut content, mut digest) = (vec![0; len], Sha256::new());
     let mut filled = 0;
     while filled < len {
         let end = len.min(filled + PIECE);
-        match fs::read_at(file, &mut content[filled..end], filled as u64, path)? {
-            0 => break,
-            read => filled += read,
+        let read = fs::read_at(file, &mut content[filled..end], filled as u64, path)?;
+        if read == 0 {
+            break;
         }
+        digest.update(&content[filled..filled + read]);
+        filled += read;
     }
     content.truncate(filled);
-    Ok(content.into())
+    Ok((content.into(), hex(&digest.finalize())))
 }

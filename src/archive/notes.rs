@@ -9,6 +9,7 @@ use crate::ledger::{self, Ledger, LedgerFile, OriginRecord, Shipment, ShipmentSt
 use crate::segment::name::{Key, Name};
 use crate::store::{ArchiveUrl, Created};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A parcel that was sent to its object.
 pub(super) struct Shipped {
@@ -31,7 +32,7 @@ pub(super) enum ShipOutcome {
 /// The ledger, as one round changes it.
 pub(super) struct RoundNotes<'a> {
     pub(super) file: LedgerFile<'a>,
-    pub(super) backlog: &'a Backlog,
+    pub(super) backlog: Arc<Backlog>,
     /// Leased until the round ends. It shows other workers which intents are ours.
     claim: Option<Temp>,
 }
@@ -44,7 +45,7 @@ impl Shipped {
 }
 
 impl<'a> RoundNotes<'a> {
-    pub(super) fn new(file: LedgerFile<'a>, backlog: &'a Backlog) -> Self {
+    pub(super) fn new(file: LedgerFile<'a>, backlog: Arc<Backlog>) -> Self {
         Self { file, backlog, claim: None }
     }
 
@@ -111,7 +112,7 @@ impl<'a> RoundNotes<'a> {
                 Ok(ShipOutcome::Conflict(_)) | Err(_) => {}
             }
         }
-        ledger.shipments.retain(|name, _| self.backlog.may_have(self.file.location, name));
+        ledger.shipments.retain(|name, _| self.backlog.may_have(name));
     }
 
     fn enter_intents(

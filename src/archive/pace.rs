@@ -162,6 +162,8 @@ impl SendWindow {
     const MAX_PARCELS: usize = 64;
     /// The most bytes of small segments.
     const SMALL: u64 = 16 * 1024 * 1024;
+    /// The largest segment that is read together with others.
+    pub(super) const SMALL_ONE: u64 = Self::SMALL / 4;
 
     pub(super) fn new(is_paced: bool) -> Self {
         Self { is_paced, parcels: 0, bytes: 0 }

@@ -10,13 +10,15 @@ use crate::clock::Stopwatch;
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::ledger::{Ledger, LedgerFile, OriginRecord};
-use crate::segment::Backup;
 use crate::segment::name::Compression;
+use crate::segment::{Backup, Location};
 use crate::stats::Event;
-use crate::store::{ArchiveStore, Created};
+use crate::store::{ArchiveStore, Created, on_joined_thread};
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +113,7 @@ impl Rounds {
         self.note_backlog(&backlog);
         let name_of = |backup: &Backup| location.file_name(backup.name);
         self.attempts.arrange(&mut backlog.pending, name_of);
+        let backlog = Arc::new(backlog);
         let mut rest = Remainder {
             pending: &backlog.pending,
             outcome: RoundOutcome::default(),
@@ -119,7 +122,7 @@ impl Rounds {
             stopped: None,
         };
         let file = LedgerFile { location: &location, mode: settings.mode };
-        let mut notes = RoundNotes::new(file, &backlog);
+        let mut notes = RoundNotes::new(file, Arc::clone(&backlog));
         let sent = self.send(&settings, &mut notes, &mut rest).await;
         self.end(sent, rest, &notes.file)
     }
@@ -148,8 +151,8 @@ impl Rounds {
         Ok(rest.outcome)
     }
 
-    /// Sends the rest, several segments at a time. While some are on their way, the ledger gets
-    /// those that are done together with the next ones, so that the network does not wait for it.
+    /// Sends the rest, several segments at a time. While some are on their way, the next ones are
+    /// read, and the ledger gets them together with those that are done.
     async fn send(
         &mut self,
         settings: &ArchiveSettings,
@@ -160,10 +163,15 @@ impl Rounds {
         let mut window = SendWindow::new(settings.archive.max_rate.is_some());
         let mut shipped: Vec<Shipped> = Vec::new();
         loop {
-            match self.advance(settings, notes, rest, window, &mut shipped).await {
-                // Nor is any on its way: one that is done is noted.
+            let next = self.advance(settings, notes, rest, window, &mut shipped);
+            let (next, meanwhile): (_, Vec<Shipped>) = beside(next, &mut under_way).await;
+            let mut is_ahead = !meanwhile.is_empty();
+            shipped.extend(meanwhile.into_iter().map(|one| self.judge(one, rest, &mut window)));
+            match next {
+                Ok(None) if is_ahead || !under_way.is_empty() => {}
                 Ok(None) => return rest.stopped.take().map_or(Ok(()), Err),
                 Ok(Some((store, parcels))) => {
+                    is_ahead |= !parcels.is_empty();
                     for (parcel, object) in parcels {
                         window.enter(parcel.bytes);
                         ready.push_back(self.deliver(&store, parcel, object));
@@ -171,7 +179,7 @@ impl Rounds {
                 }
                 Err(error) => {
                     let first = rest.stopped.take().unwrap_or(error);
-                    if under_way.is_empty() && ready.is_empty() {
+                    if under_way.is_empty() && ready.is_empty() && !is_ahead {
                         return Err(first);
                     }
                     rest.stopped = Some(first);
@@ -184,13 +192,12 @@ impl Rounds {
                 }
                 let free = MAX_REQUESTS.saturating_sub(under_way.len()).min(ready.len());
                 under_way.extend(ready.drain(..free));
-                let Some(one) = under_way.next().await else { break };
-                window.leave(one.parcel.bytes);
-                self.judge(&one, rest);
-                shipped.push(one);
-                if rest.takes_more() && window.has_room() {
+                if is_ahead && rest.takes_more() && window.has_room() {
                     break;
                 }
+                let Some(one) = under_way.next().await else { break };
+                is_ahead = true;
+                shipped.push(self.judge(one, rest, &mut window));
             }
         }
     }
@@ -207,7 +214,7 @@ impl Rounds {
     ) -> Result<Option<(Arc<ArchiveStore>, Vec<(Parcel, String)>)>> {
         let mut parcels = Vec::new();
         if self.goes_on(settings, rest).await {
-            parcels = self.load(settings, notes, rest, window)?;
+            parcels = self.load(settings, notes, rest, window).await?;
         }
         if parcels.is_empty() && shipped.is_empty() {
             return Ok(None);
@@ -240,19 +247,56 @@ impl Rounds {
         rest.outcome.pause.is_none()
     }
 
-    /// Reads the next segments, as many as there is room for.
-    fn load(
+    /// Reads some of the next segments, on a thread for that: those that are on their way do not
+    /// wait for it.
+    async fn load(
         &mut self,
         settings: &ArchiveSettings,
         notes: &RoundNotes<'_>,
         rest: &mut Remainder<'_>,
-        mut window: SendWindow,
+        window: SendWindow,
     ) -> Result<Vec<Parcel>> {
-        let mut parcels = Vec::new();
-        let location = notes.file.location;
-        let ledger = Ledger::read(location)?.unwrap_or_default();
+        let (location, mut parcels) = (notes.file.location, Vec::new());
+        let ledger = Arc::new(Ledger::read(location)?.unwrap_or_default());
+        // A process may still write to the first ones.
+        while parcels.is_empty() {
+            let chosen = self.choose(settings, location, &ledger, rest, window);
+            if chosen.is_empty() {
+                break;
+            }
+            let (backlog, ledger) = (Arc::clone(&notes.backlog), Arc::clone(&ledger));
+            let take = move |backup: Backup| (backlog.take(&backup, &ledger), backup);
+            let read =
+                on_joined_thread(move || chosen.into_iter().map(take).collect::<Vec<_>>()).await;
+            let action = "read the segments of";
+            for (taken, backup) in read.map_err(|e| Error::io(action, location.path(), e))? {
+                match taken {
+                    Ok(Some(parcel)) => parcels.push(parcel),
+                    Ok(None) => rest.outcome.waiting += 1,
+                    Err(error) => {
+                        let wait = self.attempts.failed(&location.file_name(backup.name));
+                        rest.outcome.fail(error, wait);
+                    }
+                }
+            }
+        }
+        Ok(parcels)
+    }
+
+    /// Takes the next segments that may be tried now, as many as there is room for.
+    fn choose(
+        &self,
+        settings: &ArchiveSettings,
+        location: &Location,
+        ledger: &Ledger,
+        rest: &mut Remainder<'_>,
+        mut window: SendWindow,
+    ) -> Vec<Backup> {
+        let mut chosen = Vec::new();
         while let Some((backup, others)) = rest.pending.split_first() {
-            if !window.fits(backup.entry.len) {
+            let bytes = backup.entry.len;
+            // The first ones are sent while the others are read.
+            if !window.fits(bytes) || !(chosen.is_empty() || bytes <= SendWindow::SMALL_ONE) {
                 break;
             }
             rest.pending = others;
@@ -263,24 +307,24 @@ impl Rounds {
                 continue;
             }
             let wait = self.attempts.wait_for(&name);
-            if !wait.is_zero() {
+            if wait.is_zero() {
+                window.enter(bytes);
+                chosen.push(backup.clone());
+            } else {
                 rest.outcome.hold(wait);
-                continue;
-            }
-            match notes.backlog.take(location, backup, &ledger) {
-                Ok(Some(parcel)) => {
-                    window.enter(parcel.bytes);
-                    parcels.push(parcel);
-                }
-                Ok(None) => rest.outcome.waiting += 1,
-                Err(error) => rest.outcome.fail(error, self.attempts.failed(&name)),
             }
         }
-        Ok(parcels)
+        chosen
     }
 
     /// Notes how a segment fared, for its next attempt and for the round.
-    fn judge(&mut self, one: &Shipped, rest: &mut Remainder<'_>) {
+    fn judge(
+        &mut self,
+        one: Shipped,
+        rest: &mut Remainder<'_>,
+        window: &mut SendWindow,
+    ) -> Shipped {
+        window.leave(one.parcel.bytes);
         let name = &one.parcel.file_name;
         match &one.outcome {
             Ok(outcome) => {
@@ -298,6 +342,7 @@ impl Rounds {
                 rest.outcome.fail(error.clone(), self.attempts.failed(name));
             }
         }
+        one
     }
 
     /// Notes the segments that are done, and the intents of the next ones. Returns those that no
@@ -409,6 +454,21 @@ impl Rounds {
     }
 }
 
+/// Waits for work while others go on. Returns its result, and those that were done meanwhile.
+async fn beside<T, U>(
+    work: impl Future<Output = T>,
+    others: &mut FuturesUnordered<impl Future<Output = U>>,
+) -> (T, Vec<U>) {
+    let (mut work, mut done) = (pin!(work), Vec::new());
+    while !others.is_empty() {
+        match select(work.as_mut(), others.next()).await {
+            Either::Left((result, _)) => return (result, done),
+            Either::Right((other, _)) => done.extend(other),
+        }
+    }
+    (work.await, done)
+}
+
 impl Remainder<'_> {
     /// Whether the round may take more segments.
     fn takes_more(&self) -> bool {
@@ -425,7 +485,6 @@ mod tests {
     use crate::archive::uploader::{Uploader, block_on};
     use crate::error::ErrorKind;
     use crate::ledger::Trouble;
-    use crate::segment::Location;
     use crate::stats::{ArchiveStats, Journal};
     use parking_lot::Mutex;
     use std::fs::File;

@@ -569,6 +569,27 @@ fn object_of_a_killed_worker_is_synced_and_unfinished_ones_go() {
 }
 
 #[test]
+#[cfg(unix)]
+fn ledger_changes_once_for_each_window_of_segments() {
+    let (dir, bucket) = (Dir::new(), Bucket::new());
+    let long_ago = SystemTime::now() - Duration::from_secs(60);
+    for number in 0..100 {
+        let path = dir.file(&format!("app.log.2026-01-01T00-00-00.{number:06}Z.gz"));
+        std::fs::write(&path, "compressed").unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    let trace = crate::support::Trace::new();
+    let job = Job::new("archive", &dir.log()).with("archive", bucket.url());
+    assert!(trace.of(&job).spawn().end());
+    assert_eq!(bucket.names().len(), 100);
+    // Two for the origin. The intents of 64, of 32 and of 4, each with those that are done, and the
+    // last ones. Each change takes the lock once.
+    let changes = trace.count("rename");
+    assert!((4..=6).contains(&changes), "{changes}");
+}
+
+#[test]
 fn four_workers_share_the_work_without_doubles() {
     let (dir, bucket) = (Dir::new(), Bucket::new());
     let job = Job::new("obey", &dir.log()).with("gzip", 1).with("archive", bucket.url());
