@@ -26,9 +26,9 @@ def free_ports(count):
 class Server:
     """A server that can be killed and started again. `name` is `weed` (SeaweedFS) or `s3rver`."""
 
-    def __init__(self, name, tools, work, volumes=20, options=()):
+    def __init__(self, name, tools, work, volumes=20, volume_mb=64, options=()):
         self.name, self.tools, self.work, self.dir = name, tools, work, work / name
-        self.volumes, self.options = volumes, options
+        self.volumes, self.volume_mb, self.options = volumes, volume_mb, options
         self.dir.mkdir()
         # SeaweedFS takes the port plus 10000 for each port as well.
         while True:
@@ -79,7 +79,7 @@ class Server:
             options += ["-filer.port=" + others[2], "-metricsPort=" + metrics]
             # Without other services, whose ports are fixed, and without reports to its makers.
             options += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
-            limits = [f"-volume.max={self.volumes}", "-master.volumeSizeLimitMB=64"]
+            limits = [f"-volume.max={self.volumes}", f"-master.volumeSizeLimitMB={self.volume_mb}"]
             where = ["-dir=" + str(self.dir), "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
             command = [self.tools / "python/bin/weed", "server", "-s3", "-s3.port=" + s3]
             command += [*where, *options, *limits, *self.options]

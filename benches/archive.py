@@ -130,10 +130,12 @@ def throughput(server):
                 forget(server, prefix)
         shutil.rmtree(directory)
         rivals = [name for name in CONTESTANTS if "logrotor" not in name]
+        # The faster one, by its median: the best of each round would be a contestant that has none
+        # of the server's bad moments.
+        rival = min(rivals, key=lambda name: statistics.median(seconds[name]))
         for name in CONTESTANTS:
             took = statistics.median(seconds[name])
-            best = [min(seconds[rival][at] for rival in rivals) for at in range(ROUNDS)]
-            ratio = statistics.median(b / s for b, s in zip(best, seconds[name]))
+            ratio = statistics.median(b / s for b, s in zip(seconds[rival], seconds[name]))
             peak = f"{max(peaks[name]) / KIB:.0f} MiB" if peaks[name] else ""
             lines.append(
                 f"| {title} | {name} | {count / took:.0f} | {count * size / took / 1e6:.0f} "
@@ -234,7 +236,8 @@ def memory(server):
 
 def main():
     print(f"LOGROTOR_SEED={SEED}", file=sys.stderr)
-    server = Server("weed", TOOLS, WORK, volumes=200)
+    # Volumes that are full after one large segment make it wait for new ones, at random.
+    server = Server("weed", TOOLS, WORK, volumes=40, volume_mb=4096)
     parts = os.environ.get("LOGROTOR_BENCH_PARTS", "throughput,calls,memory").split(",")
     try:
         text = [line for part in parts for line in [*globals()[part](server), ""]]
