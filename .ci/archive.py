@@ -120,8 +120,12 @@ def load(server):
     for body in objects.values():
         found.update(gzip.decompress(body).split(b"\n"))
     expected = [line for worker in all_workers for line in worker.lines()]
-    missing = [line for line in expected if found[line] == 0]
-    twice = [line for line in expected if found[line] > 1]
+    # As the objects have them, and as the command reads them back.
+    cat = [COMMAND, "cat", f"{url}/app.log"]
+    done = subprocess.run(cat, check=True, env={**os.environ, **server.environment}, stdout=subprocess.PIPE)
+    printed = collections.Counter(done.stdout.split(b"\n"))
+    missing = [line for line in expected if 0 in (found[line], printed[line])]
+    twice = [line for line in expected if max(found[line], printed[line]) > 1]
     print(
         f"{len(expected)} records acknowledged, {len(objects)} objects, {worker_kills} kills of workers, "
         f"{server_kills} of the server: {len(missing)} lost, {len(twice)} doubled; "
