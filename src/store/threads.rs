@@ -82,6 +82,7 @@ mod tests {
     use super::super::{ArchiveStore, Created, Names, ORIGIN_FILE, ObjectState, Wanted, hex};
     use super::*;
     use bytes::Bytes;
+    use futures_util::FutureExt;
     use object_store::ClientOptions;
     use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody};
     use sha2::{Digest, Sha256};
@@ -109,6 +110,22 @@ mod tests {
         assert!(client.execute(request).await.is_err(), "no server has this port");
         let found = Addresses.resolve("localhost").await.unwrap();
         assert!(!found.is_empty() && found.iter().all(|address| address.is_loopback()));
+    }
+
+    #[test]
+    fn end_of_dropped_work_is_waited_for() {
+        let (go_on, may_go_on) = std::sync::mpsc::channel();
+        let is_done = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&is_done);
+        let mut work = Box::pin(on_joined_thread(move || {
+            may_go_on.recv().unwrap();
+            std::thread::yield_now();
+            done.store(true, SeqCst);
+        }));
+        assert!(work.as_mut().now_or_never().is_none());
+        go_on.send(()).unwrap();
+        drop(work);
+        assert!(is_done.load(SeqCst));
     }
 
     #[test]
