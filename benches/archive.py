@@ -11,6 +11,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / ".ci"))
@@ -138,7 +139,7 @@ def throughput(server):
             ratio = statistics.median(b / s for b, s in zip(seconds[rival], seconds[name]))
             peak = f"{max(peaks[name]) / KIB:.0f} MiB" if peaks[name] else ""
             lines.append(
-                f"| {title} | {name} | {count / took:.0f} | {count * size / took / 1e6:.0f} "
+                f"| {title} | {name} | {count / took:.3g} | {count * size / took / 1e6:.0f} "
                 f"| {ratio:.2f} | {peak} |"
             )
     return lines
@@ -227,11 +228,12 @@ def memory(server):
     os.utime(least, (time.time() - 3600,) * 2)
     base = send(server, directory, "memory-base")[1]
     segments = (max(peak, read) - base) * KIB / size
-    return [
+    text = (
         f"Peak memory with segments of 64 MiB, above that with one of 1000 bytes ({base / KIB:.0f} MiB): "
         f"{(peak - base) / KIB:.0f} MiB, and {(read - base) / KIB:.0f} MiB with each object read back: "
         f"{segments:.2f} segments."
-    ]
+    )
+    return textwrap.wrap(text, 100)
 
 
 def main():
