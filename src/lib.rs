@@ -58,7 +58,7 @@
 //! | settings as data | [`Config`], [`RotatingFileWriter::from_config`] |
 //! | settings in a file or in environment variables | `Config::from_file` and `Config::with_env`, with the feature `serde` |
 //! | one settings file for all workers, changed while they run | `policy`, with the feature `policy` |
-//! | the same for many machines, in an object store | `policy`, with the features `policy` and `archive` |
+//! | the same for many machines, in an object store, etcd or PostgreSQL | `policy`, with the feature `archive`, `etcd` or `postgres` |
 //!
 //! # Modules
 //!
@@ -114,6 +114,8 @@
 //! | `serde` | | [`Config`] as data: TOML, JSON, environment variables |
 //! | `policy` | | the module `policy`; implies `serde` |
 //! | `archive` | | `Archive`: finished segments are copied to S3, Google Cloud Storage, Azure or a directory before they are removed |
+//! | `etcd` | | a `policy` in etcd; implies `policy` |
+//! | `postgres` | | a `policy` in PostgreSQL; implies `policy` |
 //! | `cli` | | the command `logrotor` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -198,20 +198,27 @@ impl<'a> Address<'a> {
 /// that this build has.
 pub(crate) fn open(url: &str) -> Result<Arc<dyn Backend>> {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-    let missing = |feature: &str| {
-        let why = format!("this build lacks the feature `{feature}`");
-        Err(Error::config("policy", redacted(url), why))
-    };
     // One line for each system, with its feature or without.
     match scheme {
         #[cfg(feature = "archive")]
         "s3" | "gs" | "az" => Ok(Arc::new(super::bucket::Bucket::open(url)?)),
         #[cfg(not(feature = "archive"))]
-        "s3" | "gs" | "az" => missing("archive"),
-        "postgres" | "postgresql" => missing("postgres"),
-        "etcd" | "etcds" => missing("etcd"),
+        "s3" | "gs" | "az" => missing(url, "archive"),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => super::postgres::Postgres::open(url),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" | "postgresql" => missing(url, "postgres"),
+        #[cfg(feature = "etcd")]
+        "etcd" | "etcds" => super::etcd::Etcd::open(url),
+        #[cfg(not(feature = "etcd"))]
+        "etcd" | "etcds" => missing(url, "etcd"),
         _ => Err(Error::config("policy", redacted(url), USE)),
     }
+}
+
+#[cfg(not(all(feature = "archive", feature = "etcd", feature = "postgres")))]
+fn missing(url: &str, feature: &str) -> Result<Arc<dyn Backend>> {
+    Err(Error::config("policy", redacted(url), format!("this build lacks the feature `{feature}`")))
 }
 
 const USE: &str = "use a path, or `s3://bucket/prefix/app.policy`, `gs://bucket/prefix/app.policy`, \

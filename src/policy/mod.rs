@@ -1,7 +1,7 @@
 //! One set of settings for all processes that share something, changed while they run.
 //!
-//! It is in a file, for the processes of one machine, or in an object store, for any number of
-//! machines (feature `archive`):
+//! It is in a file, for the processes of one machine, or in a system that any number of machines
+//! share: an object store (feature `archive`), etcd (`etcd`) or PostgreSQL (`postgres`):
 //!
 //! ```no_run
 //! use logrotor::{Config, RotatingFileWriter};
@@ -20,24 +20,40 @@
 //! | edits by hand | yes | no |
 //! | it cannot be reached | the version in force stays | the same; a process that starts takes the copy of this machine ([`cache_beside`](PolicyStoreBuilder::cache_beside)) |
 //!
+//! In etcd (`etcd://host:2379/app.policy`, `etcds://` with TLS) and PostgreSQL
+//! (`postgres://user@host/database/app.policy`), a change is in force elsewhere at once. Passwords
+//! come from the URL, or from the variables and files of `etcdctl` and `psql`. No message shows
+//! them.
+//!
 //! A change may fail with [`PolicyConflict`](crate::ErrorKind::PolicyConflict) if another one was
 //! made first, and with [`PolicyUnsettled`](crate::ErrorKind::PolicyUnsettled) if no answer tells
 //! whether it was made: look before you repeat it.
 
 mod author;
-#[cfg_attr(not(feature = "archive"), allow(dead_code, reason = "no system is in this build"))]
+#[cfg_attr(
+    not(any(feature = "archive", feature = "etcd", feature = "postgres")),
+    allow(dead_code, reason = "no system is in this build")
+)]
 mod backend;
 #[cfg(feature = "archive")]
 mod bucket;
 mod builder;
+#[cfg(all(test, any(feature = "etcd", feature = "postgres")))]
+mod contract;
 mod diff;
 pub(crate) mod document;
 mod engine;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod files;
 mod history;
 mod judge;
 mod messages;
 mod name;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "etcd", feature = "postgres"))]
+mod remote_url;
 mod shared;
 mod stats;
 mod store;
