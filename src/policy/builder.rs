@@ -134,9 +134,12 @@ impl<T: Settings> PolicyStoreBuilder<T> {
     /// | URL | feature |
     /// |---|---|
     /// | `s3://bucket/prefix/app.policy`, `gs://..`, `az://..` | `archive` |
+    /// | `etcd://host:2379/app.policy`, `etcds://..` | `etcd` |
+    /// | `postgres://user@host/database/app.policy` | `postgres` |
     /// | `file:///path` | none: the same as the path |
     ///
-    /// Credentials come from the environment, as for an `Archive`.
+    /// Credentials come from the environment, as for an `Archive`, or from the URL for etcd and
+    /// PostgreSQL. No message shows them.
     ///
     /// If the file is damaged or missing and a good version is kept beside it, that version is in
     /// force, and [`PolicyStore::problem`] returns the problem.
