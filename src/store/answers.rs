@@ -80,9 +80,12 @@ fn respell_keys(xml: &str) -> Option<String> {
     // Of objects, of what they have in common, and of both in Azure.
     let tags = [("<Key>", "</Key>"), ("<Prefix>", "</Prefix>"), ("<Name>", "</Name>")];
     let (mut text, mut rest, mut is_changed) = (String::new(), xml, false);
+    // In one pass: a tag that does not come again would be looked for to the end at each key.
     let next = |rest: &str| {
-        let found = tags.iter().filter_map(|(open, close)| Some((rest.find(open)?, open, close)));
-        found.min().map(|(at, open, close)| (at + open.len(), *close))
+        rest.match_indices('<').find_map(|(at, _)| {
+            let (open, close) = tags.iter().find(|(open, _)| rest[at..].starts_with(open))?;
+            Some((at + open.len(), *close))
+        })
     };
     while let Some((at, close)) = next(rest) {
         let (before, after) = rest.split_at(at);
