@@ -4,12 +4,17 @@ use super::{Config, Delivery, Durability};
 #[cfg(feature = "archive")]
 use crate::archive::Archive;
 use crate::clock::Clock;
+#[cfg(feature = "policy")]
+use crate::error::Error;
+use crate::error::Result;
 use crate::maintenance::MaintenanceMode;
 #[cfg(feature = "policy")]
 use crate::policy::PolicyStore;
 use crate::rotation::{HeaderFn, Period, Zone};
 use crate::segment::name::{Compression, Naming};
 use crate::stats::{Event, Observer};
+#[cfg(feature = "policy")]
+use crate::units::redacted;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -253,6 +258,7 @@ impl LogBuilder {
     }
 
     /// Follows a policy: its settings replace the builder's, from the start and as they change.
+    /// The setting `policy` of [`Config`] names one in place of that.
     ///
     /// A new version is in force within a second, between two records.
     /// [`Stats::policy`](crate::Stats::policy) has the version in force, and whether the builder's
@@ -286,13 +292,24 @@ impl LogBuilder {
     }
 
     #[cfg(not(feature = "policy"))]
-    pub(crate) fn with_policy_settings(self) -> Self {
-        self
+    #[allow(clippy::unnecessary_wraps, reason = "with a policy, it fails")]
+    pub(crate) fn with_policy_settings(self) -> Result<Self> {
+        Ok(self)
     }
 
     /// Takes over the policy's current settings.
     #[cfg(feature = "policy")]
-    pub(crate) fn with_policy_settings(mut self) -> Self {
+    pub(crate) fn with_policy_settings(mut self) -> Result<Self> {
+        if let Some(named) = self.config.policy.take() {
+            if self.callbacks.policy.is_some() {
+                let named = redacted(&named.to_string_lossy());
+                let why = "the builder follows another policy already";
+                return Err(Error::config("policy", named, why));
+            }
+            // A machine that starts without network has the settings of the copy.
+            let store = Config::policy().cache_beside(&self.path).open(named)?;
+            self = self.policy(store);
+        }
         if let Some(bound) = &mut self.callbacks.policy {
             // A problem with the file is reported once the log is open. It does not prevent
             // opening: the last good version is in force.
@@ -302,7 +319,7 @@ impl LogBuilder {
             bound.overrides = own != Config::default() && own != self.config;
             bound.version = policy.version();
         }
-        self
+        Ok(self)
     }
 
     /// Returns the path as it was given.

@@ -34,6 +34,8 @@ const SETTINGS: &[&str] = &[
     "durability",
     #[cfg(feature = "archive")]
     "archive",
+    #[cfg(feature = "policy")]
+    "policy",
 ];
 
 const PREFIX: &str = "LOGROTOR_";
@@ -62,6 +64,7 @@ impl Config {
     /// | `delivery` | `"direct"`, `"buffered"`, or a table `buffered` with `capacity`, `flush_interval`, and `overflow` (`"block"`, `"drop_newest"`, `"drop_newest_silently"`) |
     /// | `durability` | `"none"`, `"on_rotate"`, `"every_record"` |
     /// | `archive` (feature `archive`) | a URL such as `"s3://bucket/prefix"`, or a table `archive` with `url`, `host`, `max_rate` (a size per second), `when_full` (`"keep"`, `"drop"`) and `verify` (`"auto"`, `"checksum"`, `"read"`) |
+    /// | `policy` (feature `policy`) | a path, or a URL such as `"s3://bucket/prefix/app.policy"`; all other settings come from there |
     ///
     /// Omitted settings take their defaults.
     ///
@@ -219,7 +222,13 @@ impl Config {
     #[cfg(feature = "policy")]
     #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
     pub fn policy() -> policy::PolicyStoreBuilder<Self> {
-        policy::PolicyStore::builder(|config: &Self| Ok(config.validate()?))
+        policy::PolicyStore::builder(|config: &Self| {
+            if let Some(other) = &config.policy {
+                let other = crate::units::redacted(&other.to_string_lossy());
+                return Err(Error::config("policy", other, "a policy cannot name another").into());
+            }
+            Ok(config.validate()?)
+        })
     }
 }
 
@@ -336,6 +345,8 @@ mod tests {
                     durability: durabilities[durability as usize],
                     #[cfg(feature = "archive")]
                     archive,
+                    #[cfg(feature = "policy")]
+                    policy: flags[5].then(|| "s3://bucket/app.policy".into()),
                 }
             },
         )
@@ -396,6 +407,8 @@ mod tests {
             mode: Some(0o640),
             #[cfg(feature = "archive")]
             archive: Some(crate::archive::Archive::to("s3://bucket")),
+            #[cfg(feature = "policy")]
+            policy: Some("app.policy.toml".into()),
             ..Config::default()
         };
         let table = toml::Table::try_from(&full).unwrap();

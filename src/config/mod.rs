@@ -26,6 +26,8 @@ use crate::rotation::{Period, Zone};
 use crate::segment::name::{Compression, Naming};
 use crate::units;
 use std::fmt;
+#[cfg(feature = "policy")]
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The settings of a log as plain data.
@@ -185,6 +187,16 @@ pub struct Config {
     #[cfg_attr(docsrs, doc(cfg(feature = "archive")))]
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub archive: Option<Archive>,
+    /// The policy from which the log takes all other settings: its path, or the URL of one that
+    /// machines share, such as `s3://bucket/prefix/app.policy`. Default: none.
+    ///
+    /// Opening the log opens the policy, which must exist, as [`LogBuilder::policy`] describes. The
+    /// last good copy of one that machines share is kept beside the log. A policy cannot name
+    /// another one.
+    #[cfg(feature = "policy")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub policy: Option<PathBuf>,
 }
 
 fn refuse(setting: &str, value: &dyn fmt::Display, why: &str) -> Result<()> {
@@ -217,6 +229,8 @@ impl Default for Config {
             durability: Durability::None,
             #[cfg(feature = "archive")]
             archive: None,
+            #[cfg(feature = "policy")]
+            policy: None,
         }
     }
 }

@@ -26,9 +26,11 @@ impl LogBuilder {
     /// - [`ErrorKind::LockUnsupported`](crate::ErrorKind::LockUnsupported): the file system has no file locks.
     /// - [`ErrorKind::LockTimeout`](crate::ErrorKind::LockTimeout): the log had to be created, and another
     ///   worker held the rotation lock for longer than `lock_timeout`.
+    /// - As [`PolicyStoreBuilder::open`](crate::policy::PolicyStoreBuilder::open), if the settings
+    ///   name a policy.
     /// - [`ErrorKind::Io`](crate::ErrorKind::Io): any other failure of the file system, or of starting a thread.
     pub fn build(self) -> Result<RotatingFileWriter> {
-        let Self { path, config, callbacks } = self.with_policy_settings();
+        let Self { path, config, callbacks } = self.with_policy_settings()?;
         config.validate()?;
         #[cfg(feature = "archive")]
         if let Some(archive) = &config.archive {

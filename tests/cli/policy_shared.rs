@@ -78,3 +78,25 @@ fn writer_starts_without_network_and_stat_shows_the_age() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("failed to read policy `s3://bucket/"), "{output:?}");
 }
+
+#[test]
+fn variable_names_the_policy_of_a_writer() {
+    let (server, dir) = (PolicyServer::start(), Dir::new());
+    ok(&server, &dir, &["policy", "set", URL, "max_size=10", "--create"]);
+    let write = |words: &[&str]| {
+        let words = [&["write", "app.log"], words].concat();
+        let mut writer = command(&server, &dir, &words);
+        writer.env("LOGROTOR_POLICY", URL).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut writer = writer.spawn().unwrap();
+        // A writer that is refused does not read.
+        let _ = writer.stdin.take().unwrap().write_all(b"a line\nanother\n");
+        writer.wait_with_output().unwrap()
+    };
+    let output = write(&["--max-size", "1MiB"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("LOGROTOR_POLICY names a policy, so --max-size has no effect"), "{said}");
+    assert!(!dir.log().exists());
+    assert!(write(&[]).status.success());
+    assert_eq!(fs::read_to_string(dir.log()).unwrap(), "another\n", "it has rotated");
+}

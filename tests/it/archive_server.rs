@@ -231,7 +231,7 @@ fn list(objects: &BTreeMap<String, (Vec<u8>, Headers)>, bucket: &str, query: &st
     text + "</ListBucketResult>"
 }
 
-fn decoded(text: &str) -> String {
+pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, others @ ..] = rest {

@@ -27,6 +27,8 @@ mod archive_read;
 #[allow(dead_code, reason = "the tests of the command share it")]
 mod archive_server;
 mod atomic;
+#[cfg(all(feature = "archive", feature = "policy", unix))]
+mod bad_network;
 mod buffered;
 mod clocks;
 mod crash;
@@ -61,6 +63,8 @@ mod observer;
 mod permissions;
 #[cfg(feature = "policy")]
 mod policy;
+#[cfg(all(feature = "archive", feature = "policy", unix))]
+mod policy_machines;
 #[cfg(all(feature = "archive", feature = "policy", unix))]
 mod policy_server;
 #[cfg(all(feature = "archive", feature = "policy", unix))]

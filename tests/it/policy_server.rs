@@ -1,7 +1,7 @@
-//! A stub that speaks as much of S3 as a shared policy uses, and whose answers are lost, late or
-//! doubled. It is no S3: `policy_shared.rs` uses SeaweedFS as well, where it is installed.
+//! A stub that speaks as much of S3, and of Google's XML API, as a shared policy uses, and whose
+//! answers are lost, late or doubled. `policy_machines.rs` uses real servers.
 
-use crate::archive_server::{Headers, listen_with, receive};
+use crate::archive_server::{Headers, decoded, listen_with, receive};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
@@ -101,6 +101,8 @@ fn answer_to(
     body: &[u8],
 ) -> Vec<u8> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    // The client for Google encodes the slashes of a key.
+    let path = &*decoded(path);
     let kind = match (method, query) {
         ("PUT", _) => "PUT",
         ("GET", query) if query.contains("list-type=2") => "LIST",
@@ -112,9 +114,11 @@ fn answer_to(
     let header = |name: &str| headers.get(name).map(String::as_str);
     match kind {
         "PUT" => {
-            let is_wanted = match (header("if-none-match"), header("if-match")) {
-                (Some("*"), _) => there.is_none(),
-                (_, Some(wanted)) => there.as_deref() == Some(wanted),
+            let generation = header("x-goog-if-generation-match");
+            let is_wanted = match (header("if-none-match"), header("if-match"), generation) {
+                (Some("*"), ..) | (.., Some("0")) => there.is_none(),
+                (_, Some(wanted), _) => there.as_deref() == Some(wanted),
+                (.., Some(wanted)) => there.is_some_and(|there| generation_of(&there) == wanted),
                 _ => false,
             };
             if !is_wanted && !state.ignores_conditions {
@@ -124,6 +128,10 @@ fn answer_to(
             answer(200, Some(&e_tag(body)), b"")
         }
         "LIST" => answer(200, None, list(&state.objects, path, query).as_bytes()),
+        "DELETE" if method == "DELETE" => {
+            state.objects.remove(path);
+            answer(204, None, b"")
+        }
         "DELETE" => {
             let text = String::from_utf8_lossy(body);
             for part in text.split("<Key>").skip(1) {
@@ -142,6 +150,11 @@ fn answer_to(
     }
 }
 
+/// Another number for each content, of which no two are equal.
+fn generation_of(e_tag: &str) -> String {
+    u64::from_str_radix(e_tag.trim_matches('"'), 16).unwrap().to_string()
+}
+
 /// A digest, as that of S3 is.
 fn e_tag(body: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
@@ -151,7 +164,7 @@ fn e_tag(body: &[u8]) -> String {
 
 fn list(objects: &BTreeMap<String, Vec<u8>>, bucket: &str, query: &str) -> String {
     let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or_default();
-    let prefix = prefix.replace("%2F", "/");
+    let prefix = decoded(prefix);
     let bucket = format!("{}/", bucket.trim_end_matches('/'));
     let keys = objects.iter().filter_map(|(path, body)| {
         let key = path.strip_prefix(&bucket)?;
@@ -173,7 +186,8 @@ fn answer(status: u16, e_tag: Option<&str>, body: &[u8]) -> Vec<u8> {
         body.len()
     );
     if let Some(e_tag) = e_tag {
-        text.push_str(&format!("ETag: {e_tag}\r\n"));
+        let generation = generation_of(e_tag);
+        text.push_str(&format!("ETag: {e_tag}\r\nx-goog-generation: {generation}\r\n"));
     }
     let mut answer = (text + "\r\n").into_bytes();
     answer.extend_from_slice(body);

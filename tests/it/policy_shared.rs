@@ -1,4 +1,5 @@
-//! A policy that machines share in an object store: processes over a stub of S3, and SeaweedFS.
+//! A policy that machines share in an object store: processes over stubs of S3 and of Google's API.
+//! `policy_machines.rs` has real servers.
 
 use crate::policy_server::PolicyServer;
 use crate::support::{Dir, Job, Worker, eventually, listen, say, seed};
@@ -6,29 +7,58 @@ use crate::support_lock::rounds;
 use logrotor::policy::{PolicyStore, PolicyStoreBuilder};
 use logrotor::{Config, ErrorKind, RotatingFileWriter};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::time::Duration;
 
 type Entries = BTreeMap<String, u32>;
 
 const URL: &str = "s3://bucket/fleet/app.policy";
 
 fn job(task: &str, endpoint: &str, dir: &Dir) -> Job {
-    Job::new(task, &dir.log())
-        .env("AWS_ENDPOINT", endpoint)
-        .env("AWS_ALLOW_HTTP", true)
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_ACCESS_KEY_ID", "key")
-        .env("AWS_SECRET_ACCESS_KEY", "secret")
+    Site::s3(endpoint, URL).job(task, dir)
+}
+
+/// Where a policy is, and the environment to get there.
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub url: String,
+    pub environment: Vec<(&'static str, String)>,
+}
+
+impl Site {
+    pub fn s3(endpoint: &str, url: &str) -> Self {
+        let fixed = [
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "S3RVER"),
+            ("AWS_SECRET_ACCESS_KEY", "S3RVER"),
+            ("AWS_ENDPOINT", endpoint),
+        ];
+        let environment = fixed.map(|(name, value)| (name, value.to_owned())).to_vec();
+        Self { url: url.to_owned(), environment }
+    }
+
+    /// A service account leads to the server.
+    fn google(endpoint: &str) -> Self {
+        let account = format!(
+            "{{\"private_key\": \"none\", \"private_key_id\": \"none\", \"client_email\": \"none\", \
+             \"gcs_base_url\": \"{endpoint}\", \"disable_oauth\": true}}"
+        );
+        let environment = vec![("GOOGLE_SERVICE_ACCOUNT_KEY", account)];
+        Self { url: URL.replace("s3://", "gs://"), environment }
+    }
+
+    pub fn job(&self, task: &str, dir: &Dir) -> Job {
+        let job = Job::new(task, &dir.log()).with("url", &self.url);
+        self.environment.iter().fold(job, |job, (name, value)| job.env(name, value))
+    }
 }
 
 fn builder(job: &Job) -> PolicyStoreBuilder<Entries> {
     let builder = PolicyStore::builder(|_: &Entries| Ok(())).keep(10_000);
     let builder = builder.cache_beside(job.text("log"));
-    builder.interval(Duration::from_millis(100)).lock_ttl(Duration::from_millis(500))
+    let ttl = if job.has("ttl") { job.number("ttl") as u64 } else { 500 };
+    builder.interval(Duration::from_millis(100)).lock_ttl(Duration::from_millis(ttl))
 }
 
 /// The tasks of worker processes.
@@ -37,6 +67,10 @@ pub fn child(job: &Job) {
         "shared-add" => add(job),
         "shared-follow" => follow(job),
         "shared-update" => update(job),
+        "shared-create" => create(job),
+        "shared-rollback" => rollback(job),
+        "shared-abandon" => abandon(job),
+        "shared-check" => check(job),
         "shared-log" => log(job),
         other => panic!("no such task: {other}"),
     }
@@ -56,7 +90,7 @@ fn is_passing(error: &logrotor::Error) -> bool {
 fn add(job: &Job) {
     let (worker, count) = (format!("{}-", job.text("worker")), job.number("count"));
     let store = loop {
-        match builder(job).open_or_create(URL, Entries::new) {
+        match builder(job).open_or_create(job.text("url"), Entries::new) {
             Ok(store) => break store,
             Err(error) => assert!(is_passing(&error), "{error}"),
         }
@@ -84,7 +118,7 @@ fn add(job: &Job) {
 
 /// Says each version that comes into force, until its input ends.
 fn follow(job: &Job) {
-    let store = builder(job).open(URL).unwrap();
+    let store = builder(job).open(job.text("url")).unwrap();
     say(store.version());
     while let Some(wanted) = listen() {
         let wanted: u64 = wanted.parse().unwrap();
@@ -95,7 +129,7 @@ fn follow(job: &Job) {
 
 /// Changes the policy once. Says the version, and how many entries it has.
 fn update(job: &Job) {
-    let opened = builder(job).lock_timeout(Duration::from_secs(20)).open(URL);
+    let opened = builder(job).lock_timeout(Duration::from_secs(20)).open(job.text("url"));
     let updated = opened.and_then(|store| {
         let key = job.text("key").to_owned();
         store.update(|entries| assert!(entries.insert(key, 1).is_none()))
@@ -106,25 +140,69 @@ fn update(job: &Job) {
     }
 }
 
-/// Writes a log under the policy, a record for each line that it hears.
+/// Creates the policy. Says its version.
+fn create(job: &Job) {
+    match builder(job).open_or_create(job.text("url"), Entries::new) {
+        Ok(store) => say(format!("ok {}", store.version())),
+        Err(error) => say(format!("{:?} {error}", error.kind())),
+    }
+}
+
+/// Publishes the first version again.
+fn rollback(job: &Job) {
+    let opened = builder(job).lock_timeout(Duration::from_secs(20)).open(job.text("url"));
+    match opened.and_then(|store| store.rollback(1)) {
+        Ok(policy) => say(format!("ok {} {}", policy.version(), policy.len())),
+        Err(error) => say(format!("{:?} {error}", error.kind())),
+    }
+}
+
+/// Dies with the update lock.
+fn abandon(job: &Job) {
+    let store = builder(job).open(job.text("url")).unwrap();
+    let changed = store.update(|_| std::process::exit(0));
+    panic!("it was to die: {changed:?}");
+}
+
+/// Reads every version, which checks its checksum. Says how many there are, and the entries of the
+/// last one.
+fn check(job: &Job) {
+    let store = builder(job).open(job.text("url")).unwrap();
+    let mut versions: Vec<_> = store.history().unwrap().iter().map(|it| it.version).collect();
+    versions.sort_unstable();
+    assert!(versions.iter().copied().eq(1..=store.version()), "gaps: {versions:?}");
+    let largest = if job.has("singly") { 1 } else { usize::MAX };
+    for version in 2..=store.version() {
+        assert!(store.diff(version - 1, version).unwrap().len() <= largest);
+    }
+    store.verify().unwrap();
+    say(format!("ok {} {}", store.version(), store.current().len()));
+}
+
+/// Writes a log under the policy, a record for each line that it hears. Changes the policy, unless
+/// the line is only to be written.
 fn log(job: &Job) {
     let builder = Config::policy().cache_beside(job.text("log"));
     let builder = builder.interval(Duration::from_millis(100)).lock_timeout(Duration::ZERO);
-    let store = builder.open_or_create("s3://bucket/log.policy", Config::default).unwrap();
+    let store = builder.open_or_create(job.text("url"), Config::default).unwrap();
     let mut log =
         RotatingFileWriter::builder(job.text("log")).policy(store.clone()).build().unwrap();
     say(store.version());
     while let Some(line) = listen() {
         writeln!(log, "{line}").unwrap();
+        if line.starts_with("only") {
+            say(log.stats().policy.unwrap().version);
+            continue;
+        }
         let changed = store.update(|config| config.max_backups = Some(7));
         let changed = changed.map(|policy| policy.version()).map_err(|error| error.kind());
         say(format!("{changed:?}, version {} in force", log.stats().policy.unwrap().version));
     }
 }
 
-/// The number of a policy, and how many entries it has, after a change by a process of its own.
-fn look(endpoint: &str, dir: &Dir) -> (u64, usize) {
-    let mut child = job("shared-update", endpoint, dir).with("key", "last").spawn();
+/// Runs a job to its end. Returns a version, and how many entries it has.
+fn run(job: &Job) -> (u64, usize) {
+    let mut child = job.spawn();
     let said = child.hear().unwrap();
     assert!(child.end());
     let numbers = said.strip_prefix("ok ").and_then(|numbers| numbers.split_once(' '));
@@ -132,55 +210,83 @@ fn look(endpoint: &str, dir: &Dir) -> (u64, usize) {
     (version.parse().unwrap(), entries.parse().unwrap())
 }
 
-/// Eight machines add entries; one of them is killed again and again. Nothing is lost or doubled.
-fn race(endpoint: &str, updates: usize, seed: u64) {
+/// Eight machines add entries, some of them through another site; they are killed at random.
+/// Nothing is lost or doubled, and no version is missing or damaged.
+pub fn race(site: &Site, through: &Site, updates: usize, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let dirs: Vec<_> = (0..8).map(|_| Dir::new()).collect();
     let start = |worker: usize| {
-        let job = job("shared-add", endpoint, &dirs[worker]).with("count", updates);
+        let job = through.job("shared-add", &dirs[worker]).with("count", updates);
         job.with("worker", worker).spawn()
     };
     let mut workers: Vec<Worker> = (0..8).map(start).collect();
     for _ in 0..updates.min(10) {
         std::thread::sleep(Duration::from_millis(random.u64(..300)));
-        workers[0].kill();
-        workers[0] = start(0);
+        let at = random.usize(..8);
+        workers[at].kill();
+        workers[at] = start(at);
     }
     for worker in &mut workers {
         assert_eq!(worker.hear().as_deref(), Some("done"));
     }
-    let (version, entries) = look(endpoint, &Dir::new());
-    assert_eq!((version, entries), (8 * updates as u64 + 2, 8 * updates + 1));
+    let last = run(&site.job("shared-update", &Dir::new()).with("key", "last"));
+    assert_eq!(last, (8 * updates as u64 + 2, 8 * updates + 1));
+    let found = run(&site.job("shared-check", &Dir::new()).with("singly", 1));
+    assert_eq!(found, last);
+}
+
+/// Kills a process at each operation of an update, a rollback, and an update that takes the lock of
+/// a dead process over, at every `step`th of them. The next change is made all the same.
+pub fn kills(site: &Site, step: usize) {
+    run_quietly(site, "shared-add");
+    for task in ["shared-update", "shared-rollback", "shared-takeover"] {
+        let mut at = 1;
+        loop {
+            let is_takeover = task == "shared-takeover";
+            if is_takeover {
+                assert!(site.job("shared-abandon", &Dir::new()).spawn().end());
+            }
+            let change = if is_takeover { "shared-update" } else { task };
+            let child = site.job(change, &Dir::new()).with("key", format!("killed {task} {at}"));
+            let child = child.with("ttl", 100).env("LOGROTOR_FAULT", format!("{at}:kill"));
+            let is_killed = child.spawn().hear().is_none();
+            let next = site.job("shared-update", &Dir::new()).with("ttl", 100);
+            run(&next.with("key", format!("next {task} {at}")));
+            if !is_killed {
+                println!("{task}: {at} is beyond its last operation");
+                break;
+            }
+            at += step;
+        }
+    }
+    run(&site.job("shared-check", &Dir::new()));
+}
+
+fn run_quietly(site: &Site, task: &str) {
+    let first = site.job(task, &Dir::new()).with("count", 1).with("worker", 0);
+    assert_eq!(first.spawn().hear().as_deref(), Some("done"));
 }
 
 #[test]
 fn eight_machines_over_a_bad_network_lose_no_change() {
     let seed = seed();
     let server = PolicyServer::with_faults(10, seed);
-    race(&server.endpoint, rounds(3, 50) as usize, seed);
+    let site = Site::s3(&server.endpoint, URL);
+    race(&site, &site, rounds(3, 50) as usize, seed);
+}
+
+#[test]
+fn generations_of_google_are_compared_for_a_policy() {
+    let seed = seed();
+    let server = PolicyServer::with_faults(10, seed);
+    let site = Site::google(&server.endpoint);
+    race(&site, &site, rounds(1, 50) as usize, seed);
 }
 
 #[test]
 fn machine_killed_at_any_operation_costs_others_nothing() {
-    let (server, dir) = (PolicyServer::start(), Dir::new());
-    let first = job("shared-add", &server.endpoint, &dir).with("count", 1).with("worker", 0);
-    assert_eq!(first.spawn().hear().as_deref(), Some("done"));
-    let step = rounds(6, 1) as usize;
-    for at in (1..).step_by(step) {
-        let mut child = job("shared-update", &server.endpoint, &dir)
-            .with("key", format!("killed-{at}"))
-            .env("LOGROTOR_FAULT", format!("{at}:kill"))
-            .spawn();
-        let is_killed = child.hear().is_none();
-        let mut next = job("shared-update", &server.endpoint, &Dir::new())
-            .with("key", format!("next-{at}"))
-            .spawn();
-        let said = next.hear().unwrap();
-        assert!(said.starts_with("ok "), "after a kill at operation {at}: {said}");
-        if !is_killed {
-            break;
-        }
-    }
+    let server = PolicyServer::start();
+    kills(&Site::s3(&server.endpoint, URL), rounds(12, 1) as usize);
 }
 
 #[test]
@@ -208,7 +314,8 @@ fn change_is_in_force_on_other_machines_by_itself() {
 #[test]
 fn log_of_a_machine_that_is_cut_off_goes_on() {
     let (server, dir) = (PolicyServer::start(), Dir::new());
-    let start = || job("shared-log", &server.endpoint, &dir).spawn();
+    let site = Site::s3(&server.endpoint, "s3://bucket/log.policy");
+    let start = || site.job("shared-log", &dir).spawn();
     let mut machine = start();
     assert_eq!(machine.hear().as_deref(), Some("1"));
     server.cut_off(true);
@@ -241,79 +348,4 @@ fn server_that_ignores_conditions_is_refused_for_a_policy() {
         "{said}"
     );
     assert!(server.object("/current").unwrap().contains("\n#: version 2\n"));
-}
-
-// ---------------------------------------------------------------- SeaweedFS
-
-struct Weed {
-    child: std::process::Child,
-    endpoint: String,
-    _dir: Dir,
-}
-
-impl Drop for Weed {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The server of `.ci/archive`, if it is installed.
-fn weed() -> Option<PathBuf> {
-    let target = std::env::current_exe().unwrap();
-    let target = target.ancestors().nth(3)?.join("platforms");
-    let tools = std::env::var_os("LOGROTOR_TOOLS").map_or(target, PathBuf::from);
-    let program = tools.join("archive/python/bin/weed");
-    program.exists().then_some(program)
-}
-
-impl Weed {
-    fn start(program: PathBuf) -> Self {
-        let dir = Dir::new();
-        let ports = std::iter::repeat_with(|| TcpListener::bind("127.0.0.1:0").unwrap());
-        let ports: Vec<_> = ports.take(4).map(|it| it.local_addr().unwrap().port()).collect();
-        // It takes the port plus 10000 for each port as well.
-        let ports = ports.iter().map(|port| if *port > 55_000 { port - 20_000 } else { *port });
-        let ports: Vec<_> = ports.collect();
-        let child = Command::new(program)
-            .args(["server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=20"])
-            .args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"])
-            .arg(format!("-s3.port={}", ports[0]))
-            .arg(format!("-master.port={}", ports[1]))
-            .arg(format!("-volume.port={}", ports[2]))
-            .arg(format!("-filer.port={}", ports[3]))
-            .args(["-master.volumeSizeLimitMB=64"])
-            .arg(format!("-dir={}", dir.path().display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let weed = Self { child, endpoint: format!("http://127.0.0.1:{}", ports[0]), _dir: dir };
-        eventually("SeaweedFS has a bucket", || put_bucket(ports[0]).is_some());
-        weed
-    }
-}
-
-/// Creates the bucket; without accounts, the server asks for no signature.
-fn put_bucket(port: u16) -> Option<()> {
-    let mut connection = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    let request =
-        "PUT /bucket HTTP/1.1\r\nHost: s3\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    connection.write_all(request.as_bytes()).ok()?;
-    let mut answer = [0; 12];
-    connection.read_exact(&mut answer).ok()?;
-    answer.ends_with(b"200").then_some(())
-}
-
-#[test]
-fn eight_machines_on_seaweedfs_lose_no_change() {
-    let Some(program) = weed() else {
-        println!("skipped: SeaweedFS is not installed; `.ci/archive --prepare` does that");
-        return;
-    };
-    let weed = Weed::start(program);
-    let started = Instant::now();
-    race(&weed.endpoint, rounds(2, 50) as usize, seed());
-    println!("{:?}", started.elapsed());
 }

@@ -158,6 +158,28 @@ fn log_opens_with_the_policys_settings_and_reports_overrides() {
 }
 
 #[test]
+fn settings_that_name_a_policy_follow_it() {
+    let dir = Dir::new();
+    let store = policy(&dir);
+    let mut config = Config::default();
+    config.policy = Some(path_beside(dir.log()));
+    let log = RotatingFileWriter::from_config(dir.log(), config.clone()).unwrap();
+    assert_eq!(log.stats().policy.unwrap().version, 1);
+    store.update(|config| config.max_size = 100).unwrap();
+    eventually("it is obeyed", || log.stats().policy.unwrap().version == 2);
+
+    let builder = RotatingFileWriter::builder(dir.log()).config(config.clone());
+    let error = builder.policy(store.clone()).build().unwrap_err().to_string();
+    assert!(error.contains("the builder follows another policy already"), "{error}");
+    let error = store.update(|settings| settings.policy.clone_from(&config.policy)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PolicyInvalid);
+    assert!(error.to_string().contains("a policy cannot name another"), "{error}");
+    config.policy = Some(dir.path().join("none"));
+    let error = RotatingFileWriter::from_config(dir.log(), config).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+}
+
+#[test]
 fn limits_and_compression_change_while_the_log_is_open() {
     let dir = Dir::new();
     let store = policy(&dir);

@@ -3,6 +3,7 @@
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::interrupt::Interrupt;
 use crate::maintenance::{Events, Rotate, lock, size_of, without_maintenance};
+use crate::options::followed;
 use crate::output::{self, Cell, Color, OutputOptions};
 use crate::progress::{Progress, name_of};
 use crate::remote::check_is_local;
@@ -156,7 +157,7 @@ impl ArchiveCommand {
         let path = policy::path_beside(&self.log);
         let mut config = match crate::policy::exists(&path)? {
             true => Config::clone(&Config::policy().open(&path)?.current()),
-            false => Config::default().with_env()?,
+            false => followed(Config::default().with_env()?, &self.log)?,
         };
         let seen = Inspection::of(&self.log)?;
         if config.compression == Compression::None {

@@ -155,7 +155,7 @@ impl WriteOptions {
     pub(crate) fn open(&self, log: &Path) -> Result<OpenLog, CommandError> {
         check_is_local(log)?;
         let builder = RotatingFileWriter::builder(log).observer(failure_reporter());
-        let (builder, delivery) = match &self.policy {
+        let (builder, delivery) = match self.policy()? {
             Some(path) => {
                 // A machine that starts without network has the settings of the copy.
                 let policy = Config::policy().cache_beside(log).open(path)?;
@@ -173,6 +173,19 @@ impl WriteOptions {
             say(warning);
         }
         Ok(OpenLog { log, is_buffered: delivery != Delivery::Direct })
+    }
+
+    /// The policy that the option or the environment names.
+    fn policy(&self) -> Result<Option<PathBuf>, CommandError> {
+        if self.policy.is_some() {
+            return Ok(self.policy.clone());
+        }
+        let named = Config::default().with_env()?.policy;
+        if let (Some(_), Some((_, option, _))) = (&named, self.given().first()) {
+            let why = format!("LOGROTOR_POLICY names a policy, so {option} has no effect");
+            return Err(CommandError::usage(why));
+        }
+        Ok(named)
     }
 
     fn config(&self) -> Result<Config, CommandError> {
@@ -225,6 +238,14 @@ impl WriteOptions {
         .chain(self.limits.given())
         .collect()
     }
+}
+
+/// The settings of the policy that these name, or else these.
+pub(crate) fn followed(config: Config, log: &Path) -> Result<Config, CommandError> {
+    Ok(match &config.policy {
+        Some(path) => Config::clone(&Config::policy().cache_beside(log).open(path)?.current()),
+        None => config,
+    })
 }
 
 /// Adds the option or variable that each setting in a message comes from.

@@ -19,8 +19,10 @@ use std::process::Command;
 /// The policy is a file beside the log, `<LOG>.policy.toml`, with a version number and a checksum.
 /// Older versions are kept. Workers that use the policy reload it within a second of a change.
 ///
-/// Machines can share a policy in an object store, named by its URL, e.g.
-/// s3://bucket/prefix/app.policy. Their workers reload it within 10 s of a change.
+/// Machines can share a policy in an object store, etcd or PostgreSQL, named by its URL, e.g.
+/// s3://bucket/prefix/app.policy, etcd://host:2379/app.policy or
+/// postgres://user@host/database/app.policy. Their workers reload it within 10 s of a change, or at
+/// once from etcd and PostgreSQL.
 #[derive(Args)]
 pub(crate) struct PolicyCommand {
     #[command(subcommand)]

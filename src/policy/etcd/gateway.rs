@@ -3,7 +3,7 @@
 use super::address::EtcdAddress;
 use crate::clock::{self, Deadline};
 use crate::error::{Error, Result};
-use crate::fs;
+use crate::fs::{self, fault};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind};
@@ -176,7 +176,10 @@ impl Gateway {
         body: &Value,
         time: Duration,
     ) -> Result<Value, GatewayFailure> {
-        read(self.send(member, path, body, time, None)?)
+        fault::step("send request").map_err(|e| GatewayFailure::Unsent(e.to_string()))?;
+        let answer = read(self.send(member, path, body, time, None)?);
+        fault::step("receive answer").map_err(|e| GatewayFailure::Unanswered(e.to_string()))?;
+        answer
     }
 
     /// Sends a request with the token, for which the member is asked if there is none. The time

@@ -3,7 +3,7 @@
 use super::address::PostgresAddress;
 use super::tls::Tls;
 use crate::error::{Error, Result};
-use crate::fs;
+use crate::fs::{self, fault};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -143,7 +143,9 @@ impl Sessions {
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, StatementFailure> {
         let session = self.session().await?;
+        fault::step("send statement").map_err(|_| StatementFailure::Silent)?;
         let result = session.client.query_typed(sql, parameters).await;
+        fault::step("receive rows").map_err(|_| StatementFailure::Silent)?;
         self.checked(&session, result).await
     }
 

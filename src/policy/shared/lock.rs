@@ -70,7 +70,7 @@ impl LockRecord {
         toml::to_string(self).unwrap_or_default().into_bytes()
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         toml::from_str(std::str::from_utf8(bytes).ok()?).ok()
     }
 }

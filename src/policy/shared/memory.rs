@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The system itself. It checks the rules that hold for every state.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Memory {
     pub(super) slots: HashMap<Slot, Vec<u8>>,
     pub(super) history: BTreeMap<u64, Vec<u8>>,
@@ -24,14 +24,14 @@ pub(super) struct Memory {
 }
 
 /// A digest of the bytes, as an ETag is.
-fn token(bytes: &[u8]) -> Token {
+pub(super) fn token(bytes: &[u8]) -> Token {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     Token(format!("{:x}", hasher.finish()))
 }
 
 impl Memory {
-    fn swap(&mut self, slot: Slot, seen: Option<&Token>, new: &[u8]) -> Option<Token> {
+    pub(super) fn swap(&mut self, slot: Slot, seen: Option<&Token>, new: &[u8]) -> Option<Token> {
         let present = self.slots.get(&slot).map(|bytes| token(bytes));
         if present.as_ref() != seen && !self.ignores_conditions {
             return None;
@@ -61,7 +61,7 @@ impl Memory {
         self.committed.insert(new.to_vec());
     }
 
-    fn keep(&mut self, version: u64, bytes: &[u8]) -> Kept {
+    pub(super) fn keep(&mut self, version: u64, bytes: &[u8]) -> Kept {
         assert!(self.committed.contains(bytes), "version {version} was never in force");
         let there = self.history.entry(version).or_insert_with(|| bytes.to_vec());
         if there == bytes { Kept::Yes } else { Kept::Other }

@@ -20,6 +20,9 @@ mod follow;
 mod lock;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+#[allow(clippy::print_stdout, reason = "tests say what they tried")]
+mod orders;
 mod probe;
 #[cfg(test)]
 #[allow(clippy::print_stdout, reason = "tests say what they drew at random")]

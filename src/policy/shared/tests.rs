@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-type Entries = BTreeMap<String, u32>;
-type EntryStore = PolicyStore<Entries>;
-type SharedMemory = Arc<Mutex<Memory>>;
+pub(super) type Entries = BTreeMap<String, u32>;
+pub(super) type EntryStore = PolicyStore<Entries>;
+pub(super) type SharedMemory = Arc<Mutex<Memory>>;
 
 /// Longer than any wait here that is meant to succeed.
-const LONG: Duration = Duration::from_secs(120);
+pub(super) const LONG: Duration = Duration::from_secs(120);
 
-fn timing(ttl: Duration, timeout: Duration) -> ProtocolTiming {
+pub(super) fn timing(ttl: Duration, timeout: Duration) -> ProtocolTiming {
     let delays = (Duration::from_micros(100), Duration::from_millis(5));
     // The thread that follows does nothing: tests look by themselves.
     ProtocolTiming { interval: LONG, timeout, ttl, delays }
@@ -30,7 +30,7 @@ fn patient() -> ProtocolTiming {
     timing(Duration::from_millis(50), LONG)
 }
 
-fn builder() -> PolicyStoreBuilder<Entries> {
+pub(super) fn builder() -> PolicyStoreBuilder<Entries> {
     PolicyStore::builder(|entries: &Entries| match entries.values().find(|value| **value == 13) {
         Some(_) => Err("13 brings bad luck".into()),
         None => Ok(()),
@@ -43,11 +43,11 @@ fn open(client: &Arc<FaultyClient>, timing: ProtocolTiming) -> Result<EntryStore
     builder().start_with(backend, timing, Some(&Entries::new()))
 }
 
-fn healthy(memory: &SharedMemory) -> EntryStore {
+pub(super) fn healthy(memory: &SharedMemory) -> EntryStore {
     open(&FaultyClient::new(memory, Faults::None, 0), patient()).unwrap()
 }
 
-fn add(store: &EntryStore, key: &str) -> Result<Arc<Policy<Entries>>> {
+pub(super) fn add(store: &EntryStore, key: &str) -> Result<Arc<Policy<Entries>>> {
     store.update(|entries| assert!(entries.insert(key.to_owned(), 1).is_none(), "{key} twice"))
 }
 
@@ -63,7 +63,7 @@ fn add_surely(store: &EntryStore, key: &str) -> u32 {
 }
 
 /// Checks that every version from 1 on is there, whole. Returns how many there are.
-fn check_history(memory: &SharedMemory) -> u64 {
+pub(super) fn check_history(memory: &SharedMemory) -> u64 {
     let memory = memory.lock();
     let current = &memory.slots[&Slot::Current];
     let versions: Vec<_> = memory.history.keys().copied().collect();
@@ -79,7 +79,7 @@ fn check_history(memory: &SharedMemory) -> u64 {
     last
 }
 
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let seed = std::env::var("LOGROTOR_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     println!("LOGROTOR_SEED={seed}");
