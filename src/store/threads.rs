@@ -109,7 +109,7 @@ mod tests {
         *request.uri_mut() = "http://localhost:1/".parse().unwrap();
         assert!(client.execute(request).await.is_err(), "no server has this port");
         let found = Addresses.resolve("localhost").await.unwrap();
-        assert!(!found.is_empty() && found.iter().all(|address| address.is_loopback()));
+        assert!(!found.is_empty() && found.iter().all(std::net::IpAddr::is_loopback));
     }
 
     #[test]
