@@ -3,7 +3,6 @@
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::interrupt::Interrupt;
 use crate::maintenance::{Events, Rotate, lock, size_of, without_maintenance};
-use crate::options::followed;
 use crate::output::{self, Cell, Color, OutputOptions};
 use crate::progress::{Progress, name_of};
 use crate::remote::check_is_local;
@@ -14,7 +13,7 @@ use logrotor::{
     Archive, ArchivePlan, Archiver, Compression, Config, Event, Maintenance, policy, units,
 };
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -233,4 +232,12 @@ fn bytes_of(event: &Event) -> u64 {
         Event::Archived { bytes, .. } => *bytes,
         _ => 0,
     }
+}
+
+/// The settings of the policy that these name, or else these.
+fn followed(config: Config, log: &Path) -> Result<Config, CommandError> {
+    Ok(match &config.policy {
+        Some(path) => Config::clone(&Config::policy().cache_beside(log).open(path)?.current()),
+        None => config,
+    })
 }

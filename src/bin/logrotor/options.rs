@@ -240,14 +240,6 @@ impl WriteOptions {
     }
 }
 
-/// The settings of the policy that these name, or else these.
-pub(crate) fn followed(config: Config, log: &Path) -> Result<Config, CommandError> {
-    Ok(match &config.policy {
-        Some(path) => Config::clone(&Config::policy().cache_beside(log).open(path)?.current()),
-        None => config,
-    })
-}
-
 /// Adds the option or variable that each setting in a message comes from.
 fn with_sources(error: &Error, given: &[Given<'_>]) -> CommandError {
     let message = error.to_string();
