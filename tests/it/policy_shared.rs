@@ -127,14 +127,27 @@ fn follow(job: &Job) {
     }
 }
 
+/// Asks again as long as answers are lost.
+fn persistently<T>(mut ask: impl FnMut() -> logrotor::Result<T>) -> T {
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(error) => assert!(is_passing(&error), "{error}"),
+        }
+    }
+}
+
+/// Opens a policy that is there. Its changes wait long for the lock.
+fn open(job: &Job) -> PolicyStore<Entries> {
+    let patient = || builder(job).lock_timeout(Duration::from_secs(20));
+    persistently(|| patient().open(job.text("url")))
+}
+
 /// Changes the policy once. Says the version, and how many entries it has.
 fn update(job: &Job) {
-    let opened = builder(job).lock_timeout(Duration::from_secs(20)).open(job.text("url"));
-    let updated = opened.and_then(|store| {
-        let key = job.text("key").to_owned();
-        store.update(|entries| assert!(entries.insert(key, 1).is_none()))
-    });
-    match updated {
+    let store = open(job);
+    let key = job.text("key").to_owned();
+    match store.update(|entries| assert!(entries.insert(key, 1).is_none())) {
         Ok(policy) => say(format!("ok {} {}", policy.version(), policy.len())),
         Err(error) => say(format!("{:?} {error}", error.kind())),
     }
@@ -150,8 +163,7 @@ fn create(job: &Job) {
 
 /// Publishes the first version again.
 fn rollback(job: &Job) {
-    let opened = builder(job).lock_timeout(Duration::from_secs(20)).open(job.text("url"));
-    match opened.and_then(|store| store.rollback(1)) {
+    match open(job).rollback(1) {
         Ok(policy) => say(format!("ok {} {}", policy.version(), policy.len())),
         Err(error) => say(format!("{:?} {error}", error.kind())),
     }
@@ -164,20 +176,10 @@ fn abandon(job: &Job) {
     panic!("it was to die: {changed:?}");
 }
 
-/// Asks again as long as answers are lost.
-fn persistently<T>(mut ask: impl FnMut() -> logrotor::Result<T>) -> T {
-    loop {
-        match ask() {
-            Ok(answer) => return answer,
-            Err(error) => assert!(is_passing(&error), "{error}"),
-        }
-    }
-}
-
 /// Reads every version, which checks its checksum. Says how many there are, and the entries of the
 /// last one.
 fn check(job: &Job) {
-    let store = persistently(|| builder(job).open(job.text("url")));
+    let store = open(job);
     let history = persistently(|| store.history());
     let mut versions: Vec<_> = history.iter().map(|it| it.version).collect();
     versions.sort_unstable();
