@@ -100,7 +100,7 @@ fn prune_applies_limits_and_dry_run_only_lists_backups() {
 }
 
 // A file system that does not say how much room it has lost every backup.
-#[cfg(feature = "__test")]
+#[cfg(all(unix, feature = "__test"))]
 #[test]
 fn regression_unknown_free_space_removes_no_backup() {
     let dir = log_of_numbers(Compression::None);
