@@ -48,6 +48,8 @@ mod etcd;
 mod files;
 mod history;
 mod judge;
+#[cfg(any(feature = "archive", feature = "etcd"))]
+mod key;
 mod messages;
 mod name;
 #[cfg(feature = "postgres")]

@@ -9,6 +9,7 @@ mod gateway;
 mod watch;
 
 use super::backend::{Backend, Change, Kept, Loaded, Slot, Stop, Swap, Token};
+use super::key::{number_of, numbered};
 use crate::error::{Error, Result};
 use address::EtcdAddress;
 use base64::Engine;
@@ -45,7 +46,7 @@ impl Etcd {
     }
 
     fn version(&self, version: u64) -> String {
-        encoded(format!("{}/history/{version:020}", self.name))
+        encoded(format!("{}/history/{}", self.name, numbered(version)))
     }
 
     fn call(&self, action: &'static str, path: &str, body: &Value) -> Result<Value> {
@@ -162,7 +163,7 @@ impl Backend for Etcd {
         let prefix = format!("{}/history/", self.name);
         // The byte after the slash.
         let end = encoded(format!("{}/history0", self.name));
-        let (mut from, mut versions) = (encoded(prefix.clone()), Vec::new());
+        let (mut from, mut versions) = (encoded(&prefix), Vec::new());
         loop {
             let body =
                 json!({ "key": from, "range_end": end, "keys_only": true, "limit": AT_A_TIME });
@@ -171,14 +172,21 @@ impl Backend for Etcd {
             if self.first(READ, &answer)?.is_none() {
                 return Ok(versions);
             }
+            let before = from.clone();
             for found in answer["kvs"].as_array().into_iter().flatten() {
                 let key = BASE64_STANDARD.decode(found["key"].as_str().unwrap_or_default());
-                let key = key.ok().and_then(|key| String::from_utf8(key).ok()).unwrap_or_default();
-                versions.extend(key.strip_prefix(&prefix).and_then(|n| n.parse::<u64>().ok()));
-                from = encoded(key + "\0");
+                // Another program's key may be of any bytes.
+                let mut key = key.map_err(|_| self.odd(READ, found))?;
+                versions.extend(number_after(&prefix, &key));
+                key.push(0);
+                from = encoded(&key);
             }
             if answer["more"] != true {
                 return Ok(versions);
+            }
+            // The next page would be the same one again.
+            if from == before {
+                return Err(self.odd(READ, &answer));
             }
         }
     }
@@ -196,6 +204,68 @@ fn unchanged(key: &str, revision: &str) -> Value {
     json!({ "key": key, "target": "MOD", "result": "EQUAL", "mod_revision": revision })
 }
 
-fn encoded(text: String) -> String {
-    BASE64_STANDARD.encode(text)
+fn encoded(key: impl AsRef<[u8]>) -> String {
+    BASE64_STANDARD.encode(key)
+}
+
+/// The number of a version in its key.
+fn number_after(prefix: &str, key: &[u8]) -> Option<u64> {
+    number_of(std::str::from_utf8(key.strip_prefix(prefix.as_bytes())?).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// A gateway that answers ranges of keys. Its thread ends with the process. Returns the host.
+    fn serve(keys: Vec<Vec<u8>>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            for mut connection in listener.incoming().flatten() {
+                let mut reader = BufReader::new(connection.try_clone().unwrap());
+                let (mut line, mut len) = (String::new(), 0);
+                while reader.read_line(&mut line).unwrap() > 2 {
+                    if let Some((name, value)) = line.split_once(':') {
+                        if name.eq_ignore_ascii_case("content-length") {
+                            len = value.trim().parse().unwrap();
+                        }
+                    }
+                    line.clear();
+                }
+                let mut body = vec![0; len];
+                reader.read_exact(&mut body).unwrap();
+                let answer = range(&keys, &serde_json::from_slice(&body).unwrap()).to_string();
+                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length";
+                write!(connection, "{head}: {}\r\n\r\n{answer}", answer.len()).unwrap();
+            }
+        });
+        host
+    }
+
+    fn range(keys: &[Vec<u8>], request: &Value) -> Value {
+        let key = |name: &str| BASE64_STANDARD.decode(request[name].as_str().unwrap()).unwrap();
+        let (from, end) = (key("key"), key("range_end"));
+        let limit = usize::try_from(request["limit"].as_u64().unwrap()).unwrap();
+        let found: Vec<_> = keys.iter().filter(|key| (&from..&end).contains(key)).collect();
+        let page = found.iter().take(limit);
+        let page: Vec<_> =
+            page.map(|key| json!({ "key": encoded(key), "mod_revision": "7" })).collect();
+        json!({ "header": { "revision": "7" }, "kvs": page, "more": found.len() > limit })
+    }
+
+    #[test]
+    fn history_has_a_second_page_after_any_key() {
+        let version = |number| format!("app.policy/history/{}", numbered(number)).into_bytes();
+        for end in [&b"\xff"[..], b"x"] {
+            let mut keys: Vec<_> = (1..=150).map(version).collect();
+            // The hundredth, after that of version 99.
+            keys.insert(99, [&version(99), end].concat());
+            let etcd = Etcd::open(&format!("etcd://{}/app.policy", serve(keys))).unwrap();
+            assert_eq!(etcd.kept_versions().unwrap(), (1..=150).collect::<Vec<_>>());
+        }
+    }
 }
