@@ -330,6 +330,13 @@ impl Error {
         Self::with(self.kind(), action, Some(path.to_owned()), Arc::clone(&self.0.cause))
     }
 
+    /// The same failure, with more about its cause.
+    #[cfg(feature = "policy")]
+    pub(crate) fn with_detail(self, detail: &str) -> Self {
+        let (action, path) = (self.0.action.clone(), self.0.path.clone());
+        Self::with(self.kind(), action, path, Cause::Text(self.cause_text() + detail))
+    }
+
     /// Returns the setting that was rejected: name, value, and what is valid.
     #[cfg(feature = "serde")]
     pub(crate) fn setting(&self) -> Option<(&str, &str, &str)> {

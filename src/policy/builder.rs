@@ -71,6 +71,9 @@ impl<T: Settings> PolicyStoreBuilder<T> {
     /// Sets how long a change waits for another process that is changing the policy. Default: 5 s
     /// for a file; 30 s if machines share the policy, which covers the network too.
     ///
+    /// If machines share the policy, opening it and calls that only read ask again for so long,
+    /// too, while answers are lost. With a copy in the [`cache`](Self::cache), opening asks once.
+    ///
     /// A timeout shorter than [`lock_ttl`](Self::lock_ttl) may end before the lock of a process
     /// that died is free.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
@@ -154,8 +157,8 @@ impl<T: Settings> PolicyStoreBuilder<T> {
     ///   and the lock to give it a version is held elsewhere.
     /// - [`ErrorKind::PolicyUnreachable`](crate::ErrorKind::PolicyUnreachable) or
     ///   [`ErrorKind::PolicyDenied`](crate::ErrorKind::PolicyDenied): the system behind the URL
-    ///   does not answer or rejects the credentials, and there is no copy in the
-    ///   [`cache`](Self::cache).
+    ///   does not answer within the [timeout](Self::lock_timeout) or rejects the credentials, and
+    ///   there is no copy in the [`cache`](Self::cache).
     /// - [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig): the URL is invalid, or of a
     ///   system that this build lacks.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<PolicyStore<T>> {

@@ -5,6 +5,7 @@ use super::diff::{Difference, differences};
 use super::document::Metadata;
 use super::files::sealed;
 use super::store::{PolicySource, PolicyStore};
+use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use std::path::PathBuf;
 
@@ -25,7 +26,9 @@ impl<T: Settings> PolicyStore<T> {
     /// an error.
     ///
     /// # Errors
-    /// If the directory cannot be read.
+    /// If the directory cannot be read. For a policy that machines share,
+    /// [`ErrorKind::PolicyUnreachable`](crate::ErrorKind::PolicyUnreachable) if a version is not
+    /// answered within the [timeout](super::PolicyStoreBuilder::lock_timeout).
     pub fn history(&self) -> Result<Vec<HistoryEntry>> {
         let (versions, present) = match &self.0.source {
             PolicySource::File(file) => {
@@ -37,7 +40,8 @@ impl<T: Settings> PolicyStore<T> {
         let mut entries = Vec::new();
         for version in versions {
             // Missing if it was pruned meanwhile.
-            if let (path, Some(bytes)) = self.read_version(version)? {
+            let until = Deadline::after(self.timeout());
+            if let (path, Some(bytes)) = self.read_version(version, until)? {
                 let metadata = sealed(&bytes, version).map(|(metadata, _)| metadata);
                 let metadata = metadata.map_err(|damage| Error::policy_corrupt(&path, damage));
                 entries.push(HistoryEntry { version, path, metadata });
@@ -52,14 +56,14 @@ impl<T: Settings> PolicyStore<T> {
     }
 
     /// The copy of a version, and its name.
-    fn read_version(&self, version: u64) -> Result<(PathBuf, Option<Vec<u8>>)> {
+    fn read_version(&self, version: u64, until: Deadline) -> Result<(PathBuf, Option<Vec<u8>>)> {
         match &self.0.source {
             PolicySource::File(file) => {
                 let file = file.engine.files.resolve()?;
                 Ok((file.version_path(version), file.read_version(version)?))
             }
             PolicySource::Shared(shared) => {
-                Ok((shared.version_path(version), shared.kept(version)?))
+                Ok((shared.version_path(version), shared.kept(version, until)?))
             }
         }
     }
@@ -69,6 +73,7 @@ impl<T: Settings> PolicyStore<T> {
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) (not found) if a version is not kept,
     /// [`ErrorKind::PolicyCorrupt`](crate::ErrorKind::PolicyCorrupt) if its copy is damaged.
+    /// Otherwise as [`history`](Self::history).
     ///
     /// # Examples
     /// ```
@@ -83,19 +88,19 @@ impl<T: Settings> PolicyStore<T> {
     /// ```
     pub fn diff(&self, before: u64, after: u64) -> Result<Vec<Difference>> {
         let table = |version| -> Result<toml::Table> {
-            let text = self.text_of(version)?;
+            let text = self.text_of(version, Deadline::after(self.timeout()))?;
             text.parse().map_err(|error| Error::policy_invalid(self.path(), error))
         };
         Ok(differences(&table(before)?, &table(after)?))
     }
 
     /// The whole text of a version.
-    pub(super) fn text_of(&self, version: u64) -> Result<String> {
+    pub(super) fn text_of(&self, version: u64, until: Deadline) -> Result<String> {
         let current = self.0.current.load();
         if current.version() == version {
             return Ok(current.text.clone());
         }
-        let (path, bytes) = self.read_version(version)?;
+        let (path, bytes) = self.read_version(version, until)?;
         let bytes = bytes.ok_or_else(|| Error::policy_no_version(self.path(), version))?;
         match sealed(&bytes, version) {
             Ok((_, text)) => Ok(text.to_owned()),

@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind};
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 impl Error {
     /// A policy file that is damaged.
@@ -65,6 +66,12 @@ impl Error {
     ) -> Self {
         let action = format!("{action} policy");
         Self::refused(ErrorKind::PolicyUnreachable, action, url, why.to_string())
+    }
+
+    /// The last of several failures in a row to reach a system.
+    pub(crate) fn policy_given_up(self, attempts: u32, tried: Duration) -> Self {
+        let tried = tried.as_secs_f64();
+        self.with_detail(&format!("; gave up after {attempts} attempts in {tried:.1} s"))
     }
 
     /// A system that rejects the credentials.

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Settings that several processes share in one file; see the [module](super).
 ///
@@ -211,11 +212,15 @@ impl<T: Settings> PolicyStore<T> {
 
     /// Returns an update to which a comment, a condition or a timeout can be added.
     pub fn begin_update(&self) -> Update<'_, T> {
-        let timeout = match &self.0.source {
+        Update::new(self, self.timeout())
+    }
+
+    /// How long a call waits for other processes, or for a system that does not answer.
+    pub(super) fn timeout(&self) -> Duration {
+        match &self.0.source {
             PolicySource::File(file) => file.engine.lock_timeout,
             PolicySource::Shared(shared) => shared.timing.timeout,
-        };
-        Update::new(self, timeout)
+        }
     }
 
     /// Puts an older version in force again, as a new version with its content.
@@ -241,6 +246,9 @@ impl<T: Settings> PolicyStore<T> {
     /// [`ErrorKind::PolicyConflict`] (an edit of an old version), or [`ErrorKind::Io`]. Each
     /// problem is returned once, until the file changes; [`problem`](Self::problem) continues to
     /// return it. The version in force stays.
+    ///
+    /// A policy that machines share is asked for once, and may also be
+    /// [`ErrorKind::PolicyUnreachable`] or [`ErrorKind::PolicyDenied`].
     pub fn reload(&self) -> Result<bool> {
         self.look(true)
     }
@@ -299,6 +307,9 @@ impl<T: Settings> PolicyStore<T> {
     /// # Errors
     /// The problem with the file, as [`reload`](Self::reload) returns it, but every time.
     /// [`ErrorKind::PolicyConflict`] also for an edit by hand that is not accepted yet.
+    ///
+    /// For a policy that machines share, [`ErrorKind::PolicyUnreachable`] if there is no answer
+    /// within the [timeout](PolicyStoreBuilder::lock_timeout).
     pub fn verify(&self) -> Result<u64> {
         // Before it is read: another process may replace it with a newer version.
         let known = self.0.current.load_full();

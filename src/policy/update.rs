@@ -6,6 +6,7 @@ use super::engine::Engine;
 use super::shared::ChangeRequest;
 use super::store::{PolicySource, PolicyStore};
 use super::{Policy, Settings};
+use crate::clock::Deadline;
 use crate::diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::Wait;
@@ -87,7 +88,8 @@ impl<'a, T: Settings> Update<'a, T> {
         change: impl FnOnce(&mut T) -> Result<(), E>,
     ) -> Result<Result<Arc<Policy<T>>, E>> {
         let judge = Arc::clone(&self.store.0.judge);
-        self.make(Origin::Update, |base| {
+        let until = self.deadline();
+        self.make(until, Origin::Update, |base| {
             let mut value = diagnostic::read_toml(&base.text)
                 .map_err(|diagnostic| Error::policy_invalid(&judge.path, diagnostic.why))?;
             match change(&mut value) {
@@ -104,7 +106,8 @@ impl<'a, T: Settings> Update<'a, T> {
     /// As [`PolicyStore::update`]. Problems of the text are reported with their line.
     pub fn import(self, text: &str) -> Result<Arc<Policy<T>>> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let done = self.make(Origin::Import, |_| {
+        let until = self.deadline();
+        let done = self.make(until, Origin::Import, |_| {
             Ok(Ok::<_, Infallible>(document::without_marks(text).to_owned()))
         })?;
         let Ok(policy) = done;
@@ -116,25 +119,32 @@ impl<'a, T: Settings> Update<'a, T> {
     /// # Errors
     /// As [`PolicyStore::rollback`].
     pub fn rollback(self, version: u64) -> Result<Arc<Policy<T>>> {
-        let text = self.store.text_of(version)?;
-        let done = self.make(Origin::Rollback(version), |_| {
+        let until = self.deadline();
+        let text = self.store.text_of(version, until)?;
+        let done = self.make(until, Origin::Rollback(version), |_| {
             Ok(Ok::<_, Infallible>(document::without_marks(&text).to_owned()))
         })?;
         let Ok(policy) = done;
         Ok(policy)
     }
 
-    /// Writes the next version. `body` returns its body, given the version before.
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout)
+    }
+
+    /// Writes the next version. `body` returns its body, given the version before. `until` is for
+    /// a policy that machines share.
     fn make<E>(
         self,
+        until: Deadline,
         origin: Origin,
         body: impl FnOnce(&Policy<T>) -> Result<Result<String, E>>,
     ) -> Result<Result<Arc<Policy<T>>, E>> {
         match &self.store.0.source {
             PolicySource::File(file) => self.make_in_file(&file.engine, origin, body),
             PolicySource::Shared(shared) => {
-                let Self { store, comment, expected, timeout } = self;
-                let request = ChangeRequest { origin, comment, expected, timeout };
+                let Self { store, comment, expected, .. } = self;
+                let request = ChangeRequest { origin, comment, expected, until };
                 store.change_shared(shared, request, body)
             }
         }

@@ -12,6 +12,9 @@ use std::time::Duration;
 
 type Entries = BTreeMap<String, u32>;
 
+/// Longer than any call takes that is meant to succeed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 const URL: &str = "s3://bucket/fleet/app.policy";
 
 fn job(task: &str, endpoint: &str, dir: &Dir) -> Job {
@@ -89,12 +92,8 @@ fn is_passing(error: &logrotor::Error) -> bool {
 /// Adds entries of its own, until there are enough.
 fn add(job: &Job) {
     let (worker, count) = (format!("{}-", job.text("worker")), job.number("count"));
-    let store = loop {
-        match builder(job).open_or_create(job.text("url"), Entries::new) {
-            Ok(store) => break store,
-            Err(error) => assert!(is_passing(&error), "{error}"),
-        }
-    };
+    let patient = builder(job).lock_timeout(PATIENCE);
+    let store = patient.open_or_create(job.text("url"), Entries::new).unwrap();
     let mut last = store.version();
     while own(&store.current(), &worker) < count {
         let changed = store.try_update(|entries| match own(entries, &worker) {
@@ -127,20 +126,9 @@ fn follow(job: &Job) {
     }
 }
 
-/// Asks again as long as answers are lost.
-fn persistently<T>(mut ask: impl FnMut() -> logrotor::Result<T>) -> T {
-    loop {
-        match ask() {
-            Ok(answer) => return answer,
-            Err(error) => assert!(is_passing(&error), "{error}"),
-        }
-    }
-}
-
 /// Opens a policy that is there. Its changes wait long for the lock.
 fn open(job: &Job) -> PolicyStore<Entries> {
-    let patient = || builder(job).lock_timeout(Duration::from_secs(20));
-    persistently(|| patient().open(job.text("url")))
+    builder(job).lock_timeout(PATIENCE).open(job.text("url")).unwrap()
 }
 
 /// Changes the policy once. Says the version, and how many entries it has.
@@ -180,15 +168,15 @@ fn abandon(job: &Job) {
 /// last one.
 fn check(job: &Job) {
     let store = open(job);
-    let history = persistently(|| store.history());
+    let history = store.history().unwrap();
     let mut versions: Vec<_> = history.iter().map(|it| it.version).collect();
     versions.sort_unstable();
     assert!(versions.iter().copied().eq(1..=store.version()), "gaps: {versions:?}");
     let largest = if job.has("singly") { 1 } else { usize::MAX };
     for version in 2..=store.version() {
-        assert!(persistently(|| store.diff(version - 1, version)).len() <= largest);
+        assert!(store.diff(version - 1, version).unwrap().len() <= largest);
     }
-    persistently(|| store.verify());
+    store.verify().unwrap();
     say(format!("ok {} {}", store.version(), store.current().len()));
 }
 

@@ -12,20 +12,19 @@ use crate::policy::document::{self, Metadata};
 use crate::policy::store::PolicyStore;
 use crate::policy::{Policy, Settings};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A change, without its content.
 pub(crate) struct ChangeRequest {
     pub(crate) origin: Origin,
     pub(crate) comment: Option<String>,
     pub(crate) expected: Option<u64>,
-    pub(crate) timeout: Duration,
+    pub(crate) until: Deadline,
 }
 
 impl<T: Settings> SharedPolicy<T> {
     /// Creates the first version, unless another process does.
     pub(super) fn create(&self, initial: &T) -> Result<Arc<Policy<T>>> {
-        let until = Deadline::after(self.timing.timeout);
+        let until = self.deadline();
         self.probe_once(until)?;
         let _guard = self.lock(None, until)?;
         let metadata = new_metadata(&self.judge, 0, Origin::Creation, None)?;
@@ -33,7 +32,7 @@ impl<T: Settings> SharedPolicy<T> {
         match self.commit(None, &policy, until)? {
             Commit::Made => Ok(policy),
             Commit::Overtaken(_) => {
-                let there = self.timing.insist(until, || self.backend.load(Slot::Current))?;
+                let there = self.ask(until, |it| it.load(Slot::Current))?;
                 let there = there.ok_or_else(|| Error::policy_missing(&self.judge.path))?;
                 self.parse(&there.bytes)
             }
@@ -44,7 +43,7 @@ impl<T: Settings> SharedPolicy<T> {
     fn probe_once(&self, until: Deadline) -> Result<()> {
         let mut is_probed = self.is_probed.lock();
         if !*is_probed {
-            self.timing.insist(until, || probe(&*self.backend))?;
+            self.ask(until, probe)?;
             *is_probed = true;
         }
         Ok(())
@@ -97,13 +96,12 @@ impl<T: Settings> PolicyStore<T> {
         request: ChangeRequest,
         body: impl FnOnce(&Policy<T>) -> Result<Result<String, E>>,
     ) -> Result<Result<Arc<Policy<T>>, E>> {
-        let until = Deadline::after(request.timeout);
-        let (judge, timing) = (&shared.judge, &shared.timing);
+        let until = request.until;
+        let judge = &shared.judge;
         shared.probe_once(until)?;
         let _guard = shared.lock(request.comment.as_deref(), until)?;
         let known = self.0.current.load_full();
-        let present = timing.insist(until, || shared.present(&known))?;
-        let Present { policy: base, loaded } = present;
+        let Present { policy: base, loaded } = shared.present(&known, until)?;
         // Known from now on, whether or not the change succeeds.
         self.put_in_force(shared, &base);
         let body = match judge.body_after(&base, request.expected, body)? {
@@ -113,7 +111,7 @@ impl<T: Settings> PolicyStore<T> {
         let refused = |_: &Error| judge.counters.refused.increment();
         let metadata = new_metadata(judge, base.version(), request.origin, request.comment)?;
         let policy = shared.seal(metadata, &body).inspect_err(refused)?;
-        timing.insist(until, || keep(&*shared.backend, base.version(), &loaded.bytes))?;
+        shared.ask(until, |it| keep(it, base.version(), &loaded.bytes))?;
         match shared.commit(Some(&loaded), &policy, until)? {
             Commit::Made => {
                 judge.counters.updates.increment();
@@ -131,12 +129,12 @@ impl<T: Settings> PolicyStore<T> {
     /// Publishes the last good version again, if the one in the backend is damaged, missing, or
     /// older than a known one. It gets a number above all that are known.
     pub(in crate::policy) fn repair_shared(&self, shared: &SharedPolicy<T>) -> Result<bool> {
-        let until = Deadline::after(shared.timing.timeout);
-        let (judge, timing) = (&shared.judge, &shared.timing);
+        let until = shared.deadline();
+        let judge = &shared.judge;
         shared.probe_once(until)?;
         let _guard = shared.lock(Some("repair"), until)?;
         let known = self.0.current.load_full();
-        match timing.insist(until, || shared.present(&known)) {
+        match shared.present(&known, until) {
             Ok(present) => {
                 self.put_in_force(shared, &present.policy);
                 judge.clear_problem();
@@ -145,11 +143,11 @@ impl<T: Settings> PolicyStore<T> {
             Err(error) if super::is_damage(&error) => {}
             Err(error) => return Err(error),
         }
-        let there = timing.insist(until, || shared.backend.load(Slot::Current))?;
-        let kept = timing.insist(until, || shared.newest_kept())?;
+        let there = shared.ask(until, |it| it.load(Slot::Current))?;
+        let kept = shared.newest_kept(until)?;
         let good = kept.filter(|kept| kept.version() > known.version()).unwrap_or(known);
         let seen = there.as_ref().and_then(|there| identity(&there.bytes)).map(|(seen, _)| seen);
-        let newest = timing.insist(until, || shared.kept_versions())?.last().copied();
+        let newest = shared.ask(until, |it| it.kept_versions())?.last().copied();
         let last = [seen, newest].into_iter().flatten().fold(good.version(), u64::max);
         let origin = Origin::Rollback(good.version());
         let metadata = new_metadata(judge, last, origin, Some("repair".to_owned()))?;

@@ -87,6 +87,8 @@ pub(super) enum Faults {
     Random(u8),
     /// From this request on, none is answered. The first of them is carried out, or not.
     DiesAt(u64, bool),
+    /// This request alone is not answered. It is carried out, or not.
+    LosesOne(u64, bool),
     /// Swaps of the version in force are on their way until they are let arrive.
     LateSwaps,
     /// No request arrives.
@@ -128,6 +130,9 @@ impl FaultyClient {
             Faults::DiesAt(at, _) if *requests < at => Fate::Answered,
             Faults::DiesAt(at, true) if *requests == at => Fate::NotAnswered,
             Faults::DiesAt(..) => Fate::NotSent,
+            Faults::LosesOne(at, _) if *requests != at => Fate::Answered,
+            Faults::LosesOne(_, true) => Fate::NotAnswered,
+            Faults::LosesOne(..) => Fate::NotSent,
             Faults::Random(percent) if random.u8(0..100) < percent => {
                 let all = [Fate::NotSent, Fate::NotAnswered, Fate::Late, Fate::Doubled];
                 all[random.usize(0..all.len())]

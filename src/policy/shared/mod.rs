@@ -37,7 +37,7 @@ use super::document::{self, Document, Metadata};
 use super::judge::Judge;
 use super::store::PolicyStore;
 use super::{Policy, Settings};
-use crate::clock::{self, Deadline};
+use crate::clock::{self, Deadline, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::backoff::Backoff;
 use crate::sys;
@@ -83,12 +83,17 @@ impl ProtocolTiming {
 
     /// Calls `ask` until it answers, it fails for good, or the deadline has passed.
     fn insist<R>(&self, until: Deadline, mut ask: impl FnMut() -> Result<R>) -> Result<R> {
-        let mut delays = self.delays();
+        let (started, mut delays) = (Stopwatch::start(), self.delays());
+        let mut attempts = 0;
         loop {
+            attempts += 1;
             match ask() {
                 Err(error) if error.kind() == ErrorKind::PolicyUnreachable => {
                     if !delays.pause(until) {
-                        return Err(error);
+                        return Err(match attempts {
+                            1 => error,
+                            _ => error.policy_given_up(attempts, started.elapsed()),
+                        });
                     }
                 }
                 done => return done,
@@ -154,12 +159,28 @@ impl<T: Settings> SharedPolicy<T> {
         self.backend.url()
     }
 
+    /// Reads of the backend until it answers, or the deadline has passed. All reads that a caller
+    /// waits for are made by it.
+    fn ask<R>(&self, until: Deadline, read: impl Fn(&dyn Backend) -> Result<R>) -> Result<R> {
+        self.timing.insist(until, || read(&*self.backend))
+    }
+
+    /// The deadline of a call that only reads.
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.timing.timeout)
+    }
+
     // ------------------------------------------------------------ opening
 
     /// Returns the first version of a store, and the problem if it is not the one in the backend.
+    /// With a copy on this machine, it asks only once.
     pub(crate) fn start(&self, initial: Option<&T>) -> Result<(Arc<Policy<T>>, Option<Error>)> {
         let cached = self.cached();
-        let found = self.first(initial);
+        let until = match &cached {
+            Some(_) => Deadline::after(Duration::ZERO),
+            None => self.deadline(),
+        };
+        let found = self.first(initial, until);
         let found = found.and_then(|found| match &cached {
             Some(cached) => self.judge.in_order(&found, cached).map(|()| found),
             None => Ok(found),
@@ -171,7 +192,10 @@ impl<T: Settings> SharedPolicy<T> {
             }
             Err(error) if error.kind() == ErrorKind::PolicyUnconditional => Err(error),
             Err(error) => {
-                let kept = || self.newest_kept().ok().flatten().filter(|_| is_damage(&error));
+                let kept = || match is_damage(&error) {
+                    true => self.newest_kept(until).ok().flatten(),
+                    false => None,
+                };
                 match cached.or_else(kept) {
                     Some(good) => Ok((good, Some(error))),
                     None => Err(error),
@@ -181,11 +205,11 @@ impl<T: Settings> SharedPolicy<T> {
     }
 
     /// Loads the version in force, or creates the first one.
-    fn first(&self, initial: Option<&T>) -> Result<Arc<Policy<T>>> {
-        if let Some(loaded) = self.backend.load(Slot::Current)? {
+    fn first(&self, initial: Option<&T>, until: Deadline) -> Result<Arc<Policy<T>>> {
+        if let Some(loaded) = self.ask(until, |it| it.load(Slot::Current))? {
             return self.parse(&loaded.bytes);
         }
-        let newest = self.backend.kept_versions()?.last().copied();
+        let newest = self.ask(until, |it| it.kept_versions())?.last().copied();
         match (initial, newest) {
             (Some(initial), None) => self.create(initial),
             (_, Some(version)) => Err(self.is_missing(version)),
@@ -218,9 +242,9 @@ impl<T: Settings> SharedPolicy<T> {
     }
 
     /// Loads the version in force, for a change. It is not older than any that is known.
-    fn present(&self, known: &Policy<T>) -> Result<Present<T>> {
-        let newest = self.backend.kept_versions()?.last().copied();
-        let Some(loaded) = self.backend.load(Slot::Current)? else {
+    fn present(&self, known: &Policy<T>, until: Deadline) -> Result<Present<T>> {
+        let newest = self.ask(until, |it| it.kept_versions())?.last().copied();
+        let Some(loaded) = self.ask(until, |it| it.load(Slot::Current))? else {
             return Err(self.is_missing(newest.unwrap_or(known.version())));
         };
         let policy = self.parse(&loaded.bytes)?;
@@ -232,7 +256,7 @@ impl<T: Settings> SharedPolicy<T> {
     }
 
     /// Whether the slot has another state than the one that was seen last. A problem with its
-    /// content is found again each time.
+    /// content is found again each time. It asks once: the next look is soon.
     fn look(&self, known: &Policy<T>) -> Result<Option<Arc<Policy<T>>>> {
         let mut seen = self.seen.lock();
         let change = match &*seen {
@@ -253,18 +277,18 @@ impl<T: Settings> SharedPolicy<T> {
 
     /// The version in force, read again and compared with all that is known.
     pub(crate) fn verify(&self, known: &Policy<T>) -> Result<u64> {
-        Ok(self.present(known)?.policy.version())
+        Ok(self.present(known, self.deadline())?.policy.version())
     }
 
     // ------------------------------------------------------------ history
 
     /// A text of the history.
-    pub(crate) fn kept(&self, version: u64) -> Result<Option<Vec<u8>>> {
-        self.backend.kept(version)
+    pub(crate) fn kept(&self, version: u64, until: Deadline) -> Result<Option<Vec<u8>>> {
+        self.ask(until, |it| it.kept(version))
     }
 
     pub(crate) fn kept_versions(&self) -> Result<Vec<u64>> {
-        self.backend.kept_versions()
+        self.ask(self.deadline(), |it| it.kept_versions())
     }
 
     /// The name of a version in the history, for messages.
@@ -273,9 +297,10 @@ impl<T: Settings> SharedPolicy<T> {
     }
 
     /// The newest version in the history that is whole and valid.
-    fn newest_kept(&self) -> Result<Option<Arc<Policy<T>>>> {
-        for version in self.backend.kept_versions()?.into_iter().rev() {
-            let good = self.backend.kept(version)?.and_then(|bytes| self.parse(&bytes).ok());
+    fn newest_kept(&self, until: Deadline) -> Result<Option<Arc<Policy<T>>>> {
+        for version in self.ask(until, |it| it.kept_versions())?.into_iter().rev() {
+            let kept = self.ask(until, |it| it.kept(version))?;
+            let good = kept.and_then(|bytes| self.parse(&bytes).ok());
             if let Some(good) = good.filter(|good| good.version() == version) {
                 return Ok(Some(good));
             }

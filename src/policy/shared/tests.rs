@@ -91,12 +91,7 @@ fn race(workers: usize, updates: usize, faults: &Faults, timing: ProtocolTiming)
     let (memory, seed) = (SharedMemory::default(), seed());
     let work = |worker: usize| {
         let client = FaultyClient::new(&memory, faults.clone(), seed.wrapping_add(worker as u64));
-        let store = loop {
-            match open(&client, timing) {
-                Ok(store) => break store,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::PolicyUnreachable, "{error}"),
-            }
-        };
+        let store = open(&client, timing).unwrap();
         let mut overtaken = 0;
         for n in 0..updates {
             overtaken += add_surely(&store, &format!("{worker}-{n}"));
@@ -249,6 +244,83 @@ fn process_that_dies_at_any_request_costs_nothing() {
             println!("{scene:?}: {last:?} requests");
         }
     }
+}
+
+/// A call of a store that waits for answers.
+type Call = fn(&EntryStore);
+
+#[test]
+fn no_call_fails_by_one_lost_answer() {
+    let calls: [(&str, Scene, Call); 8] = [
+        ("create", Scene::Create, |_| {}),
+        ("open", Scene::Update, |_| {}),
+        ("open damaged", Scene::Repair, |store| assert_eq!(store.version(), 3)),
+        ("history", Scene::Update, |store| assert_eq!(store.history().unwrap().len(), 3)),
+        ("diff", Scene::Update, |store| assert_eq!(store.diff(1, 2).unwrap().len(), 1)),
+        ("verify", Scene::Update, |store| assert_eq!(store.verify().unwrap(), 3)),
+        ("rollback", Scene::Update, |store| assert_eq!(store.rollback(2).unwrap().len(), 1)),
+        ("repair", Scene::Repair, |store| assert!(store.repair().unwrap())),
+    ];
+    for (name, scene, call) in calls {
+        for is_carried_out in [false, true] {
+            let fails_at = |at: &u64| {
+                let memory = prepare(scene);
+                let client = FaultyClient::new(&memory, Faults::LosesOne(*at, is_carried_out), 0);
+                println!("{name}, request {at}");
+                call(&open(&client, patient()).unwrap());
+                *client.requests.lock() >= *at
+            };
+            let asked = (1..).take_while(fails_at).count();
+            assert!(asked > 0, "{name}");
+        }
+    }
+}
+
+#[test]
+fn error_tells_how_long_an_answer_was_waited_for() {
+    let memory = SharedMemory::default();
+    let client = FaultyClient::new(&memory, Faults::None, 0);
+    let timing = timing(LONG, Duration::from_millis(20));
+    let store = open(&client, timing).unwrap();
+    *client.faults.lock() = Faults::Cut;
+    let calls: [&dyn Fn() -> Result<()>; 7] = [
+        &|| open(&client, timing).map(drop),
+        &|| store.history().map(drop),
+        &|| store.diff(2, 3).map(drop),
+        &|| store.verify().map(drop),
+        &|| store.rollback(2).map(drop),
+        &|| store.repair().map(drop),
+        &|| add(&store, "x").map(drop),
+    ];
+    for call in calls {
+        // On a busy machine, the timeout may pass before the second attempt.
+        let mut errors = (0..100).map(|_| call().unwrap_err());
+        let error = errors.find(|error| error.to_string().contains("gave up")).unwrap();
+        assert_eq!(error.kind(), ErrorKind::PolicyUnreachable);
+        let text = error.to_string();
+        let (failure, tried) = text.split_once("; gave up after ").unwrap();
+        assert_eq!(failure, "failed to reach policy `memory://app.policy`: the answer is lost");
+        assert!(tried.contains(" attempts in ") && tried.ends_with(" s"), "{text}");
+    }
+    // A change may have a timeout of its own.
+    let change = || store.begin_update().lock_timeout(Duration::ZERO);
+    assert!(!change().rollback(2).unwrap_err().to_string().contains("gave up"));
+}
+
+#[test]
+fn policy_with_a_copy_is_opened_without_a_second_attempt() {
+    let memory = SharedMemory::default();
+    let dir = tempfile::tempdir().unwrap();
+    let builder = builder().cache(dir.path().join("app.log.policy.cache"));
+    let client = FaultyClient::new(&memory, Faults::None, 0);
+    let open = || builder.start_with(Arc::clone(&client) as _, patient(), Some(&Entries::new()));
+    open().unwrap();
+    *client.faults.lock() = Faults::Cut;
+    *client.requests.lock() = 0;
+    let store = open().unwrap();
+    assert_eq!((store.version(), *client.requests.lock()), (1, 1));
+    let problem = store.problem().unwrap().to_string();
+    assert!(problem.ends_with("the answer is lost"), "{problem}");
 }
 
 #[test]
