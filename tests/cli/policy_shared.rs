@@ -74,9 +74,39 @@ fn writer_starts_without_network_and_stat_shows_the_age() {
     let shown = ok(&server, &dir, &["stat", "app.log", "--color", "always"]);
     assert!(shown.contains("version 2, ") && shown.contains(" old"), "{shown}");
 
-    let output = run(&server, &dir, &["policy", "set", URL, "max_backups=8"]);
+    let words = ["policy", "set", URL, "max_backups=8", "--timeout", "1ms"];
+    let output = run(&server, &dir, &words);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("failed to read policy `s3://bucket/"), "{output:?}");
+}
+
+#[test]
+fn missing_answer_is_not_taken_for_damage() {
+    let (server, dir) = (PolicyServer::start(), Dir::new());
+    ok(&server, &dir, &["policy", "set", URL, "max_backups=7", "--create"]);
+    // It is opened with one request.
+    server.answer_only(1);
+    let output = run(&server, &dir, &["policy", "verify", URL, "--timeout", "1ms"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty() && text(&output.stderr).contains("failed to "), "{output:?}");
+}
+
+#[test]
+fn verbs_of_policy_ask_again_while_answers_are_lost() {
+    let (server, dir) = (PolicyServer::start(), Dir::new());
+    ok(&server, &dir, &["policy", "set", URL, "max_backups=7", "--create"]);
+    for words in [
+        &["policy", "show", URL][..],
+        &["policy", "history", URL],
+        &["policy", "diff", URL, "1"],
+        &["policy", "verify", URL],
+        &["policy", "rollback", URL, "1"],
+        &["policy", "set", URL, "max_backups=8"],
+    ] {
+        // More than a client repeats by itself.
+        server.lose(5);
+        ok(&server, &dir, words);
+    }
 }
 
 #[test]

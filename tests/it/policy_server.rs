@@ -16,6 +16,10 @@ struct State {
     faults: u8,
     random: fastrand::Rng,
     is_cut_off: bool,
+    /// So many of the next requests have no answer.
+    to_lose: usize,
+    /// After so many requests, none is answered.
+    to_answer: Option<usize>,
     ignores_conditions: bool,
 }
 
@@ -39,6 +43,8 @@ impl PolicyServer {
             faults,
             random: fastrand::Rng::with_seed(seed),
             is_cut_off: false,
+            to_lose: 0,
+            to_answer: None,
             ignores_conditions: false,
         };
         let state = Arc::new(Mutex::new(state));
@@ -53,6 +59,18 @@ impl PolicyServer {
     /// Whether connections are closed without an answer.
     pub fn cut_off(&self, is_cut_off: bool) {
         self.state.lock().unwrap().is_cut_off = is_cut_off;
+    }
+
+    /// The next requests are not answered.
+    #[allow(dead_code, reason = "for the tests of the command")]
+    pub fn lose(&self, requests: usize) {
+        self.state.lock().unwrap().to_lose = requests;
+    }
+
+    /// After so many requests, none is answered any more.
+    #[allow(dead_code, reason = "for the tests of the command")]
+    pub fn answer_only(&self, requests: usize) {
+        self.state.lock().unwrap().to_answer = Some(requests);
     }
 
     /// The content of an object, by the end of its path.
@@ -74,6 +92,13 @@ fn serve(mut connection: &TcpStream, state: &Mutex<State>) -> Option<()> {
     let mut state = state.lock().unwrap();
     if state.is_cut_off {
         return None;
+    }
+    if state.to_lose > 0 {
+        state.to_lose -= 1;
+        return None;
+    }
+    if let Some(left) = &mut state.to_answer {
+        *left = left.checked_sub(1)?;
     }
     let is_struck = state.random.u8(..100) < state.faults;
     let fault = is_struck.then(|| state.random.u8(..4));

@@ -8,6 +8,7 @@ mod archive;
 mod cat;
 mod cli;
 mod docs;
+mod editor;
 mod event;
 mod exit;
 mod interrupt;

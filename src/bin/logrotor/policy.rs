@@ -1,18 +1,18 @@
 //! `policy`: the settings file that all workers of a log share.
 
+use crate::editor::{edited, keep};
 use crate::exit::{CommandError, Exit, VerbResult};
 use crate::number::number;
 use crate::output::{self, Cell, Color, OutputOptions, printable, rfc3339};
 use crate::remote::is_url;
 use crate::report;
 use clap::{Args, Subcommand};
-use logrotor::policy::{self, HistoryEntry, Policy, PolicyStore};
-use logrotor::{Config, Error, ErrorKind};
+use logrotor::policy::{self, HistoryEntry, Policy, PolicyStore, PolicyStoreBuilder};
+use logrotor::{Config, Error, ErrorKind, units};
 use serde_json::{Value, json};
-use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
 /// Show or change the settings that all workers of a log share
 ///
@@ -57,6 +57,10 @@ struct PolicyTarget {
     /// Path of the policy file [default: <LOG>.policy.toml]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// How long to wait for other processes that change the policy, and for a system that does not
+    /// answer [default: 5s for a file, 30s for a URL]
+    #[arg(long, value_name = "SPAN", value_parser = units::parse_duration)]
+    timeout: Option<Duration>,
 }
 
 #[derive(Args)]
@@ -161,9 +165,16 @@ impl PolicyTarget {
         if is_url(&self.log) { self.log.clone() } else { policy::path_beside(&self.log) }
     }
 
+    fn builder(&self) -> PolicyStoreBuilder<Config> {
+        match self.timeout {
+            Some(timeout) => Config::policy().lock_timeout(timeout),
+            None => Config::policy(),
+        }
+    }
+
     fn open(&self) -> Result<Store, CommandError> {
         let path = self.path();
-        Config::policy().open(&path).map_err(|error| {
+        self.builder().open(&path).map_err(|error| {
             if error.kind() == ErrorKind::Io && matches!(path.try_exists(), Ok(false)) {
                 let (path, log) = (path.display(), self.log.display());
                 return CommandError::Failed(format!(
@@ -283,7 +294,7 @@ fn entry_row(entry: &HistoryEntry) -> Vec<Cell> {
 impl SetPolicy {
     fn run(self) -> VerbResult {
         let store = if self.create {
-            Config::policy().open_or_create(self.target.path(), Config::default)?
+            self.target.builder().open_or_create(self.target.path(), Config::default)?
         } else {
             self.target.open()?
         };
@@ -307,6 +318,8 @@ impl SetPolicy {
 fn print_change(store: &Store, before: u64, policy: &Policy<Config>) -> VerbResult {
     let mut out = output::out();
     writeln!(out, "version {}", policy.version())?;
+    // The change is made, whether or not the system goes on answering.
+    out.flush()?;
     // The older version may have been removed.
     for difference in store.diff(before, policy.version()).unwrap_or_default() {
         writeln!(out, "{difference}")?;
@@ -319,14 +332,7 @@ impl EditPolicy {
     fn run(self) -> VerbResult {
         let store = self.target.open()?;
         let before = store.current().into_arc();
-        let copy = tempfile::Builder::new().prefix("policy-").suffix(".toml").tempfile();
-        let copy =
-            copy.map_err(|error| failed("make a copy to edit", &std::env::temp_dir(), &error))?;
-        std::fs::write(copy.path(), before.text())
-            .map_err(|error| failed("write", copy.path(), &error))?;
-        edit(copy.path())?;
-        let text = std::fs::read_to_string(copy.path())
-            .map_err(|error| failed("read", copy.path(), &error))?;
+        let (copy, text) = edited(before.text())?;
         if text == before.text() {
             report::say("the policy is unchanged");
             return Ok(Exit::Success);
@@ -342,43 +348,11 @@ impl EditPolicy {
     }
 }
 
-/// Keeps a text that was rejected.
-fn keep(copy: tempfile::NamedTempFile, error: &Error) -> CommandError {
-    let kept = match copy.keep() {
-        Ok((_, path)) => format!("your text is kept in `{}`", path.display()),
-        Err(error) => format!("your text could not be kept: {error}"),
-    };
-    CommandError::Failed(format!("{error}; {kept}; the policy is unchanged"))
-}
-
-fn edit(path: &Path) -> Result<(), CommandError> {
-    let chosen = |name| std::env::var_os(name).filter(|editor| !editor.is_empty());
-    let editor =
-        chosen("VISUAL").or_else(|| chosen("EDITOR")).unwrap_or_else(|| OsString::from("vi"));
-    // The variable may contain options, as in `code --wait`.
-    let status = if cfg!(windows) {
-        Command::new(&editor).arg(path).status()
-    } else {
-        let mut line = editor.clone();
-        line.push(" \"$1\"");
-        Command::new("sh").arg("-c").arg(line).arg("sh").arg(path).status()
-    };
-    let status = status.map_err(|error| failed("start the editor", Path::new(&editor), &error))?;
-    if status.success() {
-        return Ok(());
-    }
-    let editor = editor.to_string_lossy();
-    Err(CommandError::Failed(format!(
-        "the editor `{editor}` failed with {status}; the policy is unchanged; set VISUAL or EDITOR to use another one"
-    )))
-}
-
-fn failed(what: &str, path: &Path, error: &std::io::Error) -> CommandError {
-    CommandError::Failed(format!("failed to {what} `{}`: {error}", path.display()))
-}
-
 /// Adds the versions that are kept to a failure, if one that was asked for is not.
 fn with_versions(store: &Store, asked: &[u64], error: Error) -> CommandError {
+    if error.kind() != ErrorKind::Io {
+        return error.into();
+    }
     let Ok(history) = store.history() else { return error.into() };
     let mut kept: Vec<_> = history.iter().map(|entry| entry.version).collect();
     kept.sort_unstable();
@@ -446,6 +420,11 @@ impl RollbackPolicy {
     }
 }
 
+/// Whether a failure says nothing about the content.
+fn is_silence(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::PolicyUnreachable | ErrorKind::PolicyDenied)
+}
+
 impl VerifyPolicy {
     fn run(self) -> VerbResult {
         let store = self.target.open()?;
@@ -455,6 +434,7 @@ impl VerifyPolicy {
         }
         match store.verify() {
             Ok(version) => self.say(version, None, None),
+            Err(error) if is_silence(&error) => Err(error.into()),
             Err(error) => self.say(store.version(), Some(&error), None),
         }
     }
