@@ -46,9 +46,14 @@ class Server:
         self.process = None
         self.start()
         self.client = self.new_client()
+        self.wait(lambda: self.client.create_bucket(Bucket=BUCKET))
+
+    def wait(self, ask=None):
+        """Waits until the server answers."""
+        ask = ask or (lambda: self.client.list_objects_v2(Bucket=BUCKET, MaxKeys=1))
         for attempt in range(60):
             try:
-                self.client.create_bucket(Bucket=BUCKET)
+                ask()
                 return
             except Exception:
                 if attempt == 59:
