@@ -101,7 +101,7 @@ impl<'a> RoundNotes<'a> {
                 Ok(ShipOutcome::Conflict(Created::Exists)) => {
                     ledger.shipments.remove(&parcel.file_name);
                     let of = |origin: &OriginRecord| {
-                        url.object(&url.key(log, &origin.name, &parcel.file_name))
+                        url.object(&url.key(log, &origin.name, &parcel.name.format_object(log)))
                     };
                     // Unless another worker has renewed it.
                     if let Some(origin) = ledger.origin.take() {
@@ -137,7 +137,7 @@ impl<'a> RoundNotes<'a> {
             let object = before.map(|before| before.object.clone());
             // Noted for another store or prefix: nothing was verified there.
             let object = object.filter(|object| url.has_object_of(log, object));
-            let key = || url.key(log, &origin.name, &parcel.file_name);
+            let key = || url.key(log, &origin.name, &parcel.name.format_object(log));
             let object = object.unwrap_or_else(|| url.object(&key()));
             let state = ShipmentState::Intended { claim: claim.to_owned() };
             ledger.shipments.insert(parcel.file_name.clone(), parcel.noted(&object, state));

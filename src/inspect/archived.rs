@@ -31,12 +31,9 @@ impl InspectionBuilder {
         for origin in &archived.origins {
             let object = |name: &str| PathBuf::from(archived.object(&origin.name, name));
             strays.extend(origin.strays.iter().map(|name| object(name)));
-            segments.extend(
-                origin
-                    .segments
-                    .iter()
-                    .map(|it| segment(it, object(&it.name.format(&archived.log)), &origin.name)),
-            );
+            segments.extend(origin.segments.iter().map(|it| {
+                segment(it, object(&it.name.format_object(&archived.log)), &origin.name)
+            }));
         }
         segments.sort_by(|a, b| (a.rotated_at, &a.path).cmp(&(b.rotated_at, &b.path)));
         Ok(Some(Inspection {

@@ -276,7 +276,7 @@ mod on {
                 }
             }
             for (name, origin) in objects.candidates(key) {
-                if let Some(fetched) = objects.fetch(location, name, &origin)? {
+                if let Some(fetched) = objects.fetch(name, &origin)? {
                     return Ok(BackupPlace::Fetched(fetched));
                 }
             }
@@ -292,7 +292,7 @@ mod on {
         pub(in crate::reader) fn missing(&self, location: &Location, key: Key) -> PathBuf {
             let listed = |objects: &Arc<Objects>| {
                 let (name, origin) = objects.state.lock().names.get(&key)?.clone();
-                Some(objects.key(location, name, &origin).1.into())
+                Some(objects.key(name, &origin).1.into())
             };
             let url = self.0.as_ref().and_then(listed);
             url.unwrap_or_else(|| location.backup_path(Name::plain(key)))
@@ -301,8 +301,8 @@ mod on {
 
     impl Objects {
         /// Returns the key of an object, and its URL.
-        fn key(&self, location: &Location, name: Name, origin: &str) -> (String, String) {
-            self.reading.key(&self.log, origin, &location.file_name(name))
+        fn key(&self, name: Name, origin: &str) -> (String, String) {
+            self.reading.key(&self.log, origin, &name.format_object(&self.log))
         }
 
         /// The names under which a segment may be in the archive. One that was removed here since
@@ -321,13 +321,13 @@ mod on {
         }
 
         /// Fetches an object; `None` if it is gone.
-        fn fetch(&self, location: &Location, name: Name, origin: &str) -> Result<Option<Fetched>> {
+        fn fetch(&self, name: Name, origin: &str) -> Result<Option<Fetched>> {
             if let Some((key, fetched)) = &self.state.lock().fetched {
                 if *key == name.key {
                     return Ok(Some(fetched.clone()));
                 }
             }
-            let (object, url) = self.key(location, name, origin);
+            let (object, url) = self.key(name, origin);
             let file = fs::anonymous_file()?;
             // A compressed one has a checksum of its own, and is read as far as it is whole.
             let is_compared = name.compression == Compression::None;

@@ -210,21 +210,14 @@ fn only(mut origins: Vec<String>, url: &str) -> Result<Option<String>> {
 
 /// The names that a listing must return.
 fn names(log: &str, choice: ArchiveChoice<'_>) -> Names {
-    let form = |naming, time: SystemTime| {
-        Name::plain(Key::Time(TimeKey::new(log, naming, time.into()))).format(log)
+    let plain = |time: SystemTime| {
+        let key = TimeKey::new(log, Naming::Timestamp, time.into());
+        Name::plain(Key::Time(key)).format_object(log)
     };
-    let [after_name, infix] = [Naming::Timestamp, Naming::TimestampInfix].map(|naming| {
-        // A listing begins after a name.
-        let since = choice.first().and_then(|time| time.checked_sub(Duration::from_micros(1)));
-        (since.map(|time| form(naming, time)), form(naming, SystemTime::UNIX_EPOCH))
-    });
-    let is_last = after_name.1 >= infix.1;
-    Names {
-        after: after_name.0.clone().min(infix.0),
-        last_form: format!("{log}."),
-        last_after: after_name.0.filter(|_| is_last),
-        until: choice.until.map(|time| form(Naming::Timestamp, time)).filter(|_| is_last),
-    }
+    // A listing begins after a name.
+    let before = choice.first().and_then(|time| time.checked_sub(Duration::from_micros(1)));
+    // Every name of the same time is less.
+    Names { after: before.map(plain), until: choice.until.map(|time| plain(time) + "~") }
 }
 
 /// Sorts the objects of an origin into segments and others.
@@ -236,12 +229,10 @@ fn origin(
 ) -> ArchivedOrigin {
     let (mut segments, mut strays) = (Vec::new(), Vec::new());
     for Listed { name, bytes, modified } in listed {
-        match Name::parse(log, &name) {
-            Some(parsed) if parsed.key.time().is_some() => {
-                segments.push(ArchivedSegment { name: parsed, bytes, archived_at: modified });
-            }
-            _ if name == ORIGIN_FILE => {}
-            _ => strays.push(name),
+        match Name::parse_object(log, &name) {
+            Some(name) => segments.push(ArchivedSegment { name, bytes, archived_at: modified }),
+            None if name == ORIGIN_FILE => {}
+            None => strays.push(name),
         }
     }
     segments.sort_unstable_by_key(|segment| (segment.name.key, segment.name.compression));
@@ -279,7 +270,7 @@ mod tests {
 
     fn listed(log: &str, naming: Naming, seconds: u64, suffix: &str) -> Listed {
         let key = Key::Time(TimeKey::new(log, naming, at(seconds).into()));
-        let name = format!("{}{suffix}", Name::plain(key).format(log));
+        let name = format!("{}{suffix}", Name::plain(key).format_object(log));
         Listed { name, bytes: seconds, modified: at(9) }
     }
 
@@ -292,7 +283,7 @@ mod tests {
         let none = |name: &str| Listed { name: name.to_owned(), bytes: 1, modified: at(1) };
         objects.extend([none(".origin"), none("app.log.1"), none("notes.txt")]);
         let found = origin(log, "h.1".to_owned(), objects, ArchiveChoice::default());
-        let names: Vec<_> = found.segments.iter().map(|it| it.name.format(log)).collect();
+        let names: Vec<_> = found.segments.iter().map(|it| it.name.format_object(log)).collect();
         let first = listed(log, Naming::Timestamp, 1, ".zst").name;
         assert_eq!(names, [first, listed(log, Naming::Timestamp, 2, ".gz").name]);
         assert_eq!(found.strays, ["app.log.1", "notes.txt"]);
@@ -309,16 +300,15 @@ mod tests {
     }
 
     #[test]
-    fn listing_begins_before_every_name_of_the_choice() {
+    fn listing_begins_right_before_the_first_name_of_the_choice() {
         for log in ["app.log", "app", "app.0x", "a.b"] {
-            let choice = ArchiveChoice { since: Some(at(50)), ..Default::default() };
+            let choice = ArchiveChoice { since: Some(at(50)), until: Some(at(60)), origin: None };
             let names = names(log, choice);
-            for naming in [Naming::Timestamp, Naming::TimestampInfix] {
-                let name = listed(log, naming, 48, "").name;
-                assert!(names.after.as_ref().unwrap() < &name, "{log} {names:?}");
-                let is_last = name.starts_with(&names.last_form) && naming == Naming::Timestamp;
-                let after = names.last_after.as_ref().filter(|_| is_last);
-                assert!(after.is_none_or(|after| *after < name));
+            let (after, until) = (names.after.unwrap(), names.until.unwrap());
+            for (naming, suffix) in [(Naming::Timestamp, ""), (Naming::TimestampInfix, ".gz")] {
+                let name = |seconds| listed(log, naming, seconds, suffix).name;
+                assert!(name(47) < after && after < name(48), "{log} {after}");
+                assert!(name(60) < until && until < name(61), "{log} {until}");
             }
         }
     }

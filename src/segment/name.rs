@@ -8,6 +8,9 @@
 //! | backup, [`Naming::Number`] | `app.log.1`, then `.gz` or `.zst` |
 //! | lock file | `app.log.lock` |
 //!
+//! In an archive, the time is always after the log's name, so that the names of both forms by time
+//! sort by age: `app.2026-11-20T23-57-01.123456Z.log` is `app.log.2026-11-20T23-57-01.123456Z.log`.
+//!
 //! A file with any other name is never opened, renamed or removed.
 
 use crate::clock::Timestamp;
@@ -214,6 +217,32 @@ impl Name {
         Some(Self { key, compression })
     }
 
+    /// Returns the name of this backup's object in an archive.
+    #[cfg(feature = "archive")]
+    pub(crate) fn format_object(self, log: &str) -> String {
+        let is_infix = self.key.naming() == Naming::TimestampInfix;
+        match (self.key.time(), split_extension(log).filter(|_| is_infix)) {
+            (Some(time), Some((_, extension))) => {
+                format!("{log}.{}{extension}{}", format_time(time), self.compression.suffix())
+            }
+            _ => self.format(log),
+        }
+    }
+
+    /// Parses the name of a backup's object: the inverse of [`format_object`](Self::format_object).
+    #[cfg(feature = "archive")]
+    pub(crate) fn parse_object(log: &str, text: &str) -> Option<Self> {
+        let (plain, compression) = split_compression(text);
+        let rest = plain.strip_prefix(log)?.strip_prefix('.')?;
+        let after_name = || Some((parse_time(rest)?, TimePlace::AfterName));
+        let with_extension = || {
+            let time = rest.strip_suffix(split_extension(log)?.1)?;
+            Some((parse_time(time)?, TimePlace::BeforeExtension))
+        };
+        let (time, place) = after_name().or_else(with_extension)?;
+        Some(Self { key: Key::Time(TimeKey { time, place }), compression })
+    }
+
     /// Returns the backup that another program has renamed to `text` by adding to its name, as
     /// logrotate does: `app.log.1.1`, `app.log.1-20261130.gz`.
     pub(crate) fn of_renamed(log: &str, text: &str) -> Option<Self> {
@@ -367,6 +396,21 @@ mod tests {
         fn parsing_undoes_formatting(log in prop_oneof!["[ -~]{1,40}", logs()], name in names()) {
             let name = canonical(&log, name);
             prop_assert_eq!(Name::parse(&log, &name.format(&log)), Some(name));
+        }
+
+        #[test]
+        #[cfg(feature = "archive")]
+        fn names_of_objects_sort_by_age_and_are_parsed(
+            log in logs(), a in names(), b in names(),
+        ) {
+            let [a, b] = [a, b].map(|name| canonical(&log, name));
+            if let (Key::Time(key), Key::Time(other)) = (a.key, b.key) {
+                let (name, next) = (a.format_object(&log), b.format_object(&log));
+                prop_assert_eq!(Name::parse_object(&log, &name), Some(a));
+                if key.time != other.time {
+                    prop_assert_eq!(key.time.cmp(&other.time), name.cmp(&next));
+                }
+            }
         }
 
         #[test]

@@ -7,8 +7,8 @@ use super::url::Scheme;
 use super::{ArchiveStore, hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{self, Entry, EntryKind, fault};
-use futures_util::StreamExt;
 use object_store::ObjectMeta;
+use object_store::list::PaginatedListOptions;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
@@ -24,30 +24,17 @@ pub(crate) struct Listed {
     pub(crate) modified: SystemTime,
 }
 
-/// The names that a listing should return. It may return others too.
-///
-/// Names sort by age, but a log may have names of two forms, one after the other. The form that
-/// comes last is the one that nearly all logs have alone.
+/// The names in the first page of a listing that has an end. A whole page takes much longer, and
+/// most spans of time have few segments.
+const FEW: usize = 100;
+
+/// The names that a listing should return, which sort by age. It may return others too.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
     /// Names up to this one are not wanted.
     pub(crate) after: Option<String>,
-    /// The names of the last form begin so.
-    pub(crate) last_form: String,
-    /// Of the last form, names up to this one are not wanted.
-    pub(crate) last_after: Option<String>,
-    /// Of the last form, this name and the next one are the last that are wanted.
+    /// The next name after this one, and the one after that, are the last that are wanted.
     pub(crate) until: Option<String>,
-}
-
-/// The number of names in an answer of S3. Others return as many or more.
-const PAGE: usize = 1000;
-
-/// The outcome of a listing.
-enum Listing {
-    Whole,
-    /// The following names are not wanted, up to this one.
-    Skip(String),
 }
 
 impl ArchiveStore {
@@ -77,58 +64,37 @@ impl ArchiveStore {
         origin: &str,
         names: &Names,
     ) -> Result<Vec<Listed>> {
-        if self.url.scheme == Scheme::Directory {
+        let Some(pages) = &self.pages else {
             let files = self.list_dir(&self.url.key(log, origin, "")).await?;
             return Ok(files.into_iter().filter_map(FoundInDir::file).collect());
-        }
-        let mut found = Vec::new();
-        let mut after = names.after.clone();
-        while let Listing::Skip(to) = self.list(log, origin, names, after, &mut found).await? {
-            after = Some(to);
-        }
-        Ok(found)
-    }
-
-    /// Lists the names after `after`, until the end or until many are not wanted.
-    async fn list(
-        &self,
-        log: &str,
-        origin: &str,
-        names: &Names,
-        after: Option<String>,
-        found: &mut Vec<Listed>,
-    ) -> Result<Listing> {
-        let prefix = self.url.key(log, origin, "");
-        let dir = self.path_of(&prefix)?;
-        self.step("list objects", &prefix)?;
-        let mut listed = match after {
-            None => self.inner.list(Some(&dir)),
-            Some(name) => {
-                let offset = self.path_of(&self.url.key(log, origin, &name))?;
-                self.inner.list_with_offset(Some(&dir), &offset)
-            }
         };
-        let (mut count, mut is_last) = (0, false);
-        while let Some(object) = listed.next().await {
-            let object = object.map_err(|error| self.unread("list", &prefix, &error))?;
-            let Some(listed) = of_dir(&prefix, &object) else { continue };
-            count += 1;
-            let is_last_form = listed.name.starts_with(&names.last_form);
-            let is_too_old = names.last_after.as_ref().filter(|after| listed.name < **after);
-            let is_past = names.until.as_ref().is_some_and(|until| listed.name > *until);
-            let skip = is_too_old.filter(|_| is_last_form && count >= PAGE).cloned();
-            found.push(listed);
-            if let Some(to) = skip {
-                return Ok(Listing::Skip(to));
+        let prefix = self.url.key(log, origin, "");
+        let dir = format!("{}/", self.path_of(&prefix)?);
+        let offset = names.after.as_ref().map(|name| self.url.key(log, origin, name));
+        let max_keys = names.until.as_ref().map(|_| FEW);
+        let mut page = PaginatedListOptions { offset, max_keys, ..Default::default() };
+        let (mut found, mut is_last) = (Vec::new(), false);
+        loop {
+            self.step("list objects", &prefix)?;
+            let listed = pages.list_paginated(Some(&dir), page.clone()).await;
+            let listed = listed.map_err(|error| self.unread("list", &prefix, &error))?;
+            self.step("receive list", &prefix)?;
+            for object in listed.result.objects {
+                let Some(listed) = of_dir(&prefix, &object) else { continue };
+                let is_past = names.until.as_ref().is_some_and(|until| listed.name > *until);
+                found.push(listed);
+                // The plain and the compressed form of the same segment may follow each other.
+                if is_last {
+                    return Ok(found);
+                }
+                is_last = is_past;
             }
-            // The plain and the compressed form of the same segment may follow each other.
-            if is_last {
-                break;
+            page.max_keys = None;
+            page.page_token = listed.page_token;
+            if page.page_token.is_none() {
+                return Ok(found);
             }
-            is_last = is_last_form && is_past;
         }
-        self.step("receive list", &prefix)?;
-        Ok(Listing::Whole)
     }
 
     /// Writes the content of an object to a file; `false` if there is no object.

@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::list::PaginatedListStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{
@@ -31,6 +32,8 @@ use std::time::Duration;
 /// A store, and how its objects are verified.
 pub(crate) struct ArchiveStore {
     pub(super) inner: Arc<dyn ObjectStore>,
+    /// The same, for listings; `None` for a directory.
+    pub(super) pages: Option<Arc<dyn PaginatedListStore>>,
     pub(crate) url: ArchiveUrl,
     /// Whether it checks the SHA-256 of what it receives.
     checks: bool,
@@ -123,7 +126,7 @@ impl ArchiveStore {
             |error: object_store::Error| Error::config("archive", &root, explained(&error));
         let variable = |name: &str| std::env::var(name).ok();
         let mut is_amazon = false;
-        let inner: Arc<dyn ObjectStore> = match url.scheme {
+        let (inner, pages) = match url.scheme {
             Scheme::S3 => {
                 let builder =
                     with_timeout!(AmazonS3Builder::from_env(), AmazonS3ConfigKey, patience);
@@ -131,21 +134,21 @@ impl ArchiveStore {
                 check_amazon(set).map_err(|why| Error::config("archive", &root, why))?;
                 is_amazon = ENDPOINTS.iter().all(|key| set(key).is_none());
                 let builder = builder.with_checksum_algorithm(Checksum::SHA256).with_url(&root);
-                Arc::new(builder.build().map_err(refuse)?)
+                in_pages(builder.build().map_err(refuse)?)
             }
             Scheme::Google => {
                 let builder =
                     with_timeout!(GoogleCloudStorageBuilder::from_env(), GoogleConfigKey, patience);
                 let set = |key: &GoogleConfigKey| builder.get_config_value(key);
                 check_google(set, variable).map_err(|why| Error::config("archive", &root, why))?;
-                Arc::new(builder.with_url(&root).build().map_err(refuse)?)
+                in_pages(builder.with_url(&root).build().map_err(refuse)?)
             }
             Scheme::Azure => {
                 let builder =
                     with_timeout!(MicrosoftAzureBuilder::from_env(), AzureConfigKey, patience);
                 let set = |key: &AzureConfigKey| builder.get_config_value(key);
                 check_azure(set, variable).map_err(|why| Error::config("archive", &root, why))?;
-                Arc::new(builder.with_url(&root).build().map_err(refuse)?)
+                in_pages(builder.with_url(&root).build().map_err(refuse)?)
             }
             // It must exist, because an empty mount point would fill the disk under it.
             Scheme::Directory => {
@@ -153,10 +156,10 @@ impl ArchiveStore {
                     let kind = ErrorKind::ArchiveUnreachable;
                     Error::refused(kind, "open the archive", &url.root, cause(&error))
                 })?;
-                Arc::new(opened.with_fsync(true))
+                (Arc::new(opened.with_fsync(true)) as Arc<dyn ObjectStore>, None)
             }
         };
-        Ok(Self { inner, url, checks: checks.unwrap_or(is_amazon) })
+        Ok(Self { inner, pages, url, checks: checks.unwrap_or(is_amazon) })
     }
 
     /// Makes a request. One to a directory blocks, unless it is made outside of a runtime, and then
@@ -386,6 +389,14 @@ impl ArchiveStore {
         let action = format!("{verb} as `{}` the segment", self.url.object(key));
         Error::refused(kind, action, local, why)
     }
+}
+
+/// A store whose listings are in pages.
+type InPages = (Arc<dyn ObjectStore>, Option<Arc<dyn PaginatedListStore>>);
+
+fn in_pages(store: impl ObjectStore + PaginatedListStore) -> InPages {
+    let store = Arc::new(store);
+    (Arc::clone(&store) as _, Some(store as _))
 }
 
 const UNMOUNTED: &str = "this is not the archive of before, perhaps because it is not mounted";

@@ -305,15 +305,21 @@ fn with_server<'a>(command: &'a mut Command, server: &Server) -> &'a mut Command
 
 /// A server with segments of `hours` hours from `origins` machines.
 fn server(origins: usize, hours: usize) -> Server {
+    server_of_names(origins, hours, |_, time| format!("app.log.{time}"))
+}
+
+/// A server with segments whose names are made of their number and their time.
+fn server_of_names(origins: usize, hours: usize, name: impl Fn(usize, &str) -> String) -> Server {
     let server = Server::start(Manners::default());
     for origin in 0..origins {
         let dir = format!("/bucket/logs/app.log/web-{origin}.k3v9q2mx");
         server.put(&format!("{dir}/.origin"), b"f\n");
-        for hour in 0..hours {
-            let (day, hour) = (1 + hour / 24, hour % 24);
+        for number in 0..hours {
+            let (day, hour) = (1 + number / 24, number % 24);
             let (month, day) = (1 + day / 28, 1 + day % 28);
             let time = format!("2026-{month:02}-{day:02}T{hour:02}-30-00.000000Z");
-            server.put(&format!("{dir}/app.log.{time}"), format!("{origin} {time}\n").as_bytes());
+            let path = format!("{dir}/{}", name(number, &time));
+            server.put(&path, format!("{origin} {time}\n").as_bytes());
         }
     }
     server
@@ -399,14 +405,38 @@ fn uncompressed_object_is_compared_with_its_digest() {
 }
 
 #[test]
-fn listing_skips_thousands_of_older_names() {
-    let server = server(1, 2500);
-    let output = run_at(&server, "ls", ["--since", "2026-04-20"]);
-    assert!(output.status.success(), "{output:?}");
-    assert!(text(&output.stdout).lines().count() < 200);
-    let (lists, _) = requests(&server);
-    // The origins, the first thousand names, and those since then.
-    assert_eq!(lists.len(), 3, "{lists:?}");
+fn listing_begins_after_thousands_of_older_names() {
+    // With the time after the name, before the extension, or either.
+    for endings in [["", ""], [".log", ".log"], ["", ".log"]] {
+        let name = |number: usize, time: &str| format!("app.log.{time}{}", endings[number % 2]);
+        let server = server_of_names(2, 2500, name);
+        let since = ["--since", "2026-04-20T00:00:00Z"];
+        for verb in ["ls", "cat"] {
+            let before = requests(&server).0.len();
+            let output = run_at(&server, verb, since);
+            assert!(output.status.success(), "{output:?}");
+            // An hour is a segment.
+            assert_eq!(text(&output.stdout).lines().count(), 2 * 52, "{verb}");
+            let lists = &requests(&server).0[before..];
+            // The origins, and one for each of them.
+            assert_eq!(lists.len(), 3, "{verb} {lists:?}");
+        }
+    }
+}
+
+#[test]
+fn listing_with_an_end_asks_for_few_names_at_first() {
+    let server = server(2, 2500);
+    let ls = |until| {
+        let before = requests(&server).0.len();
+        let output = run_at(&server, "ls", ["--since", "2026-02-01T00:00:00Z", "--until", until]);
+        assert!(output.status.success(), "{output:?}");
+        let lists = requests(&server).0.split_off(before);
+        let few = lists.iter().filter(|list| list.ends_with("max-keys=100")).count();
+        (text(&output.stdout).lines().count(), lists.len(), few)
+    };
+    assert_eq!(ls("2026-02-01T01:00:00Z"), (2 * 2, 3, 2));
+    assert_eq!(ls("2026-02-09T00:00:00Z"), (2 * (8 * 24 + 1), 5, 2), "and the next thousand");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::archive_server::{Manners, Request, Server};
 use crate::support::{Dir, Job, eventually, is_long, lines, listen, next_worker, say};
+use logrotor::reader::LogReader;
 use logrotor::{
     Archive, Archiver, Compression, Config, DeferralReason, ErrorKind, Event, Maintenance,
     MaintenanceMode, Naming, RotatingFileWriter, WhenFull,
@@ -399,7 +400,7 @@ fn half_done_rotation_is_not_archived_before_its_end() {
 }
 
 #[test]
-fn time_before_the_extension_is_kept_in_the_name_of_the_object() {
+fn objects_have_the_time_after_the_name_and_keep_the_extension() {
     let (dir, bucket) = (Dir::new(), Bucket::new());
     let mut config = config(&bucket.url());
     config.naming = Naming::TimestampInfix;
@@ -411,9 +412,18 @@ fn time_before_the_extension_is_kept_in_the_name_of_the_object() {
     prune(&dir.log(), &config).unwrap();
     assert_eq!(dir.backups(), names, "nothing goes before it is archived");
     archive(&dir.log(), &config).unwrap();
-    assert_eq!(bucket.names(), names);
+    let object = |name: &String| name.replacen("app.", "app.log.", 1);
+    assert_eq!(bucket.names(), names.iter().map(object).collect::<Vec<_>>());
+    let read = || {
+        let builder = LogReader::builder(dir.log()).archive(bucket.url());
+        let mut both = builder.open().unwrap();
+        let lines = both.records().map(|line| line.unwrap().into_string_lossy());
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(read(), ["one", "two"], "each once");
     prune(&dir.log(), &config).unwrap();
     assert_eq!(dir.backups(), [""; 0]);
+    assert_eq!(read(), ["one", "two"]);
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn download(request: &Request, body: &[u8], metadata: &Headers, breaks_after: us
     answer
 }
 
-/// Lists objects as version 2 of S3's `ListObjects` does, 1000 at a time.
+/// Lists objects as version 2 of S3's `ListObjects` does, up to 1000 at a time.
 fn list(objects: &BTreeMap<String, (Vec<u8>, Headers)>, bucket: &str, query: &str) -> String {
     let parameters: BTreeMap<_, _> =
         query.split('&').filter_map(|pair| pair.split_once('=')).collect();
@@ -200,6 +200,7 @@ fn list(objects: &BTreeMap<String, (Vec<u8>, Headers)>, bucket: &str, query: &st
     let bucket = format!("{}/", bucket.trim_end_matches('/'));
     let (prefix, by) = (value("prefix"), value("delimiter"));
     let after = value("start-after").max(value("continuation-token"));
+    let most = parameters.get("max-keys").map_or(1000, |most| most.parse().unwrap());
     let mut found = BTreeMap::new();
     for (path, (body, _)) in objects {
         let Some(key) = path.strip_prefix(&bucket).filter(|key| key.starts_with(&prefix)) else {
@@ -213,10 +214,7 @@ fn list(objects: &BTreeMap<String, (Vec<u8>, Headers)>, bucket: &str, query: &st
     }
     let mut text = "<ListBucketResult>".to_owned();
     let found = found.range::<str, _>((Bound::Excluded(&*after), Bound::Unbounded));
-    for (at, (key, size)) in found.enumerate() {
-        if at == 1000 {
-            break;
-        }
+    for (at, (key, size)) in found.enumerate().take(most) {
         text.push_str(&match size {
             None => format!("<CommonPrefixes><Prefix>{key}</Prefix></CommonPrefixes>"),
             Some(size) => format!(
@@ -224,7 +222,7 @@ fn list(objects: &BTreeMap<String, (Vec<u8>, Headers)>, bucket: &str, query: &st
                  <ETag>\"1\"</ETag><Size>{size}</Size></Contents>"
             ),
         });
-        if at == 999 {
+        if at + 1 == most {
             text.push_str(&format!("<NextContinuationToken>{key}</NextContinuationToken>"));
         }
     }
