@@ -125,6 +125,30 @@ fn regression_buffer_in_forked_child_rejects_records() {
     assert_every_line_once(dir.path(), &["before"], 1);
 }
 
+// A forked child has the memory of its parent's threads, and gives it to its own. Each wait of a
+// thread had its place in one table of the process, so those of the child met what was gone.
+#[test]
+fn regression_threads_of_a_forked_child_wait_for_themselves() {
+    const LOGS: usize = 16;
+    let dir = tempfile::tempdir().unwrap();
+    let open = |who: &str| {
+        let builder = |n| RotatingFileWriter::builder(dir.path().join(format!("{who}-{n}.log")));
+        // Each has a thread that waits for records.
+        let logs = (0..LOGS).map(|n| builder(n).delivery(Delivery::buffered()).build().unwrap());
+        let mut logs: Vec<_> = logs.collect();
+        for log in &mut logs {
+            writeln!(log, "{who} 0").unwrap();
+            log.flush().unwrap();
+        }
+        logs
+    };
+    let of_parent = open("parent");
+    in_child(|| (0..5).for_each(|_| drop(open("child"))), || {});
+    drop(of_parent);
+    let count = |who: &str| lines(dir.path()).iter().filter(|line| line.starts_with(who)).count();
+    assert_eq!([count("parent"), count("child")], [LOGS, 5 * LOGS]);
+}
+
 #[test]
 fn child_forked_during_a_log_call_opens_the_log_again() {
     let dir = tempfile::tempdir().unwrap();

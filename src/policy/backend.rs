@@ -7,8 +7,8 @@
 
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
+use crate::sync::{Condvar, Mutex};
 use crate::units::redacted;
-use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::time::Duration;
 

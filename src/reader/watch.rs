@@ -1,7 +1,7 @@
 //! Waits until a log may have grown. With the feature `follow` the system reports changes; the log
 //! is looked at again at intervals in any case.
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Changes in a directory where `notify` reports them, by a thread of its own.
 
+use crate::sync::{Condvar, Mutex};
 use notify::event::{AccessKind, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

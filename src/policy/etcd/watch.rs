@@ -4,7 +4,7 @@ use super::super::backend::Stop;
 use super::gateway::{Gateway, GatewayFailure, is_about_token};
 use crate::clock::{Deadline, Stopwatch};
 use crate::fs;
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use serde_json::{Value, json};
 use std::io::{self, BufRead};
 use std::sync::Arc;
