@@ -98,8 +98,8 @@
 //!   none of the three. No signal of another process reaches these threads. Those for maintenance
 //!   and the archive run at nice 10, or at the program's own priority if that is lower, and never
 //!   in real time. A thread that the system refuses is an error when a log is opened.
-//! - **`fork`.** A child that continues without `exec` must open the log again, and a policy in an
-//!   object store: it has the parent's open file, and with it the parent's lease, but none of its
+//! - **`fork`.** A child that continues without `exec` must open the log again, and a policy that
+//!   machines share: it has the parent's open file, and with it the parent's lease, but none of its
 //!   threads.
 //! - **Same settings.** Give all workers of a log the same settings. [`Config`] has a table of the
 //!   effects if they differ.

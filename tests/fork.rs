@@ -12,6 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "archive")]
+#[allow(dead_code, unreachable_pub, reason = "it is shared with `it`")]
+#[path = "it/archive_server.rs"]
+mod archive_server;
+#[cfg(feature = "archive")]
+#[allow(dead_code, unreachable_pub, reason = "it is shared with `it`")]
+#[path = "it/policy_server.rs"]
+mod policy_server;
+
 /// Does `work` in a forked child, which must soon end with success, and `meanwhile` in this
 /// process.
 fn in_child(work: impl FnOnce(), meanwhile: impl FnOnce()) {
@@ -186,4 +195,84 @@ fn child_forked_during_a_log_call_opens_the_log_again() {
     });
     drop(log);
     assert_every_line_once(dir.path(), &["child", "parent"], 2);
+}
+
+#[cfg(all(feature = "archive", feature = "policy"))]
+mod shared_policy {
+    use super::in_child;
+    use crate::policy_server::PolicyServer;
+    use logrotor::policy::PolicyStore;
+    use logrotor::{ErrorKind, Result};
+    use std::collections::BTreeMap;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    type EntryStore = PolicyStore<BTreeMap<String, u32>>;
+
+    fn open() -> EntryStore {
+        let builder = EntryStore::builder(|_| Ok(())).interval(Duration::from_millis(100));
+        builder.open_or_create("s3://bucket/app.policy", BTreeMap::new).unwrap()
+    }
+
+    fn add(store: &EntryStore, key: &str) -> Result<u64> {
+        Ok(store.update(|entries| entries.extend([(key.to_owned(), 1)]))?.version())
+    }
+
+    fn await_version(store: &EntryStore, version: u64) {
+        let start = Instant::now();
+        while store.version() < version {
+            assert!(start.elapsed() < Duration::from_secs(50), "version {}", store.version());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The credentials come from the environment, so this runs in a process of its own.
+    #[test]
+    fn forked_child_opens_a_shared_policy_again() {
+        const NAME: &str = "shared_policy::forked_child_opens_a_shared_policy_again";
+        if std::env::var_os("LOGROTOR_FORKS").is_some() {
+            return fork_with_a_policy();
+        }
+        let server = PolicyServer::start();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([NAME, "--exact"]).env("LOGROTOR_FORKS", "1");
+        command.env("AWS_ENDPOINT", &server.endpoint).env("AWS_ALLOW_HTTP", "true");
+        command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
+        assert!(command.env("AWS_REGION", "us-east-1").status().unwrap().success());
+        assert!(server.object("/current").unwrap().contains("\n#: version 5\n"));
+    }
+
+    fn fork_with_a_policy() {
+        let store = open();
+        assert_eq!(add(&store, "parent").unwrap(), 2);
+        let of_child = store.clone();
+        in_child(
+            move || {
+                let calls: [&dyn Fn() -> Result<()>; 7] = [
+                    &|| of_child.reload().map(drop),
+                    &|| add(&of_child, "lost").map(drop),
+                    &|| of_child.rollback(1).map(drop),
+                    &|| of_child.repair().map(drop),
+                    &|| of_child.history().map(drop),
+                    &|| of_child.diff(1, 2).map(drop),
+                    &|| of_child.verify().map(drop),
+                ];
+                for call in calls {
+                    let error = call().unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::Io);
+                    assert!(error.to_string().ends_with("open it again after `fork`"), "{error}");
+                }
+                let (own, other) = (open(), open());
+                assert_eq!(add(&own, "child").unwrap(), 3);
+                assert_eq!(add(&other, "another").unwrap(), 4);
+                await_version(&own, 4);
+                assert_eq!((of_child.version(), of_child.current().len()), (2, 1));
+                drop(of_child);
+            },
+            || {},
+        );
+        await_version(&store, 4);
+        assert_eq!(add(&store, "parent again").unwrap(), 5);
+        assert_eq!(store.current().len(), 4);
+    }
 }

@@ -93,6 +93,12 @@ impl Error {
         Self::io("open policy", path, io::Error::new(io::ErrorKind::NotFound, why))
     }
 
+    /// A policy whose connections a forked child has from its parent.
+    pub(crate) fn policy_of_parent(path: &Path) -> Self {
+        let why = "its connections belong to the parent process; open it again after `fork`";
+        Self::io("use policy", path, io::Error::new(io::ErrorKind::Unsupported, why))
+    }
+
     /// A policy without a good version.
     pub(crate) fn policy_lost(self, path: &Path) -> Self {
         let why = format!(

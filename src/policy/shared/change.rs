@@ -50,7 +50,7 @@ impl<T: Settings> SharedPolicy<T> {
     }
 
     fn lock(&self, note: Option<&str>, until: Deadline) -> Result<UpdateGuard<'_>> {
-        let (backend, observer, timing) = (&*self.backend, &self.observer, &self.timing);
+        let (backend, observer, timing) = (self.backend()?, &self.observer, &self.timing);
         let request = LockRequest { backend, observer, timing, note };
         request.take(until, || self.judge.counters.lock_waits.increment())
     }
@@ -70,7 +70,7 @@ impl<T: Settings> SharedPolicy<T> {
         let (version, text) = (policy.version(), policy.text());
         let change = policy.metadata().change.as_deref().unwrap_or_default();
         let next = Next { version, change, text };
-        let done = commit(&*self.backend, present, &next, until, &self.timing)?;
+        let done = commit(self.backend()?, present, &next, until, &self.timing)?;
         if done == Commit::Made && self.file(version, text).is_err() {
             // The version is in force nevertheless, and the next change keeps it.
             self.judge.counters.unkept.increment();
@@ -80,10 +80,11 @@ impl<T: Settings> SharedPolicy<T> {
 
     /// Keeps a committed version, and removes the oldest beyond the number to keep.
     fn file(&self, version: u64, text: &str) -> Result<()> {
-        keep(&*self.backend, version, text.as_bytes())?;
-        let versions = self.backend.kept_versions()?;
+        let backend = self.backend()?;
+        keep(backend, version, text.as_bytes())?;
+        let versions = backend.kept_versions()?;
         let surplus = versions.len().saturating_sub(self.keep);
-        versions[..surplus].iter().try_for_each(|version| self.backend.discard(*version))
+        versions[..surplus].iter().try_for_each(|version| backend.discard(*version))
     }
 }
 

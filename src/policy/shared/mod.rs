@@ -106,6 +106,8 @@ impl ProtocolTiming {
 pub(crate) struct SharedPolicy<T> {
     pub(crate) judge: Arc<Judge<T>>,
     backend: Arc<dyn Backend>,
+    /// The process that has the connections. A process that was forked from it must not use them.
+    process: u32,
     pub(crate) timing: ProtocolTiming,
     /// How many versions the history has at least, once there were so many.
     keep: usize,
@@ -121,7 +123,10 @@ pub(crate) struct SharedPolicy<T> {
 
 impl<T> Drop for SharedPolicy<T> {
     fn drop(&mut self) {
-        self.stop.set();
+        // A forked child has no thread to stop.
+        if self.process == std::process::id() {
+            self.stop.set();
+        }
     }
 }
 
@@ -145,6 +150,7 @@ impl<T: Settings> SharedPolicy<T> {
         Self {
             judge,
             backend,
+            process: std::process::id(),
             timing,
             keep: keep.max(LEAST_KEPT),
             cache,
@@ -162,7 +168,16 @@ impl<T: Settings> SharedPolicy<T> {
     /// Reads of the backend until it answers, or the deadline has passed. All reads that a caller
     /// waits for are made by it.
     fn ask<R>(&self, until: Deadline, read: impl Fn(&dyn Backend) -> Result<R>) -> Result<R> {
-        self.timing.insist(until, || read(&*self.backend))
+        let backend = self.backend()?;
+        self.timing.insist(until, || read(backend))
+    }
+
+    /// Fails in a forked child: its requests and those of the parent would mix.
+    fn backend(&self) -> Result<&dyn Backend> {
+        if self.process == std::process::id() {
+            return Ok(&*self.backend);
+        }
+        Err(Error::policy_of_parent(&self.judge.path))
     }
 
     /// The deadline of a call that only reads.
@@ -258,10 +273,10 @@ impl<T: Settings> SharedPolicy<T> {
     /// Whether the slot has another state than the one that was seen last. A problem with its
     /// content is found again each time. It asks once: the next look is soon.
     fn look(&self, known: &Policy<T>) -> Result<Option<Arc<Policy<T>>>> {
-        let mut seen = self.seen.lock();
+        let (backend, mut seen) = (self.backend()?, self.seen.lock());
         let change = match &*seen {
-            Some(token) => self.backend.load_if_changed(Slot::Current, token)?,
-            None => self.backend.load(Slot::Current)?.map_or(Change::Missing, Change::Other),
+            Some(token) => backend.load_if_changed(Slot::Current, token)?,
+            None => backend.load(Slot::Current)?.map_or(Change::Missing, Change::Other),
         };
         match change {
             Change::Same => Ok(None),
