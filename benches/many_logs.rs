@@ -20,21 +20,27 @@ fn status(name: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
-/// The processor time of this process, in ticks of 10 ms; 0 on other systems.
-fn ticks() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let Some((_, fields)) = stat.rsplit_once(") ") else { return 0 };
-    fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+/// The processor time of the threads, to the nanosecond; 0 on other systems. The clock of the
+/// process has ticks of 10 ms, and a thread that wakes at a tick seems to take all of it.
+fn worked() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let statistics =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok());
+    let nanos = |line: String| line.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok());
+    Duration::from_nanos(statistics.filter_map(nanos).sum())
 }
 
-/// Waits until the first maintenance of each log is done.
+/// Waits until the first maintenance of each log is done: until three spans cost about the same.
 fn until_quiet() {
-    loop {
-        let before = ticks();
-        std::thread::sleep(Duration::from_secs(2));
-        if ticks() - before <= 4 {
-            return;
-        }
+    const SPAN: Duration = Duration::from_secs(2);
+    let mut like_the_last = 0;
+    let mut last = Duration::MAX;
+    while like_the_last < 2 {
+        let before = worked();
+        std::thread::sleep(SPAN);
+        let cost = worked().saturating_sub(before);
+        like_the_last = if cost.abs_diff(last) < cost / 4 { like_the_last + 1 } else { 0 };
+        last = cost;
     }
 }
 
@@ -45,18 +51,18 @@ fn main() {
     let logs: Vec<_> = (0..LOGS).map(|at| open(at).unwrap()).collect();
     let opened = start.elapsed();
     println!("open {LOGS} logs: {} ms", opened.as_millis());
-    let (before, start) = (ticks(), Instant::now());
+    let (before, start) = (worked(), Instant::now());
     until_quiet();
     println!(
         "first maintenance: {} ms, {} ms of processor time",
         start.elapsed().as_millis(),
-        10 * (ticks() - before)
+        worked().saturating_sub(before).as_millis()
     );
     println!("threads: {}", status("Threads") - 1);
     println!("memory: {} KiB", status("VmRSS") - memory);
-    let before = ticks();
+    let before = worked();
     std::thread::sleep(IDLE);
-    let used = Duration::from_millis(10 * (ticks() - before));
+    let used = worked().saturating_sub(before);
     println!("idle: {:.2} % of a core", 100.0 * used.as_secs_f64() / IDLE.as_secs_f64());
     let start = Instant::now();
     drop(logs);
