@@ -25,7 +25,7 @@ pub(super) struct Next<'a> {
     pub(super) text: &'a str,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Commit {
     /// The change was made.
     Made,
@@ -79,7 +79,7 @@ pub(super) fn commit(
 }
 
 /// Finds out what became of a change; `None` if it was not made yet.
-fn settle(
+pub(super) fn settle(
     backend: &dyn Backend,
     expected: Option<&Loaded>,
     next: &Next<'_>,

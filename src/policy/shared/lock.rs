@@ -81,7 +81,7 @@ pub(super) struct LockObserver(Mutex<Option<(Token, Stopwatch)>>);
 
 impl LockObserver {
     /// How long this state has been seen by now.
-    fn observe(&self, token: &Token) -> Duration {
+    pub(super) fn observe(&self, token: &Token) -> Duration {
         let mut seen = self.0.lock();
         match &*seen {
             Some((last, since)) if last == token => since.elapsed(),

@@ -19,6 +19,9 @@ mod commit;
 mod follow;
 mod lock;
 #[cfg(test)]
+#[allow(clippy::print_stdout, reason = "tests say what they tried")]
+mod lost;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 #[allow(clippy::print_stdout, reason = "tests say what they tried")]

@@ -89,6 +89,8 @@ impl Course {
 struct World {
     memory: SharedMemory,
     plan: OrderPlan,
+    /// No lock is taken over meanwhile, so each change is made with the lock.
+    is_exclusive: bool,
     course: Mutex<Course>,
     turned: Condvar,
 }
@@ -167,6 +169,8 @@ impl World {
         if slot == Slot::Lock {
             let is_free = |bytes: &[u8]| LockRecord::parse(bytes).unwrap().holder.is_none();
             if !is_free(new) {
+                let is_taken = before.is_some_and(|before| !is_free(&before));
+                assert!(!(self.is_exclusive && is_taken), "it took a lock that is held");
                 course.holders.insert(new.to_vec(), machine);
             } else if let Some(before) = before.filter(|before| !is_free(before)) {
                 assert_eq!(course.holders.get(&before), Some(&machine), "it freed another's lock");
@@ -226,6 +230,10 @@ impl Backend for Machine {
     fn compare_and_swap(&self, slot: Slot, seen: Option<&Token>, new: &[u8]) -> Swap {
         let deviation = self.world.step(self.number, Asks::Swap, false);
         let mut course = self.world.course.lock();
+        if slot == Slot::Current && self.world.is_exclusive {
+            let lock = self.world.memory.lock().slots[&Slot::Lock].clone();
+            assert_eq!(course.holders.get(&lock), Some(&self.number), "it has no lock");
+        }
         let swap = |course: &mut Course| self.world.swap(course, self.number, slot, seen, new);
         match deviation {
             Some(Deviation::NotSent) => Swap::Unknown(lost()),
@@ -318,7 +326,8 @@ impl Pair {
         let memory = SharedMemory::new(Mutex::new(start.clone()));
         let (course, turned) = (Mutex::default(), Condvar::new());
         let (of_all, plan) = (Arc::clone(&memory), plan.clone());
-        let world = Arc::new(World { memory: of_all, plan, course, turned });
+        let is_exclusive = self.ttl == LONG;
+        let world = Arc::new(World { memory: of_all, plan, is_exclusive, course, turned });
         let stores = [0, 1].map(|number| self.open(&world, number));
         *world.course.lock() = Course { is_on: true, unfinished: vec![0, 1], ..Course::default() };
         let work = |machine: usize| {
@@ -437,6 +446,26 @@ fn search_finds_a_change_that_is_lost_without_conditions() {
     let scene = Pair { acts: [Act::Update, Act::Update], ttl: Duration::ZERO };
     let explored = catch_unwind(AssertUnwindSafe(|| explore(&scene, &memory, 1, 1)));
     assert!(explored.is_err());
+}
+
+/// A lock that lives long has one holder: without a fault, and with a lost answer to the request
+/// that takes or frees it.
+#[test]
+fn lock_has_one_holder_while_it_lives() {
+    let scene = Pair { acts: [Act::Update, Act::Update], ttl: LONG };
+    let start = start();
+    let of_one = scene.run(&start, &OrderPlan::new()).len() / 2;
+    for fault in [None, Some(Deviation::NotSent), Some(Deviation::NotAnswered)] {
+        // The last request frees the lock.
+        for at in 1..=of_one {
+            for back in at + 1..2 * of_one + 2 {
+                let mut plan = vec![(at, Deviation::Switch), (back, Deviation::Switch)];
+                // The request before the switch.
+                plan.extend(fault.map(|fault| (at - 1, fault)));
+                scene.run(&start, &plan);
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The protocol over a backend whose answers are lost, late or doubled, and whose clients die.
 
 use super::ProtocolTiming;
+use super::lock::LockObserver;
 use super::memory::{Faults, FaultyClient, Memory};
 use crate::error::{ErrorKind, Result};
-use crate::policy::backend::{Backend, Slot};
+use crate::policy::backend::{Backend, Slot, Token};
 use crate::policy::document::{self, Document};
 use crate::policy::{Origin, Policy, PolicyStore, PolicyStoreBuilder};
 use parking_lot::Mutex;
@@ -26,7 +27,7 @@ pub(super) fn timing(ttl: Duration, timeout: Duration) -> ProtocolTiming {
 }
 
 /// Waits for as long as it takes, for holders that died soon.
-fn patient() -> ProtocolTiming {
+pub(super) fn patient() -> ProtocolTiming {
     timing(Duration::from_millis(50), LONG)
 }
 
@@ -38,7 +39,7 @@ pub(super) fn builder() -> PolicyStoreBuilder<Entries> {
     .keep(10_000)
 }
 
-fn open(client: &Arc<FaultyClient>, timing: ProtocolTiming) -> Result<EntryStore> {
+pub(super) fn open(client: &Arc<FaultyClient>, timing: ProtocolTiming) -> Result<EntryStore> {
     let backend: Arc<dyn Backend> = Arc::clone(client) as _;
     builder().start_with(backend, timing, Some(&Entries::new()))
 }
@@ -146,7 +147,7 @@ fn change_of_a_second_holder_defeats_that_of_the_first() {
 
 /// The work of the process that dies.
 #[derive(Debug, Clone, Copy)]
-enum Scene {
+pub(super) enum Scene {
     Create,
     Update,
     Rollback,
@@ -167,7 +168,7 @@ fn abandon_lock(memory: &SharedMemory) {
 }
 
 /// A policy at version 3 with the entries `a` and `b`, and the damage that a scene is about.
-fn prepare(scene: Scene) -> SharedMemory {
+pub(super) fn prepare(scene: Scene) -> SharedMemory {
     let memory = SharedMemory::default();
     if matches!(scene, Scene::Create) {
         return memory;
@@ -246,83 +247,6 @@ fn process_that_dies_at_any_request_costs_nothing() {
     }
 }
 
-/// A call of a store that waits for answers.
-type Call = fn(&EntryStore);
-
-#[test]
-fn no_call_fails_by_one_lost_answer() {
-    let calls: [(&str, Scene, Call); 8] = [
-        ("create", Scene::Create, |_| {}),
-        ("open", Scene::Update, |_| {}),
-        ("open damaged", Scene::Repair, |store| assert_eq!(store.version(), 3)),
-        ("history", Scene::Update, |store| assert_eq!(store.history().unwrap().len(), 3)),
-        ("diff", Scene::Update, |store| assert_eq!(store.diff(1, 2).unwrap().len(), 1)),
-        ("verify", Scene::Update, |store| assert_eq!(store.verify().unwrap(), 3)),
-        ("rollback", Scene::Update, |store| assert_eq!(store.rollback(2).unwrap().len(), 1)),
-        ("repair", Scene::Repair, |store| assert!(store.repair().unwrap())),
-    ];
-    for (name, scene, call) in calls {
-        for is_carried_out in [false, true] {
-            let fails_at = |at: &u64| {
-                let memory = prepare(scene);
-                let client = FaultyClient::new(&memory, Faults::LosesOne(*at, is_carried_out), 0);
-                println!("{name}, request {at}");
-                call(&open(&client, patient()).unwrap());
-                *client.requests.lock() >= *at
-            };
-            let asked = (1..).take_while(fails_at).count();
-            assert!(asked > 0, "{name}");
-        }
-    }
-}
-
-#[test]
-fn error_tells_how_long_an_answer_was_waited_for() {
-    let memory = SharedMemory::default();
-    let client = FaultyClient::new(&memory, Faults::None, 0);
-    let timing = timing(LONG, Duration::from_millis(20));
-    let store = open(&client, timing).unwrap();
-    *client.faults.lock() = Faults::Cut;
-    let calls: [&dyn Fn() -> Result<()>; 7] = [
-        &|| open(&client, timing).map(drop),
-        &|| store.history().map(drop),
-        &|| store.diff(2, 3).map(drop),
-        &|| store.verify().map(drop),
-        &|| store.rollback(2).map(drop),
-        &|| store.repair().map(drop),
-        &|| add(&store, "x").map(drop),
-    ];
-    for call in calls {
-        // On a busy machine, the timeout may pass before the second attempt.
-        let mut errors = (0..100).map(|_| call().unwrap_err());
-        let error = errors.find(|error| error.to_string().contains("gave up")).unwrap();
-        assert_eq!(error.kind(), ErrorKind::PolicyUnreachable);
-        let text = error.to_string();
-        let (failure, tried) = text.split_once("; gave up after ").unwrap();
-        assert_eq!(failure, "failed to reach policy `memory://app.policy`: the answer is lost");
-        assert!(tried.contains(" attempts in ") && tried.ends_with(" s"), "{text}");
-    }
-    // A change may have a timeout of its own.
-    let change = || store.begin_update().lock_timeout(Duration::ZERO);
-    assert!(!change().rollback(2).unwrap_err().to_string().contains("gave up"));
-}
-
-#[test]
-fn policy_with_a_copy_is_opened_without_a_second_attempt() {
-    let memory = SharedMemory::default();
-    let dir = tempfile::tempdir().unwrap();
-    let builder = builder().cache(dir.path().join("app.log.policy.cache"));
-    let client = FaultyClient::new(&memory, Faults::None, 0);
-    let open = || builder.start_with(Arc::clone(&client) as _, patient(), Some(&Entries::new()));
-    open().unwrap();
-    *client.faults.lock() = Faults::Cut;
-    *client.requests.lock() = 0;
-    let store = open().unwrap();
-    assert_eq!((store.version(), *client.requests.lock()), (1, 1));
-    let problem = store.problem().unwrap().to_string();
-    assert!(problem.ends_with("the answer is lost"), "{problem}");
-}
-
 #[test]
 fn late_change_cannot_replace_another() {
     for is_late in [false, true] {
@@ -376,6 +300,27 @@ fn lock_is_taken_over_once_its_life_was_observed() {
 }
 
 #[test]
+fn life_of_a_lock_begins_again_with_each_state() {
+    let (observer, state) = (LockObserver::default(), |name: &str| Token(name.to_owned()));
+    assert_eq!(observer.observe(&state("one")), Duration::ZERO);
+    thread::sleep(Duration::from_millis(2));
+    assert!(observer.observe(&state("one")) >= Duration::from_millis(2));
+    assert_eq!(observer.observe(&state("two")), Duration::ZERO);
+    assert_eq!(observer.observe(&state("one")), Duration::ZERO);
+}
+
+#[test]
+fn history_with_another_text_is_not_built_on() {
+    let memory = SharedMemory::default();
+    let store = healthy(&memory);
+    memory.lock().history.insert(1, b"another".to_vec());
+    let error = add(&store, "x").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PolicyCorrupt, "{error}");
+    assert!(error.to_string().contains("another version 1 than was in force"), "{error}");
+    assert_eq!(healthy(&memory).version(), 1);
+}
+
+#[test]
 fn system_that_ignores_conditions_is_refused() {
     let memory = SharedMemory::default();
     memory.lock().ignores_conditions = true;
@@ -417,6 +362,10 @@ fn version_that_goes_back_is_reported_and_not_obeyed() {
     assert!(store.problem().is_some() && store.verify().is_err());
     assert_eq!(add(&store, "y").unwrap_err().kind(), ErrorKind::PolicyCorrupt);
     assert_eq!((store.version(), store.current().len()), (2, 1));
+    // Nor does it build on a version older than its own if the history is as old.
+    let second = memory.lock().history.remove(&2).unwrap();
+    assert_eq!(add(&store, "y").unwrap_err().kind(), ErrorKind::PolicyCorrupt);
+    memory.lock().history.insert(2, second);
     // A process that starts now has only the history to compare with.
     let other = healthy(&memory);
     assert_eq!(add(&other, "y").unwrap_err().kind(), ErrorKind::PolicyCorrupt);
