@@ -8,9 +8,10 @@ use crate::ledger::{self, Ledger, Shipment, ShipmentState};
 use crate::maintenance::{QUIET, created_after, is_active, is_settled};
 use crate::segment::name::{Compression, Name, Naming};
 use crate::segment::{Backup, DirectorySnapshot, Location, birth_tag};
-use crate::store::hex;
+use crate::store::{ArchiveUrl, hex};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +60,16 @@ impl Backlog {
     /// The bytes of the segments that are not archived.
     pub(super) fn bytes(&self) -> u64 {
         self.pending.iter().map(|backup| backup.entry.len).fold(0, u64::saturating_add)
+    }
+
+    /// Returns the objects of the backups that are in another archive than this one.
+    pub(super) fn elsewhere(&self, ledger: &Ledger, url: &ArchiveUrl) -> BTreeSet<String> {
+        let object = |backup: &Backup| {
+            let file_name = self.location.file_name(backup.name);
+            Some(ledger.verified(&file_name, backup.entry.len)?.object.clone())
+        };
+        let is_here = |object: &String| url.has_object_of(self.location.name(), object);
+        self.listed.iter().filter_map(object).filter(|object| !is_here(object)).collect()
     }
 
     /// Whether a segment is listed, in this form or another, or is younger than the listing.

@@ -9,6 +9,7 @@ use crate::ledger::Ledger;
 use crate::segment::Location;
 use crate::segment::name::Compression;
 use crate::stats::{Event, Journal, Stats};
+use crate::store::ArchiveUrl;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,6 +54,9 @@ pub struct ArchivePlan {
     pub segments: Vec<PathBuf>,
     /// Their size in bytes.
     pub bytes: u64,
+    /// The objects of the backups that are archived under another URL. They are not sent again: a
+    /// segment is archived once. Copy the objects with the store's own tools.
+    pub elsewhere: Vec<String>,
 }
 
 impl Archiver {
@@ -95,8 +99,10 @@ impl Archiver {
         let ledger = Ledger::read(&self.0.location)?.unwrap_or_default();
         let backlog = Backlog::of(&self.0.location, &ledger)?;
         let bytes = backlog.bytes();
+        let url = ArchiveUrl::parse(&self.0.settings.archive.url)?;
+        let elsewhere = backlog.elsewhere(&ledger, &url).into_iter().collect();
         let segments = backlog.pending.into_iter().map(|backup| backup.path).collect();
-        Ok(ArchivePlan { segments, bytes })
+        Ok(ArchivePlan { segments, bytes, elsewhere })
     }
 
     /// Sends every segment that is in its final form and that no other process is sending, and

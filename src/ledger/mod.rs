@@ -108,13 +108,18 @@ impl Ledger {
     /// Whether a segment with this file name and length is archived, or was before another program
     /// compressed it.
     pub(crate) fn has(&self, file_name: &str, bytes: u64) -> bool {
+        self.verified(file_name, bytes).is_some()
+    }
+
+    /// Returns what is archived of a segment with this file name and length.
+    pub(crate) fn verified(&self, file_name: &str, bytes: u64) -> Option<&Shipment> {
         let verified = |name: &str| {
             let shipment = self.shipments.get(name);
             shipment.filter(|it| matches!(it.state, ShipmentState::Verified { .. }))
         };
         let (plain, compression) = split_compression(file_name);
-        verified(file_name).is_some_and(|shipment| shipment.bytes == bytes)
-            || (compression != Compression::None && verified(plain).is_some())
+        let was_plain = || verified(plain).filter(|_| compression != Compression::None);
+        verified(file_name).filter(|shipment| shipment.bytes == bytes).or_else(was_plain)
     }
 
     /// Parses the text of a ledger with this file name. The error is the number of the first wrong

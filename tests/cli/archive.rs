@@ -42,6 +42,35 @@ fn archive_sends_what_is_there_and_dry_run_only_lists_it() {
 }
 
 #[test]
+fn backups_that_are_archived_elsewhere_are_reported() {
+    let (dir, store) = (log_of_numbers(Compression::Gzip), tempfile::tempdir().unwrap());
+    let other = tempfile::tempdir().unwrap();
+    let [url, to] = [&store, &other].map(|dir| format!("file://{}", dir.path().display()));
+    dir.ok("archive", ["--to", &url, "--wait"]);
+    let archived = objects(store.path());
+    let reported = |args: &[&str], code| {
+        let mut command = dir.command("archive", []);
+        let output = command.args(args).env("LOGROTOR_ARCHIVE", &to).output().unwrap();
+        let said = text(&output.stderr);
+        let words =
+            format!("not sent: 3 backups that are archived elsewhere, such as `{url}/app.log/");
+        assert!(said.contains(&words) && said.contains(&archived[0]), "{args:?} {said}");
+        assert_eq!(output.status.code(), Some(code), "{args:?} {said}");
+        text(&output.stdout)
+    };
+    assert_eq!(reported(&["--to", &to], 1), "");
+    assert_eq!(reported(&["--to", &to, "--dry-run"], 1), "");
+    assert_eq!(reported(&["--to", &to, "--wait"], 1), "");
+    assert_eq!(reported(&[], 0), "", "no URL was asked for");
+    // The active segment goes there.
+    let said = reported(&["--to", &to, "--rotate", "--wait", "--json"], 1);
+    let seen: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((seen["archived"].as_array().unwrap().len(), &seen["left"]), (1, &0.into()));
+    assert_eq!(seen["elsewhere"].as_array().unwrap().len(), 3, "{seen}");
+    assert_eq!((objects(store.path()), objects(other.path()).len()), (archived.clone(), 1));
+}
+
+#[test]
 fn stat_shows_the_backlog_and_the_last_failure() {
     let (dir, store) = (log_of_numbers(Compression::None), tempfile::tempdir().unwrap());
     let missing = format!("file://{}/none", store.path().display());

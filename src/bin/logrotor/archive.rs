@@ -49,6 +49,9 @@ impl ArchiveOptions {
 /// work. If the log has compressed backups, or its policy compresses, the others are compressed
 /// first.
 ///
+/// A backup that is archived under another URL is not sent again. It is reported, and with --to the
+/// exit status is 1.
+///
 /// Run it with --rotate --wait when a machine is shut down, so that the last segment is archived
 /// too. Credentials come from the environment.
 #[derive(Args)]
@@ -84,7 +87,9 @@ impl ArchiveCommand {
         let note = move |event: &Event| lock(&noted).push(event.clone());
         let archiver = Archiver::new(&self.log, &config, note)?;
         if self.dry_run {
-            return self.print_plan(&archiver.plan()?);
+            let plan = archiver.plan()?;
+            self.print_plan(&plan)?;
+            return Ok(self.report_elsewhere(&plan));
         }
         let interrupt = Interrupt::listen()?;
         if self.rotate {
@@ -104,7 +109,20 @@ impl ArchiveCommand {
         interrupt.check()?;
         let failed = done?;
         let is_complete = left.segments.is_empty();
-        Ok(if failed || (self.wait && !is_complete) { Exit::Found } else { Exit::Success })
+        let elsewhere = self.report_elsewhere(&left);
+        Ok(if failed || (self.wait && !is_complete) { Exit::Found } else { elsewhere })
+    }
+
+    /// Reports the backups that are archived under another URL. If one was asked for, it does not
+    /// have what it should.
+    fn report_elsewhere(&self, plan: &ArchivePlan) -> Exit {
+        let Some(first) = plan.elsewhere.first() else { return Exit::Success };
+        say(format!(
+            "not sent: {} backups that are archived elsewhere, such as `{first}`; a segment is \
+             archived once, so copy the objects with the store's own tools",
+            plan.elsewhere.len()
+        ));
+        if self.to.is_some() { Exit::Found } else { Exit::Success }
     }
 
     /// Sends what is there, once or until everything is archived. Returns whether a segment cannot
@@ -177,12 +195,11 @@ impl ArchiveCommand {
         Ok(config)
     }
 
-    fn print_plan(&self, plan: &ArchivePlan) -> VerbResult {
+    fn print_plan(&self, plan: &ArchivePlan) -> Result<(), CommandError> {
         if self.output.json {
             let segment =
                 |path: &PathBuf| json!({ "path": path.to_string_lossy(), "bytes": size_of(path) });
-            output::print_json(&plan.segments.iter().map(segment).collect())?;
-            return Ok(Exit::Success);
+            return output::print_json(&plan.segments.iter().map(segment).collect());
         }
         let row = |path: &PathBuf| {
             vec![
@@ -193,8 +210,7 @@ impl ArchiveCommand {
         };
         let columns = [("ACTION", false), ("BACKUP", false), ("SIZE", true)];
         let rows: Vec<_> = plan.segments.iter().map(row).collect();
-        output::print_rows(self.output, &columns, &rows)?;
-        Ok(Exit::Success)
+        output::print_rows(self.output, &columns, &rows)
     }
 
     fn print_done(&self, events: &[Event], left: &ArchivePlan) -> Result<(), CommandError> {
@@ -211,8 +227,11 @@ impl ArchiveCommand {
         }
         if self.output.json {
             let segment = |(path, object, bytes): (&PathBuf, &String, u64)| json!({ "path": path.to_string_lossy(), "object": object, "bytes": bytes });
-            let (archived, left) = (sent().map(segment).collect::<Vec<_>>(), left.segments.len());
-            return output::print_json(&json!({ "archived": archived, "left": left }));
+            let archived = sent().map(segment).collect::<Vec<_>>();
+            let (left, elsewhere) = (left.segments.len(), &left.elsewhere);
+            return output::print_json(
+                &json!({ "archived": archived, "left": left, "elsewhere": elsewhere }),
+            );
         }
         let row = |(_, object, bytes): (&PathBuf, &String, u64)| {
             let action = Cell::text("archived").in_color(Color::Green);
