@@ -2,6 +2,7 @@
 
 mod answers;
 mod blocking;
+mod digests;
 mod download;
 mod environment;
 mod listing;

@@ -5,6 +5,7 @@
 //! file operation does. So a test can fail, kill or cut short any request by number.
 
 use super::answers::{AnswersConnector, Received};
+use super::digests::KnownDigests;
 use super::environment::{ENDPOINTS, check_amazon, check_azure, check_google, check_time};
 use super::hex;
 use super::threads::{off_thread, on_thread};
@@ -37,6 +38,8 @@ pub(crate) struct ArchiveStore {
     pub(crate) url: ArchiveUrl,
     /// Whether it checks the SHA-256 of what it receives.
     checks: bool,
+    /// Used by S3 alone.
+    known: KnownDigests,
 }
 
 /// The result of creating an object.
@@ -125,7 +128,7 @@ impl ArchiveStore {
         let refuse =
             |error: object_store::Error| Error::config("archive", &root, explained(&error));
         let variable = |name: &str| std::env::var(name).ok();
-        let mut is_amazon = false;
+        let (mut is_amazon, known) = (false, KnownDigests::default());
         let (inner, pages) = match url.scheme {
             Scheme::S3 => {
                 let builder =
@@ -134,6 +137,7 @@ impl ArchiveStore {
                 check_amazon(set).map_err(|why| Error::config("archive", &root, why))?;
                 is_amazon = ENDPOINTS.iter().all(|key| set(key).is_none());
                 let builder = builder.with_checksum_algorithm(Checksum::SHA256).with_url(&root);
+                let builder = builder.with_crypto_provider(Arc::new(known.clone()));
                 in_pages(builder.build().map_err(refuse)?)
             }
             Scheme::Google => {
@@ -159,7 +163,7 @@ impl ArchiveStore {
                 (Arc::new(opened.with_fsync(true)) as Arc<dyn ObjectStore>, None)
             }
         };
-        Ok(Self { inner, pages, url, checks: checks.unwrap_or(is_amazon) })
+        Ok(Self { inner, pages, url, checks: checks.unwrap_or(is_amazon), known })
     }
 
     /// Makes a request. One to a directory blocks, unless it is made outside of a runtime, and then
@@ -281,6 +285,7 @@ impl ArchiveStore {
         }
         let options = PutOptions { mode: PutMode::Create, attributes, ..Default::default() };
         let key = self.path_of(wanted.key)?;
+        let _known = self.known.note(&body, wanted.digest);
         let put =
             self.request(|store| async move { store.put_opts(&key, body.into(), options).await });
         let put = put.await;
