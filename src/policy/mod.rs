@@ -52,6 +52,8 @@ mod judge;
 mod key;
 mod messages;
 mod name;
+#[cfg(any(feature = "etcd", feature = "postgres"))]
+mod pem;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "etcd", feature = "postgres"))]

@@ -64,6 +64,33 @@ impl RemoteUrl {
         format!("{}://{user}{}/{}", self.scheme, self.hosts, self.path)
     }
 
+    /// The hosts, each with its port. An address of IPv6 is in brackets.
+    pub(super) fn hosts<'a>(
+        &'a self,
+        usual_port: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.hosts.split(',').map(move |host| match host.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port),
+            _ => (host, usual_port),
+        })
+    }
+
+    /// A parameter, or a variable without it. An empty one is none.
+    pub(super) fn parameter(&self, name: &str, or: &str, variable: Variable<'_>) -> Option<String> {
+        let given = self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+        given.or_else(|| variable(or)).filter(|value| !value.is_empty())
+    }
+
+    /// Rejects a parameter that is not among these.
+    pub(super) fn check_parameters(&self, known: &[&str], advice: &str) -> Result<()> {
+        match self.query.iter().find(|(name, _)| !known.contains(&&**name)) {
+            Some((name, _)) => {
+                Err(self.refuse(format!("there is no parameter `{name}`; {advice}")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Checks the name of a policy, or the rest of a path that is one.
     pub(super) fn check_name(&self, name: &str) -> Result<()> {
         const LONGEST: usize = 1024;
@@ -76,6 +103,9 @@ impl RemoteUrl {
         Ok(())
     }
 }
+
+/// Returns a variable of the environment.
+pub(super) type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 const ENCODING: &str = "`%` must be followed by two hexadecimal digits of UTF-8; \
                         write `%25` for a `%`, `%40` for an `@` and `%2F` for a `/` in a password";

@@ -1,6 +1,6 @@
 //! The URL of a policy in etcd.
 
-use super::super::remote_url::RemoteUrl;
+use super::super::remote_url::{RemoteUrl, Variable};
 use crate::error::Result;
 
 /// Where a policy is in etcd, and how to get there.
@@ -23,33 +23,24 @@ pub(super) const FILES: [(&str, &str); 3] =
     [("cacert", "ETCDCTL_CACERT"), ("cert", "ETCDCTL_CERT"), ("key", "ETCDCTL_KEY")];
 
 impl EtcdAddress {
-    /// `variable` returns a variable of the environment.
-    pub(super) fn parse(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+    pub(super) fn parse(text: &str, variable: Variable<'_>) -> Result<Self> {
         let url = RemoteUrl::parse(text)?;
         url.check_name(&url.path)?;
         let is_secure = url.scheme == "etcds";
         let scheme = if is_secure { "https" } else { "http" };
         let mut endpoints = Vec::new();
-        for host in url.hosts.split(',') {
-            // An address of IPv6 is in brackets.
-            let (host, port) = match host.rsplit_once(':') {
-                Some((host, port)) if !port.ends_with(']') => (host, port),
-                _ => (host, "2379"),
-            };
+        for (host, port) in url.hosts("2379") {
             if host.is_empty() || port.parse::<u16>().is_err() {
                 return Err(url.refuse(HOSTS));
             }
             endpoints.push(format!("{scheme}://{host}:{port}"));
         }
-        if let Some((name, _)) = url.query.iter().find(|(n, _)| !FILES.iter().any(|f| f.0 == n)) {
-            return Err(url.refuse(format!("there is no parameter `{name}`; {PARAMETERS}")));
-        }
+        url.check_parameters(&FILES.map(|(name, _)| name), PARAMETERS)?;
         if !is_secure && !url.query.is_empty() {
             return Err(url.refuse("certificates are for TLS: write `etcds://`"));
         }
         let files = FILES.map(|(name, of_etcdctl)| {
-            let given = url.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
-            given.or_else(|| variable(of_etcdctl)).filter(|path| is_secure && !path.is_empty())
+            url.parameter(name, of_etcdctl, variable).filter(|_| is_secure)
         });
         if files[1].is_some() != files[2].is_some() {
             return Err(url.refuse("a client's certificate needs both `cert` and `key`"));
@@ -63,10 +54,7 @@ const HOSTS: &str = "use `etcd://host[:port][,host[:port]..]/name`, or `etcds://
 const PARAMETERS: &str = "use `cacert`, `cert` and `key`, each with the path of a PEM file";
 
 /// Name and password: of the URL or, as for `etcdctl`, of the environment.
-fn login(
-    url: &RemoteUrl,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<(String, String)>> {
+fn login(url: &RemoteUrl, variable: Variable<'_>) -> Result<Option<(String, String)>> {
     let of_etcdctl = || variable("ETCDCTL_USER").filter(|user| !user.is_empty());
     let (user, password) = match (&url.user, &url.password) {
         (Some(user), password) => (user.clone(), password.clone()),

@@ -1,13 +1,13 @@
 //! Requests to the JSON gateway of etcd.
 
+use super::super::pem;
 use super::address::EtcdAddress;
 use crate::clock::{self, Deadline};
 use crate::error::{Error, Result};
-use crate::fs::{self, fault};
+use crate::fs::fault;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -76,7 +76,7 @@ impl Gateway {
             tls = tls.root_certs(RootCerts::new_with_certs(&certificates(path)?));
         }
         if let (Some(certificate), Some(key)) = (certificate, key) {
-            let key = PrivateKey::from_pem(&pem(key)?).map_err(|e| not_pem(key, &e))?;
+            let key = PrivateKey::from_pem(&pem::read(key)?).map_err(|e| pem::refuse(key, &e))?;
             tls =
                 tls.client_cert(Some(ClientCert::new_with_certs(&certificates(certificate)?, key)));
         }
@@ -339,25 +339,18 @@ fn advice(code: i64, text: &str) -> &'static str {
     }
 }
 
-fn pem(path: &str) -> Result<Vec<u8>> {
-    fs::read_whole(Path::new(path))?
-        .ok_or_else(|| Error::config("policy", path, "there is no such file of certificates"))
-}
-
-fn not_pem(path: &str, why: &dyn std::fmt::Display) -> Error {
-    Error::config("policy", path, format!("it is no file of PEM: {why}"))
-}
-
 fn certificates(path: &str) -> Result<Vec<Certificate<'static>>> {
-    let bytes = pem(path)?;
+    let bytes = pem::read(path)?;
     let mut found = Vec::new();
     for item in parse_pem(&bytes) {
-        if let PemItem::Certificate(certificate) = item.map_err(|error| not_pem(path, &error))? {
+        if let PemItem::Certificate(certificate) =
+            item.map_err(|error| pem::refuse(path, &error))?
+        {
             found.push(certificate);
         }
     }
     if found.is_empty() {
-        return Err(not_pem(path, &"it has no certificate"));
+        return Err(pem::refuse(path, &"it has no certificate"));
     }
     Ok(found)
 }

@@ -1,6 +1,6 @@
 //! The URL of a policy in PostgreSQL.
 
-use super::super::remote_url::{RemoteUrl, decoded};
+use super::super::remote_url::{RemoteUrl, Variable, decoded};
 use crate::error::{Error, Result};
 use crate::fs;
 use std::path::Path;
@@ -31,9 +31,6 @@ pub(super) enum CertificateCheck {
     Host,
 }
 
-/// A variable of the environment.
-type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
-
 const PARAMETERS: [&str; 7] =
     ["application_name", "options", "passfile", "sslcert", "sslkey", "sslmode", "sslrootcert"];
 
@@ -41,10 +38,7 @@ impl PostgresAddress {
     pub(super) fn parse(text: &str, variable: Variable<'_>) -> Result<Self> {
         let url = RemoteUrl::parse(text)?;
         let (database, name) = names(&url)?;
-        let parameter = |name: &str, or: &str| {
-            let given = url.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
-            given.or_else(|| variable(or)).filter(|value| !value.is_empty())
-        };
+        let parameter = |name: &str, or: &str| url.parameter(name, or, variable);
         let mut config = Config::new();
         config.dbname(database);
         let (host, port) = set_hosts(&mut config, &url)?;
@@ -94,10 +88,7 @@ fn names(url: &RemoteUrl) -> Result<(&str, &str)> {
         _ => return Err(url.refuse(FORM)),
     };
     url.check_name(name)?;
-    if let Some((name, _)) = url.query.iter().find(|(n, _)| !PARAMETERS.contains(&&**n)) {
-        let known = PARAMETERS.join("`, `");
-        return Err(url.refuse(format!("there is no parameter `{name}`; use `{known}`")));
-    }
+    url.check_parameters(&PARAMETERS, &format!("use `{}`", PARAMETERS.join("`, `")))?;
     Ok((database, name))
 }
 
@@ -120,12 +111,7 @@ const MODES: &str = "`sslmode` is `disable`, `prefer`, `require`, `verify-ca` or
 /// Adds the hosts, and returns the first one and its port.
 fn set_hosts(config: &mut Config, url: &RemoteUrl) -> Result<(String, String)> {
     let mut first = None;
-    for host in url.hosts.split(',') {
-        // An address of IPv6 is in brackets.
-        let (host, port) = match host.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port),
-            _ => (host, "5432"),
-        };
+    for (host, port) in url.hosts("5432") {
         let host = decoded(host.trim_start_matches('[').trim_end_matches(']'));
         let (Some(host), Ok(number)) = (host.filter(|h| !h.is_empty()), port.parse()) else {
             return Err(url.refuse(FORM));

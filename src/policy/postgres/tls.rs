@@ -1,8 +1,8 @@
 //! TLS for connections to PostgreSQL.
 
+use super::super::pem;
 use super::address::{CertificateCheck, PostgresAddress};
 use crate::error::{Error, Result};
-use crate::fs;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -14,7 +14,6 @@ use rustls::{
 };
 use std::fmt::Display;
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -63,8 +62,9 @@ impl Tls {
             builder.dangerous().with_custom_certificate_verifier(verifier);
         let config = match (certificate, key) {
             (Some(certificate), Some(key)) if !is_unused => {
-                let bytes = pem(key)?;
-                let read = PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| not_pem(key, &e))?;
+                let bytes = pem::read(key)?;
+                let read =
+                    PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| pem::refuse(key, &e))?;
                 builder
                     .with_client_auth_cert(certificates(certificate)?, read)
                     .map_err(|error| Error::config("policy", key, error.to_string()))?
@@ -75,20 +75,11 @@ impl Tls {
     }
 }
 
-fn pem(path: &str) -> Result<Vec<u8>> {
-    fs::read_whole(Path::new(path))?
-        .ok_or_else(|| Error::config("policy", path, "there is no such file of certificates"))
-}
-
-fn not_pem(path: &str, why: &dyn Display) -> Error {
-    Error::config("policy", path, format!("it is no file of PEM: {why}"))
-}
-
 fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let bytes = pem(path)?;
+    let bytes = pem::read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match found.map_err(|error| not_pem(path, &error))? {
-        none if none.is_empty() => Err(not_pem(path, &"it has no certificate")),
+    match found.map_err(|error| pem::refuse(path, &error))? {
+        none if none.is_empty() => Err(pem::refuse(path, &"it has no certificate")),
         found => Ok(found),
     }
 }
