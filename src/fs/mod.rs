@@ -316,6 +316,14 @@ pub(crate) fn remove(path: &Path) -> Result<bool> {
 
 /// The names in a directory, in no order. Names that are not Unicode are skipped.
 pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
+    match list(dir) {
+        // A server has forgotten the handle. Whether the directory exists, a new handle shows.
+        Err(error) if error.io_kind() == io::ErrorKind::StaleNetworkFileHandle => list(dir),
+        listed => listed,
+    }
+}
+
+fn list(dir: &Path) -> Result<Vec<String>> {
     attempt("list", dir, || {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(dir)? {

@@ -92,16 +92,13 @@ impl Segments {
         });
         let (backup, time) = match named {
             Ok(named) => named,
-            Err(error) if error.is_not_found() && self.has_moved(active)? => {
-                return self.adopt_locked(active).map(Exchanged::Switched);
-            }
             Err(error) if error.io_kind() == AlreadyExists => return Err(error),
-            // The file system has no links, or this segment may get no other: renames will do, or
-            // say why they do not.
-            // It is not the segment that was refused.
+            // Another program has moved the segment.
             Err(_) if is_refused.get() && self.has_moved(active)? => {
                 return self.adopt_locked(active).map(Exchanged::Switched);
             }
+            // The file system has no links, or this segment may get no other: renames will do, or
+            // say why they do not.
             Err(_) if is_refused.get() => return Ok(Exchanged::Refused(next)),
             Err(error) => return Err(error),
         };

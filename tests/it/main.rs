@@ -94,4 +94,6 @@ mod triggers;
 #[cfg(unix)]
 mod users;
 #[cfg(target_os = "linux")]
+mod vanishing;
+#[cfg(target_os = "linux")]
 mod watch;

@@ -115,6 +115,39 @@ fn backup_that_changes_while_it_is_compressed_stays() {
     assert_eq!(dir.backups(), [RESTORED]);
 }
 
+/// Its file is new, and its content is not.
+#[test]
+fn restored_backup_is_as_old_as_its_content() {
+    let dir = Dir::new();
+    inline(&dir).build().unwrap().write_record(b"active\n").unwrap();
+    append(&dir.file(RESTORED), "of last minute");
+    age(&dir.file(RESTORED));
+    eventually("it is compressed", || compress(&dir, &|| true).is_empty());
+    let seen = logrotor::inspect::Inspection::of(dir.log()).unwrap();
+    let created = seen.segments[0].created.unwrap();
+    assert!(created < SystemTime::now() - Duration::from_secs(50), "{created:?}");
+}
+
+/// Between the last look at the content and the removal of the plain file.
+#[cfg(unix)]
+#[test]
+fn backup_that_changes_once_it_is_compressed_stays() {
+    let (dir, gates) = (Dir::new(), Dir::new());
+    inline(&dir).build().unwrap().write_record(b"active\n").unwrap();
+    append(&dir.file(RESTORED), "before");
+    age(&dir.file(RESTORED));
+    let plan = format!("1/sync directory:pause={}", gates.file("gate").display());
+    let job = crate::support::Job::new("obey", &dir.log()).with("gzip", 1).with("inline", 1);
+    let mut worker = job.env("LOGROTOR_FAULT", plan).spawn();
+    eventually("it is stopped", || gates.file("gate.reached").exists());
+    append(&dir.file(RESTORED), "meanwhile");
+    std::fs::write(gates.file("gate"), "").unwrap();
+    worker.expect("ready");
+    worker.finish();
+    assert_eq!(dir.lines_of(RESTORED), ["before", "meanwhile"]);
+    assert_eq!(dir.backups(), [RESTORED]);
+}
+
 #[cfg(unix)]
 #[test]
 fn reasons_for_leaving_a_backup_are_distinct() {

@@ -576,6 +576,8 @@ fn child() {
         "examine" => crate::neighbors::answers::examine(&job),
         #[cfg(target_os = "linux")]
         "read" => crate::neighbors::answers::read(&job),
+        #[cfg(target_os = "linux")]
+        "follow" => crate::vanishing::follow(&job),
         #[cfg(feature = "policy")]
         task if task.starts_with("policy-") => crate::policy::child(&job),
         #[cfg(all(feature = "archive", feature = "policy", unix))]
