@@ -468,6 +468,17 @@ fn lock_has_one_holder_while_it_lives() {
     }
 }
 
+/// The first attempt was made, and another machine has had the lock since: equal bytes would be a
+/// state that comes back, which the system rejects here.
+#[test]
+fn second_attempt_at_the_lock_stores_other_bytes() {
+    let scene = Pair { acts: [Act::Update, Act::Update], ttl: Duration::ZERO };
+    let steps = scene.run(&start(), &OrderPlan::new());
+    let takes = steps.iter().position(|(asks, _)| *asks == Asks::Swap).unwrap();
+    let plan = vec![(takes, Deviation::NotAnswered), (takes + 1, Deviation::Switch)];
+    scene.run(&start(), &plan);
+}
+
 #[test]
 fn old_guard_does_not_free_the_lock_of_the_next_holder() {
     let scene = Pair { acts: [Act::Update, Act::Update], ttl: Duration::ZERO };
