@@ -76,6 +76,29 @@ fn log_that_is_moved_just_before_its_rotation_is_no_failure() {
     }
 }
 
+/// The refusal of a link is that of another program's file, which is no backup.
+#[test]
+fn file_that_refuses_a_link_in_place_of_the_log_is_adopted() {
+    let (trial, before) = rotation("");
+    if trial.count("link") == 0 {
+        eprintln!("skipped: this file system exchanges no files");
+        return;
+    }
+    let link = trial.first("link", before);
+    let (dir, gates) = (Dir::new(), Dir::new());
+    let gate = gates.file("gate");
+    let mut worker =
+        rotating(&dir, &format!("{}:pause={};{link}:errno=1", link - 1, gate.display()));
+    meanwhile(&gate, || {
+        std::fs::rename(dir.log(), dir.file("moved")).unwrap();
+        std::fs::write(dir.log(), "another's\n").unwrap();
+    });
+    assert_eq!(worker.hear().unwrap(), "ok");
+    worker.write("last");
+    worker.finish();
+    assert_eq!(dir.active_lines(), ["another's", "last"]);
+}
+
 /// A server looks for the file of a handle by its name, which has just gone.
 #[test]
 fn log_that_is_forgotten_at_its_rotation_is_no_failure() {
