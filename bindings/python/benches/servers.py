@@ -287,6 +287,8 @@ def look(place: Place) -> tuple[int, int, int, int]:
         if file.name.endswith(".lock") or file.name.startswith("."):
             continue
         content, is_cut = unpacked(file)
+        if is_superseded(file, content):
+            continue
         torn += is_cut
         for line in content.decode(errors="replace").splitlines():
             match = LINE.fullmatch(line)
@@ -321,6 +323,15 @@ def unpacked(file: Path) -> tuple[bytes, bool]:
             return content, True
         data = stream.unused_data
     return content, False
+
+
+def is_superseded(file: Path, content: bytes) -> bool:
+    """Whether a file is there compressed as well, because its process ended before it removed it.
+
+    The next process removes it, and `logrotor.open` reads one of them.
+    """
+    packed = file.with_name(file.name + ".gz")
+    return packed.exists() and unpacked(packed) == (content, False)
 
 
 def is_installed(name: str) -> bool:
