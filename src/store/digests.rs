@@ -1,6 +1,7 @@
 //! The digests in requests to S3. `object_store` computes the SHA-256 of each object that it sends.
 //! For a segment it is known: the ledger has it. The thread that sends would stop for it.
 
+use aws_lc_rs::hmac;
 use bytes::Bytes;
 use object_store::client::{
     CryptoProvider, DigestAlgorithm, DigestContext, HmacContext, Signer, SigningAlgorithm,
@@ -61,7 +62,8 @@ impl CryptoProvider for KnownDigests {
 
     fn hmac(&self, algorithm: DigestAlgorithm, secret: &[u8]) -> Result<Box<dyn HmacContext>> {
         check(&algorithm)?;
-        Ok(Box::new(Hmac::new(secret)))
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        Ok(Box::new(Hmac { context: hmac::Context::with_key(&secret), out: None }))
     }
 
     fn sign(&self, _: SigningAlgorithm, _: &[u8]) -> Result<Box<dyn Signer>> {
@@ -111,37 +113,20 @@ impl DigestContext for Context {
     }
 }
 
-/// HMAC by RFC 2104.
+/// The library's, as in TLS.
 struct Hmac {
-    inner: Sha256,
-    outer: Sha256,
-    out: Sha,
-}
-
-impl Hmac {
-    const BLOCK: usize = 64;
-
-    fn new(secret: &[u8]) -> Self {
-        let hashed = Sha256::digest(secret);
-        let secret = if secret.len() > Self::BLOCK { &hashed } else { secret };
-        let padded = |pad: u8| {
-            let mut key = [pad; Self::BLOCK];
-            key.iter_mut().zip(secret).for_each(|(byte, secret)| *byte ^= secret);
-            Sha256::new_with_prefix(key)
-        };
-        Self { inner: padded(0x36), outer: padded(0x5c), out: Sha::default() }
-    }
+    context: hmac::Context,
+    out: Option<hmac::Tag>,
 }
 
 impl HmacContext for Hmac {
     fn update(&mut self, data: &[u8]) {
-        self.inner.update(data);
+        self.context.update(data);
     }
 
     fn finish(&mut self) -> Result<&[u8]> {
-        self.outer.update(self.inner.finalize_reset());
-        self.out = self.outer.finalize_reset().into();
-        Ok(&self.out)
+        let tag = self.out.insert(self.context.clone().sign());
+        Ok((*tag).as_ref())
     }
 }
 
