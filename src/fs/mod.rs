@@ -492,3 +492,21 @@ pub(crate) fn file_size_limit() -> u64 {
 pub(crate) fn file_locks() -> FileLocks {
     attempt("read", Path::new("/proc/locks"), sys::file_locks).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copy_is_as_old_as_its_content() {
+        let file = anonymous_file().unwrap();
+        let yesterday = SystemTime::now() - Duration::from_secs(86_400);
+        file.set_modified(yesterday).unwrap();
+        let entry = fstat(&file, Path::new("copy")).unwrap();
+        // Not every file system knows births.
+        if let Some(created) = created(&file, &entry) {
+            assert_eq!(created, entry.modified);
+        }
+        assert!(entry.modified <= yesterday);
+    }
+}

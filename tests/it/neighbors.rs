@@ -115,19 +115,6 @@ fn backup_that_changes_while_it_is_compressed_stays() {
     assert_eq!(dir.backups(), [RESTORED]);
 }
 
-/// Its file is new, and its content is not.
-#[test]
-fn restored_backup_is_as_old_as_its_content() {
-    let dir = Dir::new();
-    inline(&dir).build().unwrap().write_record(b"active\n").unwrap();
-    append(&dir.file(RESTORED), "of last minute");
-    age(&dir.file(RESTORED));
-    eventually("it is compressed", || compress(&dir, &|| true).is_empty());
-    let seen = logrotor::inspect::Inspection::of(dir.log()).unwrap();
-    let created = seen.segments[0].created.unwrap();
-    assert!(created < SystemTime::now() - Duration::from_secs(50), "{created:?}");
-}
-
 /// Between the last look at the content and the removal of the plain file.
 #[cfg(unix)]
 #[test]
