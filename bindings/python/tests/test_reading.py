@@ -81,6 +81,8 @@ def test_signal_interrupts_a_reader_that_waits(log: Path) -> None:
     log.write_text("one\n")
     program = """
         import os, signal, sys, threading, logrotor
+        # A script in the background has it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         reader = logrotor.open(sys.argv[1], follow=True)
         print(next(reader))
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
