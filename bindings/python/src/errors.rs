@@ -40,18 +40,31 @@ pub(crate) fn inherited(what: &str) -> PyErr {
 }
 
 fn made_of(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
-    let path = error.path().map(std::path::Path::to_owned);
+    let path = error.path().map(std::path::Path::as_os_str);
     if let (ErrorKind::Io, Some(cause)) = (error.kind(), error.io_error()) {
-        let made = match cause.raw_os_error() {
-            Some(code) => PyOSError::new_err((code, error.to_string())),
-            None => io::Error::new(cause.kind(), error.to_string()).into(),
+        let Some(code) = cause.raw_os_error().or(code_of(cause.kind())) else {
+            return Ok(io::Error::new(cause.kind(), error.to_string()).into());
         };
+        let made = PyOSError::new_err((code, error.to_string()));
         made.value(py).setattr("filename", path)?;
         return Ok(made);
     }
     let kind = format!("{:?}", error.kind());
     let made = module(py)?.getattr("of_kind")?.call1((kind, error.to_string(), path))?;
     Ok(PyErr::from_value(made))
+}
+
+/// The system's number of a failure that the crate has found itself. The same on all systems.
+fn code_of(kind: io::ErrorKind) -> Option<i32> {
+    match kind {
+        io::ErrorKind::NotFound => Some(2),
+        io::ErrorKind::PermissionDenied => Some(13),
+        io::ErrorKind::AlreadyExists => Some(17),
+        io::ErrorKind::NotADirectory => Some(20),
+        io::ErrorKind::IsADirectory => Some(21),
+        io::ErrorKind::InvalidInput => Some(22),
+        _ => None,
+    }
 }
 
 fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {

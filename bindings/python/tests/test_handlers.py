@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import gzip
 import logging
 import logging.config
@@ -146,6 +147,14 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (HANDLERS[0], {"encoding": "utf-16"}, 'use "utf-8"'),
     (HANDLERS[0], {"compression": "lzma"}, "gzip"),
     (HANDLERS[0], {"maxBytes": 100, "backupCount": 1, "max_total_size": 10}, "max_size"),
+    (HANDLERS[0], {"mode": "q"}, "mode = 'q': use \"a\""),
+    (HANDLERS[0], {"mode": 3}, "mode = 3"),
+    (HANDLERS[0], {"errors": "nope"}, "errors = 'nope'"),
+    (HANDLERS[0], {"errors": 5}, "errors = 5"),
+    (HANDLERS[0], {"maxBytes": "x"}, "maxBytes = 'x'"),
+    (HANDLERS[0], {"backupCount": 1.5}, "backupCount = 1.5"),
+    (HANDLERS[1], {"when": 5}, "when = 5"),
+    (HANDLERS[1], {"when": "D", "interval": "x"}, "interval = 'x'"),
     (HANDLERS[1], {"when": "W2"}, "interval=7"),
     (HANDLERS[1], {"when": "midnight", "interval": 2}, "when='D'"),
     (HANDLERS[1], {"when": "midnight", "atTime": datetime.time(1, 2, 3)}, "whole minutes"),
@@ -166,6 +175,19 @@ def test_refused_argument_says_what_to_do_instead(
     with pytest.raises(ValueError, match=re.escape(instead)):
         kind(log, **arguments)
     assert not log.exists()
+
+
+def test_name_may_be_bytes_as_for_open(log: Path) -> None:
+    filename: Any = os.fsencode(log)
+    logger_of(logrotor.RotatingFileHandler(filename)).warning("one")
+    assert log.read_text() == "one\n"
+
+
+def test_missing_file_has_the_number_of_its_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"missing\.log") as raised:
+        next(iter(logrotor.open(tmp_path / "missing.log")))
+    assert raised.value.errno == errno.ENOENT
+    assert raised.value.filename == str(tmp_path / "missing.log")
 
 
 def test_unknown_argument_is_a_type_error_with_the_known_ones(log: Path) -> None:

@@ -47,8 +47,9 @@ class BaseHandler(logging.handlers.BaseRotatingHandler):
         settings: dict[str, Any],
         newline: str | None = None,
     ) -> None:
-        filename = os.fspath(filename)
+        filename = os.fsdecode(filename)
         _check_mode(mode)
+        _check_errors(errors)
         # As text files of Python do: without an encoding, that of the locale.
         self.encoding = encoding
         self.errors = errors
@@ -188,8 +189,8 @@ class RotatingFileHandler(BaseHandler):
         errors: str | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        self.maxBytes = maxBytes
-        self.backupCount = backupCount
+        self.maxBytes = _check_number("maxBytes", maxBytes)
+        self.backupCount = _check_number("backupCount", backupCount)
         if maxBytes > 0:
             # As the standard library does: what is there must stay.
             mode = "a"
@@ -243,8 +244,8 @@ class TimedRotatingFileHandler(BaseHandler):
         errors: str | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        self.when = when.upper()
-        self.backupCount = backupCount
+        self.when = _upper(when)
+        self.backupCount = _check_number("backupCount", backupCount)
         self.utc = utc
         self.atTime = atTime
         times, self.interval = _times(self.when, interval, atTime)
@@ -290,8 +291,8 @@ class ConcurrentRotatingFileHandler(BaseHandler):
         keep_file_open: bool = True,
         **settings: Unpack[Settings],
     ) -> None:
-        self.maxBytes = maxBytes
-        self.backupCount = backupCount
+        self.maxBytes = _check_number("maxBytes", maxBytes)
+        self.backupCount = _check_number("backupCount", backupCount)
         self._start_concurrent(
             filename,
             mode,
@@ -387,11 +388,11 @@ class ConcurrentTimedRotatingFileHandler(ConcurrentRotatingFileHandler):
         mode: str = "a",
         **settings: Unpack[Settings],
     ) -> None:
-        self.when = when.upper()
+        self.when = _upper(when)
         self.utc = utc
         self.atTime = atTime
-        self.maxBytes = maxBytes
-        self.backupCount = backupCount
+        self.maxBytes = _check_number("maxBytes", maxBytes)
+        self.backupCount = _check_number("backupCount", backupCount)
         times, self.interval = _times(self.when, interval, atTime)
         self._start_concurrent(
             filename,
@@ -422,7 +423,24 @@ def _merged(settings: dict[str, Any]) -> list[tuple[str, str]]:
     return fixed + pairs({name: value for name, value in settings.items() if name not in own})
 
 
+def _check_errors(errors: str | None) -> None:
+    # Otherwise the first record with such a character would fail, and be lost.
+    try:
+        codecs.lookup_error("strict" if errors is None else errors)
+    except (LookupError, TypeError):
+        use = 'use "strict", "replace", "backslashreplace" or another name that codecs knows'
+        raise ConfigError(f"errors = {errors!r}: {use}") from None
+
+
+def _check_number(name: str, value: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(f"{name} = {value!r}: use a whole number, 0 for no limit")
+    return value
+
+
 def _check_mode(mode: str) -> None:
+    if not isinstance(mode, str) or mode[:1] not in ("a", "w", "x", "r"):
+        raise ConfigError(f'mode = {mode!r}: use "a"')
     if not mode.startswith("a"):
         use = "use rotate_on_open=True for a fresh file at each start"
         raise ConfigError(f"mode = {mode!r}: other processes write to the file; {use}")
@@ -448,8 +466,15 @@ def _newline(newline: str | None) -> str | None:
     return None if newline in ("", "\n") else newline
 
 
+def _upper(when: str) -> str:
+    if not isinstance(when, str):
+        raise ConfigError(f'when = {when!r}: use "S", "M", "H", "D", "midnight" or "W6"')
+    return when.upper()
+
+
 def _times(when: str, interval: int, at: datetime.time | None) -> tuple[dict[str, Any], int]:
     """Return settings for the end of a segment, and the interval in seconds."""
+    _check_number("interval", interval)
     seconds = {"S": 1, "M": 60, "H": 3600, "D": 86400}
     if when in seconds:
         length = seconds[when] * interval
