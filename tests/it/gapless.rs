@@ -81,13 +81,18 @@ fn path_is_never_missing_while_workers_rotate_and_die() {
 }
 
 /// A worker that looks at the path before each record.
-fn looking(dir: &Dir) -> Job {
+pub fn looking(dir: &Dir) -> Job {
     Job::new("obey", &dir.log()).with("inline", 1).with("check_ms", 0)
 }
 
 /// A worker that has written "first" and rotates, and dies or waits on the way as `plan` says.
-fn rotating(dir: &Dir, plan: &str) -> Worker {
-    let mut worker = looking(dir).env("LOGROTOR_FAULT", plan).spawn();
+pub fn rotating(dir: &Dir, plan: &str) -> Worker {
+    begin_rotation(&looking(dir).env("LOGROTOR_FAULT", plan))
+}
+
+/// The same for any job.
+pub fn begin_rotation(job: &Job) -> Worker {
+    let mut worker = job.spawn();
     worker.expect("ready");
     worker.write("first");
     worker.tell("rotate");

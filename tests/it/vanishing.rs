@@ -1,27 +1,14 @@
 //! Files that go while a worker uses them: another program moves or removes them between two
 //! operations, and a server forgets the file of a handle (`ENOENT`, `ESTALE`).
 
-use crate::support::{Dir, Job, Trace, Worker, eventually, lines_at};
+use crate::gapless::{begin_rotation, looking, rotating};
+use crate::support::{Dir, Job, Trace, eventually, lines_at};
 use logrotor::reader::LogReader;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 const ENOENT: i32 = 2;
 const ESTALE: i32 = 116;
-
-/// A worker that looks at the path before each record.
-fn looking(dir: &Dir) -> Job {
-    Job::new("obey", &dir.log()).with("inline", 1).with("check_ms", 0)
-}
-
-/// A worker that has written "first" and rotates under this plan of faults.
-fn rotating(dir: &Dir, plan: &str) -> Worker {
-    let mut worker = looking(dir).env("LOGROTOR_FAULT", plan).spawn();
-    worker.expect("ready");
-    worker.write("first");
-    worker.tell("rotate");
-    worker
-}
 
 /// The operations of a rotation under a plan, and how many there were before it.
 fn rotation(plan: &str) -> (Trace, usize) {
@@ -34,6 +21,16 @@ fn rotation(plan: &str) -> (Trace, usize) {
     worker.hear();
     worker.finish();
     (trace, before)
+}
+
+/// The same without a fault; `None` where the file system exchanges no files.
+fn exchange_rotation() -> Option<(Trace, usize)> {
+    let (trial, before) = rotation("");
+    if trial.count("link") == 0 {
+        eprintln!("skipped: this file system exchanges no files");
+        return None;
+    }
+    Some((trial, before))
 }
 
 /// Waits until the worker is stopped at a gate, does `meddle`, and lets it go on.
@@ -59,11 +56,7 @@ fn moved_at(gate: &Path, dir: &Dir, plan: &str) {
 /// A rotation by an exchange, and one by two renames.
 #[test]
 fn log_that_is_moved_just_before_its_rotation_is_no_failure() {
-    let (trial, before) = rotation("");
-    if trial.count("link") == 0 {
-        eprintln!("skipped: this file system exchanges no files");
-        return;
-    }
+    let Some((trial, before)) = exchange_rotation() else { return };
     let link = trial.first("link", before);
     let without_links = format!("{link}:errno=1");
     let by_renames = rotation(&without_links).0.first("rename", before);
@@ -79,11 +72,7 @@ fn log_that_is_moved_just_before_its_rotation_is_no_failure() {
 /// The refusal of a link is that of another program's file, which is no backup.
 #[test]
 fn file_that_refuses_a_link_in_place_of_the_log_is_adopted() {
-    let (trial, before) = rotation("");
-    if trial.count("link") == 0 {
-        eprintln!("skipped: this file system exchanges no files");
-        return;
-    }
+    let Some((trial, before)) = exchange_rotation() else { return };
     let link = trial.first("link", before);
     let (dir, gates) = (Dir::new(), Dir::new());
     let gate = gates.file("gate");
@@ -116,17 +105,10 @@ fn log_that_is_forgotten_at_its_rotation_is_no_failure() {
 
 #[test]
 fn directory_gets_its_path_again_after_the_next_segment_went() {
-    let (trial, before) = rotation("");
-    if trial.count("link") == 0 {
-        eprintln!("skipped: this file system exchanges no files");
-        return;
-    }
+    let Some((trial, before)) = exchange_rotation() else { return };
     let exchange = trial.first("exchange", trial.first("link", before));
     let with_directory = |job: Job, dir: &Dir, gate: &Path| {
-        let mut worker = job.spawn();
-        worker.expect("ready");
-        worker.write("first");
-        worker.tell("rotate");
+        let worker = begin_rotation(&job);
         meanwhile(gate, || {
             std::fs::rename(dir.log(), dir.file("moved")).unwrap();
             std::fs::create_dir(dir.log()).unwrap();
