@@ -4,6 +4,7 @@ use crate::errors;
 use crate::fork::{ForkCell, Registration};
 use logrotor::{ErrorKind, LockMode, Wait};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use self_cell::self_cell;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -90,13 +91,8 @@ impl FileLock {
         Ok(guard)
     }
 
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        _type: &Bound<'_, PyAny>,
-        _value: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
+    #[pyo3(signature = (*_error))]
+    fn __exit__(&self, py: Python<'_>, _error: &Bound<'_, PyTuple>) -> PyResult<()> {
         let thread = std::thread::current().id();
         let guard = {
             let mut entered = self.entered();
@@ -185,13 +181,8 @@ impl LockGuard {
         slf
     }
 
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        _type: &Bound<'_, PyAny>,
-        _value: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
+    #[pyo3(signature = (*_error))]
+    fn __exit__(&self, py: Python<'_>, _error: &Bound<'_, PyTuple>) -> PyResult<()> {
         self.unlock(py)
     }
 }
